@@ -1,0 +1,3 @@
+"""vkrun: GGUF language models on Vulkan."""
+
+__version__ = "0.1.0"

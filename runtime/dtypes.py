@@ -1,0 +1,52 @@
+"""Element types: plain numbers and the block types of GGUF, with their sizes."""
+
+from enum import Enum
+
+import numpy as np
+
+
+class DType(Enum):
+    """One element type: `block` elements stand in `block_bytes` bytes; plain numbers have block 1.
+
+    The value is GGUF's type id. Sizes are ggml's.
+    """
+
+    F32 = 0, 1, 4
+    F16 = 1, 1, 2
+    Q4_0 = 2, 32, 18
+    Q4_1 = 3, 32, 20
+    Q5_0 = 6, 32, 22
+    Q5_1 = 7, 32, 24
+    Q8_0 = 8, 32, 34
+    Q2_K = 10, 256, 84
+    Q3_K = 11, 256, 110
+    Q4_K = 12, 256, 144
+    Q5_K = 13, 256, 176
+    Q6_K = 14, 256, 210
+    IQ4_NL = 20, 32, 18
+    I32 = 26, 1, 4
+    BF16 = 30, 1, 2
+    MXFP4 = 39, 32, 17
+
+    def __init__(self, gguf_id: int, block: int, block_bytes: int) -> None:
+        self.gguf_id, self.block, self.block_bytes = gguf_id, block, block_bytes
+
+    @property
+    def is_quantised(self) -> bool:
+        return self.block > 1
+
+    @property
+    def numpy(self) -> np.dtype:
+        """The numpy type of plain numbers; BF16 is held as its 16 bits, blocks as bytes."""
+        return np.dtype(_NUMPY.get(self.name, "uint8"))
+
+    def nbytes(self, n: int) -> int:
+        """Bytes of a row of n elements; n is a multiple of the block."""
+        return n // self.block * self.block_bytes
+
+    @classmethod
+    def from_gguf(cls, gguf_id: int) -> "DType | None":
+        return next((d for d in cls if d.gguf_id == gguf_id), None)
+
+
+_NUMPY = {"F32": "float32", "F16": "float16", "BF16": "uint16", "I32": "int32"}

@@ -1,0 +1,33 @@
+"""Every error that vkrun raises on purpose: one clear line, naming the thing and both values."""
+
+
+class VkrunError(Exception):
+    """Base of all errors a caller may want to catch."""
+
+
+class GGUFError(VkrunError):
+    """A model file that is damaged, hostile or not what its keys promise."""
+
+
+class LayoutError(VkrunError, ValueError):
+    """A view that its tensor cannot have."""
+
+
+class GraphError(VkrunError, ValueError):
+    """Operands that an op cannot take."""
+
+
+class ModelError(VkrunError):
+    """A sound file that holds no model vkrun can run."""
+
+
+class TextError(VkrunError):
+    """Text, tokens or a chat template that cannot be processed."""
+
+
+class BackendError(VkrunError):
+    """A backend or device that is missing, cannot do what is asked, or failed."""
+
+
+class UsageError(VkrunError, ValueError):
+    """Arguments out of their range."""
