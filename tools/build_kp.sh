@@ -1,0 +1,39 @@
+#!/bin/sh
+# Builds kp (Kompute's Python package, which ships no wheels) and installs it.
+#   build_kp.sh PYTHON      PYTHON: the interpreter of the environment that gets kp
+# Needs: cmake, a C++ compiler, Python's headers, libvulkan-dev, libfmt-dev. Takes about a minute on two cores.
+set -eu
+
+version=0.9.0
+python=${1:?usage: build_kp.sh PYTHON}
+here=$(mktemp -d "${TMPDIR:-/tmp}/vkrun-kp.XXXXXX")
+trap 'rm -rf "$here"' EXIT
+trap 'exit 130' INT TERM
+
+# A throw-away environment: kp needs an old setuptools, which the user's own must not be made to take.
+"$python" -m venv --without-pip "$here/env"
+"$python" -m pip --python "$here/env/bin/python" install --quiet --disable-pip-version-check \
+    'setuptools<81' wheel pybind11 numpy
+build_python=$here/env/bin/python
+
+# kp's setup.py loses PYTHON_EXECUTABLE (a missing comma glues it to another option), and CMake then takes whatever
+# python3.x it meets on PATH, such as a version manager's shims. A toolchain file says which one is meant.
+cat > "$here/python.cmake" <<END
+foreach(name PYTHON_EXECUTABLE Python_EXECUTABLE Python3_EXECUTABLE)
+  set(\${name} "$build_python" CACHE FILEPATH "" FORCE)
+endforeach()
+END
+
+export CMAKE_TOOLCHAIN_FILE="$here/python.cmake"
+CMAKE_PREFIX_PATH=$("$build_python" -m pybind11 --cmakedir)
+export CMAKE_PREFIX_PATH
+export KOMPUTE_OPT_INSTALL=OFF
+export KOMPUTE_OPT_USE_BUILT_IN_VULKAN_HEADER=OFF
+export KOMPUTE_OPT_USE_BUILT_IN_FMT=OFF
+export KOMPUTE_OPT_USE_BUILT_IN_PYBIND11=OFF
+export KOMPUTE_OPT_DISABLE_VK_DEBUG_LAYERS=ON # or kp loads the validation layer wherever that is installed
+export CXXFLAGS="-w" # kp builds with -Werror, which newer compilers and headers trip over
+
+"$python" -m pip --python "$build_python" wheel --disable-pip-version-check --no-build-isolation --no-deps \
+    --no-cache-dir --wheel-dir "$here/wheel" "kp==$version"
+"$python" -m pip install --disable-pip-version-check --no-deps --force-reinstall "$here"/wheel/kp-*.whl
