@@ -50,3 +50,15 @@ class DType(Enum):
 
 
 _NUMPY = {"F32": "float32", "F16": "float16", "BF16": "uint16", "I32": "int32"}
+
+
+def from_bf16(bits: np.ndarray) -> np.ndarray:
+    """BF16's 16 bits as float32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def to_bf16(x: np.ndarray) -> np.ndarray:
+    """float32 rounded to BF16's 16 bits, to nearest even; NaN stays NaN."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(x), (bits >> 16) | 0x40, rounded).astype(np.uint16)

@@ -1,0 +1,118 @@
+"""The cpu backend: numpy, slow and obviously right. The oracle for the others, and the last resort."""
+
+import platform
+import time
+from collections.abc import Iterable
+
+import numpy as np
+
+from ...runtime.dtypes import DType, from_bf16, to_bf16
+from ...runtime.graph import Node
+from ...runtime.ops import OPS
+from ...runtime.ops.blocks import Blocks
+from ...runtime.plan import Plan
+from ...runtime.tensor import Kind, Storage, Tensor
+from ..base import Backend, Device, DeviceInfo, Program
+
+
+class CpuBackend(Backend):
+    name = "cpu"
+
+    def devices(self) -> list[DeviceInfo]:
+        return [DeviceInfo("cpu", 0, platform.processor() or platform.machine(), f"numpy {np.__version__}")]
+
+    def why_missing(self) -> str:
+        return ""
+
+    def open(self, info: DeviceInfo) -> Device:
+        return CpuDevice(info)
+
+
+class CpuDevice(Device):
+    """Storages are flat arrays: numbers in their dtype, blocks as bytes in GGUF's own layout."""
+
+    def __init__(self, info: DeviceInfo) -> None:
+        self.info = info
+        self._memory: dict[Storage, np.ndarray] = {}
+
+    def supports(self, node: Node) -> str:
+        return "" if node.op in OPS else f"[{node.op}] is no op"
+
+    def alloc(self, storages: Iterable[Storage]) -> None:
+        self._memory.update((s, _empty(s)) for s in storages)
+
+    def free(self, storages: Iterable[Storage]) -> None:
+        for s in storages:
+            self._memory.pop(s, None)
+
+    def write(self, storage: Storage, data: np.ndarray, row: int = 0) -> None:
+        flat = np.ascontiguousarray(data).reshape(-1)
+        units = storage.shape[-1] if not storage.dtype.is_quantised else storage.dtype.nbytes(storage.shape[-1])
+        self._memory[storage][row * units : row * units + flat.size] = flat
+
+    def read(self, storage: Storage) -> np.ndarray:
+        return self._memory[storage].reshape(storage.shape).copy()
+
+    def compile(self, plan: Plan) -> Program:
+        return CpuProgram(plan, self._memory)
+
+    def close(self) -> None:
+        self._memory.clear()
+
+
+class CpuProgram(Program):
+    """Runs the nodes one by one through their numpy meaning."""
+
+    def __init__(self, plan: Plan, memory: dict[Storage, np.ndarray]) -> None:
+        self._plan, self._memory = plan, memory
+        self._temps = {s: _empty(s) for s in plan.storages(Kind.TEMP)}
+
+    def run(self) -> None:
+        for node in self._plan.nodes:
+            self._step(node)
+
+    def profile(self) -> list[float]:
+        marks = [time.perf_counter()]
+        for node in self._plan.nodes:
+            self._step(node)
+            marks.append(time.perf_counter())
+        return np.diff(marks).tolist()
+
+    def read(self, tensor: Tensor) -> np.ndarray:
+        return self._array(tensor).copy()
+
+    def close(self) -> None:
+        self._temps.clear()
+
+    def _step(self, node: Node) -> None:
+        results = OPS[node.op].compute(*map(self._value, node.inputs), **node.attrs)
+        for tensor, result in zip(node.outputs, results, strict=True):
+            self._array(tensor)[...] = to_bf16(result) if tensor.dtype is DType.BF16 else result
+
+    def _value(self, t: Tensor) -> "np.ndarray | Blocks":
+        """A tensor as the reference wants it: float32 or int32, or Blocks."""
+        if t.dtype.is_quantised:
+            return self._blocks(t)
+        array = self._array(t)
+        if t.dtype is DType.BF16:
+            return from_bf16(array)
+        return array.astype(np.float32) if t.dtype is DType.F16 else array
+
+    def _array(self, t: Tensor) -> np.ndarray:
+        flat = self._temps[t.storage] if t.storage.kind is Kind.TEMP else self._memory[t.storage]
+        flat = flat.view(t.dtype.numpy)
+        strides = [s * flat.itemsize for s in t.layout.strides]
+        return np.lib.stride_tricks.as_strided(flat[t.layout.offset :], t.shape, strides)
+
+    def _blocks(self, t: Tensor) -> Blocks:
+        n, nbytes = t.shape[-1], t.dtype.nbytes(t.shape[-1])
+        rows = self._memory[t.storage][t.layout.offset // n * nbytes :]
+        strides = [s // n * nbytes for s in t.layout.strides[:-1]]
+        return Blocks(np.lib.stride_tricks.as_strided(rows, (*t.shape[:-1], nbytes), (*strides, 1)), t.dtype, n)
+
+
+def _empty(s: Storage) -> np.ndarray:
+    return np.zeros(s.nbytes if s.dtype.is_quantised else s.n_elements, s.dtype.numpy)
+
+
+BACKEND = CpuBackend()

@@ -1,0 +1,6 @@
+"""Every op, declared once: `OPS[name]` holds its shape rule, its meaning in numpy and its decomposition."""
+
+from . import copies, elementwise, matmul, rows
+from .op import OPS, Op, Spec
+
+__all__ = ["OPS", "Op", "Spec", "copies", "elementwise", "matmul", "rows"]

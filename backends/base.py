@@ -1,0 +1,104 @@
+"""What a backend is: a dozen methods and no op names. Others add one through the entry point `vkrun.backends`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..runtime.graph import Node
+from ..runtime.plan import Plan
+from ..runtime.tensor import Storage, Tensor
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """One device as a backend sees it. Memory in bytes; `missing` says in a line what keeps it from running."""
+
+    backend: str
+    index: int
+    name: str
+    driver: str = ""
+    kind: str = "cpu"  # "discrete gpu", "integrated gpu", "virtual gpu", "cpu"
+    uuid: str = ""
+    memory: int = 0
+    memory_free: int | None = None
+    features: Mapping[str, object] = field(default_factory=dict)
+    missing: str = ""
+
+    @property
+    def is_software(self) -> bool:
+        return self.kind == "cpu"
+
+
+class Program(ABC):
+    """A plan compiled for one device. Its temporaries belong to it; weights, states and inputs to the device."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Execute the plan once and wait for it. Raises BackendError when the device is lost."""
+
+    @abstractmethod
+    def read(self, tensor: Tensor) -> np.ndarray:
+        """An output of the plan's graph, after run(): an array of its shape and numpy dtype, the caller's own."""
+
+    @abstractmethod
+    def profile(self) -> list[float]:
+        """Run once and return the seconds that each of the plan's nodes took on the device."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the program's memory back. Idempotent."""
+
+
+class Device(ABC):
+    """An open device: memory for storages, and programs over them."""
+
+    info: DeviceInfo
+
+    @abstractmethod
+    def supports(self, node: Node) -> str:
+        """Empty when the device can run the node; otherwise what it cannot take, in a line."""
+
+    @abstractmethod
+    def alloc(self, storages: Iterable[Storage]) -> None:
+        """Memory for weights, states and inputs; states and inputs start as zeros. BackendError when there is none."""
+
+    @abstractmethod
+    def free(self, storages: Iterable[Storage]) -> None:
+        """Give memory back; no program over these storages may run again."""
+
+    @abstractmethod
+    def write(self, storage: Storage, data: np.ndarray, row: int = 0) -> None:
+        """Fill rows of the last axis from `row` on. Plain numbers: an array of the storage's numpy dtype, a
+        whole number of rows; block types: uint8 in GGUF's own block layout, [n_rows, row_nbytes]."""
+
+    @abstractmethod
+    def read(self, storage: Storage) -> np.ndarray:
+        """The whole content of a storage of plain numbers, in its shape: for tests and for saved states."""
+
+    @abstractmethod
+    def compile(self, plan: Plan) -> Program:
+        """Make a plan ready to run any number of times. BackendError names the first node it cannot take."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give everything back. Idempotent; programs of the device are dead afterwards."""
+
+
+class Backend(ABC):
+    """A device API."""
+
+    name: str
+
+    @abstractmethod
+    def devices(self) -> list[DeviceInfo]:
+        """The devices there are, best first; never raises for want of one."""
+
+    @abstractmethod
+    def why_missing(self) -> str:
+        """Empty when the backend can be used; otherwise what is missing and how to get it, in a line."""
+
+    @abstractmethod
+    def open(self, info: DeviceInfo) -> Device:
+        """Open one of devices()."""

@@ -1,0 +1,31 @@
+"""Blocks: a weight of a block type that dequantises only what is indexed, for the numpy reference."""
+
+import numpy as np
+
+from ..dtypes import DType
+from ..layout import Shape
+from ..quants import dequantise
+
+
+class Blocks:
+    """Rows of a block type as bytes [..., row_nbytes], read as float32 [..., n]."""
+
+    def __init__(self, raw: np.ndarray, dtype: DType, n: int) -> None:
+        self.raw, self.dtype, self.n = raw, dtype, n
+
+    @property
+    def shape(self) -> Shape:
+        return (*self.raw.shape[:-1], self.n)
+
+    @property
+    def ndim(self) -> int:
+        return self.raw.ndim
+
+    def __getitem__(self, index) -> np.ndarray:
+        """Index by leading axes only."""
+        rows = self.raw[index]
+        flat = np.ascontiguousarray(rows).reshape(-1)
+        return dequantise(flat, self.dtype, rows.size // rows.shape[-1] * self.n).reshape(*rows.shape[:-1], self.n)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[...]

@@ -1,0 +1,104 @@
+"""Elementwise ops: one input or two, any layout, numpy's broadcasting."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..dtypes import DType
+from ..tensor import Tensor
+from .op import Op, Spec, broadcast_shapes, register, require_dtype
+
+F32 = DType.F32
+Array = np.ndarray
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), by tanh so that no exponent overflows."""
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def gelu(x: Array) -> Array:
+    """The tanh form of Hendrycks & Gimpel (2016)."""
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+UNARY: dict[str, Callable[[Array], Array]] = {
+    "neg": np.negative,
+    "abs": np.abs,
+    "sqr": np.square,
+    "sqrt": np.sqrt,
+    "exp": np.exp,
+    "log": np.log,
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": sigmoid,
+    "silu": lambda x: x * sigmoid(x),
+    "softplus": softplus,
+    "gelu": gelu,
+}
+
+BINARY: dict[str, Callable[[Array, Array], Array]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+}
+
+
+def _register_unary(name: str, f: Callable[[Array], Array]) -> None:
+    def infer(x: Tensor) -> tuple[Spec]:
+        require_dtype(name, x, F32)
+        return (Spec(x.shape),)
+
+    def compute(x: Array) -> tuple[Array]:
+        with np.errstate(all="ignore"):
+            return (f(x.astype(np.float64)),)
+
+    register(Op(name, infer, compute))
+
+
+def _register_binary(name: str, f: Callable[[Array, Array], Array]) -> None:
+    def infer(a: Tensor, b: Tensor) -> tuple[Spec]:
+        require_dtype(name, a, F32)
+        require_dtype(name, b, F32)
+        return (Spec(broadcast_shapes(name, a.shape, b.shape)),)
+
+    def compute(a: Array, b: Array) -> tuple[Array]:
+        with np.errstate(all="ignore"):
+            return (f(a, b),)
+
+    register(Op(name, infer, compute))
+
+
+for _name, _f in UNARY.items():
+    _register_unary(_name, _f)
+for _name, _g in BINARY.items():
+    _register_binary(_name, _g)
+
+
+def _one(name: str) -> Callable[..., tuple[Spec]]:
+    def infer(x: Tensor, **_attrs: float) -> tuple[Spec]:
+        require_dtype(name, x, F32)
+        return (Spec(x.shape),)
+
+    return infer
+
+
+register(Op("scale", _one("scale"), lambda x, factor, bias: (x * np.float32(factor) + np.float32(bias),)))
+register(Op("clamp", _one("clamp"), lambda x, low, high: (np.clip(x, low, high),)))
+
+
+def _swiglu_infer(gate: Tensor, up: Tensor) -> tuple[Spec]:
+    return (Spec(broadcast_shapes("swiglu", gate.shape, up.shape)),)
+
+
+def _swiglu(g, gate: Tensor, up: Tensor) -> tuple[Tensor]:
+    return (g.mul(g.silu(gate), up),)
+
+
+register(Op("swiglu", _swiglu_infer, lambda gate, up: (UNARY["silu"](gate.astype(np.float64)) * up,), _swiglu))
