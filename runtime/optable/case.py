@@ -1,0 +1,89 @@
+"""Case: one op on given dtypes, shapes, views and values. The table of cases feeds tests, `vkrun test-ops` and docs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import DType, to_bf16
+from ..layout import Shape
+from ..quants import random_blocks
+from ..tensor import Tensor
+
+Fill = Callable[[np.random.Generator, Shape], np.ndarray]
+View = Callable[[Tensor], Tensor]
+
+
+def normal(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return rng.standard_normal(shape, np.float32)
+
+
+def uniform(low: float, high: float) -> Fill:
+    return lambda rng, shape: rng.uniform(low, high, shape).astype(np.float32)
+
+
+def integers(low: int, high: int) -> Fill:
+    """Ids in [low, high)."""
+    return lambda rng, shape: rng.integers(low, high, shape, np.int32)
+
+
+def values(*those: float) -> Fill:
+    """The given values over and over: for edge values."""
+    return lambda _rng, shape: np.resize(np.array(those, np.float32), shape)
+
+
+def masked(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Zeros with about half -inf, and one row of -inf alone."""
+    mask = np.where(rng.random(shape) < 0.5, 0, -np.inf).astype(np.float32)
+    mask.reshape(-1, shape[-1])[0] = -np.inf
+    return mask
+
+
+def whole(t: Tensor) -> Tensor:
+    return t
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An input: the storage's shape and dtype, the view that the op gets, and the storage's content."""
+
+    shape: Shape
+    dtype: DType = DType.F32
+    view: View = whole
+    fill: Fill = normal
+
+    def data(self, rng: np.random.Generator) -> np.ndarray:
+        if self.dtype.is_quantised:
+            rows = int(np.prod(self.shape[:-1]))
+            return random_blocks(self.dtype, rows, self.shape[-1], rng)
+        made = self.fill(rng, self.shape)
+        return to_bf16(made) if self.dtype is DType.BF16 else made.astype(self.dtype.numpy)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table.
+
+    what: what is special about it ("permuted", "offset", "2 x 7 broadcast"), printed when it fails.
+    plain: every operand is whole and contiguous and so is the output; at least half the table is not.
+    strided_out: the output's rows stand apart, as in a slice of a larger tensor.
+    nmse, row: limits of sum((a-b)^2)/sum(b^2), and of each row's largest |a-b| against its largest |b|.
+    """
+
+    op: str
+    what: str
+    operands: tuple[Operand, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    strided_out: bool = False
+    nmse: float = 1e-10
+    row: float = 1e-4
+
+    @property
+    def plain(self) -> bool:
+        return not self.strided_out and all(o.view is whole for o in self.operands) and not self._broadcasts
+
+    @property
+    def _broadcasts(self) -> bool:
+        shapes = [o.shape for o in self.operands if o.dtype is DType.F32]
+        return self.op in ("add", "sub", "mul", "div", "swiglu") and len(set(shapes)) > 1

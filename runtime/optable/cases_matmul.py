@@ -1,0 +1,5 @@
+"""Cases of the op table: matmul."""
+
+from .case import Case
+
+CASES: tuple[Case, ...] = ()

@@ -1,0 +1,5 @@
+"""Cases of the op table: rows."""
+
+from .case import Case
+
+CASES: tuple[Case, ...] = ()
