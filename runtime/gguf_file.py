@@ -61,9 +61,7 @@ class GGUFFile(GGUFKeys):
         """The tensor of that name; GGUFError if it is missing or has another shape."""
         info = self.tensors.get(name)
         if info is None:
-            raise GGUFError(
-                f"{printable(name)}: this tensor is missing" + (f", expected shape {shape}" if shape else "")
-            )
+            raise GGUFError(f"{printable(name)}: missing tensor" + (f", expected shape {shape}" if shape else ""))
         if shape is not None and info.shape != tuple(shape):
             raise GGUFError(f"{printable(name)}: shape {info.shape}, expected {tuple(shape)}")
         return info

@@ -114,8 +114,8 @@ class _Cursor:
 
     def name(self, what: str) -> str:
         n = self.u64(what)
-        if n > MAX_NAME:
-            raise GGUFError(f"{what}: name of {n} bytes, expected at most {MAX_NAME}")
+        if not 1 <= n <= MAX_NAME:
+            raise GGUFError(f"{what}: name of {n} bytes, expected 1 to {MAX_NAME}")
         return self._text(n, what)
 
     def _text(self, n: int, what: str) -> str:
