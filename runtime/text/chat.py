@@ -1,0 +1,186 @@
+"""Chats as prompts: the model's own template, or a common one where the file has none."""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..errors import TextError
+from .base import Tokenizer
+from .special import Span
+from .template_process import TemplateProcess
+
+Message = Mapping[str, Any]  # role, content and whatever else the template knows
+Kind = Literal["model", "chatml", "plain"]
+
+KEY = "tokenizer.chat_template"
+MAX_SOURCE = 1 << 20
+
+CHATML = """{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' + (message.content or '') + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+
+PLAIN = """{%- for message in messages %}
+{%- if message.role == 'system' %}{{- (message.content or '') + '\\n\\n' }}
+{%- else %}{{- message.role | capitalize + ': ' + (message.content or '') + '\\n' }}{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- 'Assistant:' }}{%- endif %}"""
+
+# Reasoning marks that templates look for in earlier answers; they open no other speaker's turn.
+_REASONING = frozenset({"<think>", "</think>"})
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """`kind` says where `source` came from; `stops` are texts that end an answer beside the vocabulary's end tokens."""
+
+    source: str
+    kind: Kind = "model"
+    source_tools: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    stops: tuple[str, ...] = ()
+    process: TemplateProcess = field(default_factory=TemplateProcess, repr=False, compare=False)
+
+    @classmethod
+    def from_gguf(cls, keys: Mapping[str, Any], tokenizer: Tokenizer | None) -> "ChatTemplate":
+        """The file's template; without one, ChatML where its tokens are in the vocabulary, else plain lines."""
+        variables = _token_texts(keys, tokenizer)
+        source = _source(keys, KEY)
+        if source is not None:
+            return cls(source, source_tools=_source(keys, KEY + ".tool_use"), variables=variables)
+        if tokenizer is not None and {"<|im_start|>", "<|im_end|>"} <= tokenizer.vocab.ids.keys():
+            return cls(CHATML, "chatml", variables=variables)
+        return cls(PLAIN, "plain", variables=variables, stops=("\nUser:", "\nSystem:"))
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **kw: Any,
+    ) -> str:
+        """The prompt's text. `kw` are further variables of the template, such as enable_thinking.
+
+        Raises TextError for messages without a role, and for a template that fails (naming its line) or that takes
+        too long or too much room.
+        """
+        _check_messages(messages)
+        source = self.source_tools if tools and self.source_tools else self.source
+        own = {
+            "messages": list(messages),
+            "tools": list(tools) if tools else None,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        return self.process.render(source, {**self.variables, **kw, **own})
+
+    def encode(
+        self,
+        tokenizer: Tokenizer,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **kw: Any,
+    ) -> list[int]:
+        """Token ids of the prompt, in which only the template's own text can spell control tokens.
+
+        What a message says stays text: a user who writes `<|im_end|>` ends nothing.
+        """
+        guard = _Guard(tokenizer)
+        prompt = self.render(guard.cover(list(messages)), add_generation_prompt, guard.cover(tools), **kw)
+        text, plain = guard.uncover(prompt)
+        begin = self.variables.get("bos_token")
+        has_begin = bool(begin) and text.startswith(begin or "")
+        return tokenizer.encode(text, bos=False if has_begin or not tokenizer.vocab.add_bos else None, plain=plain)
+
+    def start(self) -> None:
+        """Lets the renderer's process start in the background, while weights load."""
+        self.process.start()
+
+    def close(self) -> None:
+        self.process.close()
+
+
+class _Guard:
+    """Covers control tokens spelled in messages with marks nobody can guess, and finds them in the rendered text.
+
+    The marks are digits between two noncharacters, so that trimming, changing case or quoting leaves them whole.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._nonce = str(secrets.randbelow(10**18)).zfill(18)
+        self._covered: list[str] = []
+
+    def cover(self, value: Any, role: str | None = None) -> Any:
+        """`value` with every string in it covered, whatever its depth."""
+        if isinstance(value, str):
+            return self._cover_text(value, _REASONING if role == "assistant" else frozenset())
+        if isinstance(value, Mapping):
+            role = role or (value["role"] if isinstance(value.get("role"), str) else None)
+            return {key: self.cover(entry, role) for key, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.cover(entry, role) for entry in value]
+        return value
+
+    def uncover(self, text: str) -> tuple[str, list[Span]]:
+        """The text as it was meant, and the spans of it that are words, not control tokens."""
+        parts: list[str] = []
+        spans: list[Span] = []
+        size = done = 0
+        for match in re.finditer(f"\ufdd0{self._nonce}([0-9]+)\ufdd1", text):
+            word = self._covered[int(match[1])]
+            before = text[done : match.start()]
+            parts += [before, word]
+            size += len(before) + len(word)
+            spans.append((size - len(word), size))
+            done = match.end()
+        text = "".join([*parts, text[done:]])
+        if self._covered and self._nonce in text:
+            raise TextError(f"chat template: it takes apart {self._covered[0]!r:.60} in a message")
+        return text, spans
+
+    def _cover_text(self, text: str, allowed: frozenset[str]) -> str:
+        done, parts = 0, []
+        for start, end in self._tokenizer.special_spans(text):
+            if text[start:end] not in allowed:
+                parts += [text[done:start], f"\ufdd0{self._nonce}{len(self._covered)}\ufdd1"]
+                self._covered.append(text[start:end])
+                done = end
+        return "".join([*parts, text[done:]])
+
+
+def _check_messages(messages: Sequence[Message]) -> None:
+    for i, message in enumerate(messages):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise TextError(f"chat messages: entry {i} has no role: {_brief(message)}")
+
+
+def _brief(value: Any) -> str:
+    return json.dumps(value, default=repr)[:60]
+
+
+def _source(keys: Mapping[str, Any], name: str) -> str | None:
+    source = keys.get(name)
+    if source is None:
+        return None
+    if not isinstance(source, str):
+        raise TextError(f"{name}: {type(source).__name__}, expected a string")
+    if len(source) > MAX_SOURCE:
+        raise TextError(f"{name}: {len(source)} characters, expected at most {MAX_SOURCE}")
+    return source
+
+
+def _token_texts(keys: Mapping[str, Any], tokenizer: Tokenizer | None) -> dict[str, str]:
+    """bos_token, eos_token and their kin, by which templates write the vocabulary's own tokens."""
+    texts = {"bos_token": "", "eos_token": ""}
+    if tokenizer is None:
+        return texts
+    vocab = tokenizer.vocab
+    pad = keys.get("tokenizer.ggml.padding_token_id")
+    ids = {"bos_token": vocab.bos_id, "eos_token": vocab.eos_id, "unk_token": vocab.unk_id, "pad_token": pad}
+    known = {name: i for name, i in ids.items() if isinstance(i, int) and 0 <= i < tokenizer.n_vocab}
+    return texts | {name: vocab.tokens[i] for name, i in known.items()}

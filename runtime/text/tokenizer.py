@@ -1,0 +1,42 @@
+"""From a GGUF file's keys to its tokenizer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import TextError
+from .base import Tokenizer
+from .bpe import bpe_from_gguf
+from .spm import spm_from_gguf
+from .vocab import PREFIX
+
+KINDS = {"gpt2": bpe_from_gguf, "llama": spm_from_gguf}
+
+
+def tokenizer_from_gguf(keys: Mapping[str, Any]) -> Tokenizer | None:
+    """The tokenizer that `keys` (key -> value, lists as lists) describes; None for a file without one.
+
+    Raises TextError for a kind that is not known and for data that does not fit together.
+    """
+    name = _model_name(keys)
+    if name is None:
+        return None
+    if name not in KINDS:
+        raise TextError(f"{PREFIX}model: {name!r:.60}, expected one of {', '.join(KINDS)}")
+    return KINDS[name](keys)
+
+
+def need_tokenizer(tokenizer: Tokenizer | None) -> Tokenizer:
+    """The tokenizer, or a TextError where the model came without one."""
+    if tokenizer is None:
+        raise TextError("the model file has no tokenizer: give token ids instead of text")
+    return tokenizer
+
+
+def _model_name(keys: Mapping[str, Any]) -> str | None:
+    """The kind of tokenizer the file names, None where it has none."""
+    name = keys.get(PREFIX + "model")
+    if name is None or name in ("none", "no_vocab"):
+        return None
+    if not isinstance(name, str):
+        raise TextError(f"{PREFIX}model: {name!r:.60}, expected a string")
+    return name

@@ -1,0 +1,138 @@
+"""The vocabulary of a GGUF file: tokens, their kinds and the special ids, checked before anything uses them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..errors import TextError
+
+PREFIX = "tokenizer.ggml."
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+
+# Texts that end an answer in the well known chat formats, whatever their declared kind.
+END_TEXTS = frozenset(
+    f"<{name}>" for name in ("|eot_id|", "|im_end|", "|end|", "|return|", "|call|", "|endoftext|", "|end_of_text|")
+) | {"</s>", "<eos>", "<EOT>", "[EOT]", "[EOS]", "[e~[", "<|eom_id|>", "<end_of_turn>", "<end_of_utterance>"}
+END_TEXTS |= {"<\uff5cend\u2581of\u2581sentence\uff5c>"}
+END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
+
+
+@dataclass(frozen=True)
+class Vocab:
+    """Tokens by id. `types` holds GGUF's token types (1 normal ... 6 byte), one for each token."""
+
+    tokens: Sequence[str]
+    types: Sequence[int]
+    bos_id: int | None = None
+    eos_id: int | None = None
+    unk_id: int | None = None
+    end_ids: frozenset[int] = field(default_factory=frozenset)
+    add_bos: bool = False
+    add_eos: bool = False
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Token text -> id; a text held twice is refused, as nobody could say which id is meant."""
+        ids = dict(zip(self.tokens, range(len(self.tokens)), strict=True))
+        if len(ids) < len(self.tokens):
+            second = next(i for i, token in enumerate(self.tokens) if ids[token] != i)
+            text = self.tokens[second]
+            raise TextError(f"{PREFIX}tokens: {text!r} stands at ids {second} and {ids[text]}")
+        return ids
+
+    def of_type(self, *types: int) -> list[int]:
+        """Ids whose token type is one of `types`."""
+        wanted = frozenset(types)
+        return [i for i, kind in enumerate(self.types) if kind in wanted]
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Control and unknown tokens: never text, and never to be read out of a user's text."""
+        return frozenset(self.of_type(CONTROL, UNKNOWN))
+
+    def check_id(self, token: int) -> int:
+        if not 0 <= token < len(self.tokens):
+            raise TextError(f"token id {token} is outside the vocabulary of {len(self.tokens)}")
+        return token
+
+
+def vocab_from_gguf(
+    keys: Mapping[str, Any], *, bos: int | None, eos: int | None, unk: int | None, add_bos: bool
+) -> Vocab:
+    """The checked vocabulary in `keys`; the keyword values hold where the file says nothing.
+
+    Raises TextError for lists that are missing, of another length or kind, and for ids outside the vocabulary.
+    """
+    tokens = [token or f"[EMPTY_{i}]" for i, token in enumerate(list_of(keys, "tokens", str))]
+    if not tokens:
+        raise TextError(f"{PREFIX}tokens: 0 entries, expected at least 1")
+    n = len(tokens)
+    types = list_of(keys, "token_type", int, length=n) if PREFIX + "token_type" in keys else [NORMAL] * n
+    ends = {i for key in END_KEYS if (i := _special_id(keys, key, n)) is not None}
+    ends |= {i for i, token in enumerate(tokens) if token in END_TEXTS}
+    eos_id = _special_id(keys, "eos_token_id", n, eos)
+    if eos_id is not None:
+        ends.add(eos_id)
+    return Vocab(
+        tokens=tokens,
+        types=_mark_ends(types, ends, tokens),
+        bos_id=_special_id(keys, "bos_token_id", n, bos),
+        eos_id=eos_id,
+        unk_id=_special_id(keys, "unknown_token_id", n, unk),
+        end_ids=_drop_harmony_end(frozenset(ends), tokens),
+        add_bos=_flag(keys, "add_bos_token", add_bos),
+        add_eos=_flag(keys, "add_eos_token", False),
+    )
+
+
+def list_of(keys: Mapping[str, Any], name: str, kind: type, length: int | None = None) -> list[Any]:
+    """The list `tokenizer.ggml.<name>`, each entry a `kind`; arrays of numpy are taken as lists."""
+    value = keys.get(PREFIX + name)
+    if value is None:
+        raise TextError(f"{PREFIX}{name}: missing")
+    values = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(values, list | tuple):
+        raise TextError(f"{PREFIX}{name}: {type(value).__name__}, expected a list of {kind.__name__}")
+    accepted = (int, float) if kind is float else kind
+    wrong = next((v for v in values if not isinstance(v, accepted)), None)
+    if wrong is not None:
+        raise TextError(f"{PREFIX}{name}: {wrong!r:.60}, expected {kind.__name__}")
+    if length is not None and len(values) != length:
+        raise TextError(f"{PREFIX}{name}: {len(values)} entries, expected {length}")
+    return list(values)
+
+
+def _special_id(keys: Mapping[str, Any], name: str, n_vocab: int, default: int | None = None) -> int | None:
+    value = keys.get(PREFIX + name)
+    if value is None:
+        return default if default is not None and default < n_vocab else None
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TextError(f"{PREFIX}{name}: {value!r:.60}, expected an integer")
+    token = int(value)
+    if not 0 <= token < n_vocab:
+        raise TextError(f"{PREFIX}{name}: {token}, expected an id below {n_vocab}")
+    return token
+
+
+def _flag(keys: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = keys.get(PREFIX + name, default)
+    if not isinstance(value, bool | int) and type(value).__name__ not in ("bool", "bool_"):
+        raise TextError(f"{PREFIX}{name}: {value!r:.60}, expected a boolean")
+    return bool(value)
+
+
+def _mark_ends(types: list[int], ends: set[int], tokens: Sequence[str]) -> list[int]:
+    """An end-of-text token declared as plain text is a control token all the same (a frequent converter's fault)."""
+    for i in ends:
+        if types[i] != CONTROL and tokens[i] in END_TEXTS:
+            types[i] = CONTROL
+    return types
+
+
+def _drop_harmony_end(ends: frozenset[int], tokens: Sequence[str]) -> frozenset[int]:
+    """Where <|return|> and <|call|> end an answer, <|end|> only ends one of its messages."""
+    texts = {tokens[i]: i for i in ends}
+    if {"<|return|>", "<|call|>", "<|end|>"} <= texts.keys():
+        return ends - {texts["<|end|>"]}
+    return ends
