@@ -88,6 +88,18 @@ def _causal_mask(pos: np.ndarray, n_kv: int) -> tuple[np.ndarray]:
     return (np.where(np.arange(n_kv) <= pos[:, None, :, None], 0, -np.inf),)
 
 
+def _valid_mask_infer(n_valid: Tensor, n_tokens: int) -> tuple[Spec]:
+    """n_valid [B] -> [B, n_tokens]: 1 for the first n_valid tokens of a sequence, 0 for its padding."""
+    require_dtype("valid_mask", n_valid, DType.I32)
+    require(n_valid.ndim == 1, "valid_mask", f"n_valid {n_valid.shape}, expected one axis")
+    return (Spec((n_valid.shape[0], n_tokens)),)
+
+
+def _valid_mask(n_valid: np.ndarray, n_tokens: int) -> tuple[np.ndarray]:
+    return ((np.arange(n_tokens) < n_valid[:, None]).astype(np.float32),)
+
+
+register(Op("valid_mask", _valid_mask_infer, _valid_mask))
 register(Op("rms_norm", _same("rms_norm"), lambda x, eps: (_rms_norm(x, eps),)))
 register(Op("l2_norm", _same("l2_norm"), lambda x, eps, eps_inside: (_l2_norm(x, eps, eps_inside),)))
 register(Op("softmax", _softmax_infer, _softmax))
