@@ -1,0 +1,215 @@
+"""GLSL to SPIR-V: from the package where a wheel brought it, compiled on first use in a checkout.
+
+A variant is `(stem, defines)`: `<stem>.comp` compiled with `-Dname=value` for each define. Its file is named after
+the variant and a hash of everything that goes into it (the .comp, every header it includes, the flags), so that
+stale SPIR-V is never found, and written by rename, so that several processes may compile at once.
+"""
+
+import functools
+import hashlib
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runtime.errors import BackendError
+
+Defines = tuple[tuple[str, str], ...]
+Variant = tuple[str, Defines]
+Progress = Callable[[int, int, str], None]  # done, total, the variant just dealt with
+
+COMPILER, VALIDATOR = "glslangValidator", "spirv-val"
+TARGET = ("--target-env", "vulkan1.1")
+FLAGS = ("-V", *TARGET, "-Os")
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+["<]([^">]+)[">]', re.MULTILINE)
+SPIRV_MAGIC = struct.pack("<I", 0x07230203)
+TIMEOUT_S = 300
+
+
+class VariantUnsupportedError(BackendError):
+    """A variant that needs a GLSL extension which the installed compiler does not know."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """The shaders under `sources`, and the folders of their SPIR-V; the first one that is writable takes new files."""
+
+    sources: Path
+    outputs: tuple[Path, ...]
+
+    def key(self, stem: str, defines: Defines) -> str:
+        """The file name of a variant: readable, then 16 hex digits of the hash of all that goes into it."""
+        readable = "-".join((stem, *(f"{name}_{value}" if value else name for name, value in defines)))
+        inputs = repr((FLAGS, defines, _source_digest(self.sources, stem)))
+        return re.sub(r"[^A-Za-z0-9_-]", "_", readable)[:90] + "-" + hashlib.sha256(inputs.encode()).hexdigest()[:16]
+
+    def find(self, stem: str, defines: Defines) -> bytes | None:
+        """The SPIR-V of a variant if it is there already."""
+        name = self.key(stem, defines) + ".spv"
+        found = (_read_spirv(folder / name) for folder in self.outputs)
+        return next((words for words in found if words), None)
+
+    def spirv(self, stem: str, defines: Defines) -> bytes:
+        """The SPIR-V of a variant, compiled if need be. Raises BackendError."""
+        words = self.find(stem, defines)
+        return words if words else self._compile_and_keep(stem, defines)
+
+    def available(self, stem: str, defines: Defines) -> bool:
+        """Whether spirv() would answer. It compiles what is missing; only a compiler too old, or none, says no."""
+        try:
+            return bool(self.find(stem, defines) or (_tool(COMPILER) and self._compile_and_keep(stem, defines)))
+        except VariantUnsupportedError:
+            return False
+
+    def compile_all(self, variants: Iterable[Variant], jobs: int | None, progress: Progress | None) -> list[str]:
+        """Compile what is missing; a line for each variant that the compiler is too old for. Raises BackendError."""
+        todo = [v for v in dict.fromkeys(variants) if not self.find(*v)]
+        notices: list[str] = []
+        with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+            futures = {pool.submit(self._compile_and_keep, *v): v for v in todo}
+            try:
+                for n_done, future in enumerate(as_completed(futures), 1):
+                    if isinstance(error := future.exception(), VariantUnsupportedError):
+                        notices.append(str(error))
+                    elif error:
+                        raise error
+                    if progress:
+                        progress(n_done, len(todo), title(*futures[future]))
+            finally:
+                pool.shutdown(cancel_futures=True)
+        return sorted(notices)
+
+    def _compile_and_keep(self, stem: str, defines: Defines) -> bytes:
+        folder = next((f for f in self.outputs if _writable(f)), None)
+        with tempfile.TemporaryDirectory(prefix=".compiling-", dir=folder) as scratch:
+            made = Path(scratch) / "made.spv"
+            _run_compiler(self.sources, stem, defines, made)
+            words = made.read_bytes()
+            if folder:
+                made.replace(folder / (self.key(stem, defines) + ".spv"))
+        return words
+
+
+def title(stem: str, defines: Defines) -> str:
+    """How messages name a variant: `mul_mat (TYPE_A=Q4_0, ROWS=2)`."""
+    options = ", ".join(f"{name}={value}" if value else name for name, value in defines)
+    return f"{stem} ({options})" if options else stem
+
+
+def _run_compiler(sources: Path, stem: str, defines: Defines, made: Path) -> None:
+    compiler, name = _tool(COMPILER), title(stem, defines)
+    if not compiler:
+        raise BackendError(
+            f"shader {name}: not compiled yet, and {COMPILER} is not on PATH; "
+            "install it (Debian, Ubuntu: glslang-tools), or install vkrun from a wheel, which brings its SPIR-V"
+        )
+    options = [f"-D{key}={value}" if value else f"-D{key}" for key, value in defines]
+    run = _run([compiler, *FLAGS, *options, f"-I{sources}", "-o", str(made), str(sources / f"{stem}.comp")])
+    if run.returncode:
+        _raise_compiler_error(name, sources, run.stdout + run.stderr)
+    if (validator := _tool(VALIDATOR)) and (check := _run([validator, *TARGET, str(made)])).returncode:
+        raise BackendError(f"shader {name}: {VALIDATOR} refuses it: {_first_line(check.stderr + check.stdout)}")
+
+
+def _raise_compiler_error(name: str, sources: Path, output: str) -> None:
+    line = _first_line(output).replace(f"{sources}{os.sep}", "")
+    if "extension not supported" in output:
+        raise VariantUnsupportedError(f"shader {name}: {line}; a newer glslang has it")
+    raise BackendError(f"shader {name}: {line}; a fault in the shader, or a glslang too old for it")
+
+
+def _first_line(output: str) -> str:
+    """The first error in a compiler's output, which begins with the file's name and ends with a count of errors."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.lower().startswith("error")]
+    return next(iter(errors or lines), "no message")
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BackendError(f"{command[0]}: {error}") from error
+
+
+@functools.cache
+def _tool(name: str) -> str | None:
+    return shutil.which(name)
+
+
+@functools.cache
+def _source_digest(sources: Path, stem: str) -> str:
+    """A hash of a shader and all that it includes, in the order of inclusion. Read once a process."""
+    digest, seen, todo = hashlib.sha256(), set[Path](), [sources / f"{stem}.comp"]
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        text = _read_source(path)
+        digest.update(f"{os.path.relpath(path, sources)}\0{len(text)}\0{text}".encode())
+        todo.extend(_resolve(sources, path, name) for name in reversed(INCLUDE.findall(text)))
+    return digest.hexdigest()
+
+
+def _resolve(sources: Path, includer: Path, name: str) -> Path:
+    """An included file: beside its includer, else in the shaders' folder, as the compiler looks for it."""
+    beside = includer.parent / name
+    return beside if beside.is_file() else sources / name
+
+
+def _read_source(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BackendError(f"shader source {path.name}: {error.strerror}") from error
+
+
+def _read_spirv(path: Path) -> bytes | None:
+    """A module's words, or None when the file is absent or is none (a disk that was full, say)."""
+    try:
+        words = path.read_bytes()
+    except OSError:
+        return None
+    return words if words.startswith(SPIRV_MAGIC) and len(words) % 4 == 0 else None
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _user_cache() -> tuple[Path, ...]:
+    """The user's own cache folder; none where its path is relative, as it would depend on the working directory."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return (Path(base) / "vkrun" / "spv",) if os.path.isabs(base) else ()
+
+
+SOURCES = Path(__file__).resolve().parent
+LIBRARY = Library(SOURCES, (SOURCES / "spv", *_user_cache()))
+
+
+def spirv(stem: str, defines: Defines = ()) -> bytes:
+    """The SPIR-V words of a variant, little-endian. BackendError when there are none and they cannot be compiled."""
+    return LIBRARY.spirv(stem, defines)
+
+
+def available(stem: str, defines: Defines = ()) -> bool:
+    """Whether a variant can be had: False when the compiler is missing or lacks an extension the shader needs."""
+    return LIBRARY.available(stem, defines)
+
+
+def compile_all(variants: Iterable[Variant], jobs: int | None = None, progress: Progress | None = None) -> list[str]:
+    """Compile every variant that is missing, in parallel; returns a notice for each one the compiler cannot do."""
+    return LIBRARY.compile_all(variants, jobs, progress)
