@@ -1,0 +1,122 @@
+"""Engine: a model on a device. Plans each step size once, replays it, and keeps the sequences' states in slots."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..backends.base import Device, Program
+from .errors import UsageError
+from .graph import Graph
+from .models.qwen3next import Qwen3Next
+from .models.step import Chunk, StepInputs, StepShape
+from .passes import lean
+from .plan import Plan, make_plan
+from .tensor import Tensor
+
+PROMPT_SIZES = (1, 8, 64, 512)  # tokens of a planned step
+KV_SIZE = 256  # keys of the smallest planned step; the next ones double
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A step size planned, compiled and ready to replay."""
+
+    inputs: StepInputs
+    program: Program
+    logits: Tensor
+
+
+class Engine:
+    """Owns the model's memory on the device. One thread at a time."""
+
+    def __init__(self, model: Qwen3Next, device: Device, level: int = 3, progress: Progress | None = None) -> None:
+        self.model, self.device, self.level = model, device, level
+        self._ready: dict[StepShape, Ready] = {}
+        self._upload(progress or (lambda _done, _total: None))
+
+    def reset(self, slot: int) -> None:
+        """Forget the sequence in a slot."""
+        for s in self.model.recurrent_states:
+            self.device.write(s, np.zeros(s.n_elements // s.shape[0], np.float32), row=slot)
+
+    def prompt(self, slot: int, pos: int, ids: Sequence[int], every: bool = False) -> np.ndarray:
+        """Run a sequence's next tokens in chunks: logits of the last, [1, n_vocab], or of every one, [n, n_vocab]."""
+        self._check(ids, pos)
+        rows, at = [], 0
+        while at < len(ids):
+            size = step_size(len(ids) - at)
+            part = ids[at : at + size]
+            last = at + len(part) == len(ids)
+            rows.append(self.step([Chunk(slot, pos + at, part)], size, every))
+            rows = rows if every or last else []
+            at += len(part)
+        return np.concatenate(rows)
+
+    def step(self, chunks: Sequence[Chunk], n_tokens: int = 1, every: bool = False) -> np.ndarray:
+        """One run for chunks of different slots, none longer than n_tokens: logits of each chunk's last token, or of
+        every token, in the chunks' order."""
+        if every:
+            wanted = [b * n_tokens + t for b, c in enumerate(chunks) for t in range(len(c.ids))]
+        else:
+            wanted = [b * n_tokens + len(c.ids) - 1 for b, c in enumerate(chunks)]
+        n_out = len(chunks) * (n_tokens if every else 1)
+        n_kv = self._kv_size(max(c.pos + len(c.ids) for c in chunks))
+        ready = self.ready(StepShape(len(chunks), n_tokens, n_kv, n_out))
+        self.device.write(ready.inputs.storage, ready.inputs.fill(chunks, self.model.n_ctx, [] if every else wanted))
+        ready.program.run()
+        logits = ready.program.read(ready.logits)
+        return logits[wanted] if every else logits
+
+    def ready(self, shape: StepShape) -> Ready:
+        """The program for a step size, compiled on first use."""
+        if shape not in self._ready:
+            self._ready[shape] = self._compile(shape)
+        return self._ready[shape]
+
+    def plan(self, inputs: StepInputs) -> Plan:
+        graph: Graph = lean(self.model.graph(inputs), self.level, lambda node: not self.device.supports(node))
+        return make_plan(graph, every_barrier=self.level < 3)
+
+    def close(self) -> None:
+        for ready in self._ready.values():
+            ready.program.close()
+        self._ready.clear()
+
+    def _compile(self, shape: StepShape) -> Ready:
+        inputs = self.model.inputs(shape)
+        self.device.alloc([inputs.storage])
+        plan = self.plan(inputs)
+        return Ready(inputs, self.device.compile(plan), plan.graph.outputs["logits"])
+
+    def _kv_size(self, needed: int) -> int:
+        size = KV_SIZE
+        while size < needed:
+            size *= 2
+        return min(size, self.model.n_ctx)
+
+    def _upload(self, progress: Progress) -> None:
+        uploads, total, done = self.model.weights.uploads, self.model.weights.nbytes, 0
+        self.device.alloc([*(u.storage for u in uploads), *self.model.states])
+        for upload in uploads:
+            for row, data in upload.pieces():
+                self.device.write(upload.storage, data, row)
+                done += data.nbytes
+                progress(min(done, total), total)
+
+    def _check(self, ids: Sequence[int], pos: int) -> None:
+        if not len(ids):
+            raise UsageError("ids: no tokens to evaluate, expected at least 1")
+        if pos + len(ids) > self.model.n_ctx:
+            raise UsageError(f"ids: {pos + len(ids)} tokens do not fit a context of {self.model.n_ctx} (n_ctx)")
+        if bad := next((i for i in ids if not 0 <= i < self.model.n_vocab), None):
+            raise UsageError(f"ids: token {bad}, expected 0 to {self.model.n_vocab - 1}")
+
+
+def step_size(n: int) -> int:
+    """The planned size for the next chunk of n tokens: the next larger one while it is mostly full, else the largest
+    that n fills."""
+    above = next((s for s in PROMPT_SIZES if s >= n), PROMPT_SIZES[-1])
+    return above if above <= 4 * n else max(s for s in PROMPT_SIZES if s <= n)
