@@ -1,4 +1,4 @@
-"""shaders/compile.py: names that follow the sources, errors that help, and files that are never stale or half written."""
+"""shaders/compile.py: names that follow the sources, errors that help, files never stale or half written."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -116,7 +116,7 @@ def test_unknown_extensions_are_a_notice(library: Library) -> None:
 
 def test_compile_all_stops_at_a_broken_shader(library: Library) -> None:
     (library.sources / "broken.comp").write_text("#version 450\nvoid main() { oops }\n")
-    with pytest.raises(BackendError, match="shader broken: broken.comp:2"):
+    with pytest.raises(BackendError, match=r"shader broken: broken\.comp:2"):
         library.compile_all([("broken", ()), ("scale", DEFINES)], None, None)
 
 
@@ -127,7 +127,7 @@ def test_validation_refuses_bad_modules(library: Library, tmp_path: Path, monkey
     (fake / "spirv-val").chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake}:{os.environ['PATH']}")
     forget()
-    with pytest.raises(BackendError, match="spirv-val refuses it: error: line 7: it is wrong|refuses it: line 7"):
+    with pytest.raises(BackendError, match="spirv-val refuses it: error: line 7: it is wrong"):
         library.spirv("scale", DEFINES)
     assert files(library.outputs[0]) == []
 
