@@ -1,0 +1,15 @@
+// y [B, 1, T, n_kv] = 0 where key s <= pos[b, t], else -inf; any layouts.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "walk.glsl"
+
+layout(std430, binding = 0) readonly buffer Pos { int pos[]; };
+layout(std430, binding = 1) buffer Y { float y[]; };
+layout(push_constant) uniform Push { WALK STRIDES(pos) STRIDES(y) } p;
+
+void main() {
+    EACH_ELEMENT(i) {
+        uvec4 c = COORDINATES(i);
+        y[AT(y, c)] = int(c.w) <= pos[AT(pos, c)] ? 0.0 : -INFINITY;
+    }
+}

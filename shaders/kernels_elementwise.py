@@ -1,0 +1,37 @@
+"""Kernels of the elementwise ops: one shader for one input, one for two."""
+
+from ..runtime.dtypes import DType
+from ..runtime.graph import Node
+from .indexing import refuse_dtype, refuse_large, walk
+from .kernel import Features, Kernel, KernelCall, Variant
+
+UNARY = ("neg", "abs", "sqr", "sqrt", "exp", "log", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu")
+PARAMETERS = {"scale": ("factor", "bias"), "clamp": ("low", "high")}
+BINARY = ("add", "sub", "mul", "div", "swiglu")
+
+
+def _variant(node: Node, stem: str) -> Variant:
+    return stem, (("OP", f"op_{node.op}"),)
+
+
+def _refuses(node: Node, _features: Features) -> str:
+    tensors = (*node.inputs, *node.outputs)
+    return refuse_dtype((DType.F32,), *tensors) or refuse_large(*tensors)
+
+
+def _lower_unary(node: Node, features: Features) -> KernelCall:
+    (x,), (y,) = node.inputs, node.outputs
+    parameters = [float(node.attrs[name]) for name in PARAMETERS.get(node.op, ())] or [0.0, 0.0]
+    return walk(x.layout, y.layout).call(_variant(node, "unary"), (x, y), features, parameters)
+
+
+def _lower_binary(node: Node, features: Features) -> KernelCall:
+    (a, b), (y,) = node.inputs, node.outputs
+    layouts = (t.layout.broadcast_to(y.shape) for t in (a, b, y))
+    return walk(*layouts).call(_variant(node, "binary"), (a, b, y), features)
+
+
+KERNELS = (
+    *(Kernel(op, _refuses, _lower_unary, (("unary", (("OP", f"op_{op}"),)),)) for op in (*UNARY, *PARAMETERS)),
+    *(Kernel(op, _refuses, _lower_binary, (("binary", (("OP", f"op_{op}"),)),)) for op in BINARY),
+)

@@ -1,0 +1,188 @@
+"""Kernels along the last axis: norms, softmax, sums, scans, selection; and the two masks.
+
+Each row kernel has a variant that reduces with subgroup arithmetic and a plain one that reduces in shared memory.
+"""
+
+from collections.abc import Callable, Iterable
+
+from ..runtime.dtypes import DType
+from ..runtime.graph import Node
+from ..runtime.layout import Layout
+from ..runtime.tensor import Tensor
+from .indexing import Word, four, refuse_dtype, refuse_large, walk_apart
+from .kernel import At, Defines, Features, Kernel, KernelCall, Variant, grid_of
+
+Lower = Callable[[Node, Features], KernelCall]
+N_SUBGROUPS, ROW_LANES, KEPT = 64, 256, 1024  # limits of rows.glsl and of top_k.comp
+SUBGROUPS: Defines = (("SUBGROUPS", ""),)
+
+
+def _refuses(node: Node, _features: Features) -> str:
+    tensors = (*node.inputs, *node.outputs)
+    return refuse_dtype((DType.F32, DType.I32), *tensors) or refuse_large(*tensors)
+
+
+def _lanes(n_cols: int, features: Features, most: int = ROW_LANES) -> int:
+    """Invocations for a row: a power of two that leaves each about four columns; a subgroup at least, if there is one.
+
+    On a CPU all lanes are one thread's, and what is no wider than its subgroup needs no barrier.
+    """
+    least = features.subgroup_size or 32
+    if features.software and features.subgroup_size:
+        return least
+    lanes = least
+    while lanes < min(most, features.max_workgroup, n_cols // 4):
+        lanes *= 2
+    return min(lanes, most, 1 << features.max_workgroup.bit_length() - 1)
+
+
+def _with_subgroups(features: Features) -> bool:
+    return features.subgroup_size * N_SUBGROUPS >= ROW_LANES
+
+
+def _rows_words(*layouts: Layout) -> tuple[Word, ...]:
+    """ROWS of the first layout, then ROW_STRIDES of each."""
+    shape = four(layouts[0].shape, 1)
+    n_rows = shape[0] * shape[1] * shape[2]
+    strides = (w for arg, a in enumerate(layouts) for w in row_strides(a, arg))
+    return n_rows, shape[3], shape[1], shape[2], *strides
+
+
+def row_strides(layout: Layout, arg: int) -> tuple[Word, ...]:
+    return (*four(layout.strides, 0), At(arg))
+
+
+def _row_call(variant: Variant, tensors: Iterable[Tensor], features: Features, push: tuple[Word, ...]) -> KernelCall:
+    """A dispatch of a workgroup a row; the push constants begin with ROWS."""
+    n_rows, n_cols = int(push[0]), int(push[1])
+    stem, defines = variant
+    defines = (*defines, *(SUBGROUPS if _with_subgroups(features) else ()))
+    return KernelCall(stem, defines, tuple(tensors), push, grid_of(n_rows), (_lanes(n_cols, features),))
+
+
+def _both(*variants: Variant) -> tuple[Variant, ...]:
+    return tuple((stem, (*defines, *more)) for stem, defines in variants for more in ((), SUBGROUPS))
+
+
+# norms
+
+_L2 = {True: "L2", False: "L2_MAX"}
+
+
+def _norm(kind: str, *flags: str) -> Variant:
+    return "norm", (("KIND", kind), *((flag, "") for flag in flags))
+
+
+def _lower_rms_norm(node: Node, features: Features) -> KernelCall:
+    return _lower_norm(_norm("RMS"), node, features)
+
+
+def _lower_l2_norm(node: Node, features: Features) -> KernelCall:
+    return _lower_norm(_norm(_L2[bool(node.attrs["eps_inside"])]), node, features)
+
+
+def _lower_norm(variant: Variant, node: Node, features: Features, *more: Word) -> KernelCall:
+    x, y = node.inputs[0], node.outputs[0]
+    push = (*_rows_words(x.layout, y.layout), float(node.attrs["eps"]), *more)
+    return _row_call(variant, (x, y, *node.inputs[1:]), features, push)
+
+
+def _lower_rms_norm_scale(node: Node, features: Features) -> KernelCall:
+    weight = node.inputs[1].layout.strides[0], At(2)
+    return _lower_norm(_norm("RMS", "WEIGHT"), node, features, *weight)
+
+
+def _lower_gated_norm(node: Node, features: Features) -> KernelCall:
+    _, w, gate = node.inputs
+    more = w.layout.strides[0], At(2), *row_strides(gate.layout, 3)
+    return _lower_norm(_norm("RMS", "WEIGHT", "GATE"), node, features, *more)
+
+
+# softmax, sums
+
+
+def _lower_softmax(node: Node, features: Features) -> KernelCall:
+    x, y = node.inputs[0], node.outputs[0]
+    push = (*_rows_words(x.layout, y.layout), float(node.attrs["scale"]))
+    if len(node.inputs) == 1:
+        return _row_call(("softmax", ()), (x, y), features, push)
+    mask = node.inputs[1]
+    push = (*push, *row_strides(mask.layout.broadcast_to(x.shape), 2))
+    return _row_call(("softmax", (("MASK", ""),)), (x, y, mask), features, push)
+
+
+def _lower_sum_rows(node: Node, features: Features) -> KernelCall:
+    x, y = node.inputs[0], node.outputs[0]
+    return _row_call(("sum_rows", ()), (x, y), features, _rows_words(x.layout, y.layout))
+
+
+def _lower_cumsum(node: Node, features: Features) -> KernelCall:
+    x, y = node.inputs[0], node.outputs[0]
+    push = _rows_words(x.layout, y.layout)
+    lanes = 8 if features.software else 32 if x.shape[-1] <= 1024 else 128
+    return KernelCall("cumsum", (), (x, y), push, grid_of(int(push[0])), (lanes,))
+
+
+# selection
+
+
+def _refuses_few(node: Node, features: Features) -> str:
+    n, k = node.inputs[0].shape[-1], node.attrs["k"]
+    few = n <= 1024 and k <= 32 or k <= (8 if features.software else 2)
+    return _refuses(node, features) if few else f"k {k} of rows of {n}: not few"
+
+
+def _lower_few(node: Node, features: Features) -> KernelCall:
+    """Short rows are held in the registers of one subgroup, which needs no barrier."""
+    x, y = node.inputs[0], node.outputs[0]
+    push = (*_rows_words(x.layout, y.layout), node.attrs["k"])
+    call = _row_call(("top_k_few", ()), (x, y), features, push)
+    return call
+
+
+def _refuses_top_k(node: Node, features: Features) -> str:
+    k = node.attrs["k"]
+    return f"k {k}, at most {KEPT}" if k > KEPT else _refuses(node, features)
+
+
+def _lower_top_k(node: Node, features: Features) -> KernelCall:
+    x, y = node.inputs[0], node.outputs[0]
+    push = (*_rows_words(x.layout, y.layout), node.attrs["k"])
+    lanes = 8 if features.software else min(1024, 1 << features.max_workgroup.bit_length() - 1)
+    return KernelCall("top_k", (), (x, y), push, grid_of(int(push[0])), (lanes,))
+
+
+# masks
+
+
+def _lower_tri(node: Node, features: Features) -> KernelCall:
+    x, y = node.inputs[0], node.outputs[0]
+    walked, _ = walk_apart(x.layout, y.layout, fences=(x.ndim - 2, x.ndim - 1))
+    flags = int(node.attrs["lower"]), int(node.attrs["diagonal"])
+    return walked.call(("tri", ()), (x, y), features, (), flags)
+
+
+def _lower_causal_mask(node: Node, features: Features) -> KernelCall:
+    pos, y = node.inputs[0], node.outputs[0]
+    wide = Layout(y.shape, (pos.layout.strides[0], 0, pos.layout.strides[1], 0), pos.layout.offset)
+    walked, _ = walk_apart(wide, y.layout, fences=(3,))
+    return walked.call(("causal_mask", ()), (pos, y), features)
+
+
+_ROW_KERNELS: dict[str, tuple[Lower, tuple[Variant, ...]]] = {
+    "rms_norm": (_lower_rms_norm, (_norm("RMS"),)),
+    "l2_norm": (_lower_l2_norm, (_norm("L2"), _norm("L2_MAX"))),
+    "rms_norm_scale": (_lower_rms_norm_scale, (_norm("RMS", "WEIGHT"),)),
+    "gated_norm": (_lower_gated_norm, (_norm("RMS", "WEIGHT", "GATE"),)),
+    "softmax": (_lower_softmax, (("softmax", ()), ("softmax", (("MASK", ""),)))),
+    "sum_rows": (_lower_sum_rows, (("sum_rows", ()),)),
+}
+
+KERNELS = (
+    *(Kernel(op, _refuses, lower, _both(*variants)) for op, (lower, variants) in _ROW_KERNELS.items()),
+    Kernel("cumsum", _refuses, _lower_cumsum, (("cumsum", ()),)),
+    Kernel("top_k", _refuses_few, _lower_few, _both(("top_k_few", ()))),
+    Kernel("top_k", _refuses_top_k, _lower_top_k, (("top_k", ()),)),
+    Kernel("tri", _refuses, _lower_tri, (("tri", ()),)),
+    Kernel("causal_mask", _refuses, _lower_causal_mask, (("causal_mask", ()),)),
+)

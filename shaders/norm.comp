@@ -1,0 +1,63 @@
+// Norms of rows; any layouts, in place too.
+//   RMS    x / sqrt(mean(x^2) + eps), with -DWEIGHT times w, with -DGATE times w silu(gate)
+//   L2     x / sqrt(sum(x^2) + eps)
+//   L2_MAX x / max(sqrt(sum(x^2)), eps)
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#ifdef SUBGROUPS
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#endif
+#include "rows.glsl"
+#include "maths.glsl"
+
+layout(std430, binding = 0) readonly buffer X { float x[]; };
+layout(std430, binding = 1) buffer Y { float y[]; };
+#ifdef WEIGHT
+layout(std430, binding = 2) readonly buffer W { float w[]; };
+#endif
+#ifdef GATE
+layout(std430, binding = 3) readonly buffer G { float gate[]; };
+#endif
+layout(push_constant) uniform Push {
+    ROWS ROW_STRIDES(x) ROW_STRIDES(y)
+    float eps;
+#ifdef WEIGHT
+    uint w_col, w_at;
+#endif
+#ifdef GATE
+    ROW_STRIDES(gate)
+#endif
+} p;
+
+#define RMS(total) (1.0 / sqrt((total) / float(p.n_cols) + p.eps))
+#define L2(total) (1.0 / sqrt((total) + p.eps))
+#define L2_MAX(total) (1.0 / max(sqrt(total), p.eps))
+
+void main() {
+    uint i = group_index();
+    if (i >= p.n_rows) {
+        return;
+    }
+    uvec3 r = ROW(i);
+    uint row_x = ROW_AT(x, r), row_y = ROW_AT(y, r);
+    float total = 0.0;
+    EACH_COLUMN(c) {
+        float v = x[row_x + c * p.x_col];
+        total += v * v;
+    }
+    float factor = KIND(group_sum(total));
+    factor = is_nan(total) ? total : factor;
+#ifdef GATE
+    uint row_gate = ROW_AT(gate, r);
+#endif
+    EACH_COLUMN(c) {
+        float v = x[row_x + c * p.x_col] * factor;
+#ifdef WEIGHT
+        v *= w[p.w_at + c * p.w_col];
+#endif
+#ifdef GATE
+        v *= silu(gate[row_gate + c * p.gate_col]);
+#endif
+        y[row_y + c * p.y_col] = v;
+    }
+}

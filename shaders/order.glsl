@@ -1,0 +1,16 @@
+// Floats as integers of the same order, for selection.
+
+#ifndef ORDER_GLSL
+#define ORDER_GLSL
+
+// At least 0x7fffff; NaN counts as -inf, -0 as 0.
+uint order_key(float x) {
+    uint bits = floatBitsToUint(x), size = bits & 0x7fffffffu;
+    if (size > 0x7f800000u) {
+        return 0x007fffffu;
+    }
+    bits = size == 0u ? 0u : bits;
+    return (bits & 0x80000000u) != 0u ? ~bits : bits | 0x80000000u;
+}
+
+#endif

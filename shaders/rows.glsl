@@ -1,0 +1,70 @@
+// Kernels along rows: a workgroup takes one row at a time; its lanes take every LANES-th column and reduce together.
+// -DSUBGROUPS reduces with subgroup arithmetic (of whatever size), else through shared memory.
+
+#ifndef ROWS_GLSL
+#define ROWS_GLSL
+#include "common.glsl"
+
+layout(local_size_x_id = 0) in;  // a power of two, at most 256
+#define LANE gl_LocalInvocationIndex
+#define LANES gl_WorkGroupSize.x
+
+// Rows are counted over three axes, of which the last two have their sizes here.
+#define ROWS uint n_rows, n_cols, rows1, rows2;
+#define ROW_STRIDES(t) uint t##_0, t##_1, t##_2, t##_col, t##_at;
+#define ROW_AT(t, r) (p.t##_at + r.x * p.t##_0 + r.y * p.t##_1 + r.z * p.t##_2)
+#define ROW(i) row_of(i, p.rows1, p.rows2)
+#define EACH_COLUMN(c) for (uint c = LANE; c < p.n_cols; c += LANES)
+
+uvec3 row_of(uint i, uint rows1, uint rows2) {
+    uint rest = i / rows2;
+    return uvec3(rest / rows1, rest % rows1, i % rows2);
+}
+
+#ifdef SUBGROUPS
+shared uint partial_[64];  // of each subgroup; the host asks for no more
+
+#define REDUCE(name, type, among, both, to, from)                         \
+    type name(type v) {                                                   \
+        v = among(v);                                                     \
+        if (gl_NumSubgroups > 1u) {                                       \
+            barrier();                                                    \
+            if (subgroupElect()) {                                        \
+                partial_[gl_SubgroupID] = to(v);                          \
+            }                                                             \
+            barrier();                                                    \
+            v = from(partial_[0]);                                        \
+            for (uint i = 1u; i < gl_NumSubgroups; i++) {                 \
+                v = both(v, from(partial_[i]));                           \
+            }                                                             \
+        }                                                                 \
+        return v;                                                         \
+    }
+#else
+shared uint partial_[256];
+
+#define REDUCE(name, type, among, both, to, from)                         \
+    type name(type v) {                                                   \
+        barrier();                                                        \
+        partial_[LANE] = to(v);                                           \
+        for (uint half_ = LANES / 2u; half_ > 0u; half_ /= 2u) {          \
+            barrier();                                                    \
+            if (LANE < half_) {                                           \
+                uint other = partial_[LANE + half_];                      \
+                partial_[LANE] = to(both(from(partial_[LANE]), from(other))); \
+            }                                                             \
+        }                                                                 \
+        barrier();                                                        \
+        return from(partial_[0]);                                         \
+    }
+#endif
+
+float plus(float a, float b) { return a + b; }
+
+// Each returns the same value to every lane, and must be reached by all of them.
+REDUCE(group_sum, float, subgroupAdd, plus, floatBitsToUint, uintBitsToFloat)
+REDUCE(group_max, float, subgroupMax, max, floatBitsToUint, uintBitsToFloat)
+REDUCE(group_max, uint, subgroupMax, max, uint, uint)
+REDUCE(group_min, uint, subgroupMin, min, uint, uint)
+
+#endif

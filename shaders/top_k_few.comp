@@ -1,0 +1,57 @@
+// Ids of the K largest of each row, largest first, of equals the lower id first: K rounds, each of which finds the best
+// element after the last round's. For a small K or a short row. Any layouts.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#ifdef SUBGROUPS
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#endif
+#include "rows.glsl"
+#include "order.glsl"
+
+layout(std430, binding = 0) readonly buffer X { float x[]; };
+layout(std430, binding = 1) buffer Y { int y[]; };
+layout(push_constant) uniform Push { ROWS ROW_STRIDES(x) ROW_STRIDES(y) uint k; } p;
+
+const uint HELD = 16u;  // columns a lane that stay in registers
+uint held[HELD];
+
+// Whether this element comes after the last one taken.
+bool is_left(uint key, uint id, uint last_key, uint last_id) {
+    return key < last_key || (key == last_key && id > last_id);
+}
+
+void main() {
+    uint i = group_index();
+    if (i >= p.n_rows) {
+        return;
+    }
+    uvec3 r = ROW(i);
+    uint row_x = ROW_AT(x, r), row_y = ROW_AT(y, r);
+    for (uint h = 0u; h < HELD; h++) {
+        uint c = LANE + h * LANES;
+        held[h] = c < p.n_cols ? order_key(x[row_x + c * p.x_col]) : 0u;
+    }
+    uint last_key = 0xffffffffu, last_id = 0u;
+    for (uint round = 0u; round < p.k; round++) {
+        uint key = 0u, id = 0xffffffffu;
+        for (uint h = 0u; h < HELD; h++) {
+            uint c = LANE + h * LANES;
+            if (held[h] > key && is_left(held[h], c, last_key, last_id)) {
+                key = held[h];
+                id = c;
+            }
+        }
+        for (uint c = LANE + HELD * LANES; c < p.n_cols; c += LANES) {
+            uint other = order_key(x[row_x + c * p.x_col]);
+            if (other > key && is_left(other, c, last_key, last_id)) {
+                key = other;
+                id = c;
+            }
+        }
+        last_key = group_max(key);
+        last_id = group_min(key == last_key ? id : 0xffffffffu);
+        if (LANE == 0u) {
+            y[row_y + round * p.y_col] = int(last_id);
+        }
+    }
+}
