@@ -1,3 +1,39 @@
-"""vkrun: GGUF language models on Vulkan."""
+"""vkrun: GGUF language models on any Vulkan device.
+
+import vkrun
+with vkrun.load("model.gguf") as model:
+    for piece in model.generate("def fibonacci(n):", max_tokens=64, temperature=0):
+        print(piece, end="")
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["BUNDLED", "Graph", "Layout", "Model", "VkrunError", "backends", "load"]
+
+if TYPE_CHECKING:
+    from .backends.registry import backends
+    from .runtime.errors import VkrunError
+    from .runtime.graph import Graph
+    from .runtime.layout import Layout
+    from .runtime.model import BUNDLED, Model, load
+
+_HOMES = {
+    "BUNDLED": "runtime.model",
+    "Graph": "runtime.graph",
+    "Layout": "runtime.layout",
+    "Model": "runtime.model",
+    "VkrunError": "runtime.errors",
+    "load": "runtime.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when first used, so that `vkrun --help` need not load numpy."""
+    from importlib import import_module
+
+    if name == "backends":
+        return import_module(".backends.registry", __name__).backends
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
