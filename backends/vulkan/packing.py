@@ -1,0 +1,82 @@
+"""How storages stand in device memory: block types row by row as runtime/quants.py packs them, the rest as it is."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...runtime.errors import BackendError
+from ...runtime.quants import pack_rows, packed_row_nbytes
+from ...runtime.tensor import Storage, Tensor
+from .transfers import SLOT_NBYTES, Fill
+
+
+def packed_nbytes(storage: Storage) -> int:
+    """Bytes that a storage takes on the device: whole 32-bit words, since shaders load words."""
+    if storage.dtype.is_quantised:
+        return n_rows(storage) * packed_row_nbytes(storage.dtype, storage.shape[-1])
+    return max(4, -(-storage.nbytes // 4) * 4)
+
+
+def packed_range(t: Tensor) -> tuple[int, int]:
+    """The bytes of its storage that a tensor can touch, half-open."""
+    lo, hi = t.layout.span
+    if t.dtype.is_quantised:
+        n = t.shape[-1]
+        size = packed_row_nbytes(t.dtype, n)
+        return lo // n * size, -(-hi // n) * size
+    return lo * t.dtype.block_bytes, hi * t.dtype.block_bytes
+
+
+def n_rows(storage: Storage) -> int:
+    return storage.n_elements // max(1, storage.shape[-1]) if storage.shape else 1
+
+
+def row_nbytes(storage: Storage) -> tuple[int, int]:
+    """Bytes of a row on the host, and on the device."""
+    n = storage.shape[-1] if storage.shape else 1
+    host = storage.dtype.nbytes(n)
+    return host, packed_row_nbytes(storage.dtype, n) if storage.dtype.is_quantised else host
+
+
+def host_bytes(storage: Storage, data: np.ndarray, row: int) -> np.ndarray:
+    """The data as contiguous bytes. BackendError when dtype or extent do not fit the storage."""
+    size, _ = row_nbytes(storage)
+    if data.dtype != storage.dtype.numpy:
+        raise BackendError(f"{storage.name}: data of dtype {data.dtype}, expected {storage.dtype.numpy}")
+    if data.nbytes % max(1, size):
+        raise BackendError(f"{storage.name}: {data.nbytes} bytes, expected whole rows of {size}")
+    n = data.nbytes // max(1, size)
+    if row < 0 or row + n > n_rows(storage):
+        raise BackendError(f"{storage.name}: rows {row} to {row + n}, it has {n_rows(storage)}")
+    return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+
+
+def chunks(storage: Storage, raw: np.ndarray, limit: int = SLOT_NBYTES) -> Iterator[tuple[int, Fill]]:
+    """Bytes and writers of whole rows (of a part of a row where one exceeds the limit), packed as they are written."""
+    host, device = row_nbytes(storage)
+    if not storage.dtype.is_quantised:
+        yield from ((len(part), _copier(part)) for part in _cut(raw, limit))
+        return
+    if device > limit:
+        raise BackendError(f"{storage.name}: a row of {device} bytes, at most {limit} can be packed at once")
+    rows = raw.reshape(-1, host)
+    for part in _cut(rows, limit // device):
+        yield len(part) * device, _packer(storage, part, device)
+
+
+def _cut(array: np.ndarray, n: int) -> Iterator[np.ndarray]:
+    return (array[i : i + n] for i in range(0, len(array), n))
+
+
+def _copier(part: np.ndarray) -> Fill:
+    def fill(out: np.ndarray) -> None:
+        out[:] = part
+
+    return fill
+
+
+def _packer(storage: Storage, part: np.ndarray, device: int) -> Fill:
+    def fill(out: np.ndarray) -> None:
+        pack_rows(part, storage.dtype, out.reshape(len(part), device))
+
+    return fill

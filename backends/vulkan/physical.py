@@ -1,0 +1,283 @@
+"""A physical device's facts: name, driver, memory, limits and features, and the feature chain that enables them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from ...runtime import config
+from ...shaders.kernel import Features
+from ..base import DeviceInfo
+from .api import vk
+from .instance import API_1_1, instance
+
+GIB = 1 << 30
+KINDS = {1: "integrated gpu", 2: "discrete gpu", 3: "virtual gpu", 4: "cpu"}
+WORTH = ("discrete gpu", "integrated gpu", "virtual gpu", "cpu")
+
+_PROPERTIES = "VkPhysicalDevice{}Properties"
+_FEATURES = "VkPhysicalDevice{}Features"
+
+# what a shader may use: VKRUN_NO_ switch, struct, the extension that brings it (and the core version), its fields
+_FEATURE_STRUCTS = (
+    ("16BIT", "VkPhysicalDevice16BitStorageFeatures", "", 1, ("storageBuffer16BitAccess",)),
+    ("8BIT", "VkPhysicalDevice8BitStorageFeatures", "VK_KHR_8bit_storage", 2, ("storageBuffer8BitAccess",)),
+    ("", "VkPhysicalDeviceShaderFloat16Int8Features", "VK_KHR_shader_float16_int8", 2, ("shaderFloat16", "shaderInt8")),
+    (
+        "SUBGROUP_SIZE",
+        "VkPhysicalDeviceSubgroupSizeControlFeatures",
+        "VK_EXT_subgroup_size_control",
+        3,
+        ("subgroupSizeControl", "computeFullSubgroups"),
+    ),
+    (
+        "INT_DOT",
+        "VkPhysicalDeviceShaderIntegerDotProductFeatures",
+        "VK_KHR_shader_integer_dot_product",
+        3,
+        ("shaderIntegerDotProduct",),
+    ),
+    (
+        "COOPMAT",
+        "VkPhysicalDeviceCooperativeMatrixFeaturesKHR",
+        "VK_KHR_cooperative_matrix",
+        99,
+        ("cooperativeMatrix",),
+    ),
+    ("COOPMAT", "VkPhysicalDeviceVulkanMemoryModelFeatures", "VK_KHR_vulkan_memory_model", 2, ("vulkanMemoryModel",)),
+)
+_SUBGROUP_OPERATIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10  # basic, vote, arithmetic, ballot, shuffle
+_COMPUTE_STAGE = 0x20
+_BUDGET, _PORTABILITY = "VK_EXT_memory_budget", "VK_KHR_portability_subset"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the host must keep to, in bytes unless it says otherwise. Tests open devices with smaller ones."""
+
+    max_binding: int  # of one descriptor
+    max_allocation: int  # of one VkDeviceMemory
+    max_buffer: int
+    alignment: int  # of a descriptor's offset
+    max_workgroup: int  # invocations
+    shared_nbytes: int
+    timestamp_ns: float  # 0: no timestamps
+    timestamp_bits: int
+
+
+@dataclass(frozen=True)
+class MemoryType:
+    index: int
+    heap: int
+    heap_nbytes: int
+    flags: int
+
+
+@dataclass(frozen=True)
+class Physical:
+    """A physical device, as far as the backend cares. `enabled` maps a feature struct to its fields that are on."""
+
+    handle: Any
+    api_version: int
+    name: str
+    driver: str
+    kind: str
+    uuid: str
+    vendor: int
+    device: int
+    cache_uuid: bytes
+    queue_family: int
+    limits: Limits
+    features: Features
+    enabled: Mapping[str, tuple[str, ...]]
+    core: tuple[str, ...]  # of VkPhysicalDeviceFeatures
+    extensions: tuple[str, ...]
+    memory_types: tuple[MemoryType, ...]
+    heap_is_device: tuple[bool, ...]
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the device-local heaps."""
+        heaps = {t.heap: t.heap_nbytes for t in self.memory_types if self.heap_is_device[t.heap]}
+        return sum(heaps.values())
+
+    def memory_free(self) -> int | None:
+        """Bytes that this process may still take of the device-local heaps; None where the driver does not say."""
+        if _BUDGET not in self.extensions:
+            return None
+        budget = vk.struct("VkPhysicalDeviceMemoryBudgetPropertiesEXT")
+        vk.vkGetPhysicalDeviceMemoryProperties2(
+            self.handle, vk.struct("VkPhysicalDeviceMemoryProperties2", pNext=budget)
+        )
+        heaps = (h for h, local in enumerate(self.heap_is_device) if local)
+        return sum(max(0, budget.heapBudget[h] - budget.heapUsage[h]) for h in heaps)
+
+    def info(self, index: int) -> DeviceInfo:
+        return DeviceInfo(
+            "vulkan",
+            index,
+            self.name,
+            self.driver,
+            self.kind,
+            self.uuid,
+            self.memory,
+            self.memory_free(),
+            asdict(self.features),
+        )
+
+    def feature_chain(self, robust: bool) -> Any:
+        """The VkPhysicalDeviceFeatures2 that enables what this device has."""
+        chain = vk.null
+        for struct, fields in self.enabled.items():
+            chain = vk.struct(struct, pNext=chain, **dict.fromkeys(fields, 1))
+        on = (*self.core, "robustBufferAccess") if robust else self.core
+        return vk.struct("VkPhysicalDeviceFeatures2", pNext=chain, features=dict.fromkeys(on, 1))
+
+
+def physicals() -> list[Physical]:
+    """The devices with Vulkan 1.1 and compute, best first: by kind, then by memory. BackendError without a loader."""
+    handles = vk.listed("vkEnumeratePhysicalDevices", "VkPhysicalDevice", instance().handle)
+    found = [p for p in map(_describe, list(handles)) if p]
+    return sorted(found, key=lambda p: (WORTH.index(p.kind), -p.memory))
+
+
+def _describe(handle: Any) -> Physical | None:
+    base = vk.struct("VkPhysicalDeviceProperties2")
+    vk.vkGetPhysicalDeviceProperties2(handle, base)
+    properties = base.properties
+    family = _queue_family(handle)
+    if properties.apiVersion < API_1_1 or family is None:
+        return None
+    version = min(properties.apiVersion, instance().api_version)
+    extensions = {
+        vk.text(e.extensionName)
+        for e in vk.listed("vkEnumerateDeviceExtensionProperties", "VkExtensionProperties", handle, vk.null)
+    }
+    enabled, core = _usable(handle, version, extensions, config.read().off)
+    needed = [
+        e for _, s, e, core_from, _ in _FEATURE_STRUCTS if s in enabled and version >> 12 & 1023 < core_from and e
+    ]
+    more = [e for e in (_BUDGET, _PORTABILITY) if e in extensions]
+    types, local = _memory(handle)
+    ids = vk.struct("VkPhysicalDeviceIDProperties")
+    _extended(handle, ids)
+    return Physical(
+        handle=handle,
+        api_version=version,
+        name=vk.text(properties.deviceName),
+        driver=_driver(handle, version, extensions),
+        kind=KINDS.get(properties.deviceType, "virtual gpu"),
+        uuid=str(UUID(bytes=bytes(ids.deviceUUID))),
+        vendor=properties.vendorID,
+        device=properties.deviceID,
+        cache_uuid=bytes(properties.pipelineCacheUUID),
+        queue_family=family[0],
+        limits=_limits(handle, version, extensions, properties.limits, family[1]),
+        features=_features(handle, enabled, core, properties),
+        enabled=enabled,
+        core=core,
+        extensions=tuple(needed + more),
+        memory_types=types,
+        heap_is_device=local,
+    )
+
+
+def _extended(handle: Any, struct: Any) -> None:
+    vk.vkGetPhysicalDeviceProperties2(handle, vk.struct("VkPhysicalDeviceProperties2", pNext=struct))
+
+
+def _queue_family(handle: Any) -> tuple[int, int] | None:
+    """Index and timestamp bits of the queue family to use: of those with compute, one with timestamps, and rather one
+    without graphics, since the desktop then keeps its own."""
+    families = vk.listed("vkGetPhysicalDeviceQueueFamilyProperties", "VkQueueFamilyProperties", handle)
+    able = [(i, f) for i, f in enumerate(families) if f.queueFlags & vk.VK_QUEUE_COMPUTE_BIT]
+    able.sort(key=lambda c: (not c[1].timestampValidBits, bool(c[1].queueFlags & vk.VK_QUEUE_GRAPHICS_BIT)))
+    return (able[0][0], able[0][1].timestampValidBits) if able else None
+
+
+def _driver(handle: Any, version: int, extensions: set[str]) -> str:
+    if version >> 12 & 1023 < 2 and "VK_KHR_driver_properties" not in extensions:
+        return ""
+    driver = vk.struct("VkPhysicalDeviceDriverProperties")
+    _extended(handle, driver)
+    return f"{vk.text(driver.driverName)} {vk.text(driver.driverInfo)}".strip()
+
+
+def _limits(handle: Any, version: int, extensions: set[str], limits: Any, timestamp_bits: int) -> Limits:
+    memory = vk.struct("VkPhysicalDeviceMaintenance3Properties")
+    _extended(handle, memory)
+    max_buffer = memory.maxMemoryAllocationSize
+    if version >> 12 & 1023 >= 3 or "VK_KHR_maintenance4" in extensions:
+        buffers = vk.struct("VkPhysicalDeviceMaintenance4Properties")
+        _extended(handle, buffers)
+        max_buffer = buffers.maxBufferSize or max_buffer
+    timestamps = timestamp_bits > 0 and limits.timestampPeriod > 0
+    return Limits(
+        limits.maxStorageBufferRange,
+        memory.maxMemoryAllocationSize,
+        max_buffer,
+        max(1, limits.minStorageBufferOffsetAlignment),
+        min(limits.maxComputeWorkGroupInvocations, limits.maxComputeWorkGroupSize[0]),
+        limits.maxComputeSharedMemorySize,
+        limits.timestampPeriod if timestamps else 0.0,
+        timestamp_bits,
+    )
+
+
+def _usable(
+    handle: Any, version: int, extensions: set[str], off: frozenset[str]
+) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """The feature structs with the fields that the device has and no switch forbids, and the core features."""
+    known = [
+        (switch, struct, fields)
+        for switch, struct, extension, core_from, fields in _FEATURE_STRUCTS
+        if switch not in off and (version >> 12 & 1023 >= core_from or extension in extensions)
+    ]
+    chain, structs = vk.null, {}
+    for _, struct, _ in known:
+        chain = structs[struct] = vk.struct(struct, pNext=chain)
+    base = vk.struct("VkPhysicalDeviceFeatures2", pNext=chain)
+    vk.vkGetPhysicalDeviceFeatures2(handle, base)
+    forbidden = {"shaderFloat16": "FP16", "shaderInt8": "INT8"}
+    enabled = {
+        s: tuple(f for f in fields if getattr(structs[s], f) and forbidden.get(f) not in off) for _, s, fields in known
+    }
+    core = tuple(f for f in ("shaderInt16", "shaderInt64") if getattr(base.features, f))
+    return {s: fields for s, fields in enabled.items() if fields}, core
+
+
+def _features(handle: Any, enabled: Mapping[str, tuple[str, ...]], core: tuple[str, ...], properties: Any) -> Features:
+    on = {field for fields in enabled.values() for field in fields}
+    limits = properties.limits
+    return Features(
+        subgroup_size=_subgroup_size(handle),
+        subgroup_size_control="subgroupSizeControl" in on,
+        storage_16bit="storageBuffer16BitAccess" in on,
+        storage_8bit="storageBuffer8BitAccess" in on,
+        float16="shaderFloat16" in on,
+        int8="shaderInt8" in on,
+        int_dot="shaderIntegerDotProduct" in on,
+        cooperative_matrix={"cooperativeMatrix", "vulkanMemoryModel"} <= on,
+        shared_nbytes=limits.maxComputeSharedMemorySize,
+        max_workgroup=min(limits.maxComputeWorkGroupInvocations, limits.maxComputeWorkGroupSize[0]),
+        software=properties.deviceType == vk.VK_PHYSICAL_DEVICE_TYPE_CPU,
+    )
+
+
+def _subgroup_size(handle: Any) -> int:
+    """0 unless compute shaders have basic, vote, arithmetic, ballot and shuffle."""
+    subgroups = vk.struct("VkPhysicalDeviceSubgroupProperties")
+    _extended(handle, subgroups)
+    able = subgroups.supportedOperations & _SUBGROUP_OPERATIONS == _SUBGROUP_OPERATIONS
+    wanted = able and subgroups.supportedStages & _COMPUTE_STAGE and config.read().has("SUBGROUP")
+    return subgroups.subgroupSize if wanted else 0
+
+
+def _memory(handle: Any) -> tuple[tuple[MemoryType, ...], tuple[bool, ...]]:
+    base = vk.struct("VkPhysicalDeviceMemoryProperties2")
+    vk.vkGetPhysicalDeviceMemoryProperties2(handle, base)
+    memory = base.memoryProperties
+    heaps = [(memory.memoryHeaps[i].size, memory.memoryHeaps[i].flags) for i in range(memory.memoryHeapCount)]
+    types = [memory.memoryTypes[i] for i in range(memory.memoryTypeCount)]
+    made = tuple(MemoryType(i, t.heapIndex, heaps[t.heapIndex][0], t.propertyFlags) for i, t in enumerate(types))
+    return made, tuple(bool(flags & vk.VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) for _, flags in heaps)

@@ -1,0 +1,155 @@
+"""Compute pipelines: each (shader, defines, constants) once a device, created in parallel, cached on disk."""
+
+import os
+import struct
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from ...runtime.errors import BackendError
+from ...shaders.compile import spirv, title
+from ...shaders.kernel import PUSH_NBYTES, Defines, KernelCall
+from . import pipeline_cache
+from .api import vk
+from .logical import Logical
+
+SAVE_AFTER = 16  # new pipelines of one compile() that are worth a write to disk at once
+
+
+@dataclass(frozen=True)
+class PipelineKey:
+    stem: str
+    defines: Defines
+    spec: tuple[int, ...]
+    n_bindings: int
+
+    @staticmethod
+    def of(call: KernelCall) -> "PipelineKey":
+        return PipelineKey(call.stem, call.defines, call.spec, len(call.args))
+
+
+@dataclass(frozen=True)
+class BindingLayout:
+    """Layouts of a descriptor set of n storage buffers, and of the pipelines that take one and 128 bytes pushed."""
+
+    set: Any
+    pipeline: Any
+
+
+class Pipelines:
+    """What outlives programs: modules, layouts, pipelines and their cache."""
+
+    def __init__(self, logical: Logical) -> None:
+        self._logical, self._lock = logical, Lock()
+        self._modules: dict[tuple[str, Defines], Any] = {}
+        self._layouts: dict[int, BindingLayout] = {}
+        self._made: dict[PipelineKey, Any] = {}
+        self._cache = pipeline_cache.create(logical)
+
+    def layout(self, n_bindings: int) -> BindingLayout:
+        with self._lock:
+            if n_bindings not in self._layouts:
+                self._layouts[n_bindings] = self._create_layout(n_bindings)
+            return self._layouts[n_bindings]
+
+    def get(self, keys: Iterable[PipelineKey]) -> dict[PipelineKey, Any]:
+        """Pipelines for keys, those missing created in parallel. BackendError names the shader that fails."""
+        wanted = dict.fromkeys(keys)
+        missing = [k for k in wanted if k not in self._made]
+        for n in {k.n_bindings for k in missing}:
+            self.layout(n)
+        with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1) or 1) as pool:
+            self._made.update(zip(missing, pool.map(self._create, missing), strict=True))
+        if len(missing) >= SAVE_AFTER:
+            pipeline_cache.save(self._logical, self._cache)
+        return {k: self._made[k] for k in wanted}
+
+    def close(self) -> None:
+        device = self._logical.handle
+        pipeline_cache.save(self._logical, self._cache)
+        for pipeline in self._made.values():
+            vk.vkDestroyPipeline(device, pipeline, vk.null)
+        for module in self._modules.values():
+            vk.vkDestroyShaderModule(device, module, vk.null)
+        for layout in self._layouts.values():
+            vk.vkDestroyPipelineLayout(device, layout.pipeline, vk.null)
+            vk.vkDestroyDescriptorSetLayout(device, layout.set, vk.null)
+        vk.vkDestroyPipelineCache(device, self._cache, vk.null)
+
+    def _create(self, key: PipelineKey) -> Any:
+        stage = vk.struct(
+            "VkPipelineShaderStageCreateInfo",
+            stage=vk.VK_SHADER_STAGE_COMPUTE_BIT,
+            module=self._module(key),
+            pName=vk.ffi.new("char[]", b"main"),
+            pSpecializationInfo=_constants(key.spec),
+        )
+        info = vk.struct("VkComputePipelineCreateInfo", stage=stage[0], layout=self._layouts[key.n_bindings].pipeline)
+        out = vk.ffi.new("VkPipeline *")
+        result = vk.vkCreateComputePipelines(self._logical.handle, self._cache, 1, info, vk.null, out)
+        if result < 0:
+            name = f"{title(key.stem, key.defines)} {list(key.spec)}"
+            raise BackendError(f"{self._logical.physical.name}: shader {name}: {vk.result_name(result)}")
+        return out[0]
+
+    def _module(self, key: PipelineKey) -> Any:
+        name = key.stem, key.defines
+        if name in self._modules:
+            return self._modules[name]
+        words = spirv(*name)
+        info = vk.struct(
+            "VkShaderModuleCreateInfo",
+            codeSize=len(words),
+            pCode=vk.ffi.new("uint32_t[]", struct.unpack(f"<{len(words) // 4}I", words)),
+        )
+        made = vk.create("vkCreateShaderModule", "VkShaderModule", self._logical.handle, info, vk.null)
+        with self._lock:
+            kept = self._modules.setdefault(name, made)
+        if kept is not made:  # another thread was faster
+            vk.vkDestroyShaderModule(self._logical.handle, made, vk.null)
+        return kept
+
+    def _create_layout(self, n_bindings: int) -> BindingLayout:
+        device = self._logical.handle
+        bindings = [
+            vk.struct(
+                "VkDescriptorSetLayoutBinding",
+                binding=i,
+                descriptorType=vk.VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                descriptorCount=1,
+                stageFlags=vk.VK_SHADER_STAGE_COMPUTE_BIT,
+            )
+            for i in range(n_bindings)
+        ]
+        info = vk.struct(
+            "VkDescriptorSetLayoutCreateInfo",
+            bindingCount=n_bindings,
+            pBindings=vk.array("VkDescriptorSetLayoutBinding", bindings),
+        )
+        sets = vk.create("vkCreateDescriptorSetLayout", "VkDescriptorSetLayout", device, info, vk.null)
+        push = vk.struct("VkPushConstantRange", stageFlags=vk.VK_SHADER_STAGE_COMPUTE_BIT, size=PUSH_NBYTES)
+        info = vk.struct(
+            "VkPipelineLayoutCreateInfo",
+            setLayoutCount=1,
+            pSetLayouts=vk.array("VkDescriptorSetLayout", [sets]),
+            pushConstantRangeCount=1,
+            pPushConstantRanges=push,
+        )
+        return BindingLayout(sets, vk.create("vkCreatePipelineLayout", "VkPipelineLayout", device, info, vk.null))
+
+
+def _constants(spec: tuple[int, ...]) -> Any:
+    """Specialisation constants 0, 1, ... of 32 bits each."""
+    if not spec:
+        return vk.null
+    data = vk.ffi.new("uint32_t[]", [v & 0xFFFFFFFF for v in spec])
+    entries = [vk.struct("VkSpecializationMapEntry", constantID=i, offset=4 * i, size=4) for i in range(len(spec))]
+    return vk.struct(
+        "VkSpecializationInfo",
+        mapEntryCount=len(spec),
+        pMapEntries=vk.array("VkSpecializationMapEntry", entries),
+        dataSize=4 * len(spec),
+        pData=data,
+    )

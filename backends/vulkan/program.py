@@ -1,0 +1,146 @@
+"""A plan made ready on a Vulkan device."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...runtime.errors import BackendError
+from ...runtime.layout import Layout
+from ...runtime.plan import Plan
+from ...runtime.tensor import Kind, Storage, Tensor
+from ..base import Program
+from .memory import Place
+from .packing import packed_nbytes, packed_range
+from .pipelines import PipelineKey
+from .recording import Recording, Script, Spot, place_spot
+from .resources import Resources
+from .steps import steps_of
+from .work import operations, pieces
+
+OutputKey = tuple[Storage, Layout]
+
+
+@dataclass(frozen=True)
+class Result:
+    """An output's bytes, copied at the end of each run from `start` in its storage into `place`."""
+
+    tensor: Tensor
+    start: int
+    place: Place
+
+    def array(self) -> np.ndarray:
+        t = self.tensor
+        flat = self.place.bytes.view(t.dtype.numpy)
+        strides = [s * flat.itemsize for s in t.layout.strides]
+        return np.lib.stride_tricks.as_strided(flat, t.shape, strides).copy()
+
+
+class VulkanProgram(Program):
+    """Recorded when first run, and again when the device's arena has moved since."""
+
+    def __init__(self, resources: Resources, plan: Plan) -> None:
+        self._resources, self._plan = resources, plan
+        self._steps = steps_of(plan, resources.features, resources.limits)
+        self.storages = frozenset(
+            t.storage for s in self._steps for t in s.call.args if t.storage.kind is not Kind.TEMP
+        )
+        for storage in self.storages:
+            resources.place(storage)
+        self._pipelines = resources.pipelines.get(PipelineKey.of(s.call) for s in self._steps)
+        self._closed = False
+        self._recording: Recording | None = None
+        self._generation = -1
+        with resources.logical.lock:
+            self._temps = self._own_temps()
+            self._results = self._take_results()
+            self._recorded()
+
+    def run(self) -> None:
+        with self._resources.logical.lock:
+            self._recorded().run()
+        if self._resources.validated:
+            self._resources.check_validation()
+
+    def read(self, tensor: Tensor) -> np.ndarray:
+        result = self._results.get((tensor.storage, tensor.layout))
+        if result is None:
+            raise BackendError(f"{tensor}: no output of the program")
+        return result.array()
+
+    def profile(self) -> list[float]:
+        limits, n = self._resources.limits, len(self._plan.nodes)
+        if not limits.timestamp_ns:
+            raise BackendError(f"{self._resources.logical.physical.name}: has no timestamps, so nothing can be timed")
+        with self._resources.logical.lock:
+            self._recorded()
+            timed = Recording(self._resources, self._script(), n)
+            try:
+                timed.run()
+                taken = timed.seconds(sorted({s.node for s in self._steps}))
+            finally:
+                timed.close()
+        return [taken.get(i, 0.0) for i in range(n)]
+
+    def close(self) -> None:
+        with self._resources.logical.lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._recording:
+                self._recording.close()
+            pools = self._resources.pools
+            pools["readback"].give(r.place for r in self._results.values())
+            pools["temp"].give(self._temps.values())
+
+    def _recorded(self) -> Recording:
+        if self._closed:
+            raise BackendError("program: closed, or its storages were freed")
+        arena = self._resources.arena
+        if not self._temps:
+            arena.require(self._plan.arena.nbytes)
+        if self._recording is None or self._generation != arena.generation:
+            if self._recording:
+                self._recording.close()
+                self._recording = None
+            self._recording = Recording(self._resources, self._script())
+            self._generation = arena.generation
+        return self._recording
+
+    def _script(self) -> Script:
+        nodes = self._plan.nodes
+        parts = pieces(self._steps, lambda s: operations(nodes[s.node]), self._resources.budget)
+        results = [
+            (self._spot(r.tensor.storage, r.start), place_spot(r.place), r.place.nbytes)
+            for r in self._results.values()
+            if r.place.nbytes
+        ]
+        return Script(parts, self._plan.barriers, self._pipelines, self._spot, results)
+
+    def _spot(self, storage: Storage, offset: int = 0) -> Spot:
+        if storage in self._temps:
+            return place_spot(self._temps[storage], offset)
+        if storage.kind is Kind.TEMP and (arena := self._resources.arena.place):
+            return place_spot(arena, self._plan.arena.offsets[storage] + offset)
+        return place_spot(self._resources.place(storage), offset)
+
+    def _own_temps(self) -> dict[Storage, Place]:
+        """Under validation, a buffer for each temporary, so that the layer sees every hazard."""
+        if not self._resources.validated:
+            return {}
+        temps = self._plan.storages(Kind.TEMP)
+        places = self._resources.pools["temp"].take((s.name, packed_nbytes(s)) for s in temps)
+        return dict(zip(temps, places, strict=True))
+
+    def _take_results(self) -> dict[OutputKey, Result]:
+        outputs = {(t.storage, t.layout): t for t in self._plan.graph.outputs.values()}
+        if bad := next((t for t in outputs.values() if t.dtype.is_quantised), None):
+            raise BackendError(f"{bad}: an output of block type {bad.dtype.name} cannot be read")
+        ranges = [packed_range(t) for t in outputs.values()]
+        places = self._resources.pools["readback"].take(_named_sizes(outputs.values(), ranges))
+        made = zip(outputs.items(), ranges, places, strict=True)
+        return {key: Result(t, lo, place) for (key, t), (lo, _), place in made}
+
+
+def _named_sizes(tensors: Iterable[Tensor], ranges: Iterable[tuple[int, int]]) -> list[tuple[str, int]]:
+    return [(t.storage.name, hi - lo) for t, (lo, hi) in zip(tensors, ranges, strict=True)]

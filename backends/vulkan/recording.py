@@ -1,0 +1,187 @@
+"""Command buffers of one program: recorded once, submitted at each run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...runtime.errors import BackendError
+from ...runtime.tensor import Storage
+from .api import vk
+from .logical import copy, submit_info
+from .memory import Place
+from .pipelines import PipelineKey
+from .resources import Resources
+from .steps import Step
+
+Spot = tuple[Any, int]  # a buffer and an offset in it
+
+
+@dataclass(frozen=True)
+class Script:
+    """What to record: steps in pieces of one submission each, where barriers go, and what is copied out at the end."""
+
+    pieces: Sequence[Sequence[Step]]
+    barriers: Sequence[bool]
+    pipelines: Mapping[PipelineKey, Any]
+    spot: Callable[[Storage], Spot]
+    results: Sequence[tuple[Spot, Spot, int]]  # from, to, bytes
+
+
+class Recording:
+    """Owns its command buffers, descriptors and fence; `close()` gives them back. The caller holds the lock."""
+
+    def __init__(self, resources: Resources, script: Script, n_timed: int = 0) -> None:
+        self._resources, self._logical = resources, resources.logical
+        self._pool, self._queries, self._fences = None, None, None
+        self._commands: list[Any] = []
+        (self._marks,) = resources.pools["readback"].take([("marks", 4 * len(script.pieces))])
+        try:
+            self._record(script, n_timed)
+        except BaseException:
+            self.close()
+            raise
+        self._done = self._marks.bytes.view(np.uint32)
+
+    def run(self) -> None:
+        """Submit, wait, and see that each piece came to its end: some drivers cancel work and report success."""
+        self._done[:] = 0
+        for info in self._infos[:-1]:
+            self._logical.submit(info, vk.null)
+        self._logical.submit(self._infos[-1], self._fences[0])
+        self._logical.wait(self._fences)
+        if not self._done.all():
+            raise BackendError(
+                f"{self._logical.physical.name}: the driver cancelled a submission (a time-out, most likely); "
+                "set VKRUN_SUBMIT_GFLOP lower"
+            )
+
+    def seconds(self, nodes: Sequence[int]) -> dict[int, float]:
+        """What each of the nodes that were dispatched took, after run()."""
+        return {i: self._elapsed(i) for i in nodes}
+
+    def _elapsed(self, node: int) -> float:
+        limits, raw = self._resources.limits, vk.ffi.new("uint64_t[2]")
+        flags = vk.VK_QUERY_RESULT_64_BIT | vk.VK_QUERY_RESULT_WAIT_BIT
+        vk.call("vkGetQueryPoolResults", self._logical.handle, self._queries, 2 * node, 2, 16, raw, 8, flags)
+        return ((raw[1] - raw[0]) & ((1 << limits.timestamp_bits) - 1)) * limits.timestamp_ns * 1e-9
+
+    def close(self) -> None:
+        device = self._logical.handle
+        self._logical.free_commands(self._commands)
+        self._commands = []
+        for handle, destroy in ((self._pool, vk.vkDestroyDescriptorPool), (self._queries, vk.vkDestroyQueryPool)):
+            if handle is not None:
+                destroy(device, handle, vk.null)
+        if self._fences is not None:
+            vk.vkDestroyFence(device, self._fences[0], vk.null)
+        self._pool = self._queries = self._fences = None
+        self._resources.pools["readback"].give([self._marks])
+
+    def _record(self, script: Script, n_timed: int) -> None:
+        self._fences = vk.array("VkFence", [self._logical.fence()])
+        sets = self._sets([step for piece in script.pieces for step in piece], script.spot)
+        if n_timed:
+            info = vk.struct("VkQueryPoolCreateInfo", queryType=vk.VK_QUERY_TYPE_TIMESTAMP, queryCount=2 * n_timed)
+            self._queries = vk.create("vkCreateQueryPool", "VkQueryPool", self._logical.handle, info, vk.null)
+        self._commands = self._logical.commands(len(script.pieces))
+        self._infos = [submit_info([c]) for c in self._commands]
+        for i, (command, piece) in enumerate(zip(self._commands, script.pieces, strict=True)):
+            with self._logical.recording(command):
+                self._logical.everything.record(command)
+                if n_timed and i == 0:
+                    vk.vkCmdResetQueryPool(command, self._queries, 0, 2 * n_timed)
+                self._piece(command, piece, script, sets)
+                self._end(command, i, script.results if command is self._commands[-1] else ())
+
+    def _piece(self, command: Any, piece: Sequence[Step], script: Script, sets: Mapping[Step, Any]) -> None:
+        """The dispatches of one submission. A barrier that stands before a node with nothing to do comes with the next."""
+        compute, layouts = vk.VK_PIPELINE_BIND_POINT_COMPUTE, self._resources.pipelines.layout
+        bound, node, at = None, -1, vk.ffi.new("VkDescriptorSet[1]")
+        for step in piece:
+            if step.node != node:
+                self._between(command, script, node, step.node)
+                node = step.node
+            key = PipelineKey.of(step.call)
+            if bound != key:
+                vk.vkCmdBindPipeline(command, compute, script.pipelines[key])
+                bound = key
+            layout, push, at[0] = layouts(key.n_bindings).pipeline, step.push(), sets[step]
+            vk.vkCmdBindDescriptorSets(command, compute, layout, 0, 1, at, 0, vk.null)
+            if push:
+                data = vk.ffi.from_buffer(push)
+                vk.vkCmdPushConstants(command, layout, vk.VK_SHADER_STAGE_COMPUTE_BIT, 0, len(push), data)
+            vk.vkCmdDispatch(command, *step.call.grid)
+        if piece:
+            self._time(command, 2 * node + 1)
+
+    def _between(self, command: Any, script: Script, last: int, node: int) -> None:
+        """After the last node's steps and before a node's. Timed nodes run one by one."""
+        if last >= 0:
+            self._time(command, 2 * last + 1)
+            if self._queries is not None or any(script.barriers[last + 1 : node + 1]):
+                self._logical.between_dispatches.record(command)
+        self._time(command, 2 * node)
+
+    def _time(self, command: Any, query: int) -> None:
+        if self._queries is not None:
+            vk.vkCmdWriteTimestamp(command, vk.VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, self._queries, query)
+
+    def _end(self, command: Any, index: int, results: Sequence[tuple[Spot, Spot, int]]) -> None:
+        self._logical.before_copies.record(command)
+        for source, target, nbytes in results:
+            copy(command, source, target, nbytes)
+        vk.vkCmdFillBuffer(command, self._marks.block.buffer, self._marks.offset + 4 * index, 4, 1)
+        self._logical.before_host.record(command)
+
+    def _sets(self, steps: Sequence[Step], spot: Callable[[Storage], Spot]) -> dict[Step, Any]:
+        """A descriptor set for each distinct row of bindings."""
+        bound = {step: _bound(step, spot) for step in steps}
+        distinct = list(dict.fromkeys(bound.values()))
+        if not distinct:
+            return {}
+        made = dict(zip(distinct, self._allocate_sets([len(b) for b in distinct]), strict=True))
+        self._write_sets(made)
+        return {step: made[b] for step, b in bound.items()}
+
+    def _allocate_sets(self, counts: Sequence[int]) -> list[Any]:
+        size = vk.struct("VkDescriptorPoolSize", type=vk.VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, descriptorCount=sum(counts))
+        info = vk.struct("VkDescriptorPoolCreateInfo", maxSets=len(counts), poolSizeCount=1, pPoolSizes=size)
+        self._pool = vk.create("vkCreateDescriptorPool", "VkDescriptorPool", self._logical.handle, info, vk.null)
+        layouts = vk.array("VkDescriptorSetLayout", [self._resources.pipelines.layout(n).set for n in counts])
+        info = vk.struct(
+            "VkDescriptorSetAllocateInfo",
+            descriptorPool=self._pool,
+            descriptorSetCount=len(counts),
+            pSetLayouts=layouts,
+        )
+        made = vk.ffi.new("VkDescriptorSet[]", len(counts))
+        vk.call("vkAllocateDescriptorSets", self._logical.handle, info, made)
+        return list(made)
+
+    def _write_sets(self, sets: Mapping[tuple, Any]) -> None:
+        rows = np.array([row for bound in sets for row in bound], np.uint64)
+        infos = vk.ffi.cast("VkDescriptorBufferInfo *", vk.ffi.from_buffer(rows))
+        writes = vk.ffi.new("VkWriteDescriptorSet[]", len(sets))
+        at = 0
+        for write, (bound, handle) in zip(writes, sets.items(), strict=True):
+            write.sType, write.dstSet = vk.VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, handle
+            write.descriptorType, write.descriptorCount = vk.VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, len(bound)
+            write.pBufferInfo = infos + at
+            at += len(bound)
+        vk.vkUpdateDescriptorSets(self._logical.handle, len(sets), writes, 0, vk.null)
+
+
+def _bound(step: Step, spot: Callable[[Storage], Spot]) -> tuple[tuple[int, int, int], ...]:
+    """VkDescriptorBufferInfo of each binding as numbers: buffer, offset, range."""
+    spots = [spot(t.storage) for t in step.call.args]
+    numbers = [int(vk.ffi.cast("uintptr_t", buffer)) for buffer, _ in spots]
+    return tuple(
+        (number, offset + start, size)
+        for number, (_, offset), start, size in zip(numbers, spots, step.starts, step.ranges, strict=True)
+    )
+
+
+def place_spot(place: Place, offset: int = 0) -> Spot:
+    return place.block.buffer, place.offset + offset

@@ -1,0 +1,142 @@
+"""What a device's programs share: memory pools, places of storages, the arena, pipelines."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+
+from ...runtime import config
+from ...runtime.errors import BackendError
+from ...runtime.tensor import Kind, Storage
+from ...shaders.kernel import Features
+from .instance import instance
+from .logical import Logical
+from .memory import CACHED, COHERENT, DEVICE, VISIBLE, Place, Pool
+from .packing import packed_nbytes
+from .physical import Limits, Physical
+from .pipelines import Pipelines
+from .work import BUDGETS
+
+_HOST = VISIBLE | COHERENT
+
+
+class Arena:
+    """The temporaries of whichever program runs: one block, as large as the largest plan wants.
+
+    When it grows, `generation` does, and programs record themselves anew before they run again.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.place: Place | None = None
+        self.generation = 0
+
+    def require(self, nbytes: int) -> None:
+        """Grow to at least so many bytes; nothing may be running. BackendError leaves no arena behind, only less."""
+        if self.place is not None and self.place.nbytes >= nbytes:
+            return
+        if self.place is not None:
+            self._pool.give([self.place])
+        self.place = None
+        self.generation += 1
+        (self.place,) = self._pool.take([("temporaries", max(nbytes, 1))])
+
+
+@dataclass(eq=False)
+class Resources:
+    """`places` holds weights, states and inputs; temporaries stand in `arena`, or one by one under validation."""
+
+    logical: Logical
+    features: Features
+    limits: Limits
+    pools: Mapping[str, Pool]
+    pipelines: Pipelines
+    arena: Arena
+    validated: bool
+    budget: float  # operations in one submission
+    places: dict[Storage, Place] = field(default_factory=dict)
+    n_messages_seen: int = 0
+
+    @staticmethod
+    def open(physical: Physical, features: Features) -> "Resources":
+        wanted, validated = config.read(), instance().validated
+        logical = Logical(physical, robust=wanted.robust or validated)
+        pools = _pools(logical, validated)
+        gflop = wanted.submit_gflop
+        return Resources(
+            logical,
+            features,
+            physical.limits,
+            pools,
+            Pipelines(logical),
+            Arena(pools["arena"]),
+            validated,
+            1e9 * gflop if gflop else BUDGETS.get(physical.kind, inf),
+        )
+
+    def alloc(self, storages: Iterable[Storage]) -> list[Storage]:
+        """Places for storages that have none, all or nothing. Returns those that are new."""
+        new = [s for s in dict.fromkeys(storages) if s not in self.places]
+        made: dict[Storage, Place] = {}
+        try:
+            for kind in Kind:
+                group = [s for s in new if s.kind is kind]
+                places = self.pool(kind).take((s.name, packed_nbytes(s)) for s in group)
+                made.update(zip(group, places, strict=True))
+        except BackendError:
+            self._give(made)
+            raise
+        self.places.update(made)
+        return new
+
+    def free(self, storages: Iterable[Storage]) -> None:
+        self._give({s: self.places.pop(s) for s in dict.fromkeys(storages) if s in self.places})
+
+    def _give(self, places: Mapping[Storage, Place]) -> None:
+        for s, place in places.items():
+            self.pool(s.kind).give([place])
+
+    def pool(self, kind: Kind) -> Pool:
+        return self.pools[kind.value]
+
+    def place(self, storage: Storage) -> Place:
+        """BackendError when the storage was never allocated, or given back."""
+        try:
+            return self.places[storage]
+        except KeyError:
+            raise BackendError(f"{storage.name}: {storage.kind.value} without memory on the device") from None
+
+    def check_validation(self) -> None:
+        """BackendError with what the validation layer said since the last check; the messages stay listed."""
+        new = instance().messages[self.n_messages_seen :]
+        self.n_messages_seen += len(new)
+        if new:
+            raise BackendError(f"validation: {len(new)} messages, the first: {new[0]}")
+
+    def close(self) -> None:
+        self.pipelines.close()
+        for pool in self.pools.values():
+            pool.close()
+        self.places.clear()
+        self.logical.close()
+
+
+def _pools(logical: Logical, apart: bool) -> dict[str, Pool]:
+    """Weights and states where the device is fastest; visible to the host too where that costs nothing."""
+    local = [DEVICE | _HOST, DEVICE, 0] if _device_memory_is_visible(logical.physical) else [DEVICE, 0]
+    return {
+        "weight": Pool(logical, "weights", local, apart),
+        "state": Pool(logical, "states", local, apart),
+        "input": Pool(logical, "inputs", [DEVICE | _HOST, _HOST], apart),
+        "temp": Pool(logical, "temporaries", [DEVICE, 0], apart=True),
+        "arena": Pool(logical, "arena", [DEVICE, 0], apart=True),
+        "readback": Pool(logical, "results", [_HOST | CACHED, _HOST], apart),
+    }
+
+
+def _device_memory_is_visible(physical: Physical) -> bool:
+    """Whether all device memory is mapped: integrated devices, CPUs, and cards with a resizable BAR."""
+    local = max((t.heap_nbytes for t in physical.memory_types if t.flags & DEVICE), default=0)
+    seen = max(
+        (t.heap_nbytes for t in physical.memory_types if t.flags & (DEVICE | _HOST) == DEVICE | _HOST), default=0
+    )
+    return 0 < local == seen and config.read().has("MAPPED_WEIGHTS")

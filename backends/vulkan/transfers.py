@@ -1,0 +1,111 @@
+"""Bytes between the host and memory that it cannot see: a ring of staging buffers up, one down."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from .api import vk
+from .logical import Logical, copy, submit_info
+from .memory import COHERENT, VISIBLE, Place, Pool
+
+SLOT_NBYTES = 16 << 20
+N_SLOTS = 3
+
+Fill = Callable[[np.ndarray], None]  # writes a chunk of bytes into the memory it is given
+
+
+class _Slot:
+    def __init__(self, logical: Logical, place: Place) -> None:
+        self.place, self.busy = place, False
+        (self.command,) = logical.commands(1)
+        self.info = submit_info([self.command])
+        self.fences = vk.array("VkFence", [logical.fence()])
+
+
+class Uploads:
+    """A ring of staging buffers, made at first use: the host fills one while the device copies from another."""
+
+    def __init__(self, logical: Logical) -> None:
+        self._logical = logical
+        self._pool = Pool(logical, "staging", [VISIBLE | COHERENT], apart=True)
+        self._slots: list[_Slot] = []
+        self._next = 0
+
+    def write(self, place: Place, offset: int, chunks: Iterable[tuple[int, Fill]]) -> None:
+        """Chunks of (bytes, at most SLOT_NBYTES; who writes them), one after the other from place + offset on."""
+        with self._logical.lock:
+            for nbytes, fill in chunks:
+                slot = self._free_slot()
+                fill(slot.place.bytes[:nbytes])
+                self._send(slot, place, offset, nbytes)
+                offset += nbytes
+
+    def flush(self) -> None:
+        """Wait until all that was written has arrived."""
+        with self._logical.lock:
+            for slot in self._slots:
+                self._finish(slot)
+
+    def _free_slot(self) -> _Slot:
+        if len(self._slots) < N_SLOTS:
+            (place,) = self._pool.take([("staging", SLOT_NBYTES)])
+            self._slots.append(_Slot(self._logical, place))
+            return self._slots[-1]
+        self._next = (self._next + 1) % N_SLOTS
+        self._finish(self._slots[self._next])
+        return self._slots[self._next]
+
+    def _finish(self, slot: _Slot) -> None:
+        if slot.busy:
+            self._logical.wait(slot.fences)
+            slot.busy = False
+
+    def _send(self, slot: _Slot, place: Place, offset: int, nbytes: int) -> None:
+        source = slot.place.block.buffer, slot.place.offset
+        with self._logical.recording(slot.command):
+            self._logical.everything.record(slot.command)
+            copy(slot.command, source, (place.block.buffer, place.offset + offset), nbytes)
+            self._logical.everything.record(slot.command)
+        self._logical.submit(slot.info, slot.fences[0])
+        slot.busy = True
+
+    def close(self) -> None:
+        self.flush()
+        for slot in self._slots:
+            vk.vkDestroyFence(self._logical.handle, slot.fences[0], vk.null)
+            self._logical.free_commands([slot.command])
+        self._slots.clear()
+        self._pool.close()
+
+
+def download(logical: Logical, pool: Pool, place: Place, out: np.ndarray) -> None:
+    """The first out.size bytes of a place into uint8 `out`, through a mapped buffer of `pool`."""
+    (staging,) = pool.take([("download", min(out.size, SLOT_NBYTES))])
+    try:
+        for start in range(0, out.size, SLOT_NBYTES):
+            n = min(SLOT_NBYTES, out.size - start)
+            source, target = (place.block.buffer, place.offset + start), (staging.block.buffer, staging.offset)
+
+            def record(command: Any, ends: tuple = (source, target, n)) -> None:
+                copy(command, *ends)
+
+            logical.once(record)
+            out[start : start + n] = staging.bytes[:n]
+    finally:
+        pool.give([staging])
+
+
+def zero(logical: Logical, places: Iterable[Place]) -> None:
+    """Fill places with zeros."""
+    listed = list(places)
+    for p in listed:
+        if p.is_mapped:
+            p.bytes[:] = 0
+    hidden = [p for p in listed if not p.is_mapped]
+    if hidden:
+        logical.once(lambda command: [_fill(command, p) for p in hidden] and None)
+
+
+def _fill(command: Any, p: Place) -> None:
+    vk.vkCmdFillBuffer(command, p.block.buffer, p.offset, -(-max(p.nbytes, 1) // 4) * 4, 0)

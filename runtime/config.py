@@ -1,0 +1,101 @@
+"""The one module that reads vkrun's environment variables; docs/environment.md lists them for users."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import UsageError
+
+# every off switch: VKRUN_NO_<name>=1, and what it switches off
+SWITCHES = {
+    "SUBGROUP": "subgroup arithmetic in shaders",
+    "SUBGROUP_SIZE": "control over the subgroup size",
+    "16BIT": "16-bit types in storage buffers",
+    "8BIT": "8-bit types in storage buffers",
+    "FP16": "16-bit float arithmetic",
+    "INT8": "8-bit integer arithmetic",
+    "INT_DOT": "integer dot products",
+    "COOPMAT": "cooperative matrices",
+    "MEMORY_BUDGET": "asking the driver for free memory",
+    "MAPPED_WEIGHTS": "writing weights straight into device memory where the host can see it",
+    "PIPELINE_CACHE": "the pipeline cache on disk",
+}
+
+# every other variable, and what it does
+VARIABLES = {
+    "VKRUN_BACKEND": "the backend to use: vulkan, kompute or cpu",
+    "VKRUN_DEVICE": "the device to use: its index, its UUID or a part of its name",
+    "VKRUN_DEBUG": "0 to 4: 1 devices and memory, 2 times of dispatches, 3 barriers and plan, 4 shaders",
+    "VKRUN_VALIDATE": "1: Khronos validation layer with synchronisation validation, one buffer a tensor (slow)",
+    "VKRUN_ROBUST": "1: the device checks the bounds of every buffer access",
+    "VKRUN_SUBMIT_GFLOP": "most arithmetic in one submission, in 1e9 operations; lower it where the device is lost",
+    "VKRUN_CACHE_DIR": "where caches go, instead of $XDG_CACHE_HOME/vkrun or ~/.cache/vkrun",
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the environment asks for. `off` holds the names of SWITCHES that are set."""
+
+    backend: str | None = None
+    device: str | None = None
+    debug: int = 0
+    validate: bool = False
+    robust: bool = False
+    submit_gflop: float | None = None
+    cache_dir: Path | None = None
+    off: frozenset[str] = field(default_factory=frozenset)
+
+    def has(self, switch: str) -> bool:
+        """Whether a thing of SWITCHES is left on."""
+        return switch not in self.off
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Config:
+    """The environment's wishes, read anew at each call. UsageError names a variable with a value it cannot have."""
+    return Config(
+        backend=environ.get("VKRUN_BACKEND") or None,
+        device=environ.get("VKRUN_DEVICE") or None,
+        debug=int(_number(environ, "VKRUN_DEBUG", 0, 4) or 0),
+        validate=_flag(environ, "VKRUN_VALIDATE"),
+        robust=_flag(environ, "VKRUN_ROBUST"),
+        submit_gflop=_number(environ, "VKRUN_SUBMIT_GFLOP", 0.001, 1e9),
+        cache_dir=_cache_dir(environ),
+        off=frozenset(name for name in SWITCHES if _flag(environ, f"VKRUN_NO_{name}")),
+    )
+
+
+def unknown(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Variables that begin with VKRUN_ and mean nothing: misspelt ones, most likely."""
+    known = {*VARIABLES, *(f"VKRUN_NO_{name}" for name in SWITCHES)}
+    return sorted(name for name in environ if name.startswith("VKRUN_") and name not in known)
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    value = environ.get(name, "").strip().lower()
+    if value not in ("", "0", "1"):
+        raise UsageError(f"{name}={environ[name]}: expected 0 or 1")
+    return value == "1"
+
+
+def _number(environ: Mapping[str, str], name: str, low: float, high: float) -> float | None:
+    text = environ.get(name, "").strip()
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = high + 1
+    if value is not None and not low <= value <= high:
+        raise UsageError(f"{name}={text}: expected a number from {low:g} to {high:g}")
+    return value
+
+
+def _cache_dir(environ: Mapping[str, str]) -> Path | None:
+    """Where caches may go by the platform's custom; None when there is no home to put them in."""
+    if own := environ.get("VKRUN_CACHE_DIR"):
+        return Path(own)
+    if os.name == "nt":
+        base = environ.get("LOCALAPPDATA", "")
+    else:
+        base = environ.get("XDG_CACHE_HOME") or (f"{environ['HOME']}/.cache" if environ.get("HOME") else "")
+    return Path(base) / "vkrun" if base and Path(base).is_absolute() else None
