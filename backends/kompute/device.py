@@ -1,0 +1,60 @@
+"""An open Kompute device."""
+
+from collections.abc import Iterable
+from weakref import WeakSet
+
+import numpy as np
+
+from ...runtime.errors import BackendError
+from ...runtime.graph import Node
+from ...runtime.plan import Plan
+from ...runtime.tensor import Storage
+from ...shaders import catalogue
+from ...shaders.kernel import Features
+from ..base import Device, DeviceInfo, Program
+from .api import Api
+from .program import KomputeProgram
+from .store import Store
+
+
+class KomputeDevice(Device):
+    """kp enables no features, so that the plainest kernels run. `on_host` says where memory stands (see Store); None
+    decides by the device."""
+
+    def __init__(self, info: DeviceInfo, on_host: bool | None = None) -> None:
+        self.info = info
+        self._features = Features(software=info.is_software)
+        self._programs: WeakSet[KomputeProgram] = WeakSet()
+        self._api = Api(info.index)
+        self._store = Store(self._api, self._features, info.is_software if on_host is None else on_host)
+
+    def supports(self, node: Node) -> str:
+        return catalogue.refusal(node, self._features)
+
+    def alloc(self, storages: Iterable[Storage]) -> None:
+        self._store.alloc(storages)
+
+    def free(self, storages: Iterable[Storage]) -> None:
+        self._store.free(storages)
+
+    def write(self, storage: Storage, data: np.ndarray, row: int = 0) -> None:
+        self._store.write(storage, data, row)
+
+    def read(self, storage: Storage) -> np.ndarray:
+        return self._store.read(storage.tensor(), self._store.place_of(storage))
+
+    def compile(self, plan: Plan) -> Program:
+        for node in plan.nodes:
+            if why := self.supports(node):
+                raise BackendError(f"{node.name or node.op}: {why}")
+        program = KomputeProgram(self._api, self._store, self._features, plan)
+        self._programs.add(program)
+        return program
+
+    def close(self) -> None:
+        if self._api.closed:
+            return
+        for program in list(self._programs):
+            program.close()
+        self._store.close()
+        self._api.close()

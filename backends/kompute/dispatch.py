@@ -1,0 +1,65 @@
+"""From a kernel call to what kp records: an algorithm, made once for each kernel, grid and set of blocks, and its push
+constants, which tell the storages of one block apart."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ...runtime.graph import Node
+from ...runtime.tensor import Storage, Tensor
+from ...shaders import catalogue
+from ...shaders.compile import compile_all, spirv
+from ...shaders.kernel import Features, KernelCall
+from .api import Api, Block
+from .memory import Place
+
+Dispatch = tuple[Any, np.ndarray]
+Key = tuple[tuple[Block, ...], object]
+
+
+class Dispatcher:
+    """Makes dispatches of nodes over placed storages, and keeps the algorithms they share."""
+
+    def __init__(self, api: Api, features: Features, place_of: Callable[[Storage], Place]) -> None:
+        self._api, self._features, self._place_of = api, features, place_of
+        self._algorithms: dict[Key, Any] = {}
+
+    def dispatches(self, nodes: Iterable[Node]) -> list[Dispatch]:
+        calls = [catalogue.lower(node, self._features) for node in nodes]
+        compile_all(dict.fromkeys((call.stem, call.defines) for call in calls))
+        return [(self._algorithm(call), self._push(call)) for call in calls]
+
+    def drop(self, block: Block) -> None:
+        """Give back the algorithms over a block, which must not outlive it."""
+        for key in [key for key in self._algorithms if block in key[0]]:
+            self._algorithms.pop(key).destroy()
+
+    def close(self) -> None:
+        for algorithm in self._algorithms.values():
+            algorithm.destroy()
+        self._algorithms.clear()
+
+    def _algorithm(self, call: KernelCall) -> Any:
+        blocks = tuple(self._place_of(t.storage).block for t in call.args)
+        key = blocks, (call.stem, call.defines, call.spec, call.grid, len(call.push))
+        if key not in self._algorithms:
+            words = spirv(call.stem, call.defines)
+            self._algorithms[key] = self._api.algorithm(blocks, words, call.grid, call.spec, len(call.push))
+        return self._algorithms[key]
+
+    def _push(self, call: KernelCall) -> np.ndarray:
+        return np.frombuffer(call.push_bytes(lambda s: self._place_of(s).offset), np.uint32)
+
+
+def is_idle(node: Node) -> bool:
+    """Has the node nothing to write? So when its outputs have no element, or when it leaves a view as it was because
+    what it would write into it has none."""
+    if all(t.layout.n_elements == 0 for t in node.outputs):
+        return True
+    in_place = all(any(_same_view(t, x) for x in node.inputs) for t in node.outputs)
+    return in_place and any(x.layout.n_elements == 0 for x in node.inputs)
+
+
+def _same_view(a: Tensor, b: Tensor) -> bool:
+    return a.storage is b.storage and a.layout == b.layout

@@ -1,0 +1,77 @@
+"""Where storages stand: a few blocks shared by many, since kp binds whole buffers and makes a pipeline a binding."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ...runtime.errors import BackendError
+from ...runtime.plan import Plan
+from ...runtime.quants import packed_row_nbytes
+from ...runtime.tensor import Kind, Storage
+from .api import BLOCK_NBYTES, Block
+
+ALIGNMENT = 256  # bytes; a cache line or two, so that kernels' wide loads do not straddle
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A storage's memory: nbytes from byte `offset` of a block."""
+
+    block: Block
+    offset: int
+    nbytes: int
+
+
+Places = dict[Storage, Place]
+MakeBlock = Callable[[int], Block]
+
+
+def device_nbytes(s: Storage) -> int:
+    """Bytes on the device: whole words, block types in rows as runtime/quants.py packs them."""
+    if s.dtype.is_quantised:
+        return s.n_elements // s.shape[-1] * packed_row_nbytes(s.dtype, s.shape[-1]) if s.n_elements else 0
+    return -(-s.nbytes // 4) * 4
+
+
+def place(storages: Iterable[Storage], make: MakeBlock) -> Places:
+    """One after the other, in as few blocks as their limit allows; the blocks made so far are given back on failure."""
+    made: list[Block] = []
+    places: Places = {}
+    try:
+        for group, nbytes in _groups(storages):
+            made.append(make(nbytes))
+            places.update((s, Place(made[-1], at, device_nbytes(s))) for s, at in group)
+    except BackendError:
+        for block in made:
+            block.close()
+        raise
+    return places
+
+
+def place_temps(plan: Plan, make: MakeBlock, make_host: MakeBlock) -> Places:
+    """A plan's temporaries: outputs where the host can read them, the others in the arena that the plan laid out.
+
+    An arena over a block's limit is given up: every temporary then has memory of its own.
+    """
+    read = {t.storage for t in plan.graph.outputs.values() if t.storage.kind is Kind.TEMP}
+    rest = [s for s in dict.fromkeys((*plan.arena.offsets, *plan.storages(Kind.TEMP))) if s not in read]
+    places = place(read, make_host)
+    if plan.arena.nbytes > BLOCK_NBYTES:
+        return places | place(rest, make)
+    arena = make(plan.arena.nbytes) if rest else None
+    return places | {s: Place(arena, plan.arena.offsets[s], device_nbytes(s)) for s in rest if arena}
+
+
+def _groups(storages: Iterable[Storage]) -> list[tuple[list[tuple[Storage, int]], int]]:
+    """Per block its storages with their byte offsets, and its bytes."""
+    groups: list[tuple[list[tuple[Storage, int]], int]] = []
+    for s in storages:
+        n = device_nbytes(s)
+        if n > BLOCK_NBYTES:
+            raise BackendError(f"{s.name}: {n} bytes, but kompute binds at most {BLOCK_NBYTES}; take --backend vulkan")
+        members, end = groups.pop() if groups else ([], 0)
+        at = -(-end // ALIGNMENT) * ALIGNMENT
+        if at + n > BLOCK_NBYTES:
+            groups.append((members, end))
+            members, at = [], 0
+        groups.append(([*members, (s, at)], at + n))
+    return groups

@@ -1,0 +1,117 @@
+"""A plan recorded once and replayed: one sequence for each run of nodes between two barriers."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ...runtime.errors import BackendError
+from ...runtime.graph import Node
+from ...runtime.plan import Plan
+from ...runtime.tensor import Kind, Storage, Tensor
+from ...shaders.kernel import Features
+from ..base import Program
+from .api import Api
+from .dispatch import Dispatch, Dispatcher, is_idle
+from .memory import Place
+from .store import Store
+
+N_EMPTY_EVALS = 10
+
+
+class KomputeProgram(Program):
+    """Evaluating a sequence waits on a fence, which orders it against the next one. kp's only other barrier comes with
+    a copy of a whole buffer, and not for memory that the host does not see."""
+
+    def __init__(self, api: Api, store: Store, features: Features, plan: Plan) -> None:
+        self._api, self._store, self._plan = api, store, plan
+        self._temps = store.alloc_temps(plan)
+        self._dispatcher = Dispatcher(api, features, self._place_of)
+        self._sequences: list[Any] = []
+        self._singles: list[Any] = []
+        self._open = True
+        try:
+            self._touched = {self._place_of(t.storage).block for node in plan.nodes for t in _tensors(node)}
+            self._dispatches = self._bind()
+            self._sequences.extend(api.sequence(group) for group in _groups(plan, self._dispatches))
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self) -> None:
+        self._require_open()
+        for sequence in self._sequences:
+            sequence.eval()
+        self._store.check()
+
+    def read(self, tensor: Tensor) -> np.ndarray:
+        self._require_open()
+        return self._store.read(tensor, self._place_of(tensor.storage))
+
+    def profile(self) -> list[float]:
+        """Wall-clock time of each node evaluated alone, less that of an empty sequence: kp's timestamps come without
+        their unit, from queries that were never reset. Nodes with nothing to do take 0."""
+        self._require_open()
+        self._singles = self._singles or self._record_singles()
+        idle = self._idle_seconds()
+        times = [max(_seconds(s) - idle, 0.0) if s is not None else 0.0 for s in self._singles]
+        self._store.check()
+        return times
+
+    def close(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        for sequence in (*self._sequences, *self._singles):
+            if sequence is not None:
+                sequence.destroy()
+        self._sequences, self._singles = [], []
+        self._dispatcher.close()
+        self._store.give_back({p.block for p in self._temps.values()})
+
+    def _bind(self) -> dict[Node, Dispatch]:
+        busy = [node for node in self._plan.nodes if not is_idle(node)]
+        return dict(zip(busy, self._dispatcher.dispatches(busy), strict=True))
+
+    def _record_singles(self) -> list[Any]:
+        found = (self._dispatches.get(node) for node in self._plan.nodes)
+        return [self._api.sequence([d]) if d else None for d in found]
+
+    def _idle_seconds(self) -> float:
+        block = self._api.block(4, on_host=True)
+        empty = self._api.sequence_empty(block)
+        idle = min(_seconds(empty) for _ in range(N_EMPTY_EVALS))
+        empty.destroy()
+        block.close()
+        return idle
+
+    def _place_of(self, storage: Storage) -> Place:
+        return self._temps[storage] if storage.kind is Kind.TEMP else self._store.place_of(storage)
+
+    def _require_open(self) -> None:
+        if not self._open or any(block.closed for block in self._touched):
+            raise BackendError("kompute: the program is closed, or memory that it uses was freed")
+
+
+def _tensors(node: Node) -> Iterable[Tensor]:
+    return *node.inputs, *node.outputs
+
+
+def _groups(plan: Plan, dispatches: dict[Node, Dispatch]) -> Iterator[list[Dispatch]]:
+    """Dispatches between barriers; the barrier of a node that is left out holds for those after it."""
+    group: list[Dispatch] = []
+    for node, barrier in zip(plan.nodes, plan.barriers, strict=True):
+        if barrier and group:
+            yield group
+            group = []
+        if node in dispatches:
+            group.append(dispatches[node])
+    if group:
+        yield group
+
+
+def _seconds(sequence: Any) -> float:
+    start = time.perf_counter()
+    sequence.eval()
+    return time.perf_counter() - start

@@ -1,0 +1,127 @@
+"""The memory of an open device: storages in a few blocks, written and read by the host."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...runtime.errors import BackendError
+from ...runtime.plan import Plan
+from ...runtime.quants import pack_rows, packed_row_nbytes, row_nbytes
+from ...runtime.tensor import Kind, Storage, Tensor
+from ...shaders.kernel import Features
+from .api import Api, Block
+from .memory import Place, Places, place, place_temps
+from .transfer import Transfers
+
+
+@dataclass(frozen=True)
+class Row:
+    """Bytes of a storage's row on the device, and what the host gives for one."""
+
+    nbytes: int
+    n: int
+    dtype: np.dtype
+
+
+class Store:
+    """`on_host`: weights, states and temporaries stand in memory that the host sees too, which is right where the
+    device has no other. Elsewhere they stand in the device's own, without a copy on the host. Inputs and outputs are
+    always in memory that both see.
+
+    Memory comes back block by block: once all storages that share a block are freed.
+    """
+
+    def __init__(self, api: Api, features: Features, on_host: bool) -> None:
+        self._api, self._on_host = api, on_host
+        self._places: Places = {}
+        self._transfers = Transfers(api, features)
+
+    def alloc(self, storages: Iterable[Storage]) -> None:
+        wanted = [s for s in dict.fromkeys(storages) if s not in self._places]
+        for kind in (Kind.WEIGHT, Kind.STATE, Kind.INPUT):
+            new = place((s for s in wanted if s.kind is kind), self._make_shared if kind is Kind.INPUT else self._make)
+            self._places |= new
+            if kind is not Kind.WEIGHT:
+                self._clear({p.block for p in new.values()})
+
+    def alloc_temps(self, plan: Plan) -> Places:
+        """Memory for a plan's temporaries, the caller's to give back."""
+        return place_temps(plan, self._make, self._make_shared)
+
+    def free(self, storages: Iterable[Storage]) -> None:
+        gone = {p.block for s in storages if (p := self._places.pop(s, None))}
+        self.give_back(gone - {p.block for p in self._places.values()})
+
+    def give_back(self, blocks: Iterable[Block]) -> None:
+        for block in blocks:
+            self._transfers.forget(block)
+            block.close()
+
+    def place_of(self, storage: Storage) -> Place:
+        if storage not in self._places:
+            raise BackendError(f"{storage.name}: no memory on this device; alloc() it first")
+        return self._places[storage]
+
+    def write(self, storage: Storage, data: np.ndarray, row: int = 0) -> None:
+        where, rows = self.place_of(storage), _row_of(storage)
+        raw = rows_of(data, storage, rows)
+        at, nbytes = row * rows.nbytes, raw.size * raw.itemsize
+        if row < 0 or at + nbytes > where.nbytes:
+            raise BackendError(f"{storage.name}: {nbytes} bytes from row {row} on, but there are {where.nbytes} bytes")
+        self._transfers.write(where.block, where.offset + at, raw.reshape(-1).view(np.uint8))
+
+    def read(self, t: Tensor, where: Place) -> np.ndarray:
+        """A copy of a view of plain numbers that stands in `where`, in its shape."""
+        if t.dtype.is_quantised:
+            raise BackendError(f"{t}: block types cannot be read back")
+        (lo, hi), size = t.layout.span, t.dtype.block_bytes
+        flat = self._transfers.read(where.block, where.offset + lo * size, (hi - lo) * size).view(t.dtype.numpy)
+        return np.lib.stride_tricks.as_strided(flat, t.shape, [s * size for s in t.layout.strides]).copy()
+
+    def check(self) -> None:
+        """BackendError when the device is lost."""
+        self._transfers.check()
+
+    def close(self) -> None:
+        self._transfers.close()
+        self.free(list(self._places))
+
+    def _make(self, nbytes: int) -> Block:
+        return self._make_shared(nbytes) if self._on_host else self._api.block(nbytes, on_host=False)
+
+    def _make_shared(self, nbytes: int) -> Block:
+        """kp writes through a null pointer when memory runs out: what cannot be had must not be asked for."""
+        if nbytes > (free := _host_nbytes_free()):
+            raise BackendError(f"buffer of {nbytes} bytes, but this machine has {free} bytes free")
+        return self._api.block(nbytes, on_host=True)
+
+    def _clear(self, blocks: Iterable[Block]) -> None:
+        """Zeros, which memory that the host sees starts with."""
+        for block in blocks:
+            if block.bytes is None:
+                self._transfers.write(block, 0, np.zeros(block.nbytes, np.uint8))
+
+
+def rows_of(data: np.ndarray, s: Storage, rows: Row) -> np.ndarray:
+    """What write() is given, checked, as whole rows in the device's layout."""
+    if data.dtype != rows.dtype or data.size % max(rows.n, 1):
+        raise BackendError(f"{s.name}: data {data.dtype} {data.shape}, expected {rows.dtype} in rows of {rows.n}")
+    raw = np.ascontiguousarray(data).reshape(-1, max(rows.n, 1))
+    return pack_rows(raw, s.dtype) if s.dtype.is_quantised else raw
+
+
+def _row_of(s: Storage) -> Row:
+    n = s.shape[-1] if s.shape else 1
+    if s.dtype.is_quantised:
+        return Row(packed_row_nbytes(s.dtype, n), row_nbytes(s.dtype, n), s.dtype.numpy)
+    return Row(s.dtype.nbytes(n), n, s.dtype.numpy)
+
+
+def _host_nbytes_free() -> int:
+    """What the machine has free, where the system tells."""
+    try:
+        with open("/proc/meminfo") as lines:
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 1 << 62
