@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from ..runtime.graph import Node
-from . import kernels_copies, kernels_elementwise, kernels_matmul, kernels_rows
+from . import kernels_blocks, kernels_copies, kernels_elementwise, kernels_matmul, kernels_rows, kernels_sequence
 from .kernel import PUSH_NBYTES, Features, Kernel, KernelCall, Variant
 
-FAMILIES = (kernels_elementwise, kernels_copies, kernels_rows, kernels_matmul)
+FAMILIES = (kernels_elementwise, kernels_copies, kernels_rows, kernels_matmul, kernels_blocks, kernels_sequence)
 
 KERNELS: dict[str, list[Kernel]] = {}
 for _family in FAMILIES:

@@ -1,0 +1,115 @@
+// Weights of every type as floats. TYPE_<name> picks the type; binding 0 holds the weights.
+//
+// A row of k elements is k/8 octets. Octet i is two quads, the first at element octet_at(i) and the second OCTET_STEP
+// further on. Four octets 4g .. 4g+3 share one Scale, so a loop over g decodes scales once for 32 elements:
+//     quad a = scale.d.x * codes.a + scale.m.x        quad b = scale.d.y * codes.b + scale.m.y
+// Without HAS_MIN m is 0, without HAS_SCALE d is 1 as well. `row` is the first 32-bit word of a row (elements for
+// F32, F16 and BF16). The device's layout of rows, scales at the tail, is described in runtime/quants.py.
+
+#include "numbers.glsl"
+
+struct Octet {
+    vec4 a, b;
+};
+
+struct Scale {
+    vec2 d, m;
+};
+
+#if defined(TYPE_F32)
+
+layout(std430, binding = 0) readonly buffer Weights {
+    float weights[];
+};
+
+float weight(uint i) {
+    return weights[i];
+}
+
+#else
+
+layout(std430, binding = 0) readonly buffer Weights {
+    uint weights[];
+};
+
+uint half_at(uint first, uint i) {
+    return half_of(weights[first + (i >> 1)], i);
+}
+
+vec4 bytes(uint word) {
+    return vec4(int(word) << 24 >> 24, int(word) << 16 >> 24, int(word) << 8 >> 24, int(word) >> 24);
+}
+
+vec4 nibbles(uint word) {
+    return vec4(int(word) & 15, int(word >> 8) & 15, int(word >> 16) & 15, int(word >> 24) & 15);
+}
+
+uint byte_of(uvec3 words, uint i) {
+    return ((i < 4u ? words.x : i < 8u ? words.y : words.z) >> ((i & 3u) << 3)) & 255u;
+}
+
+#endif
+
+#if defined(TYPE_F16)
+float weight(uint i) {
+    return f16_to_f32(half_at(0u, i));
+}
+#elif defined(TYPE_BF16)
+float weight(uint i) {
+    return bf16_to_f32(half_at(0u, i));
+}
+#endif
+
+#if defined(TYPE_F32) || defined(TYPE_F16) || defined(TYPE_BF16)
+
+#define PLAIN
+const uint OCTET_STEP = 4u;
+
+uint octet_at(uint i) {
+    return i << 3;
+}
+
+Scale scale_of(uint row, uint n_inner, uint g) {
+    return Scale(vec2(1), vec2(0));
+}
+
+vec4 quad_at(uint i) {
+    return vec4(weight(i), weight(i + 1u), weight(i + 2u), weight(i + 3u));
+}
+
+Octet codes_of(uint row, uint i) {
+    return Octet(quad_at(row + (i << 3)), quad_at(row + (i << 3) + 4u));
+}
+
+#elif defined(TYPE_Q8_0)
+#define HAS_SCALE
+const uint OCTET_STEP = 4u;
+
+uint octet_at(uint i) {
+    return i << 3;
+}
+
+Scale scale_of(uint row, uint n_inner, uint g) {
+    return Scale(vec2(f16_to_f32(half_at(row + (n_inner >> 2), g))), vec2(0));
+}
+
+Octet codes_of(uint row, uint i) {
+    uint at = row + (i << 1);
+    return Octet(bytes(weights[at]), bytes(weights[at + 1u]));
+}
+
+#elif defined(TYPE_Q2_K) || defined(TYPE_Q3_K) || defined(TYPE_Q4_K) || defined(TYPE_Q5_K) || defined(TYPE_Q6_K)
+#include "dequant_k.glsl"
+#else
+#include "dequant_32.glsl"
+#endif
+
+Octet scaled(Octet codes, Scale s) {
+#if defined(HAS_MIN)
+    return Octet(codes.a * s.d.x + s.m.x, codes.b * s.d.y + s.m.y);
+#elif defined(HAS_SCALE)
+    return Octet(codes.a * s.d.x, codes.b * s.d.y);
+#else
+    return codes;
+#endif
+}

@@ -1,0 +1,141 @@
+// K-quants: super-blocks of 256 whose scales (and minima) of 16 or 32 elements are codes themselves.
+// Device rows: Q2_K 21, Q4_K 36, Q5_K 44 words as in a file; Q3_K 27, Q6_K 52 words, their d at the row's end.
+// Octets of a block, r = i % 32, and l the word in a run of 8 (four elements a word):
+//     Q2_K, Q3_K  halves of 128, bit pairs 0 to 3 of the same bytes are 32 elements apart; an octet takes two pairs
+//     Q4_K, Q5_K  runs of 64, low and high halves of the same bytes 32 elements apart
+//     Q6_K        halves of 128, low and high halves of the same bytes 64 elements apart
+
+#define HAS_SCALE
+#if defined(TYPE_Q2_K)
+#define HAS_MIN
+const uint OCTET_STEP = 32u, BLOCK_WORDS = 21u;
+#elif defined(TYPE_Q3_K)
+const uint OCTET_STEP = 32u, BLOCK_WORDS = 27u;
+#elif defined(TYPE_Q4_K)
+#define HAS_MIN
+const uint OCTET_STEP = 32u, BLOCK_WORDS = 36u;
+#elif defined(TYPE_Q5_K)
+#define HAS_MIN
+const uint OCTET_STEP = 32u, BLOCK_WORDS = 44u;
+#else
+const uint OCTET_STEP = 64u, BLOCK_WORDS = 52u;
+#endif
+
+#if defined(TYPE_Q6_K)
+uint octet_at(uint i) {
+    return ((i >> 4) << 7) + ((i & 15u) << 2);
+}
+#else
+uint octet_at(uint i) {
+    return ((i >> 3) << 6) + ((i & 7u) << 2);
+}
+#endif
+
+vec4 pairs(uint word, uint shift) {
+    uint q = word >> shift;
+    return vec4(int(q & 3u), int(q >> 8 & 3u), int(q >> 16 & 3u), int(q >> 24 & 3u));
+}
+
+// one bit of each byte
+vec4 single_bits(uint word, uint bit) {
+    return vec4(int(word >> bit & 1u), int(word >> (bit + 8u) & 1u), int(word >> (bit + 16u) & 1u),
+                int(word >> (bit + 24u) & 1u));
+}
+
+float tail_scale(uint row, uint n_inner, uint b) {
+    return f16_to_f32(half_at(row + (n_inner >> 8) * BLOCK_WORDS, b));
+}
+
+#if defined(TYPE_Q2_K)
+
+Scale scale_of(uint row, uint n_inner, uint g) {
+    uint block = row + (g >> 3) * BLOCK_WORDS;
+    uint j = ((g & 7u) >> 1) * 4u + (g & 1u);  // scales j and j + 2, each with its minimum in the high half
+    uint s = weights[block + (j >> 2)] >> ((j & 3u) << 3);
+    uint dm = weights[block + 20u];
+    float d = f16_to_f32(dm & 0xFFFFu), m = -f16_to_f32(dm >> 16);
+    return Scale(d * vec2(s & 15u, s >> 16 & 15u), m * vec2(s >> 4 & 15u, s >> 20 & 15u));
+}
+
+Octet codes_of(uint row, uint i) {
+    uint r = i & 31u, shift = (r >> 3 & 1u) << 2;
+    uint word = weights[row + (i >> 5) * BLOCK_WORDS + 4u + (r >> 4) * 8u + (r & 7u)];
+    return Octet(pairs(word, shift), pairs(word, shift + 2u));
+}
+
+#elif defined(TYPE_Q3_K)
+
+// Scale j of 16, six bits less 32: low four in bytes 0-7 (j < 8 low halves), high two in bytes 8-11.
+int six_bits(uvec3 s, uint j) {
+    uint low = byte_of(s, j & 7u) >> ((j >> 3) << 2) & 15u;
+    uint high = s.z >> (((j & 3u) << 3) + ((j >> 2) << 1)) & 3u;
+    return int(low | high << 4) - 32;
+}
+
+Scale scale_of(uint row, uint n_inner, uint g) {
+    uint at = row + (g >> 3) * BLOCK_WORDS + 24u;
+    uvec3 s = uvec3(weights[at], weights[at + 1u], weights[at + 2u]);
+    uint j = ((g & 7u) >> 1) * 4u + (g & 1u);
+    return Scale(tail_scale(row, n_inner, g >> 3) * vec2(six_bits(s, j), six_bits(s, j + 2u)), vec2(0));
+}
+
+Octet codes_of(uint row, uint i) {
+    uint r = i & 31u, shift = (r >> 3 & 1u) << 2, block = row + (i >> 5) * BLOCK_WORDS;
+    uint high = weights[block + (r & 7u)], word = weights[block + 8u + (r >> 4) * 8u + (r & 7u)];
+    uint bit = (r >> 4) * 4u + (shift >> 1);
+    return Octet(pairs(word, shift) + 4.0 * single_bits(high, bit) - 4.0,
+                 pairs(word, shift + 2u) + 4.0 * single_bits(high, bit + 1u) - 4.0);
+}
+
+#elif defined(TYPE_Q6_K)
+
+Scale scale_of(uint row, uint n_inner, uint g) {
+    uint block = row + (g >> 3) * BLOCK_WORDS;
+    uint j = ((g & 7u) >> 2) * 8u + (g & 3u);  // scales j and j + 4, signed bytes
+    uint word = block + 48u + (j >> 2), shift = 24u - ((j & 3u) << 3);
+    vec2 s = vec2(int(weights[word] << shift) >> 24, int(weights[word + 1u] << shift) >> 24);
+    return Scale(tail_scale(row, n_inner, g >> 3) * s, vec2(0));
+}
+
+Octet codes_of(uint row, uint i) {
+    uint r = i & 31u, block = row + (i >> 5) * BLOCK_WORDS;
+    uint word = weights[block + r];
+    uint high = weights[block + 32u + (r >> 4) * 8u + (r & 7u)] >> ((r >> 3 & 1u) << 1);
+    return Octet(nibbles(word) + 16.0 * pairs(high, 0u) - 32.0, nibbles(word >> 4) + 16.0 * pairs(high, 4u) - 32.0);
+}
+
+#else  // Q4_K, Q5_K
+
+// Scale and minimum j of 8, six bits each: bytes j and j + 4 for j < 4; later ones have their low four bits in the
+// halves of byte j + 4, their high two on top of bytes j - 4 and j.
+uvec2 scale_and_min(uvec3 s, uint j) {
+    if (j < 4u) {
+        return uvec2(byte_of(s, j) & 63u, byte_of(s, j + 4u) & 63u);
+    }
+    uint low = byte_of(s, j + 4u);
+    return uvec2((low & 15u) | (byte_of(s, j - 4u) >> 6) << 4, (low >> 4) | (byte_of(s, j) >> 6) << 4);
+}
+
+Scale scale_of(uint row, uint n_inner, uint g) {
+    uint block = row + (g >> 3) * BLOCK_WORDS, j = g & 7u;
+    uvec3 s = uvec3(weights[block + 1u], weights[block + 2u], weights[block + 3u]);
+    uint dm = weights[block];
+    uint run = (j >> 1) << 1;
+    uvec2 a = scale_and_min(s, run), b = scale_and_min(s, run + 1u);
+    float d = f16_to_f32(dm & 0xFFFFu), m = -f16_to_f32(dm >> 16);
+    return Scale(d * vec2(a.x, b.x), m * vec2(a.y, b.y));
+}
+
+Octet codes_of(uint row, uint i) {
+    uint r = i & 31u, block = row + (i >> 5) * BLOCK_WORDS;
+    uint word = weights[block + BLOCK_WORDS - 32u + r];
+    Octet codes = Octet(nibbles(word), nibbles(word >> 4));
+#if defined(TYPE_Q5_K)
+    uint high = weights[block + 4u + (r & 7u)], bit = (r >> 3) << 1;
+    codes.a += 16.0 * single_bits(high, bit);
+    codes.b += 16.0 * single_bits(high, bit + 1u);
+#endif
+    return codes;
+}
+
+#endif
