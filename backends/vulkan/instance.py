@@ -119,7 +119,7 @@ def _listen(made: Instance) -> None:
 
 
 def _destroy(made: Instance) -> None:
-    """At exit, after the devices (atexit runs last registered first). The messenger goes first, its callback being Python."""
+    """At exit, after the devices. The messenger goes first, its callback being Python."""
     if made.validated:
         raw = vk.vkGetInstanceProcAddr(made.handle, vk.ffi.new("char[]", b"vkDestroyDebugUtilsMessengerEXT"))
         vk.ffi.cast("PFN_vkDestroyDebugUtilsMessengerEXT", raw)(made.handle, made.keep[-1][0], vk.null)

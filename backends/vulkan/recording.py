@@ -96,7 +96,7 @@ class Recording:
                 self._end(command, i, script.results if command is self._commands[-1] else ())
 
     def _piece(self, command: Any, piece: Sequence[Step], script: Script, sets: Mapping[Step, Any]) -> None:
-        """The dispatches of one submission. A barrier that stands before a node with nothing to do comes with the next."""
+        """The dispatches of one submission. The barrier before a node with nothing to do comes with the next node."""
         compute, layouts = vk.VK_PIPELINE_BIND_POINT_COMPUTE, self._resources.pipelines.layout
         bound, node, at = None, -1, vk.ffi.new("VkDescriptorSet[1]")
         for step in piece:
