@@ -5,7 +5,6 @@ from importlib.metadata import EntryPoint
 from types import ModuleType
 
 import pytest
-
 from vkrun.backends import registry
 from vkrun.backends.base import Backend, Device, DeviceInfo
 from vkrun.runtime.errors import BackendError
