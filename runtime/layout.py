@@ -118,6 +118,30 @@ class Layout:
         """The same elements in the same order over as few axes as possible."""
         return collapse_together((self,))[0]
 
+    def through(self, view: "Layout") -> "Layout | None":
+        """Where the elements of `view` stand when the contiguous run that it looks at is replaced by this layout.
+
+        view is a layout over n_elements contiguous elements; element i of these now stands where this layout has its
+        i-th. None when no layout can say that.
+        """
+        merged = self.collapse()
+        runs = contiguous_strides(merged.shape)
+        first = [view.offset // run % n for run, n in zip(runs, merged.shape, strict=True)]
+        last, strides = list(first), []
+        for n, stride in zip(view.shape, view.strides, strict=True):
+            axis = next((i for i, run in enumerate(runs) if stride and stride % run == 0), None)
+            if n <= 1 or stride == 0:
+                strides.append(0)
+            elif axis is None:
+                return None
+            else:
+                last[axis] += (n - 1) * (stride // runs[axis])
+                strides.append(stride // runs[axis] * merged.strides[axis])
+        if any(at >= n for at, n in zip(last, merged.shape, strict=True)):
+            return None
+        offset = self.offset + sum(at * s for at, s in zip(first, merged.strides, strict=True))
+        return Layout(view.shape, tuple(strides), offset)
+
     def overlaps(self, other: "Layout") -> bool:
         """May the two touch a common element? False is certain; True may be cautious.
 
