@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from vkrun.backends.kompute import BACKEND, api, memory, store
 from vkrun.backends.kompute.device import KomputeDevice
 from vkrun.backends.kompute.transfer import WINDOW_WORDS, _pieces
@@ -79,7 +78,7 @@ def test_block_types_are_packed_row_by_row(device: KomputeDevice, dtype: DType) 
     program = device.compile(make_plan(g))
     program.run()
     np.testing.assert_allclose(program.read(g.outputs["rows"]), dequantise(raw, dtype, n), rtol=1e-6, atol=1e-7)
-    with pytest.raises(BackendError, match="table.*block types"):
+    with pytest.raises(BackendError, match=r"table.*block types"):
         device.read(table.storage)
 
 
@@ -100,7 +99,7 @@ def test_pieces_cover_a_run_in_powers_of_two() -> None:
 
 
 def test_many_blocks_and_an_arena_over_the_limit(device: KomputeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With 1 KiB a block: eight weights take five blocks or so, and the arena is given up."""
+    """With 1 KiB a block: eight weights take four blocks, and the arena is given up."""
     monkeypatch.setattr(memory, "BLOCK_NBYTES", 1024)
     g = Graph()
     x = g.input("x", (96,))
@@ -141,7 +140,7 @@ def test_memory_that_the_machine_has_not_is_refused(monkeypatch: pytest.MonkeyPa
 
 def test_bad_writes_are_refused(device: KomputeDevice) -> None:
     s = Storage("blk.3.x", Kind.STATE, DType.F32, (4, 6))
-    with pytest.raises(BackendError, match="blk.3.x: no memory"):
+    with pytest.raises(BackendError, match=r"blk\.3\.x: no memory"):
         device.write(s, np.zeros((4, 6), np.float32))
     device.alloc([s])
     for data, row, why in (
@@ -150,7 +149,7 @@ def test_bad_writes_are_refused(device: KomputeDevice) -> None:
         (np.zeros((4, 6), np.float32), 1, "96 bytes from row 1 on"),
         (np.zeros((1, 6), np.float32), -1, "from row -1"),
     ):
-        with pytest.raises(BackendError, match=f"blk.3.x: .*{why}"):
+        with pytest.raises(BackendError, match=rf"blk\.3\.x: .*{why}"):
             device.write(s, data, row)
     assert not device.read(s).any()
 

@@ -1,14 +1,15 @@
 """kompute as a process sees it: what is missing, opening again, leaving, and what the validation layer says."""
 
-import logging
 import os
+import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
-
+import vulkan
 from vkrun.backends.kompute import BACKEND, api
 from vkrun.runtime.dtypes import DType
 from vkrun.runtime.errors import BackendError
@@ -59,14 +60,13 @@ def python(*code: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def validation_layer_is_here() -> bool:
-    tool = subprocess.run(["vulkaninfo"], capture_output=True, text=True) if _has("vulkaninfo") else None
-    return bool(tool and "VK_LAYER_KHRONOS_validation" in tool.stdout)
+    layers = vulkan.vkEnumerateInstanceLayerProperties() if not BACKEND.why_missing() else []
+    return any(layer.layerName == SYNC_VALIDATION["VK_INSTANCE_LAYERS"] for layer in layers)
 
 
-def _has(tool: str) -> bool:
-    from shutil import which
-
-    return which(tool) is not None
+needs_layer = pytest.mark.skipif(
+    not validation_layer_is_here(), reason="kp or the Khronos validation layer is not installed"
+)
 
 
 @needs_kp
@@ -95,8 +95,6 @@ def test_a_device_opens_again_and_beside_another() -> None:
 
 @needs_kp
 def test_an_index_out_of_range_is_an_error() -> None:
-    from dataclasses import replace
-
     with pytest.raises(BackendError, match="opening device 99"):
         BACKEND.open(replace(BACKEND.devices()[0], index=99))
 
@@ -110,7 +108,6 @@ def test_loading_leaves_the_root_logger_alone() -> None:
         assert not logging.getLogger().handlers
     """)
     assert run.returncode == 0, run.stderr
-    assert isinstance(logging.getLogger("kp"), logging.Logger)
 
 
 def test_importing_the_backend_does_not_import_kp() -> None:
@@ -132,13 +129,7 @@ def test_what_is_missing_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, erro
 
     monkeypatch.setattr(api, "list_devices", fail)
     assert BACKEND.devices() == []
-    why = BACKEND.why_missing()
-    assert "\n" not in why
-    pytest.raises(BackendError, _raise, why).match(says)
-
-
-def _raise(why: str) -> None:
-    raise BackendError(why)
+    assert re.search(f"{says}[^\n]*$", BACKEND.why_missing())
 
 
 @needs_kp
@@ -157,16 +148,14 @@ def test_a_process_ends_well(leave: str) -> None:
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
-@needs_kp
-@pytest.mark.skipif(not validation_layer_is_here(), reason="the Khronos validation layer is not installed")
+@needs_layer
 @pytest.mark.parametrize("on_host", [True, False])
 def test_the_validation_layer_is_silent(on_host: bool) -> None:
     run = python(PROGRAM, f"use({on_host})[0].close()", **SYNC_VALIDATION)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
-@needs_kp
-@pytest.mark.skipif(not validation_layer_is_here(), reason="the Khronos validation layer is not installed")
+@needs_layer
 def test_the_validation_layer_would_speak_of_a_missing_barrier() -> None:
     """The same program with all nodes in one sequence, so that the test above is known to be able to fail."""
     broken = """

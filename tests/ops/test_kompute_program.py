@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-
 from vkrun.backends.base import Device
 from vkrun.backends.cpu import BACKEND as CPU
 from vkrun.backends.kompute import BACKEND
 from vkrun.backends.kompute.device import KomputeDevice
+from vkrun.backends.kompute.program import KomputeProgram
 from vkrun.runtime.dtypes import DType
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.graph import Graph
@@ -70,14 +70,14 @@ def chain(n_links: int = 40) -> tuple[Graph, Storage, Storage]:
 
 
 @pytest.mark.parametrize("every_barrier", [False, True])
-def test_a_chain_replayed_with_other_inputs(device: Device, every_barrier: bool) -> None:
+def test_a_chain_replayed_with_other_inputs(device: KomputeDevice, every_barrier: bool) -> None:
     g, x, w = chain()
     plan = make_plan(g, every_barrier)
     weights = {w: numbers(0, 33).clip(-0.9, 0.9)}
     assert_same_as_cpu(device, plan, *({x: numbers(seed, 5, 33)} | weights for seed in range(4)))
 
 
-def test_independent_nodes_share_a_sequence_and_dependent_ones_do_not(device: Device) -> None:
+def test_independent_nodes_share_a_sequence_and_dependent_ones_do_not(device: KomputeDevice) -> None:
     g = Graph()
     x = g.input("x", (64,))
     halves = [g.scale(x, float(i)) for i in range(8)]
@@ -88,20 +88,20 @@ def test_independent_nodes_share_a_sequence_and_dependent_ones_do_not(device: De
     plan = make_plan(g)
     device.alloc(storages_of(plan))
     program = device.compile(plan)
-    assert len(program._sequences) == 1 + plan.n_barriers == 8
+    assert isinstance(program, KomputeProgram) and len(program._sequences) == 1 + plan.n_barriers == 8
     program.close()
     assert_same_as_cpu(device, plan, {x.storage: numbers(1, 64)})
 
 
-def test_nodes_alike_share_one_pipeline(device: Device) -> None:
+def test_nodes_alike_share_one_pipeline(device: KomputeDevice) -> None:
     g, _, _ = chain()
     plan = make_plan(g)
     device.alloc(storages_of(plan))
     program = device.compile(plan)
-    assert len(program._dispatcher._algorithms) <= 10 < len(plan.nodes)
+    assert isinstance(program, KomputeProgram) and len(program._dispatcher._algorithms) <= 10 < len(plan.nodes)
 
 
-def test_a_state_lives_across_runs_and_programs(device: Device) -> None:
+def test_a_state_lives_across_runs_and_programs(device: KomputeDevice) -> None:
     state = stored("state", Kind.STATE, 3, 7)
     plans = []
     for factor in (1.0, 10.0):
@@ -123,7 +123,7 @@ def test_a_state_lives_across_runs_and_programs(device: Device) -> None:
     np.testing.assert_allclose(device.read(state.storage), 43 * data, rtol=1e-5)
 
 
-def test_nodes_with_nothing_to_do_are_left_out_but_not_their_barriers(device: Device) -> None:
+def test_nodes_with_nothing_to_do_are_left_out_but_not_their_barriers(device: KomputeDevice) -> None:
     g = Graph()
     x = g.input("x", (4, 6))
     state = stored("state", Kind.STATE, 4, 6)
@@ -137,7 +137,7 @@ def test_nodes_with_nothing_to_do_are_left_out_but_not_their_barriers(device: De
     assert not device.read(state.storage).any()
 
 
-def test_a_strided_output_is_read_in_its_shape(device: Device) -> None:
+def test_a_strided_output_is_read_in_its_shape(device: KomputeDevice) -> None:
     g = Graph()
     x = g.input("x", (5, 9))
     g.output("view", g.scale(x, -1.0).permute(1, 0).slice(0, 2, 8, 2))
@@ -145,7 +145,7 @@ def test_a_strided_output_is_read_in_its_shape(device: Device) -> None:
     assert_same_as_cpu(device, make_plan(g), {x.storage: numbers(4, 5, 9)})
 
 
-def test_profile_has_a_time_for_each_node(device: Device) -> None:
+def test_profile_has_a_time_for_each_node(device: KomputeDevice) -> None:
     g = Graph()
     x = g.input("x", (1 << 20,))
     g.output("y", g.silu(g.silu(x)))
@@ -158,7 +158,7 @@ def test_profile_has_a_time_for_each_node(device: Device) -> None:
         assert len(times) == 3 and times[2] == 0 and min(times[:2]) > 1e-6
 
 
-def test_a_node_without_a_kernel_is_named(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_without_a_kernel_is_named(device: KomputeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     g, x, w = chain(3)
     device.alloc([x, w])
     monkeypatch.setattr(device, "supports", lambda node: "[mul] too odd" if node.op == "mul" else "")
@@ -166,10 +166,10 @@ def test_a_node_without_a_kernel_is_named(device: Device, monkeypatch: pytest.Mo
         device.compile(make_plan(g))
 
 
-def test_what_was_freed_or_closed_does_not_run(device: Device) -> None:
+def test_what_was_freed_or_closed_does_not_run(device: KomputeDevice) -> None:
     g, x, w = chain(3)
     plan = make_plan(g)
-    with pytest.raises(BackendError, match="w: no memory on this device|x: no memory on this device"):
+    with pytest.raises(BackendError, match=r"[wx]: no memory on this device"):
         device.compile(plan)
     device.alloc([x, w])
     first, second, third = (device.compile(plan) for _ in range(3))
@@ -188,7 +188,7 @@ def test_what_was_freed_or_closed_does_not_run(device: Device) -> None:
             use()
 
 
-def test_a_lost_device_is_noticed(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_device_is_noticed(device: KomputeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     g, x, w = chain(3)
     device.alloc([x, w])
     program = device.compile(make_plan(g))
