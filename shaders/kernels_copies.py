@@ -134,10 +134,8 @@ def _lower_set(node: Node, features: Features) -> KernelCall:
     region, source = _region(node)
     full = src if src.layout.n_elements else y
     more = (*four(source.strides, 0), At(2), *four(region.shape, 1), *four(region.strides, 2**31), region.offset)
-    call = walk(x.layout, y.layout).call(
-        ("set", _types(y.dtype, y.dtype)), (x, y, full), features, more, (region.ndim,)
-    )
-    return call
+    variant = ("set", _types(y.dtype, y.dtype))
+    return walk(x.layout, y.layout).call(variant, (x, y, full), features, more, (region.ndim,))
 
 
 # get_rows, set_rows

@@ -18,8 +18,8 @@ SUBGROUPS: Defines = (("SUBGROUPS", ""),)
 
 
 def _refuses(node: Node, _features: Features) -> str:
-    tensors = (*node.inputs, *node.outputs)
-    return refuse_dtype((DType.F32, DType.I32), *tensors) or refuse_large(*tensors)
+    expected = DType.I32 if node.op in ("causal_mask", "valid_mask") else DType.F32
+    return refuse_dtype((expected,), *node.inputs) or refuse_large(*node.inputs, *node.outputs)
 
 
 def _lanes(n_cols: int, features: Features, most: int = ROW_LANES) -> int:
@@ -128,7 +128,7 @@ def _lower_cumsum(node: Node, features: Features) -> KernelCall:
 
 def _refuses_few(node: Node, features: Features) -> str:
     n, k = node.inputs[0].shape[-1], node.attrs["k"]
-    few = n <= 1024 and k <= 32 or k <= (8 if features.software else 2)
+    few = (n <= 1024 and k <= 32) or k <= (8 if features.software else 2)
     return _refuses(node, features) if few else f"k {k} of rows of {n}: not few"
 
 
@@ -136,8 +136,7 @@ def _lower_few(node: Node, features: Features) -> KernelCall:
     """Short rows are held in the registers of one subgroup, which needs no barrier."""
     x, y = node.inputs[0], node.outputs[0]
     push = (*_rows_words(x.layout, y.layout), node.attrs["k"])
-    call = _row_call(("top_k_few", ()), (x, y), features, push)
-    return call
+    return _row_call(("top_k_few", ()), (x, y), features, push)
 
 
 def _refuses_top_k(node: Node, features: Features) -> str:
@@ -169,6 +168,13 @@ def _lower_causal_mask(node: Node, features: Features) -> KernelCall:
     return walked.call(("causal_mask", ()), (pos, y), features)
 
 
+def _lower_valid_mask(node: Node, features: Features) -> KernelCall:
+    n_valid, y = node.inputs[0], node.outputs[0]
+    wide = Layout(y.shape, (n_valid.layout.strides[0], 0), n_valid.layout.offset)
+    walked, _ = walk_apart(wide, y.layout, fences=(1,))
+    return walked.call(("causal_mask", (("VALID", ""),)), (n_valid, y), features)
+
+
 _ROW_KERNELS: dict[str, tuple[Lower, tuple[Variant, ...]]] = {
     "rms_norm": (_lower_rms_norm, (_norm("RMS"),)),
     "l2_norm": (_lower_l2_norm, (_norm("L2"), _norm("L2_MAX"))),
@@ -185,4 +191,5 @@ KERNELS = (
     Kernel("top_k", _refuses_top_k, _lower_top_k, (("top_k", ()),)),
     Kernel("tri", _refuses, _lower_tri, (("tri", ()),)),
     Kernel("causal_mask", _refuses, _lower_causal_mask, (("causal_mask", ()),)),
+    Kernel("valid_mask", _refuses, _lower_valid_mask, (("causal_mask", (("VALID", ""),)),)),
 )

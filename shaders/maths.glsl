@@ -11,14 +11,19 @@ float exp_of(float x) {
     return select_nan(x, y);
 }
 
+// Zero is told from a denormal by bits.
 float log_of(float x) {
     if (is_nan(x) || floatBitsToUint(x) == 0x7f800000u) {
         return x;
     }
-    if (x <= 0.0) {
-        return x < 0.0 ? uintBitsToFloat(0x7fc00000u) : -INFINITY;
+    if ((floatBitsToUint(x) & 0x7fffffffu) == 0u) {
+        return -INFINITY;
     }
-    return log(x);
+    if (floatBitsToUint(x) > 0x7fffffffu) {
+        return uintBitsToFloat(0x7fc00000u);
+    }
+    uint bits = floatBitsToUint(x);  // denormals, which a driver may take for 0, are bits * 2^-149
+    return bits < 0x800000u ? log(float(bits)) - 103.27892990343185 : log(x);
 }
 
 // log(1 + y) for 0 <= y <= 1: the atanh series in y / (2 + y) <= 1/3.

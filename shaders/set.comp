@@ -7,8 +7,8 @@
 
 layout(constant_id = 3) const uint REGION_AXES = 4;  // the axes in use, the last ones
 layout(std430, binding = 0) readonly buffer X { uint x[]; };
-layout(std430, binding = 1) readonly buffer S { uint src[]; };
-layout(std430, binding = 2) buffer Y { uint y[]; };
+layout(std430, binding = 1) buffer Y { uint y[]; };
+layout(std430, binding = 2) readonly buffer S { uint src[]; };
 layout(push_constant) uniform Push {
     WALK STRIDES(x) STRIDES(y) STRIDES(src)
     uint size_0, size_1, size_2, size_3, stride_0, stride_1, stride_2, stride_3, offset;

@@ -1,5 +1,183 @@
-"""Cases of the op table: rows."""
+"""Cases of the op table: along rows."""
 
-from .case import Case
+from collections.abc import Iterator
+from itertools import cycle
+from typing import Any
 
-CASES: tuple[Case, ...] = ()
+import numpy as np
+
+from ..dtypes import DType
+from ..layout import Shape
+from .case import Case, Fill, integers, masked, normal, uniform, values
+from .views import STRIDED, VIEWS, broadcast, flat_offset, named, outer_permuted, permuted, plain, rows_apart, stepped
+
+I32 = DType.I32
+INF, NAN = float("inf"), float("nan")
+SHAPES: tuple[Shape, ...] = (
+    (1, 1),
+    (5, 3),
+    (3, 7),
+    (65, 31),
+    (2, 5, 33),
+    (2, 3, 4, 63),
+    (7, 65),
+    (3, 100),
+    (2, 3, 257),
+)
+LONG: tuple[Shape, ...] = ((1, 2048), (2, 5000))
+
+
+def _small(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return (1e-4 * rng.standard_normal(shape)).astype(np.float32)
+
+
+def _one_bad(bad: float) -> Fill:
+    """Ordinary numbers, with one bad one in the second row."""
+
+    def fill(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        made = normal(rng, shape)
+        made.reshape(-1, shape[-1])[1, -1] = bad
+        return made
+
+    return fill
+
+
+def _zero_row(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    made = normal(rng, shape)
+    made.reshape(-1, shape[-1])[0] = 0
+    return made
+
+
+def _along(op: str, fill: Fill = normal, **attrs: Any) -> Iterator[Case]:
+    """Each shape plain or strided in turn, and every view once."""
+    views = cycle(VIEWS.items())
+    for shape in (*SHAPES, *LONG):
+        name, make = next(views)
+        strided = shape[-1] % 2 == 1 and name != "plain"
+        yield Case(op, f"{named(shape)} {name} {attrs or ''}".strip(), (make(shape, fill=fill),), attrs, strided)
+    for name, make in STRIDED.items():
+        yield Case(
+            op, f"2x3x5x9 {name} {attrs or ''}".strip(), (make((2, 3, 5, 9), fill=fill),), attrs, name == "offset"
+        )
+    yield Case(op, f"300x33 heads {attrs or ''}".strip(), (outer_permuted((100, 3, 33), fill=fill),), attrs)
+
+
+def _norms() -> Iterator[Case]:
+    for op, attrs in (
+        ("rms_norm", {"eps": 1e-6}),
+        ("l2_norm", {"eps": 1e-6, "eps_inside": True}),
+        ("l2_norm", {"eps": 1e-6, "eps_inside": False}),
+    ):
+        yield from _along(op, **attrs)
+        for name, fill in (("small", _small), ("a row of zeros", _zero_row)):
+            yield Case(op, f"{name} {attrs}", (rows_apart((3, 65), fill=fill),), attrs)
+        for bad in (INF, NAN):
+            yield Case(op, f"{bad} in one row {attrs}", (stepped((3, 31), fill=_one_bad(bad)),), attrs)
+    yield Case("l2_norm", "eps that counts", (permuted((7, 33)),), {"eps": 8.0, "eps_inside": False})
+    yield Case("l2_norm", "eps inside that counts", (permuted((7, 33)),), {"eps": 8.0, "eps_inside": True})
+
+
+def _scaled_norms() -> Iterator[Case]:
+    views, gates = cycle(VIEWS.items()), cycle(STRIDED.items())
+    weights = cycle((plain, flat_offset, stepped, broadcast))
+    for shape in (*SHAPES, *LONG, (2, 64, 4, 128)):
+        name, make = next(views)
+        weight = next(weights)((shape[-1],))
+        yield Case("rms_norm_scale", f"{named(shape)} {name}", (make(shape), weight), {"eps": 1e-6}, name == "offset")
+        other, gate = next(gates)
+        operands = (make(shape), weight, gate(shape, fill=uniform(-9, 9)))
+        yield Case("gated_norm", f"{named(shape)} {name}, gate {other}", operands, {"eps": 1e-5}, name == "plain")
+    bad = (stepped((3, 31), fill=_one_bad(NAN)), plain((31,)))
+    yield Case("rms_norm_scale", "NaN in one row", bad, {"eps": 1e-6})
+    steep = (plain((3, 64)), plain((64,)), permuted((3, 64), fill=values(-100, 100, 0, -88, 20)))
+    yield Case("gated_norm", "gates of 100", steep, {"eps": 1e-6})
+
+
+def _softmax() -> Iterator[Case]:
+    yield from _along("softmax", scale=1.0)
+    yield from _along("softmax", fill=uniform(-90, 90), scale=0.125)
+    for x, mask, make in (
+        ((5, 33), (5, 33), permuted),
+        ((2, 3, 7, 65), (2, 1, 7, 65), plain),
+        ((2, 4, 5, 31), (1, 1, 5, 31), rows_apart),
+        ((2, 4, 5, 31), (5, 31), outer_permuted),
+        ((3, 4, 1, 257), (3, 1, 1, 257), stepped),
+        ((7, 100), (100,), broadcast),
+        ((1, 2, 9, 700), (1, 1, 9, 700), plain),
+    ):
+        operands = (make(x), plain(mask, fill=masked))
+        yield Case("softmax", f"{named(x)} masked by {named(mask)}", operands, {"scale": 0.3}, make is rows_apart)
+        strided = (make(x), rows_apart(mask, fill=masked))
+        yield Case("softmax", f"{named(x)} masked by {named(mask)} rows apart", strided, {"scale": 2.0})
+    for what, fill in (
+        ("NaN in one row", _one_bad(NAN)),
+        ("inf in one row", _one_bad(INF)),
+        ("-inf in one row", _one_bad(-INF)),
+        ("all -inf", values(-INF)),
+        ("far apart", values(-1e30, 0, 1e30, 3, 1e30)),
+        ("very negative", uniform(-3e4, -2e4)),
+    ):
+        yield Case("softmax", what, (rows_apart((3, 65), fill=fill),), {"scale": 1.0})
+    yield Case("softmax", "router of 512", (plain((4, 512)),), {"scale": 1.0})
+
+
+def _sums() -> Iterator[Case]:
+    for op in ("sum_rows", "cumsum"):
+        yield from _along(op, fill=uniform(0.1, 1))
+        yield Case(op, "decays", (permuted((3, 5, 64), fill=uniform(-20, -1e-4)),), {})
+        yield Case(op, "NaN in one row", (stepped((3, 31), fill=_one_bad(NAN)),), {})
+        yield Case(op, "-inf in one row", (stepped((3, 31), fill=_one_bad(-INF)),), {})
+
+
+def _few(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Many equals."""
+    return rng.integers(-2, 3, shape).astype(np.float32)
+
+
+TOPS: tuple[tuple[Shape, int], ...] = (
+    ((1, 1), 1),
+    ((5, 7), 7),
+    ((3, 16), 4),
+    ((65, 31), 1),
+    ((2, 5, 64), 10),
+    ((33, 512), 10),
+    ((2, 3, 4, 33), 8),
+    ((3, 100), 64),
+    ((2, 1023), 32),
+    ((2, 1025), 16),
+    ((2, 3000), 1),
+    ((2, 5000), 64),
+    ((1, 2000), 300),
+)
+
+
+def _top_k() -> Iterator[Case]:
+    views = cycle(VIEWS.items())
+    for shape, k in TOPS:
+        for what, fill in (("random", normal), ("many equals", _few)):
+            name, make = next(views)
+            yield Case("top_k", f"{k} of {named(shape)} {what} {name}", (make(shape, fill=fill),), {"k": k}, k == 64)
+    edges = values(0.0, -0.0, INF, -INF, NAN, 1.0, -1.0, 1e-40, -1e-40, INF, NAN)
+    for shape, k in (((3, 31), 31), ((2, 5000), 40), ((2, 300), 200), ((1, 3000), 2)):
+        yield Case("top_k", f"{k} of {named(shape)} edge values", (rows_apart(shape, fill=edges),), {"k": k})
+    yield Case("top_k", "64 of a vocabulary", (plain((1, 151936)),), {"k": 64})
+    yield Case("top_k", "1 of a vocabulary", (flat_offset((1, 151936)),), {"k": 1})
+    yield Case("top_k", "40 of a vocabulary all equal", (plain((1, 151936), fill=values(-INF)),), {"k": 40})
+
+
+def _masks() -> Iterator[Case]:
+    views = cycle(VIEWS.items())
+    for shape in ((1, 1), (7, 7), (33, 33), (3, 64, 64), (2, 3, 31, 31)):
+        for lower, diagonal in ((True, True), (True, False), (False, True), (False, False)):
+            name, make = next(views)
+            what = f"{named(shape)} {name} {'lower' if lower else 'upper'}{', diagonal' if diagonal else ''}"
+            attrs = {"lower": lower, "diagonal": diagonal}
+            yield Case("tri", what, (make(shape),), attrs, name in ("offset", "permuted"), 0.0, 0.0)
+    yield Case("tri", "NaN outside", (stepped((9, 9), fill=values(NAN, 1, 2)),), {"lower": True, "diagonal": True})
+    for shape, n_kv in (((1, 1), 1), ((1, 1), 256), ((3, 7), 33), ((2, 65), 100), ((4, 1), 257)):
+        for make in (plain, permuted, rows_apart):
+            pos = make(shape, I32, integers(-2, n_kv + 2))
+            yield Case("causal_mask", f"{named(shape)} of {n_kv} {make.__name__}", (pos,), {"n_kv": n_kv}, n_kv == 33)
+
+
+CASES: tuple[Case, ...] = (*_norms(), *_scaled_norms(), *_softmax(), *_sums(), *_top_k(), *_masks())
