@@ -1,4 +1,5 @@
 // y [B, 1, T, n_kv] = 0 where key s <= pos[b, t], else -inf; any layouts.
+// VALID: y [B, T] = 1 where token t < n_valid[b], else 0.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "walk.glsl"
@@ -10,6 +11,10 @@ layout(push_constant) uniform Push { WALK STRIDES(pos) STRIDES(y) } p;
 void main() {
     EACH_ELEMENT(i) {
         uvec4 c = COORDINATES(i);
+#ifdef VALID
+        y[AT(y, c)] = int(c.w) < pos[AT(pos, c)] ? 1.0 : 0.0;
+#else
         y[AT(y, c)] = int(c.w) <= pos[AT(pos, c)] ? 0.0 : -INFINITY;
+#endif
     }
 }

@@ -178,6 +178,11 @@ def _masks() -> Iterator[Case]:
         for make in (plain, permuted, rows_apart):
             pos = make(shape, I32, integers(-2, n_kv + 2))
             yield Case("causal_mask", f"{named(shape)} of {n_kv} {make.__name__}", (pos,), {"n_kv": n_kv}, n_kv == 33)
+    for n_seqs, n_tokens in ((1, 1), (3, 8), (5, 65)):
+        for make in (plain, rows_apart):
+            n_valid = make((n_seqs,), I32, integers(-1, n_tokens + 2))
+            attrs = {"n_tokens": n_tokens}
+            yield Case("valid_mask", f"{n_seqs} of {n_tokens} {make.__name__}", (n_valid,), attrs, n_tokens == 8)
 
 
 CASES: tuple[Case, ...] = (*_norms(), *_scaled_norms(), *_softmax(), *_sums(), *_top_k(), *_masks())
