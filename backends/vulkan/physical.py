@@ -15,8 +15,8 @@ GIB = 1 << 30
 KINDS = {1: "integrated gpu", 2: "discrete gpu", 3: "virtual gpu", 4: "cpu"}
 WORTH = ("discrete gpu", "integrated gpu", "virtual gpu", "cpu")
 
-_PROPERTIES = "VkPhysicalDevice{}Properties"
-_FEATURES = "VkPhysicalDevice{}Features"
+
+_COOPMAT, _MEMORY_MODEL = "VkPhysicalDeviceCooperativeMatrixFeaturesKHR", "VkPhysicalDeviceVulkanMemoryModelFeatures"
 
 # what a shader may use: VKRUN_NO_ switch, struct, the extension that brings it (and the core version), its fields
 _FEATURE_STRUCTS = (
@@ -44,7 +44,13 @@ _FEATURE_STRUCTS = (
         99,
         ("cooperativeMatrix",),
     ),
-    ("COOPMAT", "VkPhysicalDeviceVulkanMemoryModelFeatures", "VK_KHR_vulkan_memory_model", 2, ("vulkanMemoryModel",)),
+    (
+        "COOPMAT",
+        _MEMORY_MODEL,
+        "VK_KHR_vulkan_memory_model",
+        2,
+        ("vulkanMemoryModel", "vulkanMemoryModelDeviceScope"),
+    ),
 )
 _SUBGROUP_OPERATIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10  # basic, vote, arithmetic, ballot, shuffle
 _COMPUTE_STAGE = 0x20
@@ -243,6 +249,8 @@ def _usable(
         s: tuple(f for f in fields if getattr(structs[s], f) and forbidden.get(f) not in off) for _, s, fields in known
     }
     core = tuple(f for f in ("shaderInt16", "shaderInt64") if getattr(base.features, f))
+    if not enabled.get(_COOPMAT):  # the memory model is wanted for cooperative matrices alone
+        enabled.pop(_MEMORY_MODEL, None)
     return {s: fields for s, fields in enabled.items() if fields}, core
 
 
