@@ -24,6 +24,11 @@ class BuildWithShaders(build_py):
         super().run()
         return self._write_spirv(target / "shaders" / "spv")
 
+    def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
+        """The package's root is the project's, where this file lies too."""
+        modules = super().find_package_modules(package, package_dir)
+        return [module for module in modules if module[:2] != ("vkrun", "setup")]
+
     def _write_spirv(self, folder: Path) -> None:
         compiler, catalogue, errors = _package_modules("shaders.compile", "shaders.catalogue", "runtime.errors")
         variants = list(catalogue.variants())
