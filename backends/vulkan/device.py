@@ -29,6 +29,7 @@ class VulkanDevice(Device):
 
     def __init__(self, physical: Physical, info: DeviceInfo, limits: Limits, features: Features) -> None:
         self.info, self.features, self.limits = info, features, limits
+        self._closed = True
         self._resources = Resources.open(replace(physical, limits=limits), features)
         self._uploads = Uploads(self._resources.logical)
         self._programs: weakref.WeakSet[VulkanProgram] = weakref.WeakSet()
@@ -109,6 +110,10 @@ class VulkanDevice(Device):
             self._inputs.clear()
             self._resources.close()
         _open.discard(self)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
 
     def _living(self) -> Resources:
         if self._closed:

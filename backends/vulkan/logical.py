@@ -73,15 +73,15 @@ class Logical:
         vk.call("vkQueueSubmit", self.queue, 1, info, fence)
 
     def wait(self, fences: Any) -> None:
-        """Wait for a `VkFence[1]` and reset it. When interrupted, the device's work is waited for all the same."""
-        try:
-            while vk.call("vkWaitForFences", self.handle, 1, fences, 1, WAIT_NS) == vk.VK_TIMEOUT:
-                pass
-        except KeyboardInterrupt:
-            vk.vkDeviceWaitIdle(self.handle)
-            vk.vkResetFences(self.handle, 1, fences)
-            raise
+        """Wait for a `VkFence[1]` and reset it."""
+        while vk.call("vkWaitForFences", self.handle, 1, fences, 1, WAIT_NS) == vk.VK_TIMEOUT:
+            pass
         vk.call("vkResetFences", self.handle, 1, fences)
+
+    def settle(self, fences: Any) -> None:
+        """After an error or Ctrl-C between submitting and waiting: leave nothing running and the fences reset."""
+        vk.vkDeviceWaitIdle(self.handle)
+        vk.vkResetFences(self.handle, 1, fences)
 
     def once(self, record: Callable[[Any], None]) -> None:
         """Record, run once and wait: for set-up, never between two tokens."""

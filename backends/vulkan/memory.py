@@ -82,20 +82,18 @@ class Place:
 class Pool:
     """Places of one use, in blocks of the first memory type of `preferred` flags that the device has."""
 
-    def __init__(self, logical: Logical, name: str, preferred: Sequence[int], apart: bool = False) -> None:
-        """`apart`: one block a place, so that the validation layer sees each tensor as a buffer of its own."""
-        self._physical, self._device, self._name, self._apart = logical.physical, logical.handle, name, apart
+    def __init__(self, logical: Logical, preferred: Sequence[int], *, apart: bool = False, mapped: bool = True) -> None:
+        """`apart`: one block a place, so that the validation layer sees each tensor as a buffer of its own.
+        `mapped`: the host may write into it, where it can see it at all."""
+        self._physical, self._device, self._apart = logical.physical, logical.handle, apart
         self._type = _memory_type(logical, preferred)
+        self.is_mapped = mapped and bool(self._type.flags & VISIBLE)
         self._blocks: list[Block] = []
 
     @property
     def nbytes(self) -> int:
         """Bytes of device memory that the pool holds."""
         return sum(b.nbytes for b in self._blocks)
-
-    @property
-    def is_mapped(self) -> bool:
-        return bool(self._type.flags & VISIBLE)
 
     def take(self, wanted: Iterable[tuple[str, int]]) -> list[Place]:
         """Places for (name, bytes), all or none. BackendError when the device has no memory for them."""

@@ -65,8 +65,6 @@ class Limits:
     max_allocation: int  # of one VkDeviceMemory
     max_buffer: int
     alignment: int  # of a descriptor's offset
-    max_workgroup: int  # invocations
-    shared_nbytes: int
     timestamp_ns: float  # 0: no timestamps
     timestamp_bits: int
 
@@ -223,8 +221,6 @@ def _limits(handle: Any, version: int, extensions: set[str], limits: Any, timest
         memory.maxMemoryAllocationSize,
         max_buffer,
         max(1, limits.minStorageBufferOffsetAlignment),
-        min(limits.maxComputeWorkGroupInvocations, limits.maxComputeWorkGroupSize[0]),
-        limits.maxComputeSharedMemorySize,
         limits.timestampPeriod if timestamps else 0.0,
         timestamp_bits,
     )

@@ -45,16 +45,20 @@ class VulkanProgram(Program):
         self.storages = frozenset(
             t.storage for s in self._steps for t in s.call.args if t.storage.kind is not Kind.TEMP
         )
-        for storage in self.storages:
-            resources.place(storage)
         self._pipelines = resources.pipelines.get(PipelineKey.of(s.call) for s in self._steps)
-        self._closed = False
+        self._temps: dict[Storage, Place] = {}
+        self._results: dict[OutputKey, Result] = {}
         self._recording: Recording | None = None
         self._generation = -1
-        with resources.logical.lock:
-            self._temps = self._own_temps()
-            self._results = self._take_results()
-            self._recorded()
+        self._closed = False
+        try:
+            with resources.logical.lock:
+                self._temps = self._own_temps()
+                self._results = self._take_results()
+                self._recorded()
+        except BaseException:
+            self.close()
+            raise
 
     def run(self) -> None:
         with self._resources.logical.lock:
@@ -89,9 +93,14 @@ class VulkanProgram(Program):
             self._closed = True
             if self._recording:
                 self._recording.close()
+                self._recording = None
             pools = self._resources.pools
             pools["readback"].give(r.place for r in self._results.values())
             pools["temp"].give(self._temps.values())
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
 
     def _recorded(self) -> Recording:
         if self._closed:

@@ -34,7 +34,9 @@ class Recording:
 
     def __init__(self, resources: Resources, script: Script, n_timed: int = 0) -> None:
         self._resources, self._logical = resources, resources.logical
-        self._pool, self._queries, self._fences = None, None, None
+        self._pool: Any = None
+        self._queries: Any = None
+        self._fences: Any = None
         self._commands: list[Any] = []
         (self._marks,) = resources.pools["readback"].take([("marks", 4 * len(script.pieces))])
         try:
@@ -47,10 +49,14 @@ class Recording:
     def run(self) -> None:
         """Submit, wait, and see that each piece came to its end: some drivers cancel work and report success."""
         self._done[:] = 0
-        for info in self._infos[:-1]:
-            self._logical.submit(info, vk.null)
-        self._logical.submit(self._infos[-1], self._fences[0])
-        self._logical.wait(self._fences)
+        try:
+            for info in self._infos[:-1]:
+                self._logical.submit(info, vk.null)
+            self._logical.submit(self._infos[-1], self._fences[0])
+            self._logical.wait(self._fences)
+        except BaseException:
+            self._logical.settle(self._fences)
+            raise
         if not self._done.all():
             raise BackendError(
                 f"{self._logical.physical.name}: the driver cancelled a submission (a time-out, most likely); "

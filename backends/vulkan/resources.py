@@ -122,14 +122,15 @@ class Resources:
 
 def _pools(logical: Logical, apart: bool) -> dict[str, Pool]:
     """Weights and states where the device is fastest; visible to the host too where that costs nothing."""
-    local = [DEVICE | _HOST, DEVICE, 0] if _device_memory_is_visible(logical.physical) else [DEVICE, 0]
+    seen = _device_memory_is_visible(logical.physical)
+    local = [DEVICE | _HOST, DEVICE, 0] if seen else [DEVICE, 0]
     return {
-        "weight": Pool(logical, "weights", local, apart),
-        "state": Pool(logical, "states", local, apart),
-        "input": Pool(logical, "inputs", [DEVICE | _HOST, _HOST], apart),
-        "temp": Pool(logical, "temporaries", [DEVICE, 0], apart=True),
-        "arena": Pool(logical, "arena", [DEVICE, 0], apart=True),
-        "readback": Pool(logical, "results", [_HOST | CACHED, _HOST], apart),
+        "weight": Pool(logical, local, apart=apart, mapped=seen),
+        "state": Pool(logical, local, apart=apart, mapped=seen),
+        "input": Pool(logical, [DEVICE | _HOST, _HOST], apart=apart),
+        "temp": Pool(logical, [DEVICE, 0], apart=True, mapped=False),
+        "arena": Pool(logical, [DEVICE, 0], apart=True, mapped=False),
+        "readback": Pool(logical, [_HOST | CACHED, _HOST], apart=apart),
     }
 
 

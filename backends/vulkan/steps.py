@@ -47,41 +47,41 @@ def problem(node: Node, features: Features, limits: Limits) -> str:
 def _steps(index: int, node: Node, features: Features, limits: Limits) -> Iterator[Step]:
     if not any(prod(t.shape) for t in node.outputs):
         return
-    for part in _parts(node, limits.max_binding):
+    for part in _parts(node, limits):
         if reason := refusal(part, features):
             raise BackendError(f"{node.name or node.op}: {reason}")
         call = lower(part, features)
         yield Step(index, call, *_bindings(node, call, limits))
 
 
-def _parts(node: Node, limit: int) -> list[Node]:
+def _parts(node: Node, limits: Limits) -> list[Node]:
     """The node, or nodes over runs of its weight's rows that fit a binding each."""
-    if node.op != "mul_mat" or _nbytes(node.inputs[0]) <= limit:
+    w = node.inputs[0]
+    if node.op != "mul_mat" or packed_nbytes(w.storage) <= limits.max_binding or _fits(w, limits):
         return [node]
-    w, out = node.inputs[0], node.outputs[0]
-    if w.ndim != 2:
+    axis = next((a for a in range(w.ndim - 1) if w.shape[a] > 1), None)
+    if axis is None:
         return [node]
-    rows = max(1, _rows_within(w, limit))
-    starts = range(0, w.shape[0], rows)
-    cuts = [(lo, min(lo + rows, w.shape[0])) for lo in starts]
-    return [_cut(node, w.slice(0, *c), out.slice(-1, *c)) for c in cuts]
+    half = w.shape[axis] // 2
+    halves = _cut(node, axis, 0, half), _cut(node, axis, half, w.shape[axis])
+    return [part for n in halves for part in _parts(n, limits)]
 
 
-def _cut(node: Node, w: Tensor, out: Tensor) -> Node:
-    return replace(node, inputs=(w, *node.inputs[1:]), outputs=(out,))
-
-
-def _rows_within(w: Tensor, limit: int) -> int:
-    """Rows of a matrix whose bytes, and what aligning the binding adds, stay within the limit."""
-    lo, hi = packed_range(w.slice(0, 0, 2)) if w.shape[0] > 1 else packed_range(w)
-    one = packed_range(w.slice(0, 0, 1))
-    step = (hi - lo) - (one[1] - one[0])
-    return 1 + (limit - 256 - (one[1] - one[0])) // step if step else w.shape[0]
-
-
-def _nbytes(t: Tensor) -> int:
+def _fits(t: Tensor, limits: Limits) -> bool:
+    """Whether a binding holds what a tensor touches, and what aligning its start adds."""
     lo, hi = packed_range(t)
-    return hi - lo
+    return hi - lo // limits.alignment * limits.alignment <= limits.max_binding
+
+
+def _cut(node: Node, axis: int, lo: int, hi: int) -> Node:
+    """A mul_mat over entries [lo, hi) of an axis of w: of its rows, or of a batch axis, which x and out repeat."""
+    (w, x), (out,) = node.inputs, node.outputs
+    if axis == w.ndim - 2:
+        return replace(node, inputs=(w.slice(axis, lo, hi), x), outputs=(out.slice(-1, lo, hi),))
+    at = axis - w.ndim
+    r = x.shape[at] // w.shape[at]
+    inputs = w.slice(at, lo, hi), x.slice(at, lo * r, hi * r)
+    return replace(node, inputs=inputs, outputs=(out.slice(at, lo * r, hi * r),))
 
 
 def _bindings(node: Node, call: KernelCall, limits: Limits) -> tuple[tuple[int, ...], tuple[int, ...]]:

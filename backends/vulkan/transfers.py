@@ -28,7 +28,7 @@ class Uploads:
 
     def __init__(self, logical: Logical) -> None:
         self._logical = logical
-        self._pool = Pool(logical, "staging", [VISIBLE | COHERENT], apart=True)
+        self._pool = Pool(logical, [VISIBLE | COHERENT], apart=True)
         self._slots: list[_Slot] = []
         self._next = 0
 
@@ -71,7 +71,7 @@ class Uploads:
         slot.busy = True
 
     def close(self) -> None:
-        self.flush()
+        vk.vkDeviceWaitIdle(self._logical.handle)  # unchecked: a lost device is closed all the same
         for slot in self._slots:
             vk.vkDestroyFence(self._logical.handle, slot.fences[0], vk.null)
             self._logical.free_commands([slot.command])
@@ -103,9 +103,10 @@ def zero(logical: Logical, places: Iterable[Place]) -> None:
         if p.is_mapped:
             p.bytes[:] = 0
     hidden = [p for p in listed if not p.is_mapped]
+
+    def record(command: Any) -> None:
+        for p in hidden:
+            vk.vkCmdFillBuffer(command, p.block.buffer, p.offset, -(-max(p.nbytes, 1) // 4) * 4, 0)
+
     if hidden:
-        logical.once(lambda command: [_fill(command, p) for p in hidden] and None)
-
-
-def _fill(command: Any, p: Place) -> None:
-    vk.vkCmdFillBuffer(command, p.block.buffer, p.offset, -(-max(p.nbytes, 1) // 4) * 4, 0)
+        logical.once(record)
