@@ -6,6 +6,7 @@ from ..graph import Graph
 from ..ops.elementwise import sigmoid
 from ..ops.op import Op, Spec, register, require
 from ..tensor import Tensor
+from .slots import read_slots
 
 
 def cache_write(g: Graph, cache: Tensor, rows: Tensor, x: Tensor) -> Tensor:
@@ -53,7 +54,7 @@ def _compute(q, k, v, slots, pos, gate, scale: float, n_kv: int) -> tuple[np.nda
 def _cached(g: Graph, cache: Tensor, slots: Tensor, n_kv: int, dim: int) -> Tensor:
     """The first n_kv rows of the step's slots as [B, Hkv, n_kv, D]."""
     n_slots, _, width = cache.shape
-    rows = g.get_rows(cache.slice(1, 0, n_kv).reshape(n_slots, n_kv * width), slots)
+    rows = read_slots(g, cache.slice(1, 0, n_kv).reshape(n_slots, n_kv * width), slots)
     return rows.reshape(slots.shape[0], n_kv, width // dim, dim).permute(0, 2, 1, 3)
 
 

@@ -6,6 +6,7 @@ from ..graph import Graph
 from ..ops.elementwise import sigmoid
 from ..ops.op import Op, Out, Spec, register, require
 from ..tensor import Tensor
+from .slots import read_slots, write_slots
 
 
 def causal_conv(g: Graph, x: Tensor, w: Tensor, state: Tensor, slots: Tensor, tails: Tensor) -> Tensor:
@@ -45,11 +46,11 @@ def _compute(x, w, state, slots, tails) -> tuple[np.ndarray, ...]:
 def _decompose(g: Graph, x: Tensor, w: Tensor, state: Tensor, slots: Tensor, tails: Tensor) -> tuple[Tensor, ...]:
     n_seqs, _, n_channels = x.shape
     width = w.shape[1] - 1
-    past = g.get_rows(state, slots).reshape(n_seqs, width, n_channels)
+    past = read_slots(g, state, slots).reshape(n_seqs, width, n_channels)
     rows = g.concat(past, x, 1)
     y = g.silu(g.ssm_conv(rows, w))
     tail = g.get_rows(rows, tails).reshape(n_seqs, width * n_channels)
-    return y, g.set_rows(state, slots, tail)
+    return y, write_slots(g, state, slots, tail)
 
 
 register(Op("causal_conv", _infer, _compute, _decompose))

@@ -11,6 +11,7 @@ from ..ops.elementwise import sigmoid, softplus
 from ..ops.op import Op, Out, Spec, register, require
 from ..tensor import Tensor
 from .delta_chunks import chunked_scan
+from .slots import read_slots, write_slots
 
 EPS = 1e-6  # under the root of the norm of q and k
 
@@ -90,13 +91,13 @@ def _decompose(g: Graph, q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> 
     q = _heads(g, g.scale(g.l2_norm(q, EPS, eps_inside=True), dim**-0.5), n_heads)
     k = _heads(g, g.l2_norm(k, EPS, eps_inside=True), n_heads)
     beta, decay = _gates(g, beta, alpha, a, dt)
-    s = g.get_rows(state, slots).reshape(n_seqs, n_heads, dim, dim)
+    s = read_slots(g, state, slots).reshape(n_seqs, n_heads, dim, dim)
     if n_tokens == 1:
         out, s = _one_token(g, q, k, v, beta, decay, s)
     else:
         valid = g.one("valid_mask", n_valid, n_tokens=n_tokens).unsqueeze(2)
         out, s = chunked_scan(g, q, k, v, g.mul(beta, valid), g.mul(decay, valid), s)
-    return out, g.set_rows(state, slots, s.reshape(n_seqs, n_heads * dim * dim))
+    return out, write_slots(g, state, slots, s.reshape(n_seqs, n_heads * dim * dim))
 
 
 def _one_token(g: Graph, q, k, v, beta, decay, s) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,122 @@
+"""Editing: a graph's nodes while a pass works on them, with an index of who touches which storage."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from ..graph import Graph, Node
+from ..layout import Layout
+from ..tensor import Kind, Storage, Tensor
+
+Supports = Callable[[Node], bool]
+
+
+class Editing:
+    """Nodes by position; a removed one leaves a hole, so that positions stay. The graph itself is not changed."""
+
+    def __init__(self, graph: Graph, supports: Supports) -> None:
+        self._graph, self._supports = graph, supports
+        self._slots: list[list[Node]] = [[n] for n in graph.nodes]
+        self.outputs = dict(graph.outputs)
+        self._users: dict[Storage, set[int]] = defaultdict(set)
+        for i, node in enumerate(graph.nodes):
+            self._index(i, node)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def at(self, i: int) -> Node | None:
+        """The node at a position; None where it was removed or made several."""
+        return self._slots[i][0] if len(self._slots[i]) == 1 else None
+
+    def all_at(self, i: int) -> list[Node]:
+        return list(self._slots[i])
+
+    def finished(self) -> Graph:
+        return self._graph.replaced((n for slot in self._slots for n in slot), self.outputs)
+
+    def put(self, i: int, *nodes: Node) -> None:
+        """Replace what stands at a position."""
+        self._slots[i] = list(nodes)
+        for node in nodes:
+            self._index(i, node)
+
+    def remove(self, i: int) -> None:
+        self._slots[i] = []
+
+    def users(self, s: Storage, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Node]]:
+        """Nodes at positions [start, stop) that touch a storage."""
+        stop = len(self) if stop is None else stop
+        for i in sorted(self._users.get(s, ())):
+            if start <= i < stop:
+                yield from ((i, n) for n in self._slots[i] if any(t.storage is s for t in (*n.inputs, *n.outputs)))
+
+    def writers(self, t: Tensor, start: int, stop: int | None = None) -> Iterator[int]:
+        """Positions in [start, stop) where something is written over t."""
+        return (i for i, n in self.users(t.storage, start, stop) if any(t.overlaps(o) for o in n.outputs))
+
+    def readers(self, t: Tensor, start: int, stop: int | None = None) -> Iterator[int]:
+        return (i for i, n in self.users(t.storage, start, stop) if any(t.overlaps(x) for x in n.inputs))
+
+    def last_use(self, s: Storage) -> int:
+        """The last position that reads a storage; the graph's end for an output."""
+        if self.is_output(s):
+            return len(self)
+        return max((i for i, n in self.users(s) if any(t.storage is s for t in n.inputs)), default=-1)
+
+    def is_output(self, s: Storage) -> bool:
+        return any(t.storage is s for t in self.outputs.values())
+
+    def substitute(self, s: Storage, by: Tensor, also: Callable[[Node], bool] = lambda _: True) -> bool:
+        """Let every view of a temporary look at `by` instead, where a layout can say it and the kernels take it.
+
+        `by` holds the storage's elements in order. All or nothing; answers whether it was done.
+        """
+        changed: dict[int, list[Node]] = {}
+        for i in sorted(self._users.get(s, ())):
+            for node in self._slots[i]:
+                new = _rebased(node, s, by)
+                if new is None or (new is not node and not (self._supports(new) and also(new))):
+                    return False
+                changed.setdefault(i, []).append(new)
+        outputs = {name: _through(t, s, by) for name, t in self.outputs.items()}
+        if None in outputs.values():
+            return False
+        self.outputs = {name: t for name, t in outputs.items() if t is not None}
+        for i, nodes in changed.items():
+            self.put(i, *nodes)
+        return True
+
+    def _index(self, i: int, node: Node) -> None:
+        for t in (*node.inputs, *node.outputs):
+            self._users[t.storage].add(i)
+
+
+def whole(t: Tensor) -> bool:
+    """Is the tensor all of its storage, in order?"""
+    return t.layout.is_contiguous and t.layout.n_elements == t.storage.n_elements
+
+
+def is_temp(t: Tensor) -> bool:
+    return t.storage.kind is Kind.TEMP
+
+
+def view(t: Tensor, layout: Layout) -> Tensor:
+    return replace(t, layout=layout)
+
+
+def _through(t: Tensor, s: Storage, by: Tensor) -> Tensor | None:
+    if t.storage is not s:
+        return t
+    layout = by.layout.through(t.layout) if t.dtype is by.dtype else None
+    return None if layout is None else view(by, layout)
+
+
+def _rebased(node: Node, s: Storage, by: Tensor) -> Node | None:
+    """The node with its views of s moved to `by`; None when one has no layout there."""
+    if not any(t.storage is s for t in (*node.inputs, *node.outputs)):
+        return node
+    ins, outs = ([_through(t, s, by) for t in ts] for ts in (node.inputs, node.outputs))
+    if None in ins or None in outs:
+        return None
+    return replace(node, inputs=tuple(t for t in ins if t), outputs=tuple(t for t in outs if t))
