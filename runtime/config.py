@@ -1,6 +1,7 @@
 """The one module that reads vkrun's environment variables; docs/environment.md lists them for users."""
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,13 @@ VARIABLES = {
     "VKRUN_ROBUST": "1: the device checks the bounds of every buffer access",
     "VKRUN_SUBMIT_GFLOP": "most arithmetic in one submission, in 1e9 operations; lower it where the device is lost",
     "VKRUN_CACHE_DIR": "where caches go, instead of $XDG_CACHE_HOME/vkrun or ~/.cache/vkrun",
+}
+
+# what the shell scripts that set vkrun up read
+SETUP_VARIABLES = {
+    "VKRUN_PYTHON": "the Python interpreter to set up with",
+    "VKRUN_NO_APT": "1: setting up leaves the system's packages alone",
+    "VKRUN_NO_KP": "1: setting up does not build kp, so that there is no kompute backend",
 }
 
 
@@ -66,9 +74,15 @@ def read(environ: Mapping[str, str] = os.environ) -> Config:
     )
 
 
+def note(level: int, text: str) -> None:
+    """A line on stderr when VKRUN_DEBUG is at least `level`."""
+    if read().debug >= level:
+        print(f"vkrun: {text}", file=sys.stderr)
+
+
 def unknown(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Variables that begin with VKRUN_ and mean nothing: misspelt ones, most likely."""
-    known = {*VARIABLES, *(f"VKRUN_NO_{name}" for name in SWITCHES)}
+    known = {*VARIABLES, *SETUP_VARIABLES, *(f"VKRUN_NO_{name}" for name in SWITCHES)}
     return sorted(name for name in environ if name.startswith("VKRUN_") and name not in known)
 
 

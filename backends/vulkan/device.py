@@ -45,19 +45,22 @@ class VulkanDevice(Device):
         listed = list(storages)
         if bad := next((s for s in listed if s.kind is Kind.TEMP), None):
             raise BackendError(f"{bad.name}: a temporary has no memory of its own; programs bring it")
-        self._living().alloc(listed)
-        zero(self._resources.logical, [self._resources.places[s] for s in listed if s.kind is not Kind.WEIGHT])
-        for s in (s for s in listed if s.kind is Kind.INPUT):
-            self._inputs[s] = self._resources.places[s].bytes[: s.nbytes].view(s.dtype.numpy)
+        resources = self._living()
+        with resources.logical.lock:
+            resources.alloc(listed)
+            zero(resources.logical, [resources.places[s] for s in listed if s.kind is not Kind.WEIGHT])
+            for s in (s for s in listed if s.kind is Kind.INPUT):
+                self._inputs[s] = resources.places[s].bytes[: s.nbytes].view(s.dtype.numpy)
 
     def free(self, storages: Iterable[Storage]) -> None:
-        gone = set(storages)
-        for program in [p for p in self._programs if p.storages & gone]:
-            program.close()
-        self._uploads.flush()
-        for s in gone:
-            self._inputs.pop(s, None)
-        self._living().free(gone)
+        gone, resources = set(storages), self._living()
+        with resources.logical.lock:
+            for program in [p for p in self._programs if p.storages & gone]:
+                program.close()
+            self._uploads.flush()
+            for s in gone:
+                self._inputs.pop(s, None)
+            resources.free(gone)
 
     def write(self, storage: Storage, data: np.ndarray, row: int = 0) -> None:
         into = self._inputs.get(storage)
@@ -93,7 +96,7 @@ class VulkanDevice(Device):
 
     def memory_used(self) -> dict[str, int]:
         """Bytes of device memory by what they hold."""
-        return {name: pool.nbytes for name, pool in self._living().pools.items()}
+        return self._living().memory_used()
 
     def validation_messages(self) -> list[str]:
         """What the validation layer has said since the process began, under VKRUN_VALIDATE=1."""

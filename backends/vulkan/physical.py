@@ -161,7 +161,8 @@ def _describe(handle: Any) -> Physical | None:
     needed = [
         e for _, s, e, core_from, _ in _FEATURE_STRUCTS if s in enabled and version >> 12 & 1023 < core_from and e
     ]
-    more = [e for e in (_BUDGET, _PORTABILITY) if e in extensions]
+    optional = [_PORTABILITY, *([_BUDGET] if config.read().has("MEMORY_BUDGET") else [])]
+    more = [e for e in optional if e in extensions]
     types, local = _memory(handle)
     ids = vk.struct("VkPhysicalDeviceIDProperties")
     _extended(handle, ids)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+from ...runtime import config
 from ...runtime.errors import BackendError
 from ...shaders.compile import spirv, title
 from ...shaders.kernel import PUSH_NBYTES, Defines, KernelCall
@@ -79,6 +80,7 @@ class Pipelines:
         vk.vkDestroyPipelineCache(device, self._cache, vk.null)
 
     def _create(self, key: PipelineKey) -> Any:
+        config.note(4, f"pipeline {title(key.stem, key.defines)} {list(key.spec)}")
         stage = vk.struct(
             "VkPipelineShaderStageCreateInfo",
             stage=vk.VK_SHADER_STAGE_COMPUTE_BIT,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...runtime import config
 from ...runtime.errors import BackendError
 from ...runtime.layout import Layout
 from ...runtime.plan import Plan
@@ -84,6 +85,8 @@ class VulkanProgram(Program):
                 taken = timed.seconds(sorted({s.node for s in self._steps}))
             finally:
                 timed.close()
+        for i, seconds in taken.items():
+            config.note(2, f"{seconds * 1e6:10.1f} us  {self._plan.nodes[i]}")
         return [taken.get(i, 0.0) for i in range(n)]
 
     def close(self) -> None:
@@ -124,6 +127,8 @@ class VulkanProgram(Program):
             for r in self._results.values()
             if r.place.nbytes
         ]
+        config.note(3, f"record {len(nodes)} nodes, {len(self._steps)} dispatches, {self._plan.n_barriers} barriers")
+        config.note(3, f"  {len(parts)} submissions, {self._plan.arena.nbytes} bytes of temporaries")
         return Script(parts, self._plan.barriers, self._pipelines, self._spot, results)
 
     def _spot(self, storage: Storage, offset: int = 0) -> Spot:

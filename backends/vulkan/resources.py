@@ -60,6 +60,9 @@ class Resources:
     def open(physical: Physical, features: Features) -> "Resources":
         wanted, validated = config.read(), instance().validated
         logical = Logical(physical, robust=wanted.robust or validated)
+        config.note(
+            1, f"open {physical.name} ({physical.driver}), {physical.memory >> 20} MiB, {features}, {physical.limits}"
+        )
         pools = _pools(logical, validated)
         gflop = wanted.submit_gflop
         return Resources(
@@ -86,7 +89,14 @@ class Resources:
             self._give(made)
             raise
         self.places.update(made)
+        config.note(
+            1, f"{len(new)} storages of {sum(map(packed_nbytes, new))} bytes, device holds {self.memory_used()}"
+        )
         return new
+
+    def memory_used(self) -> dict[str, int]:
+        """Bytes of device memory by what they hold."""
+        return {name: pool.nbytes for name, pool in self.pools.items()}
 
     def free(self, storages: Iterable[Storage]) -> None:
         self._give({s: self.places.pop(s) for s in dict.fromkeys(storages) if s in self.places})

@@ -81,6 +81,11 @@ class Uploads:
 
 def download(logical: Logical, pool: Pool, place: Place, out: np.ndarray) -> None:
     """The first out.size bytes of a place into uint8 `out`, through a mapped buffer of `pool`."""
+    with logical.lock:
+        _download(logical, pool, place, out)
+
+
+def _download(logical: Logical, pool: Pool, place: Place, out: np.ndarray) -> None:
     (staging,) = pool.take([("download", min(out.size, SLOT_NBYTES))])
     try:
         for start in range(0, out.size, SLOT_NBYTES):
