@@ -138,12 +138,13 @@ class _Guard:
             size += len(before) + len(word)
             spans.append((size - len(word), size))
             done = match.end()
-        text = "".join([*parts, text[done:]])
-        if self._covered and self._nonce in text:
+        parts.append(text[done:])
+        if any(mark in part for part in parts for mark in "\ufdd0\ufdd1"):
             raise TextError(f"chat template: it takes apart {self._covered[0]!r:.60} in a message")
-        return text, spans
+        return "".join(parts), spans
 
     def _cover_text(self, text: str, allowed: frozenset[str]) -> str:
+        text = text.translate({0xFDD0: "\ufffd", 0xFDD1: "\ufffd"})  # noncharacters: nobody's words, but our marks
         done, parts = 0, []
         for start, end in self._tokenizer.special_spans(text):
             if text[start:end] not in allowed:

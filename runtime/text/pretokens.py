@@ -65,7 +65,6 @@ _DEEPSEEK3 = (
 # `(?<!\s)` changes no match, as only the first blank of a run can begin one, and keeps long runs linear.
 _SPACES_LAST = r"(?<!\s)\s+$"
 _BLOOM = rf" ?[^(\s|.,!?{_ranges('2026 3002 ff0c 3001 964 6d4 60c')})]+"
-_JAIS2_SPACES = "|".join(rf"\s{{{n}}}(?!\S)" for n in (512, 256, 128, 64, 32, 16, 8, 4, "1,2"))
 
 
 @dataclass(frozen=True)
@@ -115,10 +114,6 @@ _FAMILIES: Sequence[tuple[str, PreRule]] = (
         PreRule((rf"'(?i:[sdmt]|ll|ve|re)|{_WORD}|\p{{N}}|{_MARKS}|\s*[\r\n]|\s+(?!\S)|\s+",)),
     ),
     ("seed-coder", PreRule((rf"{_CONTRACTION}|{_WORD}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{_SPACES}",))),
-    (
-        "jais-2",
-        PreRule((rf"{_CONTRACTION}|{_WORD}|\p{{N}}{{1,3}}|{_MARKS}|\s*[\r\n]+|{_JAIS2_SPACES}|\s",)),
-    ),
 )
 
 RULES = {name: rule for names, rule in _FAMILIES for name in names.split()}

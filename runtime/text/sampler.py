@@ -138,7 +138,7 @@ def _top_p_min_p(ids: Ids, values: Floats, settings: SamplerSettings) -> tuple[I
     if settings.min_p > 0:
         keep = values >= highest + math.log(settings.min_p)
         ids, values = ids[keep], values[keep]
-    order = np.lexsort((ids, -values))
+    order = np.argsort(-values, kind="stable")  # equal ones by id, as ids ascend among them
     ids, values = ids[order], values[order]
     if settings.top_p < 1:
         before = np.cumsum(np.exp(values - highest))[:-1] / total
