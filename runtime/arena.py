@@ -20,22 +20,22 @@ class Arena:
     peak_live: int
 
 
-def lifetimes(graph: Graph) -> dict[Storage, tuple[int, int]]:
-    """First and last node that touches each temporary; outputs live to the end."""
+def lifetimes(graph: Graph, epochs: Sequence[int]) -> dict[Storage, tuple[int, int]]:
+    """First and last epoch in which each temporary is touched; outputs live to the end."""
     spans: dict[Storage, tuple[int, int]] = {}
-    for i, node in enumerate(graph.nodes):
+    for i, node in zip(epochs, graph.nodes, strict=True):
         for t in (*node.inputs, *node.outputs):
             if t.storage.kind is Kind.TEMP:
                 spans[t.storage] = spans.get(t.storage, (i, i))[0], i
     for t in graph.outputs.values():
         if t.storage in spans:
-            spans[t.storage] = spans[t.storage][0], len(graph.nodes)
+            spans[t.storage] = spans[t.storage][0], epochs[-1] + 1
     return spans
 
 
-def place(graph: Graph) -> Arena:
-    """Largest first, each at the lowest offset free over its whole life."""
-    spans = lifetimes(graph)
+def place(graph: Graph, epochs: Sequence[int]) -> Arena:
+    """Largest first, each at the lowest offset free over its whole life. `epochs`: when each node runs, ascending."""
+    spans = lifetimes(graph, epochs)
     storages = sorted(spans, key=lambda s: (-_size(s), spans[s]))
     starts, ends = (np.array([spans[s][k] for s in storages], np.int64) for k in (0, 1))
     sizes, at = np.array([_size(s) for s in storages], np.int64), np.zeros(len(storages), np.int64)
