@@ -1,0 +1,100 @@
+"""Fused ops of the mixture of experts: routing, the experts' gate and up, their weighted sum."""
+
+import numpy as np
+
+from ..dtypes import DType
+from ..graph import Graph
+from ..ops import OPS
+from ..ops.elementwise import UNARY, sigmoid
+from ..ops.op import Op, Spec, register, require, require_dtype
+from ..tensor import Tensor
+
+Array = np.ndarray
+silu = UNARY["silu"]
+
+
+def _route_infer(logits: Tensor, k: int) -> tuple[Spec, Spec]:
+    """logits [N, X] -> ids [N, k] of the k largest, largest first (of equals the lower id), and their softmax weights
+    [N, k], renormalised to sum 1 (which is the softmax of the k logits alone)."""
+    require_dtype("route", logits, DType.F32)
+    require(logits.ndim == 2 and 0 < k <= logits.shape[1], "route", f"logits {logits.shape}, k {k}")
+    return Spec((logits.shape[0], k), DType.I32), Spec((logits.shape[0], k))
+
+
+def _route(logits: Array, k: int) -> tuple[Array, Array]:
+    (ids,) = OPS["top_k"].compute(logits, k=k)
+    return ids, OPS["softmax"].compute(np.take_along_axis(logits, ids, -1), scale=1.0)[0]
+
+
+def _route_parts(g: Graph, logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    p = g.softmax(logits)
+    ids = g.top_k(p, k)
+    picked = g.get_rows(p.unsqueeze(2), ids).reshape(logits.shape[0], k)
+    return ids, g.div(picked, g.sum_rows(picked))
+
+
+register(Op("route", _route_infer, _route, _route_parts))
+
+
+def _experts_gate_up_infer(x, gate, up, ids, shared_gate, shared_up) -> tuple[Spec, Spec]:
+    """silu(gate_e x) * up_e x for the picked experts and for the shared one.
+
+    x [N, E]; gate, up [X, F, E]; ids [N, k], clamped; shared_gate, shared_up [F', E] -> [N, k, F], [N, F'].
+    """
+    require_dtype("experts_gate_up", ids, DType.I32)
+    ok = x.ndim == 2 and gate.shape == up.shape and gate.shape[2] == x.shape[1] and ids.shape[0] == x.shape[0]
+    require(ok, "experts_gate_up", f"x {x.shape}, gate {gate.shape}, up {up.shape}, ids {ids.shape}")
+    ok = shared_gate.shape == shared_up.shape and shared_gate.shape[1] == x.shape[1]
+    require(ok, "experts_gate_up", f"x {x.shape}, shared {shared_gate.shape}, {shared_up.shape}")
+    return Spec((*ids.shape, gate.shape[1])), Spec((x.shape[0], shared_gate.shape[0]))
+
+
+def _experts_gate_up(x, gate, up, ids, shared_gate, shared_up) -> tuple[Array, Array]:
+    routed = [OPS["mul_mat_id"].compute(w, x[:, None], ids)[0].astype(np.float64) for w in (gate, up)]
+    always = [(x @ np.asarray(w).T).astype(np.float64) for w in (shared_gate, shared_up)]
+    return silu(routed[0]) * routed[1], silu(always[0]) * always[1]
+
+
+def _experts_gate_up_parts(g: Graph, x, gate, up, ids, shared_gate, shared_up) -> tuple[Tensor, Tensor]:
+    wide = x.unsqueeze(1)
+    routed = g.swiglu(g.mul_mat_id(gate, wide, ids), g.mul_mat_id(up, wide, ids))
+    return routed, g.swiglu(g.mul_mat(shared_gate, x), g.mul_mat(shared_up, x))
+
+
+register(Op("experts_gate_up", _experts_gate_up_infer, _experts_gate_up, _experts_gate_up_parts))
+
+
+def _experts_down_infer(hidden, down, ids, weights, shared, shared_down, shared_gate, residual) -> tuple[Spec]:
+    """residual + sum_j weights_j down_e(j) hidden_j + sigmoid(shared_gate) * shared_down shared.
+
+    hidden [N, k, F]; down [X, E, F]; ids [N, k], clamped; weights [N, k]; shared [N, F']; shared_down [E, F'];
+    shared_gate [N, 1], before its sigmoid; residual [N, E] -> [N, E].
+    """
+    n, k, f = hidden.shape
+    ok = ids.shape == weights.shape == (n, k) and down.shape[2] == f and residual.shape == (n, down.shape[1])
+    require(ok, "experts_down", f"hidden {hidden.shape}, down {down.shape}, ids {ids.shape}, residual {residual.shape}")
+    ok = (
+        shared.shape == (n, shared_down.shape[1])
+        and shared_down.shape[0] == down.shape[1]
+        and shared_gate.shape == (n, 1)
+    )
+    require(ok, "experts_down", f"shared {shared.shape}, shared_down {shared_down.shape}, gate {shared_gate.shape}")
+    return (Spec(residual.shape),)
+
+
+def _experts_down(hidden, down, ids, weights, shared, shared_down, shared_gate, residual) -> tuple[Array]:
+    routed = OPS["mul_mat_id"].compute(down, hidden, ids)[0].astype(np.float64)
+    always = (shared @ np.asarray(shared_down).T) * sigmoid(shared_gate.astype(np.float64))
+    return (residual + (routed * weights[..., None]).sum(1) + always,)
+
+
+def _experts_down_parts(
+    g: Graph, hidden, down, ids, weights, shared, shared_down, shared_gate, residual
+) -> tuple[Tensor]:
+    routed = g.mul(g.mul_mat_id(down, hidden, ids), weights.unsqueeze(2))
+    total = g.sum_rows(g.contiguous(routed.permute(0, 2, 1))).reshape(*residual.shape)
+    always = g.mul(g.mul_mat(shared_down, shared), g.sigmoid(shared_gate))
+    return (g.add(residual, g.add(total, always)),)
+
+
+register(Op("experts_down", _experts_down_infer, _experts_down, _experts_down_parts))
