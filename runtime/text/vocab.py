@@ -10,10 +10,15 @@ from ..errors import TextError
 PREFIX = "tokenizer.ggml."
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
-# Texts that end an answer in the well known chat formats, whatever their declared kind.
+# Texts that end an answer in the well known chat formats, whatever their declared kind; the marks between a
+# repository's files end a completion of code.
 END_TEXTS = frozenset(
-    f"<{name}>" for name in ("|eot_id|", "|im_end|", "|end|", "|return|", "|call|", "|endoftext|", "|end_of_text|")
-) | {"</s>", "<eos>", "<EOT>", "[EOT]", "[EOS]", "[e~[", "<|eom_id|>", "<end_of_turn>", "<end_of_utterance>"}
+    f"<|{name}|>"
+    for name in (
+        *("eot_id", "eom_id", "im_end", "end", "return", "call", "endoftext", "end_of_text"),
+        *("fim_pad", "fim_repo", "repo_name", "file_sep"),
+    )
+) | {"</s>", "<eos>", "<EOT>", "[EOT]", "[EOS]", "[e~[", "<end_of_turn>", "<end_of_utterance>"}
 END_TEXTS |= {"<\uff5cend\u2581of\u2581sentence\uff5c>"}
 END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
 

@@ -21,7 +21,7 @@ he ▁t ▁the an ▁▁ es ▁o al at ▁s in lo or re ve ▁d ▁w alu ana and
 ▁0 ▁m ▁n ▁r afé aga ame eep est lin log éjà ▁el ▁if ▁is ▁of ▁re ▁vu aces aïve dent keep otal turn ▁aga ▁cat ▁def
 ▁dog ▁log ▁mat ▁sum lines ▁band ▁café ▁ e a t n s l o h d r v i u , f c g m w ( ) : b p é 日 本 0 ; j k à ï
 """
-PIECES = PIECES_TEXT.split()
+PIECES: list[str] = [*PIECES_TEXT.split()]
 GOLDEN = [
     ("the cat", [261, 347]),
     ("hello world", [297, 298]),
