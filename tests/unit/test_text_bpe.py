@@ -259,3 +259,10 @@ def test_no_rule_is_quadratic_in_a_long_run(pre: str) -> None:
         start = time.process_time()
         assert ours.decode(ours.encode(run, bos=False)) == run
         assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize(("pre", "expected"), [("llama-bpe", [256]), ("qwen2", [257, 99])])
+def test_a_word_that_is_a_token_stays_whole_where_the_rule_says_so(pre: str, expected: list[int]) -> None:
+    tokens = [*(LETTER_OF_BYTE[byte] for byte in range(256)), "abc", "ab"]
+    keys = {"model": "gpt2", "pre": pre, "tokens": tokens, "merges": ["a b"]}
+    assert build({f"tokenizer.ggml.{name}": value for name, value in keys.items()}).encode("abc") == expected

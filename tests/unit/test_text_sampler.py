@@ -188,3 +188,8 @@ def test_sampling_a_large_vocabulary_is_fast() -> None:
         sampler.sample(logits)
         times.append(time.perf_counter() - start)
     assert min(times) < 2e-3  # 0.2 ms on a free core
+
+
+def test_top_p_stops_where_the_sum_is_reached_exactly() -> None:
+    ids, weights = Sampler(SamplerSettings(temp=1.0, top_p=0.5, min_p=0)).distribution(np.zeros(4, np.float32))
+    assert ids.tolist() == [0, 1] and weights.tolist() == [0.5, 0.5]
