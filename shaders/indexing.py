@@ -55,7 +55,7 @@ def lanes_of(n: int, features: Features) -> tuple[int, int]:
     """Invocations of a workgroup, and elements that each takes, for n elements."""
     if not features.software:
         return min(128, features.max_workgroup), 1
-    return 64, 4 if n > 1024 else 1
+    return 128, 16 if n > 512 else 4 if n > 128 else 1
 
 
 def walk(*layouts: Layout) -> Walk:

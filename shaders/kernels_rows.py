@@ -13,7 +13,8 @@ from .indexing import Word, four, refuse_dtype, refuse_large, walk_apart
 from .kernel import At, Defines, Features, Kernel, KernelCall, Variant, grid_of
 
 Lower = Callable[[Node, Features], KernelCall]
-N_SUBGROUPS, ROW_LANES, KEPT = 64, 256, 1024  # limits of rows.glsl and of top_k.comp
+N_SUBGROUPS, PLAIN_LANES, KEPT = 64, 256, 1024  # limits of rows.glsl and of top_k.comp
+HELD, HELD_SOFTWARE = 16, 64  # columns a lane
 SUBGROUPS: Defines = (("SUBGROUPS", ""),)
 
 
@@ -22,22 +23,32 @@ def _refuses(node: Node, _features: Features) -> str:
     return refuse_dtype((expected,), *node.inputs) or refuse_large(*node.inputs, *node.outputs)
 
 
-def _lanes(n_cols: int, features: Features, most: int = ROW_LANES) -> int:
-    """Invocations for a row: a power of two that leaves each about four columns; a subgroup at least, if there is one.
+def _lanes(n_cols: int, features: Features) -> int:
+    """Invocations for a row: a power of two that leaves each about eight columns; a subgroup at least, if there is one.
 
     On a CPU all lanes are one thread's, and what is no wider than its subgroup needs no barrier.
     """
-    least = features.subgroup_size or 32
-    if features.software and features.subgroup_size:
-        return least
-    lanes = least
-    while lanes < min(most, features.max_workgroup, n_cols // 4):
-        lanes *= 2
-    return min(lanes, most, 1 << features.max_workgroup.bit_length() - 1)
+    subgroups = _with_subgroups(features)
+    if features.software and subgroups:
+        return features.subgroup_size
+    most = min(1024, N_SUBGROUPS * features.subgroup_size) if subgroups else PLAIN_LANES
+    most = 1 << min(most, features.max_workgroup).bit_length() - 1
+    return min(most, max(features.subgroup_size or 32, 1 << (n_cols // 8).bit_length()))
+
+
+def _held(n_cols: int, lanes: int, features: Features) -> tuple[int, int]:
+    """rows.glsl's HELD_COLS and KNOWN_COLS: rows that fit into so many registers a lane are read once.
+
+    On a CPU one pipeline serves all short rows.
+    """
+    if features.software:
+        return (HELD_SOFTWARE * lanes, 0) if n_cols <= HELD_SOFTWARE * lanes else (0, 0)
+    return (n_cols, n_cols) if n_cols <= HELD * lanes else (0, 0)
 
 
 def _with_subgroups(features: Features) -> bool:
-    return features.subgroup_size * N_SUBGROUPS >= ROW_LANES
+    """So many lanes at least that the subgroups of a usual workgroup have room in rows.glsl."""
+    return features.subgroup_size >= 4
 
 
 def _rows_words(*layouts: Layout) -> tuple[Word, ...]:
@@ -57,7 +68,8 @@ def _row_call(variant: Variant, tensors: Iterable[Tensor], features: Features, p
     n_rows, n_cols = int(push[0]), int(push[1])
     stem, defines = variant
     defines = (*defines, *(SUBGROUPS if _with_subgroups(features) else ()))
-    return KernelCall(stem, defines, tuple(tensors), push, grid_of(n_rows), (_lanes(n_cols, features),))
+    lanes = _lanes(n_cols, features)
+    return KernelCall(stem, defines, tuple(tensors), push, grid_of(n_rows), (lanes, *_held(n_cols, lanes, features)))
 
 
 def _both(*variants: Variant) -> tuple[Variant, ...]:

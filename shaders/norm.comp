@@ -29,9 +29,9 @@ layout(push_constant) uniform Push {
 #endif
 } p;
 
-#define RMS(total) (1.0 / sqrt((total) / float(p.n_cols) + p.eps))
-#define L2(total) (1.0 / sqrt((total) + p.eps))
-#define L2_MAX(total) (1.0 / max(sqrt(total), p.eps))
+float RMS(float total) { return 1.0 / sqrt(total / float(p.n_cols) + p.eps); }
+float L2(float total) { return 1.0 / sqrt(total + p.eps); }
+float L2_MAX(float total) { return select_nan(total, 1.0 / max(sqrt(total), p.eps)); }
 
 void main() {
     uint i = group_index();
@@ -41,17 +41,18 @@ void main() {
     uvec3 r = ROW(i);
     uint row_x = ROW_AT(x, r), row_y = ROW_AT(y, r);
     float total = 0.0;
-    EACH_COLUMN(c) {
+    float held[HELD];
+    EACH_COLUMN(h, c) {
         float v = x[row_x + c * p.x_col];
+        held[HELD_COLS != 0u ? h : 0u] = v;
         total += v * v;
     }
     float factor = KIND(group_sum(total));
-    factor = is_nan(total) ? total : factor;
 #ifdef GATE
     uint row_gate = ROW_AT(gate, r);
 #endif
-    EACH_COLUMN(c) {
-        float v = x[row_x + c * p.x_col] * factor;
+    EACH_COLUMN(h, c) {
+        float v = (HELD_COLS != 0u ? held[h] : x[row_x + c * p.x_col]) * factor;
 #ifdef WEIGHT
         v *= w[p.w_at + c * p.w_col];
 #endif

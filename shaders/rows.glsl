@@ -5,7 +5,9 @@
 #define ROWS_GLSL
 #include "common.glsl"
 
-layout(local_size_x_id = 0) in;  // a power of two, at most 256
+layout(local_size_x_id = 0) in;  // a power of two
+layout(constant_id = 1) const uint HELD_COLS = 0;  // room for columns of a row held by its lanes; 0: it is read again
+layout(constant_id = 2) const uint KNOWN_COLS = 0;  // the columns, where loops over them shall be unrolled
 #define LANE gl_LocalInvocationIndex
 #define LANES gl_WorkGroupSize.x
 
@@ -14,7 +16,14 @@ layout(local_size_x_id = 0) in;  // a power of two, at most 256
 #define ROW_STRIDES(t) uint t##_0, t##_1, t##_2, t##_col, t##_at;
 #define ROW_AT(t, r) (p.t##_at + r.x * p.t##_0 + r.y * p.t##_1 + r.z * p.t##_2)
 #define ROW(i) row_of(i, p.rows1, p.rows2)
-#define EACH_COLUMN(c) for (uint c = LANE; c < p.n_cols; c += LANES)
+
+// The columns of this lane: `EACH_COLUMN(h, c) {}`, with h counting from 0. With KNOWN_COLS `held[h]` are registers and
+// only a last, partial step needs a test; software drivers, whose registers are memory, take seconds to compile that.
+const uint HELD = HELD_COLS / gl_WorkGroupSize.x + 1u;
+#define N_COLS (KNOWN_COLS != 0u ? KNOWN_COLS : p.n_cols)
+#define N_STEPS ((N_COLS + LANES - 1u) / LANES)
+#define IN_ROW(h, c) ((KNOWN_COLS != 0u && (h + 1u) * LANES <= KNOWN_COLS) || c < N_COLS)
+#define EACH_COLUMN(h, c) for (uint h = 0u, c = LANE; h < N_STEPS; h++, c += LANES) if (IN_ROW(h, c))
 
 uvec3 row_of(uint i, uint rows1, uint rows2) {
     uint rest = i / rows2;
@@ -41,7 +50,7 @@ shared uint partial_[64];  // of each subgroup; the host asks for no more
         return v;                                                         \
     }
 #else
-shared uint partial_[256];
+shared uint partial_[256];  // the host asks for no more lanes
 
 #define REDUCE(name, type, among, both, to, from)                         \
     type name(type v) {                                                   \

@@ -37,20 +37,22 @@ void main() {
 #ifdef MASK
     uint row_mask = ROW_AT(mask, r);
 #endif
-    float top = -INFINITY;
-    EACH_COLUMN(c) {
+    float held[HELD], top = -INFINITY, total = 0.0;
+    EACH_COLUMN(h, c) {
         float v = VALUE(c);
+        held[HELD_COLS != 0u ? h : 0u] = v;
         top = v > top ? v : top;
     }
     top = group_max(top);
     top = top == -INFINITY ? 0.0 : top;
-    float total = 0.0;
-    EACH_COLUMN(c) {
-        total += exp_of(VALUE(c) - top);
+    EACH_COLUMN(h, c) {
+        float e = exp_of((HELD_COLS != 0u ? held[h] : VALUE(c)) - top);
+        held[HELD_COLS != 0u ? h : 0u] = e;
+        total += e;
     }
     total = group_sum(total);
     float factor = total == 0.0 ? 0.0 : 1.0 / total;
-    EACH_COLUMN(c) {
-        y[row_y + c * p.y_col] = exp_of(VALUE(c) - top) * factor;
+    EACH_COLUMN(h, c) {
+        y[row_y + c * p.y_col] = (HELD_COLS != 0u ? held[h] : exp_of(VALUE(c) - top)) * factor;
     }
 }

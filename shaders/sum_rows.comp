@@ -18,7 +18,7 @@ void main() {
     uvec3 r = ROW(i);
     uint row_x = ROW_AT(x, r);
     float total = 0.0;
-    EACH_COLUMN(c) {
+    EACH_COLUMN(h, c) {
         total += x[row_x + c * p.x_col];
     }
     total = group_sum(total);

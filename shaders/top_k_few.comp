@@ -12,9 +12,6 @@ layout(std430, binding = 0) readonly buffer X { float x[]; };
 layout(std430, binding = 1) buffer Y { int y[]; };
 layout(push_constant) uniform Push { ROWS ROW_STRIDES(x) ROW_STRIDES(y) uint k; } p;
 
-const uint HELD = 16u;  // columns a lane that stay in registers
-uint held[HELD];
-
 // Whether this element comes after the last one taken.
 bool is_left(uint key, uint id, uint last_key, uint last_id) {
     return key < last_key || (key == last_key && id > last_id);
@@ -27,22 +24,17 @@ void main() {
     }
     uvec3 r = ROW(i);
     uint row_x = ROW_AT(x, r), row_y = ROW_AT(y, r);
-    for (uint h = 0u; h < HELD; h++) {
-        uint c = LANE + h * LANES;
-        held[h] = c < p.n_cols ? order_key(x[row_x + c * p.x_col]) : 0u;
+    uint held[HELD];
+    if (HELD_COLS != 0u) {
+        EACH_COLUMN(h, c) {
+            held[h] = order_key(x[row_x + c * p.x_col]);
+        }
     }
     uint last_key = 0xffffffffu, last_id = 0u;
     for (uint round = 0u; round < p.k; round++) {
         uint key = 0u, id = 0xffffffffu;
-        for (uint h = 0u; h < HELD; h++) {
-            uint c = LANE + h * LANES;
-            if (held[h] > key && is_left(held[h], c, last_key, last_id)) {
-                key = held[h];
-                id = c;
-            }
-        }
-        for (uint c = LANE + HELD * LANES; c < p.n_cols; c += LANES) {
-            uint other = order_key(x[row_x + c * p.x_col]);
+        EACH_COLUMN(h, c) {
+            uint other = HELD_COLS != 0u ? held[h] : order_key(x[row_x + c * p.x_col]);
             if (other > key && is_left(other, c, last_key, last_id)) {
                 key = other;
                 id = c;

@@ -34,12 +34,16 @@ uvec4 unravel(uint i, uvec3 size, uvec3 magic, uint shifts) {
     return c;
 }
 
-// The elements of this invocation: `for (uint i = first_element(), k = 0u; k < PER; k++, i += gl_WorkGroupSize.x)`,
-// and those below p.count exist.
+// The elements of this invocation: `EACH_ELEMENT(i) {}`. The end is not known when the pipeline is made, since software
+// drivers that unroll the loop take seconds to compile it.
+#define EACH_ELEMENT(i) for (uint i = first_element(), end_ = last_element(p.count); i < end_; i += gl_WorkGroupSize.x)
+
 uint first_element() {
     return group_index() * gl_WorkGroupSize.x * PER + gl_LocalInvocationIndex;
 }
 
-#define EACH_ELEMENT(i) for (uint i = first_element(), k_ = 0u; k_ < PER; k_++, i += gl_WorkGroupSize.x) if (i < p.count)
+uint last_element(uint count) {
+    return min((group_index() + 1u) * gl_WorkGroupSize.x * PER, count);
+}
 
 #endif
