@@ -10,6 +10,7 @@ What goes, each only where byte ranges and last reads prove it and the kernels t
 from collections.abc import Callable
 
 from ..graph import Graph, Node
+from ..layout import Layout
 from ..ops import elementwise
 from ..ops.copies import set_region
 from ..tensor import Tensor
@@ -22,6 +23,7 @@ def elide_copies(graph: Graph, supports: Supports) -> Graph:
     """A graph of the same results with fewer copies."""
     edit = Editing(graph, lambda node: supports(node) and _worth(node))
     _drop_empty(edit)
+    _drop_dead(edit)
     for i in range(len(edit)):  # in order, so that a chain of sets works on one tensor
         _each(edit, i, _FORWARD)
     for i in reversed(range(len(edit))):  # from the end, so that a chain of copies ends up in its last place
@@ -160,9 +162,14 @@ def _safe_in_place(node: Node, target: Tensor) -> bool:
     written = [t for t in node.outputs if t.storage is target.storage]
     for out in written:
         for x in node.inputs:
-            if x.overlaps(out) and (node.op not in IN_PLACE or x.layout != out.layout):
+            if x.overlaps(out) and (node.op not in IN_PLACE or not _same_places(x.layout, out.layout)):
                 return False
     return True
+
+
+def _same_places(a: Layout, b: Layout) -> bool:
+    """Does element i of both stand at one place?"""
+    return a.shape == b.shape and a.collapse() == b.collapse()
 
 
 _FORWARD: dict[str, Rule] = {"contiguous": _read_contiguous, "repeat": _read_repeat, "set": _set_in_place}

@@ -1,0 +1,104 @@
+"""The passes: results stay, graphs are not changed, and the copies that should go do go."""
+
+import numpy as np
+from hypothesis import given, settings
+from vkrun.runtime.dtypes import DType
+from vkrun.runtime.graph import Graph
+from vkrun.runtime.layout import Layout
+from vkrun.runtime.passes import elide_copies, lean, order
+from vkrun.runtime.tensor import Kind, Storage
+from vkrun.tests.unit.random_graphs import graphs, results
+
+
+def anything(_node: object) -> bool:
+    return True
+
+
+def ops(graph: Graph) -> list[str]:
+    return [n.op for n in graph.nodes]
+
+
+def storage(kind: Kind = Kind.STATE, shape: tuple[int, ...] = (3, 4)) -> Storage:
+    return Storage(kind.value, kind, DType.F32, shape)
+
+
+@settings(max_examples=120, deadline=None)
+@given(graphs())
+def test_every_level_gives_what_level_0_gives(made):
+    before, nodes = results(made, made.graph), made.graph.nodes
+    for level in range(4):
+        for wanted, got in zip(before, results(made, lean(made.graph, level, anything)), strict=True):
+            np.testing.assert_array_equal(got, wanted)
+    assert made.graph.nodes == nodes
+
+
+@settings(max_examples=60, deadline=None)
+@given(graphs())
+def test_order_keeps_every_dependency(made):
+    for wanted, got in zip(results(made, made.graph), results(made, order(made.graph)), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_a_contiguous_that_is_only_read_goes():
+    g = Graph()
+    x = g.input("x", (3, 4))
+    g.output("y", g.sigmoid(g.contiguous(x.permute(1, 0))))
+    assert ops(elide_copies(g, anything)) == ["sigmoid"]
+
+
+def test_a_contiguous_stays_when_its_source_changes_before_it_is_read():
+    g, state = Graph(), storage().tensor()
+    old = g.contiguous(state)
+    g.cpy(g.input("x", (3, 4)), state)
+    g.output("y", g.sigmoid(old))
+    assert ops(elide_copies(g, anything)) == ["contiguous", "cpy", "sigmoid"]
+
+
+def test_a_contiguous_stays_when_no_kernel_takes_the_strides():
+    g = Graph()
+    x = g.input("x", (3, 4))
+    g.output("y", g.sigmoid(g.contiguous(x.permute(1, 0))))
+    whole = lambda node: all(t.layout.is_contiguous for t in node.inputs)  # noqa: E731
+    assert ops(elide_copies(g, whole)) == ["contiguous", "sigmoid"]
+
+
+def test_a_producer_writes_into_the_state_that_it_reads_element_by_element():
+    g, state = Graph(), storage().tensor()
+    s = g.contiguous(state)
+    g.cpy(g.add(g.mul(s, g.input("x", (3, 4))), s), state)
+    lean_graph = elide_copies(g, anything)
+    assert ops(lean_graph) == ["mul", "add"]
+    assert lean_graph.nodes[-1].outputs[0].storage is state.storage
+
+
+def test_a_product_may_not_overwrite_what_it_reads():
+    g, state = Graph(), storage(shape=(4, 4)).tensor()
+    g.cpy(g.mul_mat(state, state), state)
+    assert ops(elide_copies(g, anything)) == ["mul_mat", "cpy"]
+
+
+def test_both_producers_write_into_their_part_of_a_concat():
+    g = Graph()
+    x = g.input("x", (3, 4))
+    g.output("y", g.sigmoid(g.concat(g.neg(x), g.exp(x), 1)))
+    assert ops(elide_copies(g, anything)) == ["neg", "exp", "sigmoid"]
+
+
+def test_a_chain_of_sets_works_on_one_tensor():
+    g = Graph()
+    x = g.neg(g.input("x", (4, 4)))
+    y = x
+    for row in range(4):
+        made = g.exp(x.slice(0, row, row + 1))
+        y = g.set(y, made, Layout((1, 4), (4, 1), 4 * row))
+    g.output("y", g.sigmoid(y))
+    assert ops(elide_copies(g, anything)) == ["neg", *["exp"] * 4, "sigmoid"]
+
+
+def test_copies_of_nothing_and_dead_nodes_go():
+    g = Graph()
+    x = g.input("x", (3, 4))
+    g.cpy(x.slice(0, 0, 0), storage(shape=(0, 4)).tensor())
+    g.exp(x)
+    g.output("y", g.neg(x))
+    assert ops(elide_copies(g, anything)) == ["neg"]
