@@ -55,33 +55,42 @@ def _steps(index: int, node: Node, features: Features, limits: Limits) -> Iterat
 
 
 def _parts(node: Node, limits: Limits) -> list[Node]:
-    """The node, or nodes over runs of its weight's rows that fit a binding each."""
-    w = node.inputs[0]
-    if node.op != "mul_mat" or packed_nbytes(w.storage) <= limits.max_binding or _fits(w, limits):
+    """The node itself, or a product in halves, and those in halves, until each binds what the device can bind."""
+    axes = _axes_to_cut(node, limits)
+    if not axes:
         return [node]
-    axis = next((a for a in range(w.ndim - 1) if w.shape[a] > 1), None)
-    if axis is None:
-        return [node]
-    half = w.shape[axis] // 2
-    halves = _cut(node, axis, 0, half), _cut(node, axis, half, w.shape[axis])
-    return [part for n in halves for part in _parts(n, limits)]
+    which, axis = axes[0]
+    n = node.inputs[which].shape[axis]
+    halves = (0, n // 2), (n // 2, n)
+    return [part for lo, hi in halves for part in _parts(_cut(node, which, axis, lo, hi), limits)]
+
+
+def _axes_to_cut(node: Node, limits: Limits) -> list[tuple[int, int]]:
+    """(input, axis) along which to halve a mul_mat: the outermost of an oversized w, or the rows of x."""
+    if node.op != "mul_mat":
+        return []
+    (w, x), (out,) = node.inputs, node.outputs
+    if not _fits(w, limits):
+        return [(0, a - w.ndim) for a in range(w.ndim - 1) if w.shape[a] > 1]
+    return [] if (_fits(x, limits) and _fits(out, limits)) or x.shape[-2] < 2 else [(1, -2)]
 
 
 def _fits(t: Tensor, limits: Limits) -> bool:
-    """Whether a binding holds what a tensor touches, and what aligning its start adds."""
+    """Whether a binding holds the storage, or else what the tensor touches and what aligning its start adds."""
     lo, hi = packed_range(t)
-    return hi - lo // limits.alignment * limits.alignment <= limits.max_binding
+    return min(packed_nbytes(t.storage), hi - lo // limits.alignment * limits.alignment) <= limits.max_binding
 
 
-def _cut(node: Node, axis: int, lo: int, hi: int) -> Node:
-    """A mul_mat over entries [lo, hi) of an axis of w: of its rows, or of a batch axis, which x and out repeat."""
+def _cut(node: Node, which: int, axis: int, lo: int, hi: int) -> Node:
+    """A mul_mat over [lo, hi) of an axis of w (rows; or batch entries, which x and out may repeat) or of x's rows."""
     (w, x), (out,) = node.inputs, node.outputs
-    if axis == w.ndim - 2:
+    if which == 1:
+        return replace(node, inputs=(w, x.slice(axis, lo, hi)), outputs=(out.slice(axis, lo, hi),))
+    if axis == -2:
         return replace(node, inputs=(w.slice(axis, lo, hi), x), outputs=(out.slice(-1, lo, hi),))
-    at = axis - w.ndim
-    r = x.shape[at] // w.shape[at]
-    inputs = w.slice(at, lo, hi), x.slice(at, lo * r, hi * r)
-    return replace(node, inputs=inputs, outputs=(out.slice(at, lo * r, hi * r),))
+    r = x.shape[axis] // w.shape[axis]
+    inputs = w.slice(axis, lo, hi), x.slice(axis, lo * r, hi * r)
+    return replace(node, inputs=inputs, outputs=(out.slice(axis, lo * r, hi * r),))
 
 
 def _bindings(node: Node, call: KernelCall, limits: Limits) -> tuple[tuple[int, ...], tuple[int, ...]]:

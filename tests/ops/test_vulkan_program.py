@@ -33,6 +33,7 @@ def added(s: Tensor, n: int, width: int = 64) -> tuple[Graph, Tensor]:
     """s += x, n times over, through temporaries; the sum is the output."""
     g = Graph()
     x = g.input("x", s.shape)
+    y = s
     for _ in range(n):
         wide = g.repeat(g.add(s, x).unsqueeze(0), width, *s.shape)
         y = g.cpy(wide.select(0, width - 1), s)

@@ -1,0 +1,130 @@
+"""Poor devices tried on a rich one: tiny bindings, and features masked off."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from vkrun.backends.vulkan import BACKEND
+from vkrun.backends.vulkan.device import VulkanDevice
+from vkrun.runtime.dtypes import DType
+from vkrun.runtime.errors import BackendError
+from vkrun.runtime.graph import Graph
+from vkrun.runtime.plan import make_plan
+from vkrun.runtime.quants import dequantise, random_blocks
+from vkrun.runtime.tensor import Kind, Storage, Tensor
+from vkrun.shaders.kernel import Features
+
+RNG = np.random.default_rng(11)
+LIMIT = 4096
+
+
+@pytest.fixture
+def device() -> Iterator[VulkanDevice]:
+    opened = BACKEND.open(BACKEND.devices()[0], limits={"max_binding": LIMIT, "alignment": 64})
+    yield opened
+    opened.close()
+
+
+def weight(*shape: int, dtype: DType = DType.F32) -> Storage:
+    return Storage("blk.0.w", Kind.WEIGHT, dtype, shape)
+
+
+def run(device: VulkanDevice, g: Graph, contents: dict[Storage, np.ndarray]) -> dict[str, np.ndarray]:
+    device.alloc(contents)
+    for storage, data in contents.items():
+        device.write(storage, data)
+    program = device.compile(make_plan(g))
+    program.run()
+    return {name: program.read(t) for name, t in g.outputs.items()}
+
+
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F16, DType.Q4_0, DType.Q8_0, DType.Q6_K])
+@pytest.mark.parametrize("n", [1, 4, 11])
+def test_a_product_with_a_weight_over_the_binding_limit(device: VulkanDevice, dtype: DType, n: int) -> None:
+    w, g = weight(403, 256, dtype=dtype), Graph()
+    raw, x = random_blocks(dtype, 403, 256, RNG), RNG.standard_normal((n, 256)).astype(np.float32)
+    g.output("y", g.mul_mat(w.tensor(), g.input("x", (n, 256))))
+    data = raw if dtype.is_quantised else raw.view(dtype.numpy)
+    got = run(device, g, {w: data, g.inputs["x"].storage: x})["y"]
+    assert np.allclose(got, x @ dequantise(raw, dtype, 256).T, rtol=1e-4, atol=1e-3)
+
+
+def test_a_product_split_at_batch_axes(device: VulkanDevice) -> None:
+    w, g = weight(2, 3, 20, 64), Graph()
+    a, x = (RNG.standard_normal(s).astype(np.float32) for s in ((2, 3, 20, 64), (2, 6, 2, 64)))
+    g.output("y", g.mul_mat(w.tensor(), g.input("x", (2, 6, 2, 64))))
+    got = run(device, g, {w: a, g.inputs["x"].storage: x})["y"]
+    assert np.allclose(got, x @ np.repeat(a, 2, 1).swapaxes(-1, -2), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("row", [0, 1, 33, 999])
+def test_a_view_of_a_storage_over_the_limit_is_bound_at_its_own_rows(device: VulkanDevice, row: int) -> None:
+    s, g = Storage("cache", Kind.STATE, DType.F32, (1000, 33)), Graph()
+    x = g.input("x", (1, 33))
+    view: Tensor = s.tensor().slice(0, row, row + 1)
+    g.output("y", g.add(view, x))
+    g.cpy(x, view)
+    data, x_data = RNG.standard_normal((1000, 33)).astype(np.float32), np.ones((1, 33), np.float32)
+    got = run(device, g, {s: data, x.storage: x_data})["y"]
+    assert np.array_equal(got, data[row : row + 1] + 1)
+    data[row] = 1
+    assert np.array_equal(device.read(s), data)
+
+
+def _whole(g: Graph, w: Tensor) -> Tensor:
+    return g.get_rows(w, g.input("ids", (2,), DType.I32))
+
+
+def _one_long_row(g: Graph, w: Tensor) -> Tensor:
+    return g.mul_mat(w.reshape(1, 1000 * 33), g.input("x", (1, 33_000)))
+
+
+@pytest.mark.parametrize("use", [_whole, _one_long_row])
+def test_what_cannot_be_split_is_refused_with_name_size_and_limit(
+    device: VulkanDevice, use: Callable[[Graph, Tensor], Tensor]
+) -> None:
+    w, g = weight(1000, 33), Graph()
+    g.output("y", use(g, w.tensor()))
+    why = rf"blk\.0\.w: \[\w+\] reads 132000 bytes of it at once, the device binds at most {LIMIT}"
+    device.alloc([w, *(t.storage for t in g.inputs.values())])
+    assert "132000 bytes" in device.supports(g.nodes[0])
+    with pytest.raises(BackendError, match=why):
+        device.compile(make_plan(g))
+
+
+@pytest.mark.parametrize(
+    ("switch", "feature"),
+    [
+        ("SUBGROUP", "subgroup_size"),
+        ("SUBGROUP_SIZE", "subgroup_size_control"),
+        ("16BIT", "storage_16bit"),
+        ("8BIT", "storage_8bit"),
+        ("FP16", "float16"),
+        ("INT8", "int8"),
+        ("INT_DOT", "int_dot"),
+        ("COOPMAT", "cooperative_matrix"),
+    ],
+)
+def test_each_switch_masks_its_feature(monkeypatch: pytest.MonkeyPatch, switch: str, feature: str) -> None:
+    before = BACKEND.devices()[0].features
+    monkeypatch.setenv(f"VKRUN_NO_{switch}", "1")
+    after = BACKEND.devices()[0].features
+    assert not after[feature]
+    assert {k: v for k, v in after.items() if k != feature} == {k: v for k, v in before.items() if k != feature}
+
+
+def test_a_device_with_all_features_off_opens_and_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for switch in ("SUBGROUP", "SUBGROUP_SIZE", "16BIT", "8BIT", "FP16", "INT8", "INT_DOT", "COOPMAT", "MEMORY_BUDGET"):
+        monkeypatch.setenv(f"VKRUN_NO_{switch}", "1")
+    info = BACKEND.devices()[0]
+    assert info.memory_free is None
+    device = BACKEND.open(info)
+    g = Graph()
+    g.output("y", g.softmax(g.input("x", (3, 100))))
+    got = run(device, g, {g.inputs["x"].storage: np.zeros((3, 100), np.float32)})["y"]
+    assert np.allclose(got, 0.01)
+    device.close()
+
+
+def test_the_default_features_are_those_of_no_device_in_particular() -> None:
+    assert not any(v for k, v in vars(Features()).items() if k not in ("shared_nbytes", "max_workgroup"))
