@@ -1,9 +1,9 @@
 // Weights of every type as floats. TYPE_<name> picks the type; binding 0 holds the weights.
 //
-// A row of k elements is k/8 octets. Octet i is two quads, the first at element octet_at(i) and the second OCTET_STEP
-// further on. Four octets 4g .. 4g+3 share one Scale, so a loop over g decodes scales once for 32 elements:
+// A row is groups of 32 elements: 16 from group_at(g) on, and 16 from OCTET_STEP further on. Each group has one Scale
+// and four octets, 4g + j for j < 4; an octet is two quads, a at group_at(g) + 4j and b OCTET_STEP further on:
 //     quad a = scale.d.x * codes.a + scale.m.x        quad b = scale.d.y * codes.b + scale.m.y
-// Without HAS_MIN m is 0, without HAS_SCALE d is 1 as well. `row` is the first 32-bit word of a row (elements for
+// Without HAS_MIN m is 0, without HAS_SCALE d is 1 as well; ONE_SCALE: d.x is d.y, and m.x is m.y. `row` is the first 32-bit word of a row (elements for
 // F32, F16 and BF16). The device's layout of rows, scales at the tail, is described in runtime/quants.py.
 
 #include "numbers.glsl"
@@ -63,10 +63,10 @@ float weight(uint i) {
 #if defined(TYPE_F32) || defined(TYPE_F16) || defined(TYPE_BF16)
 
 #define PLAIN
-const uint OCTET_STEP = 4u;
+const uint OCTET_STEP = 16u;
 
-uint octet_at(uint i) {
-    return i << 3;
+uint group_at(uint g) {
+    return g << 5;
 }
 
 Scale scale_of(uint row, uint n_inner, uint g) {
@@ -78,15 +78,17 @@ vec4 quad_at(uint i) {
 }
 
 Octet codes_of(uint row, uint i) {
-    return Octet(quad_at(row + (i << 3)), quad_at(row + (i << 3) + 4u));
+    uint at = row + ((i >> 2) << 5) + ((i & 3u) << 2);
+    return Octet(quad_at(at), quad_at(at + OCTET_STEP));
 }
 
 #elif defined(TYPE_Q8_0)
 #define HAS_SCALE
-const uint OCTET_STEP = 4u;
+#define ONE_SCALE
+const uint OCTET_STEP = 16u;
 
-uint octet_at(uint i) {
-    return i << 3;
+uint group_at(uint g) {
+    return g << 5;
 }
 
 Scale scale_of(uint row, uint n_inner, uint g) {
@@ -94,8 +96,8 @@ Scale scale_of(uint row, uint n_inner, uint g) {
 }
 
 Octet codes_of(uint row, uint i) {
-    uint at = row + (i << 1);
-    return Octet(bytes(weights[at]), bytes(weights[at + 1u]));
+    uint at = row + ((i >> 2) << 3) + (i & 3u);
+    return Octet(bytes(weights[at]), bytes(weights[at + 4u]));
 }
 
 #elif defined(TYPE_Q2_K) || defined(TYPE_Q3_K) || defined(TYPE_Q4_K) || defined(TYPE_Q5_K) || defined(TYPE_Q6_K)
@@ -103,6 +105,10 @@ Octet codes_of(uint row, uint i) {
 #else
 #include "dequant_32.glsl"
 #endif
+
+uint octet_at(uint i) {
+    return group_at(i >> 2) + ((i & 3u) << 2);
+}
 
 Octet scaled(Octet codes, Scale s) {
 #if defined(HAS_MIN)

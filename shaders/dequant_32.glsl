@@ -3,6 +3,7 @@
 // Q4_1, Q5_1: d and m in the first word, then as Q4_0, Q5_0.
 
 #define HAS_SCALE
+#define ONE_SCALE
 const uint OCTET_STEP = 16u;
 
 #if defined(TYPE_Q4_1)
@@ -17,8 +18,8 @@ const uint BLOCK_WORDS = 5u;
 const uint BLOCK_WORDS = 4u;
 #endif
 
-uint octet_at(uint i) {
-    return (i >> 2) * 32u + ((i & 3u) << 2);
+uint group_at(uint g) {
+    return g << 5;
 }
 
 Scale scale_of(uint row, uint n_inner, uint g) {

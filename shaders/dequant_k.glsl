@@ -22,12 +22,12 @@ const uint OCTET_STEP = 64u, BLOCK_WORDS = 52u;
 #endif
 
 #if defined(TYPE_Q6_K)
-uint octet_at(uint i) {
-    return ((i >> 4) << 7) + ((i & 15u) << 2);
+uint group_at(uint g) {
+    return ((g >> 2) << 7) + ((g & 3u) << 4);
 }
 #else
-uint octet_at(uint i) {
-    return ((i >> 3) << 6) + ((i & 7u) << 2);
+uint group_at(uint g) {
+    return ((g >> 1) << 6) + ((g & 1u) << 4);
 }
 #endif
 

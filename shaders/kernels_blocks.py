@@ -4,7 +4,7 @@ from ..runtime.dtypes import DType
 from ..runtime.graph import Node
 from ..runtime.layout import Layout, Shape, collapse_together
 from .kernel import At, Features, Kernel, KernelCall, grid_of
-from .kernels_matmul import in_words, type_define
+from .products import in_words, type_define
 
 BLOCK_TYPES = tuple(t for t in DType if t.is_quantised)
 

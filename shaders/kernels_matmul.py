@@ -1,180 +1,96 @@
-"""Kernels of mul_mat and mul_mat_id: fast ones first, the plain one that takes everything last."""
+"""Kernels of mul_mat and mul_mat_id: fast ones first, the plain one that takes everything last.
 
-from dataclasses import dataclass, replace
+A stem of shaders, the devices and shapes it is for, and its tile; each takes the arguments of mul_mat_args.glsl.
+"""
 
-from ..runtime.dtypes import DType
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from ..runtime.graph import Node
-from ..runtime.layout import Layout, Shape, collapse_together
-from ..runtime.quants import packed_row_nbytes
-from ..runtime.tensor import Tensor
-from .kernel import At, Defines, Kernel, KernelCall, grid_of
+from .kernel import Defines, Features, Kernel, KernelCall
+from .products import (
+    WEIGHT_TYPES,
+    ceil_div,
+    defines_of,
+    is_grouped,
+    lower_product,
+    operands_of,
+    takes_rows,
+    takes_type,
+)
 
-PLAIN_TYPES = (DType.F32, DType.F16, DType.BF16)
-WEIGHT_TYPES = tuple(t for t in DType if t is not DType.I32)
-
-
-@dataclass(frozen=True)
-class Product:
-    """y[b0, b1, n, m] = x[b0, b1, n] . w[b0 / ratio0, b1 / ratio1, m] as the shaders know it.
-
-    Strides in elements; of w's block types in 32-bit words. Layouts have 4 axes: batch 0, batch 1, rows, inner.
-    """
-
-    w: Layout
-    x: Layout
-    y: Layout
-
-    @property
-    def batch(self) -> tuple[int, int]:
-        return self.x.shape[0], self.x.shape[1]
-
-    @property
-    def n_rows(self) -> int:
-        return self.w.shape[2]
-
-    @property
-    def n_cols(self) -> int:
-        return self.x.shape[2]
-
-    @property
-    def n_inner(self) -> int:
-        return self.x.shape[3]
-
-    def push(self, y: int) -> tuple[int | At, ...]:
-        """mul_mat_args.glsl's, up to the experts' own; y is the output's place among the arguments."""
-        ratios = tuple(n // m for n, m in zip(self.batch, self.w.shape, strict=False))
-        return (
-            *(At(0), At(1), At(y)),
-            *(self.n_rows, self.n_cols, self.n_inner),
-            *_args(self.w),
-            *_args(self.x),
-            *_args(self.y),
-            *self.batch,
-            *ratios,
-        )
-
-
-def _args(a: Layout) -> Shape:
-    return a.strides[2], a.strides[3], a.strides[0], a.strides[1]
-
-
-def _four(a: Layout) -> Layout:
-    for _ in range(4 - a.ndim):
-        a = a.unsqueeze(0)
-    return a
-
-
-def in_words(t: Tensor) -> Layout:
-    """The layout of a weight with the strides that shaders use: of block types in words of packed rows."""
-    if not t.dtype.is_quantised:
-        return t.layout
-    n = t.shape[-1]
-    words = packed_row_nbytes(t.dtype, n) // 4
-    return replace(t.layout, strides=(*(s // n * words for s in t.layout.strides[:-1]), 1))
-
-
-def product_of(node: Node) -> Product:
-    """The product with as much as possible of the batch seen as columns, so that weights are read once."""
-    (w, x), (y,) = node.inputs, node.outputs
-    p = Product(_four(in_words(w)), _four(x.layout), _four(y.layout))
-    if p.w.shape[:2] == (1, 1):
-        return _merge_batch(p)
-    if p.n_cols == 1 and p.batch[1] > p.w.shape[1]:
-        return _merge_group(p)
-    return p
-
-
-def _merge_batch(p: Product) -> Product:
-    """All axes of x but the inner one are columns of one weight, where strides allow it."""
-    lead = tuple(Layout(a.shape[:3], a.strides[:3], a.offset) for a in (p.x, p.y))
-    x, y = (_four(_with_inner(a, whole)) for a, whole in zip(collapse_together(lead), (p.x, p.y), strict=True))
-    return Product(p.w, x, y)
-
-
-def _with_inner(lead: Layout, whole: Layout) -> Layout:
-    return Layout((*lead.shape, whole.shape[3]), (*lead.strides, whole.strides[3]), whole.offset)
-
-
-def _merge_group(p: Product) -> Product:
-    """One column a head: the heads that share a weight become its columns, as in grouped queries' decode."""
-    ratio = p.batch[1] // p.w.shape[1]
-    x, y = (
-        replace(
-            a,
-            shape=(a.shape[0], a.shape[1] // ratio, ratio, a.shape[3]),
-            strides=(a.strides[0], a.strides[1] * ratio, a.strides[1], a.strides[3]),
-        )
-        for a in (p.x, p.y)
-    )
-    return Product(p.w, x, y)
-
-
-def ceil_div(a: int, b: int) -> int:
-    return -(-a // b)
-
-
-def type_define(dtype: DType) -> tuple[str, str]:
-    return f"TYPE_{dtype.name}", ""
+LANES = 8  # of a subgroup that lanes.glsl asks for
+VECTOR_COLS = 8  # columns up to which a GPU reads weights once and computes by rows
+TILE_ROWS = 64
 
 
 @dataclass(frozen=True)
-class Tile:
-    """What an invocation of mul_mat.comp makes, and how many there are in a workgroup."""
+class Way:
+    """One way to run a product. `groups` and `spec` follow from the operands."""
 
-    rows: int
-    cols: int
-    local: int
-    strided: bool = False
+    op: str
+    stem: str
+    refuses: Callable[[Node, Features], str]
+    shape: Callable[[Node, Features], tuple[int, tuple[int, ...]]]
+    flags: Callable[[Features], tuple[str, ...]] = lambda features: ()
+    all_flags: tuple[tuple[str, ...], ...] = ((),)
 
-    def defines(self, dtype: DType, experts: bool) -> Defines:
-        flags = (("STRIDED", self.strided), ("EXPERTS", experts))
-        counts = (("ROWS", str(self.rows)), ("COLS", str(self.cols)))
-        return (type_define(dtype), *counts, *((name, "") for name, is_set in flags if is_set))
+    def kernel(self) -> Kernel:
+        return Kernel(self.op, self.refuses, self.lower, tuple((self.stem, d) for d in self._defines()))
 
-    def n_groups(self, p: Product) -> int:
-        rows, cols = ceil_div(p.n_rows, self.local * self.rows), ceil_div(p.n_cols, self.cols)
-        return rows * cols * p.batch[0] * p.batch[1]
+    def lower(self, node: Node, features: Features) -> KernelCall:
+        n_groups, spec = self.shape(node, features)
+        return lower_product(node, self.stem, self.flags(features), n_groups, spec)
 
-
-def experts_of(node: Node) -> Product:
-    """mul_mat_id as a product of one column, with batch (token, slot); w's batch 1 is the expert."""
-    (w, x, ids), (y,) = node.inputs, node.outputs
-    wide = x.layout.broadcast_to((*ids.shape, x.shape[2]))
-    return Product(_four(in_words(w)), wide.unsqueeze(2), y.layout.unsqueeze(2))
+    def _defines(self) -> list[Defines]:
+        return [defines_of(t, self.op, *flags) for t in WEIGHT_TYPES for flags in self.all_flags]
 
 
-def lower_product(node: Node, stem: str, defines: Defines, p: Product, n_groups: int, local: int) -> KernelCall:
-    """A dispatch of any kernel that takes the arguments of mul_mat_args.glsl."""
-    args = (*node.inputs, *node.outputs)
-    push = p.push(len(args) - 1)
-    if node.op == "mul_mat_id":
-        ids = node.inputs[2].layout
-        push = (*push, At(2), *ids.strides, node.inputs[0].shape[0])
-    return KernelCall(stem, defines, args, push, grid_of(n_groups), (local,))
+def _plain_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+    p, local = operands_of(node), LANES if features.software else 64
+    return ceil_div(p.n_rows, local) * p.n_cols * p.n_batch, (local,)
 
 
-def lower_tile(node: Node, tile: Tile) -> KernelCall:
-    experts = node.op == "mul_mat_id"
-    p = experts_of(node) if experts else product_of(node)
-    defines = tile.defines(node.inputs[0].dtype, experts)
-    return lower_product(node, "mul_mat", defines, p, tile.n_groups(p), tile.local)
+def _lanes_refuses(node: Node, features: Features) -> str:
+    if not features.software or features.subgroup_size < LANES:
+        return f"lanes: for CPUs with subgroups of {LANES}"
+    return takes_rows(node)
 
 
-def takes_type(node: Node) -> str:
-    dtype = node.inputs[0].dtype
-    return "" if dtype in WEIGHT_TYPES else f"weights of {dtype.name}"
+def _lanes_tile(node: Node, n_cols: int) -> tuple[int, int]:
+    """Rows and columns an invocation: blocks are dear to decode, plain numbers to load; both measured on llvmpipe."""
+    if node.inputs[0].dtype.is_quantised:
+        return 2, ceil_div(n_cols, ceil_div(n_cols, 4))
+    cols = next(c for c in (1, 2, 4, 8) if c >= min(n_cols, 8))
+    return (1 if cols == 1 else 2), cols
 
 
-PLAIN = Tile(1, 1, 64, strided=True)
+def _lanes_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+    p = operands_of(node)
+    rows, cols = _lanes_tile(node, p.n_cols)
+    return ceil_div(p.n_rows, LANES * rows) * ceil_div(p.n_cols, cols) * p.n_batch, (LANES, rows, cols)
 
 
-def _plain(op: str) -> Kernel:
-    return Kernel(
-        op,
-        lambda node, features: takes_type(node),
-        lambda node, features: lower_tile(node, PLAIN),
-        tuple(("mul_mat", PLAIN.defines(t, op == "mul_mat_id")) for t in WEIGHT_TYPES),
-    )
+def _grouped_refuses(node: Node, features: Features) -> str:
+    return "" if is_grouped(node) else "grouped: few columns an expert"
 
 
-KERNELS: tuple[Kernel, ...] = (_plain("mul_mat"), _plain("mul_mat_id"))
+def _grouped_lanes_refuses(node: Node, features: Features) -> str:
+    return _lanes_refuses(node, features) or _grouped_refuses(node, features)
+
+
+def _grouped_lanes_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+    p, n_experts = operands_of(node), node.inputs[0].shape[0]
+    rows, cols = _lanes_tile(node, 4)
+    return ceil_div(p.n_rows, LANES * rows) * n_experts, (LANES, rows, cols)
+
+
+WAYS = (
+    Way("mul_mat", "mul_mat_lanes", _lanes_refuses, _lanes_shape),
+    Way("mul_mat", "mul_mat", lambda node, features: takes_type(node), _plain_shape),
+    Way("mul_mat_id", "mul_mat_id_lanes", _grouped_lanes_refuses, _grouped_lanes_shape),
+    Way("mul_mat_id", "mul_mat_lanes", _lanes_refuses, _lanes_shape),
+    Way("mul_mat_id", "mul_mat", lambda node, features: takes_type(node), _plain_shape),
+)
+
+KERNELS: tuple[Kernel, ...] = tuple(way.kernel() for way in WAYS)
