@@ -3,7 +3,7 @@
 Each row kernel has a variant that reduces with subgroup arithmetic and a plain one that reduces in shared memory.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from ..runtime.dtypes import DType
 from ..runtime.graph import Node
@@ -28,9 +28,9 @@ def _lanes(n_cols: int, features: Features) -> int:
 
     On a CPU all lanes are one thread's, and what is no wider than its subgroup needs no barrier.
     """
+    if features.software:
+        return features.subgroup_size or 8
     subgroups = _with_subgroups(features)
-    if features.software and subgroups:
-        return features.subgroup_size
     most = min(1024, N_SUBGROUPS * features.subgroup_size) if subgroups else PLAIN_LANES
     most = 1 << min(most, features.max_workgroup).bit_length() - 1
     return min(most, max(features.subgroup_size or 32, 1 << (n_cols // 8).bit_length()))
@@ -63,9 +63,13 @@ def row_strides(layout: Layout, arg: int) -> tuple[Word, ...]:
     return (*four(layout.strides, 0), At(arg))
 
 
-def _row_call(variant: Variant, tensors: Iterable[Tensor], features: Features, push: tuple[Word, ...]) -> KernelCall:
-    """A dispatch of a workgroup a row; the push constants begin with ROWS."""
-    n_rows, n_cols = int(push[0]), int(push[1])
+def _n_rows(x: Tensor) -> int:
+    return x.layout.n_elements // x.shape[-1]
+
+
+def _row_call(variant: Variant, tensors: Sequence[Tensor], features: Features, push: tuple[Word, ...]) -> KernelCall:
+    """A dispatch of a workgroup a row of the first tensor; the push constants begin with ROWS."""
+    n_rows, n_cols = _n_rows(tensors[0]), tensors[0].shape[-1]
     stem, defines = variant
     defines = (*defines, *(SUBGROUPS if _with_subgroups(features) else ()))
     lanes = _lanes(n_cols, features)
@@ -132,7 +136,7 @@ def _lower_cumsum(node: Node, features: Features) -> KernelCall:
     x, y = node.inputs[0], node.outputs[0]
     push = _rows_words(x.layout, y.layout)
     lanes = 8 if features.software else 32 if x.shape[-1] <= 1024 else 128
-    return KernelCall("cumsum", (), (x, y), push, grid_of(int(push[0])), (lanes,))
+    return KernelCall("cumsum", (), (x, y), push, grid_of(_n_rows(x)), (lanes,))
 
 
 # selection
@@ -160,7 +164,7 @@ def _lower_top_k(node: Node, features: Features) -> KernelCall:
     x, y = node.inputs[0], node.outputs[0]
     push = (*_rows_words(x.layout, y.layout), node.attrs["k"])
     lanes = 8 if features.software else min(1024, 1 << features.max_workgroup.bit_length() - 1)
-    return KernelCall("top_k", (), (x, y), push, grid_of(int(push[0])), (lanes,))
+    return KernelCall("top_k", (), (x, y), push, grid_of(_n_rows(x)), (lanes,))
 
 
 # masks

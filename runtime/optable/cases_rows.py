@@ -63,11 +63,12 @@ def _along(op: str, fill: Fill = normal, **attrs: Any) -> Iterator[Case]:
 
 
 def _norms() -> Iterator[Case]:
-    for op, attrs in (
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
         ("rms_norm", {"eps": 1e-6}),
         ("l2_norm", {"eps": 1e-6, "eps_inside": True}),
         ("l2_norm", {"eps": 1e-6, "eps_inside": False}),
-    ):
+    )
+    for op, attrs in kinds:
         yield from _along(op, **attrs)
         for name, fill in (("small", _small), ("a row of zeros", _zero_row)):
             yield Case(op, f"{name} {attrs}", (rows_apart((3, 65), fill=fill),), attrs)

@@ -1,13 +1,17 @@
 """Views of a wanted shape over larger or reordered storages: what every op's cases are made of."""
 
-from collections.abc import Callable
 from math import prod
+from typing import Protocol
 
 from ..dtypes import DType
 from ..layout import Shape
 from .case import Fill, Operand, normal
 
-Make = Callable[[Shape, DType, Fill], Operand]
+
+class Make(Protocol):
+    """A way to view: an operand of a wanted shape."""
+
+    def __call__(self, shape: Shape, dtype: DType = DType.F32, fill: Fill = normal) -> Operand: ...
 
 
 def plain(shape: Shape, dtype: DType = DType.F32, fill: Fill = normal) -> Operand:
