@@ -4,6 +4,7 @@ The independent second host: a fault that shows here and on the vulkan backend i
 use.
 """
 
+from importlib.metadata import version
 from typing import Any
 
 from ...runtime.errors import BackendError
@@ -45,7 +46,7 @@ def _info(index: int, properties: dict[str, Any]) -> DeviceInfo:
     name = str(properties["device_name"])
     kind = "cpu" if any(s in name.lower() for s in SOFTWARE) else "gpu"
     features = {"vulkan": "1.1", "max_workgroup": properties["max_work_group_invocations"]}
-    return DeviceInfo("kompute", index, name, "kp 0.9", kind, features=features)
+    return DeviceInfo("kompute", index, name, f"kp {version('kp')}", kind, features=features)
 
 
 BACKEND = KomputeBackend()

@@ -6,11 +6,14 @@ What kp 0.9 leaves to its caller, and what is done about it here:
   no block is larger than what every Vulkan device binds;
 - a sequence can be recorded once only, and nothing orders two dispatches of one sequence: a caller puts none into one
   that depend on each other, and evaluates sequences one after the other, for which kp waits on a fence;
+- memory that host and device share is coherent, but kp records no barrier towards the host for it; the wait on the
+  fence is what kp itself, and every driver known, takes for one;
 - the results of submitting and waiting are thrown away: see Transfers.check.
 """
 
 import functools
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -18,10 +21,16 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime import config
 from ...runtime.errors import BackendError
 from ...shaders.kernel import PUSH_NBYTES
 
 BLOCK_NBYTES = 1 << 27  # the least maxStorageBufferRange that Vulkan allows
+
+VALIDATION = {  # for Vulkan's loader, since kp's instance cannot be told
+    "VK_INSTANCE_LAYERS": "VK_LAYER_KHRONOS_validation",
+    "VK_LAYER_ENABLES": "VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT",
+}
 
 Grid = tuple[int, int, int]
 
@@ -29,6 +38,8 @@ Grid = tuple[int, int, int]
 @functools.cache
 def load() -> Any:
     """The module kp. ImportError where it, or the Vulkan loader it is linked with, is missing."""
+    if config.read().validate:
+        os.environ |= VALIDATION
     root = logging.getLogger()
     before = list(root.handlers)
     kp = import_module("kp")
@@ -110,8 +121,9 @@ class Api:
         return self._manager
 
 
+@functools.cache
 def list_devices() -> list[dict[str, Any]]:
-    """kp's description of each device, in order of index. BackendError where there is none."""
+    """kp's description of each device, in order of index, asked for once. BackendError where there is none."""
     kp = load()
     with errors("listing devices"):
         manager = kp.Manager(0)

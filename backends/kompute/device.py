@@ -5,6 +5,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from ...runtime import config
 from ...runtime.errors import BackendError
 from ...runtime.graph import Node
 from ...runtime.plan import Plan
@@ -25,6 +26,7 @@ class KomputeDevice(Device):
         self.info = info
         self._features = Features(software=info.is_software)
         self._programs: WeakSet[KomputeProgram] = WeakSet()
+        config.note(1, f"open {info.name} ({info.driver}), {self._features}")
         self._api = Api(info.index)
         self._store = Store(self._api, self._features, info.is_software if on_host is None else on_host)
 
@@ -32,29 +34,35 @@ class KomputeDevice(Device):
         return catalogue.refusal(node, self._features)
 
     def alloc(self, storages: Iterable[Storage]) -> None:
-        self._store.alloc(storages)
+        with self._store.lock:
+            self._store.alloc(storages)
 
     def free(self, storages: Iterable[Storage]) -> None:
-        self._store.free(storages)
+        with self._store.lock:
+            self._store.free(storages)
 
     def write(self, storage: Storage, data: np.ndarray, row: int = 0) -> None:
-        self._store.write(storage, data, row)
+        with self._store.lock:
+            self._store.write(storage, data, row)
 
     def read(self, storage: Storage) -> np.ndarray:
-        return self._store.read(storage.tensor(), self._store.place_of(storage))
+        with self._store.lock:
+            return self._store.read(storage.tensor(), self._store.place_of(storage))
 
     def compile(self, plan: Plan) -> Program:
         for node in plan.nodes:
             if why := self.supports(node):
                 raise BackendError(f"{node.name or node.op}: {why}")
-        program = KomputeProgram(self._api, self._store, self._features, plan)
-        self._programs.add(program)
+        with self._store.lock:
+            program = KomputeProgram(self._api, self._store, self._features, plan)
+            self._programs.add(program)
         return program
 
     def close(self) -> None:
-        if self._api.closed:
-            return
-        for program in list(self._programs):
-            program.close()
-        self._store.close()
-        self._api.close()
+        with self._store.lock:
+            if self._api.closed:
+                return
+            for program in list(self._programs):
+                program.close()
+            self._store.close()
+            self._api.close()

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime import config
 from ...runtime.graph import Node
 from ...runtime.tensor import Storage, Tensor
 from ...shaders import catalogue
-from ...shaders.compile import compile_all, spirv
+from ...shaders.compile import compile_all, spirv, title
 from ...shaders.kernel import Features, KernelCall
 from .api import Api, Block
 from .memory import Place
@@ -44,6 +45,7 @@ class Dispatcher:
         blocks = tuple(self._place_of(t.storage).block for t in call.args)
         key = blocks, (call.stem, call.defines, call.spec, call.grid, len(call.push))
         if key not in self._algorithms:
+            config.note(4, f"pipeline {title(call.stem, call.defines)} {list(call.spec)} {call.grid}")
             words = spirv(call.stem, call.defines)
             self._algorithms[key] = self._api.algorithm(blocks, words, call.grid, call.spec, len(call.push))
         return self._algorithms[key]

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime import config
 from ...runtime.errors import BackendError
 from ...runtime.graph import Node
 from ...runtime.plan import Plan
 from ...runtime.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
 from ..base import Program
-from .api import Api
+from .api import Api, errors
 from .dispatch import Dispatch, Dispatcher, is_idle
 from .memory import Place
 from .store import Store
@@ -38,31 +39,43 @@ class KomputeProgram(Program):
         except BaseException:
             self.close()
             raise
+        config.note(
+            3, f"record {len(plan.nodes)} nodes, {len(self._dispatches)} dispatches, {plan.n_barriers} barriers"
+        )
+        config.note(3, f"  {len(self._sequences)} sequences, {plan.arena.nbytes} bytes of temporaries")
 
     def run(self) -> None:
-        self._require_open()
-        for sequence in self._sequences:
-            sequence.eval()
-        self._store.check()
+        with self._store.lock, errors("running"):
+            self._require_open()
+            for sequence in self._sequences:
+                sequence.eval()
+            self._store.check()
 
     def read(self, tensor: Tensor) -> np.ndarray:
-        self._require_open()
-        return self._store.read(tensor, self._place_of(tensor.storage))
+        with self._store.lock:
+            self._require_open()
+            return self._store.read(tensor, self._place_of(tensor.storage))
 
     def profile(self) -> list[float]:
         """Wall-clock time of each node evaluated alone, less that of an empty sequence: kp's timestamps come without
         their unit, from queries that were never reset. Nodes with nothing to do take 0."""
-        self._require_open()
-        self._singles = self._singles or self._record_singles()
-        idle = self._idle_seconds()
-        times = [max(_seconds(s) - idle, 0.0) if s is not None else 0.0 for s in self._singles]
-        self._store.check()
+        with self._store.lock, errors("running"):
+            self._require_open()
+            self._singles = self._singles or self._record_singles()
+            idle = self._idle_seconds()
+            times = [max(_seconds(s) - idle, 0.0) if s is not None else 0.0 for s in self._singles]
+            self._store.check()
+        for node, seconds in zip(self._plan.nodes, times, strict=True):
+            config.note(2, f"{seconds * 1e6:10.1f} us  {node}")
         return times
 
     def close(self) -> None:
-        if not self._open:
-            return
-        self._open = False
+        with self._store.lock:
+            if self._open:
+                self._open = False
+                self._give_back()
+
+    def _give_back(self) -> None:
         for sequence in (*self._sequences, *self._singles):
             if sequence is not None:
                 sequence.destroy()

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from threading import RLock
 
 import numpy as np
 
+from ...runtime import config
 from ...runtime.errors import BackendError
 from ...runtime.plan import Plan
 from ...runtime.quants import pack_rows, packed_row_nbytes, row_nbytes
 from ...runtime.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
-from .api import Api, Block
-from .memory import Place, Places, place, place_temps
+from .api import BLOCK_NBYTES, Api, Block
+from .memory import Place, Places, device_nbytes, place, place_temps
 from .transfer import Transfers
 
 
@@ -29,25 +31,31 @@ class Store:
     device has no other. Elsewhere they stand in the device's own, without a copy on the host. Inputs and outputs are
     always in memory that both see.
 
-    Memory comes back block by block: once all storages that share a block are freed.
+    Memory comes back block by block: once all storages that share a block are freed. Under VKRUN_VALIDATE each storage
+    has a block of its own, since the validation layer takes all accesses to a binding for accesses to all of it.
+    `lock` is held by whatever uses the device.
     """
 
     def __init__(self, api: Api, features: Features, on_host: bool) -> None:
         self._api, self._on_host = api, on_host
+        self._limit = 0 if config.read().validate else BLOCK_NBYTES
         self._places: Places = {}
         self._transfers = Transfers(api, features)
+        self.lock = RLock()
 
     def alloc(self, storages: Iterable[Storage]) -> None:
         wanted = [s for s in dict.fromkeys(storages) if s not in self._places]
-        for kind in (Kind.WEIGHT, Kind.STATE, Kind.INPUT):
-            new = place((s for s in wanted if s.kind is kind), self._make_shared if kind is Kind.INPUT else self._make)
-            self._places |= new
-            if kind is not Kind.WEIGHT:
-                self._clear({p.block for p in new.values()})
+        config.note(1, f"kompute: {len(wanted)} storages of {sum(map(device_nbytes, wanted))} bytes")
+        try:
+            for kind in (Kind.WEIGHT, Kind.STATE, Kind.INPUT):
+                self._alloc_kind([s for s in wanted if s.kind is kind], kind)
+        except BackendError:
+            self.free(wanted)
+            raise
 
     def alloc_temps(self, plan: Plan) -> Places:
         """Memory for a plan's temporaries, the caller's to give back."""
-        return place_temps(plan, self._make, self._make_shared)
+        return place_temps(plan, self._make, self._make_shared, self._limit)
 
     def free(self, storages: Iterable[Storage]) -> None:
         gone = {p.block for s in storages if (p := self._places.pop(s, None))}
@@ -86,6 +94,12 @@ class Store:
     def close(self) -> None:
         self._transfers.close()
         self.free(list(self._places))
+
+    def _alloc_kind(self, storages: list[Storage], kind: Kind) -> None:
+        new = place(storages, self._make_shared if kind is Kind.INPUT else self._make, self._limit)
+        self._places |= new
+        if kind is not Kind.WEIGHT:
+            self._clear({p.block for p in new.values()})
 
     def _make(self, nbytes: int) -> Block:
         return self._make_shared(nbytes) if self._on_host else self._api.block(nbytes, on_host=False)

@@ -11,7 +11,7 @@ from ...runtime.errors import BackendError
 from ...runtime.graph import Node
 from ...runtime.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
-from .api import Api, Block
+from .api import Api, Block, errors
 from .dispatch import Dispatcher
 from .memory import Place
 
@@ -55,7 +55,8 @@ class Transfers:
         self._n_checks = (self._n_checks + 1) & 0xFFFFFFFF
         words = self._words(self._echo)
         words[0] = self._n_checks
-        self._echo_copy.eval()
+        with errors("running"):
+            self._echo_copy.eval()
         if words[1] != self._n_checks:
             raise BackendError("kompute: the device no longer answers (lost, or out of memory); open it again")
 
@@ -78,17 +79,21 @@ class Transfers:
         for at in range(0, words.size, WINDOW_WORDS):
             part = words[at : at + WINDOW_WORDS]
             self._words(window)[: part.size] = part
-            self._copies((window, 0), (block, offset // 4 + at), part.size).eval()
+            self._copy((window, 0), (block, offset // 4 + at), part.size)
         self.check()
 
     def _download(self, block: Block, first: int, n_words: int) -> np.ndarray:
         window, out = self._open_window(), np.empty(n_words, np.uint32)
         for at in range(0, n_words, WINDOW_WORDS):
             part = out[at : at + WINDOW_WORDS]
-            self._copies((block, first + at), (window, 0), part.size).eval()
+            self._copy((block, first + at), (window, 0), part.size)
             part[...] = self._words(window)[: part.size]
         self.check()
         return out
+
+    def _copy(self, src: tuple[Block, int], dst: tuple[Block, int], n_words: int) -> None:
+        with errors("copying"):
+            self._copies(src, dst, n_words).eval()
 
     def _copies(self, src: tuple[Block, int], dst: tuple[Block, int], n_words: int) -> Any:
         """A sequence that copies words between two (block, word). Its dispatches copy a power of two of words each,

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from vkrun.backends.kompute import BACKEND, api, memory, store
+from vkrun.backends.kompute import BACKEND, api, store
 from vkrun.backends.kompute.device import KomputeDevice
 from vkrun.backends.kompute.transfer import WINDOW_WORDS, _pieces
 from vkrun.runtime.dtypes import DType
@@ -98,9 +98,10 @@ def test_pieces_cover_a_run_in_powers_of_two() -> None:
         assert all((hi - lo) & (hi - lo - 1) == 0 for lo, hi in pieces)
 
 
-def test_many_blocks_and_an_arena_over_the_limit(device: KomputeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("limit", "n_blocks"), [(1024, 4), (0, 8)])
+def test_many_blocks_and_an_arena_over_the_limit(device: KomputeDevice, limit: int, n_blocks: int) -> None:
     """With 1 KiB a block: eight weights take four blocks, and the arena is given up."""
-    monkeypatch.setattr(memory, "BLOCK_NBYTES", 1024)
+    device._store._limit = limit
     g = Graph()
     x = g.input("x", (96,))
     weights = [Storage(f"w{i}", Kind.WEIGHT, DType.F32, (96,)).tensor() for i in range(8)]
@@ -112,7 +113,7 @@ def test_many_blocks_and_an_arena_over_the_limit(device: KomputeDevice, monkeypa
     plan = make_plan(g)
     assert plan.arena.nbytes > 1024
     device.alloc([x.storage, *(w.storage for w in weights)])
-    assert len({device._store.place_of(w.storage).block for w in weights}) == 4
+    assert len({device._store.place_of(w.storage).block for w in weights}) == n_blocks
     data = np.random.default_rng(2).standard_normal((9, 96)).astype(np.float32)
     for t, values in zip([x, *weights], data, strict=True):
         device.write(t.storage, values)
@@ -123,7 +124,7 @@ def test_many_blocks_and_an_arena_over_the_limit(device: KomputeDevice, monkeypa
 
 def test_too_large_a_tensor_is_named_and_takes_nothing(device: KomputeDevice) -> None:
     small = Storage("small", Kind.WEIGHT, DType.F32, (4,))
-    big = Storage("blk.0.big.weight", Kind.WEIGHT, DType.F32, (api.BLOCK_NBYTES // 4 + 1,))
+    big = Storage("blk.0.big.weight", Kind.STATE, DType.F32, (api.BLOCK_NBYTES // 4 + 1,))
     with pytest.raises(BackendError, match=r"blk.0.big.weight: 134217732 bytes, .* at most 134217728"):
         device.alloc([small, big])
     with pytest.raises(BackendError, match="small: no memory"):

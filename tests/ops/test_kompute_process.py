@@ -17,11 +17,6 @@ from vkrun.runtime.tensor import Kind, Storage
 
 needs_kp = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
-SYNC_VALIDATION = {
-    "VK_INSTANCE_LAYERS": "VK_LAYER_KHRONOS_validation",
-    "VK_LAYER_ENABLES": "VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT",
-}
-
 PROGRAM = """
 import sys
 import numpy as np
@@ -61,7 +56,7 @@ def python(*code: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 def validation_layer_is_here() -> bool:
     layers = vulkan.vkEnumerateInstanceLayerProperties() if not BACKEND.why_missing() else []
-    return any(layer.layerName == SYNC_VALIDATION["VK_INSTANCE_LAYERS"] for layer in layers)
+    return any(layer.layerName == api.VALIDATION["VK_INSTANCE_LAYERS"] for layer in layers)
 
 
 needs_layer = pytest.mark.skipif(
@@ -151,7 +146,7 @@ def test_a_process_ends_well(leave: str) -> None:
 @needs_layer
 @pytest.mark.parametrize("on_host", [True, False])
 def test_the_validation_layer_is_silent(on_host: bool) -> None:
-    run = python(PROGRAM, f"use({on_host})[0].close()", **SYNC_VALIDATION)
+    run = python(PROGRAM, f"use({on_host})[0].close()", VKRUN_VALIDATE="1")
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
@@ -165,5 +160,5 @@ def test_the_validation_layer_would_speak_of_a_missing_barrier() -> None:
         p._groups = lambda plan, found: groups(replace(plan, barriers=(False,) * len(plan.nodes)), found)
         use(True)[0].close()
     """
-    run = python(PROGRAM, broken, **SYNC_VALIDATION)
+    run = python(PROGRAM, broken, VKRUN_VALIDATE="1")
     assert "READ_AFTER_WRITE" in run.stdout + run.stderr
