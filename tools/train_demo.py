@@ -19,6 +19,7 @@ import sysconfig
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -165,11 +166,10 @@ class Balance:
         for layer in model.model.layers:
             layer.mlp.gate.register_forward_hook(self._record)
 
-    def _record(self, module: torch.nn.Module, inputs: tuple, output: object) -> None:
+    def _record(self, module: torch.nn.Module, inputs: tuple, output: Any) -> None:
         if not torch.is_grad_enabled():
             return
         logits = output[0] if isinstance(output, tuple) else output
-        assert isinstance(logits, torch.Tensor)
         probs = logits.float().softmax(-1)
         used = torch.zeros_like(probs).scatter(1, probs.topk(self.top_k, -1).indices, 1.0).mean(0)
         self.losses.append((used / self.top_k * probs.mean(0)).sum() * probs.shape[-1])
