@@ -85,11 +85,52 @@ def _grouped_lanes_shape(node: Node, features: Features) -> tuple[int, tuple[int
     return ceil_div(p.n_rows, LANES * rows) * n_experts, (LANES, rows, cols)
 
 
+def _gpu_refuses(node: Node, features: Features) -> str:
+    return "for GPUs" if features.software else takes_rows(node)
+
+
+def _vector_refuses(node: Node, features: Features) -> str:
+    n_cols = operands_of(node).n_cols
+    return f"vector: {n_cols} columns" if n_cols > VECTOR_COLS else _gpu_refuses(node, features)
+
+
+def _vector_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+    """Two rows a workgroup of one or two subgroups, an octet of each an invocation and step."""
+    p = operands_of(node)
+    local = 32 if features.subgroup_size == 32 and p.n_inner <= 1024 else 64
+    cols = next(c for c in (1, 2, 4, 8) if c >= p.n_cols)
+    return ceil_div(p.n_rows, 2) * p.n_batch, (local, 2, cols)
+
+
+def _subgroups(features: Features) -> tuple[str, ...]:
+    return ("SUBGROUPS",) if features.subgroup_size else ()
+
+
+def _tile_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+    p = operands_of(node)
+    quads = 2 if p.n_cols > 32 else 1
+    return ceil_div(p.n_rows, TILE_ROWS) * ceil_div(p.n_cols, 32 * quads) * p.n_batch, (quads,)
+
+
+def _grouped_tile_refuses(node: Node, features: Features) -> str:
+    return _gpu_refuses(node, features) or _grouped_refuses(node, features)
+
+
+def _grouped_tile_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+    return ceil_div(operands_of(node).n_rows, TILE_ROWS) * node.inputs[0].shape[0], (1,)
+
+
+_SUMS = ((), ("SUBGROUPS",))
+
 WAYS = (
     Way("mul_mat", "mul_mat_lanes", _lanes_refuses, _lanes_shape),
+    Way("mul_mat", "mul_mat_vec", _vector_refuses, _vector_shape, _subgroups, _SUMS),
+    Way("mul_mat", "mul_mat_tile", _gpu_refuses, _tile_shape),
     Way("mul_mat", "mul_mat", lambda node, features: takes_type(node), _plain_shape),
     Way("mul_mat_id", "mul_mat_id_lanes", _grouped_lanes_refuses, _grouped_lanes_shape),
     Way("mul_mat_id", "mul_mat_lanes", _lanes_refuses, _lanes_shape),
+    Way("mul_mat_id", "mul_mat_id_tile", _grouped_tile_refuses, _grouped_tile_shape),
+    Way("mul_mat_id", "mul_mat_vec", _vector_refuses, _vector_shape, _subgroups, _SUMS),
     Way("mul_mat_id", "mul_mat", lambda node, features: takes_type(node), _plain_shape),
 )
 
