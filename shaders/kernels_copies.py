@@ -14,7 +14,6 @@ from .indexing import (
     lanes_of,
     refuse_dtype,
     refuse_large,
-    strides_words,
     walk,
     walk_apart,
 )
@@ -141,24 +140,15 @@ def _lower_set(node: Node, features: Features) -> KernelCall:
 # get_rows, set_rows
 
 
-def _refuses_get_rows(node: Node, features: Features) -> str:
-    return _refuses(node, features)
-
-
 def _lower_get_rows(node: Node, features: Features) -> KernelCall:
-    """Ids as [n0, n1, n2], the table as [B, R, K] with stride 0 for a B that is not there."""
+    """All three over y's shape: the table has strides for batches and columns only, ids none for columns."""
     (table, ids), (y,) = node.inputs, node.outputs
-    n_cols, lanes = table.shape[-1], lanes_of(0, features)[0]
-    tiles = -(-n_cols // (4 * lanes))
-    shape = four(ids.shape, 1)[1:]
-    push = (
-        *(ids.layout.n_elements * tiles, tiles, n_cols, table.shape[-2], *shape[1:]),
-        *(*four(ids.layout.strides, 0)[1:], At(1)),
-        *(*four(table.layout.strides, 0)[1:], At(0)),
-        *strides_words(y.layout, 2),
-    )
-    variant = ("get_rows", _types(table.dtype, y.dtype))
-    return KernelCall(*variant, (table, ids, y), push, grid_of(ids.layout.n_elements * tiles), (lanes,))
+    *batch, row, column = table.layout.strides
+    strides = (*batch, *(0,) * (y.ndim - 1 - len(batch)), column)
+    columns = Layout(y.shape, strides, table.layout.offset)
+    walked = walk(columns, ids.layout.unsqueeze(-1).broadcast_to(y.shape), y.layout)
+    more = table.shape[-2], row
+    return walked.call(("get_rows", _types(table.dtype, y.dtype)), (table, ids, y), features, more)
 
 
 def _refuses_set_rows(node: Node, features: Features) -> str:
@@ -196,7 +186,7 @@ KERNELS = (
     Kernel("set", _refuses_set, _lower_set, _variants("set", _SAME)),
     Kernel(
         "get_rows",
-        _refuses_get_rows,
+        _refuses,
         _lower_get_rows,
         _variants("get_rows", tuple(d for d in _ALL if d[1][1] == "F32")),
     ),
