@@ -85,7 +85,8 @@ class CpuProgram(Program):
         self._temps.clear()
 
     def _step(self, node: Node) -> None:
-        results = OPS[node.op].compute(*map(self._value, node.inputs), **node.attrs)
+        with np.errstate(all="ignore"):  # inf and NaN are values like any other here
+            results = OPS[node.op].compute(*map(self._value, node.inputs), **node.attrs)
         for tensor, result in zip(node.outputs, results, strict=True):
             self._array(tensor)[...] = to_bf16(result) if tensor.dtype is DType.BF16 else result
 

@@ -1,0 +1,48 @@
+"""The op table on every backend, and what the table itself must hold."""
+
+import pytest
+from vkrun.backends import registry
+from vkrun.runtime.ops import OPS
+from vkrun.runtime.optable.run import run_case
+from vkrun.runtime.optable.table import CASES
+
+OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
+
+
+@pytest.fixture(scope="module")
+def devices():
+    """Devices by backend, opened once."""
+    opened = {}
+
+    def get(name: str):
+        if name not in opened:
+            backend, info = registry.choose(name, None)
+            opened[name] = backend.open(info)
+        return opened[name]
+
+    yield get
+    for device in opened.values():
+        device.close()
+
+
+@pytest.mark.parametrize("op", OPS_OF_TABLE)
+def test_op(op, backend, devices):
+    outcomes = [run_case(c, devices(backend)) for c in CASES if c.op == op]
+    wrong = [f"{o.case.what}: {o.status}, {o.why}" for o in outcomes if o.status != "pass"]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_table_is_large_and_mostly_of_views():
+    assert len(OPS_OF_TABLE) >= 25
+    assert len(CASES) >= 400
+    assert sum(not c.plain for c in CASES) * 2 >= len(CASES)
+
+
+def test_every_primitive_is_in_the_table():
+    missing = [name for name, op in OPS.items() if op.decompose is None and name not in OPS_OF_TABLE]
+    assert not missing
+
+
+def test_the_names_of_an_ops_cases_differ():
+    names = [(c.op, c.what) for c in CASES]
+    assert len(set(names)) == len(names)
