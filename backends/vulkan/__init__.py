@@ -29,7 +29,7 @@ class VulkanBackend(Backend):
         try:
             return "" if physicals() else f"vulkan: no device with Vulkan 1.1; {_INSTALL}"
         except BackendError as error:
-            return f"{error}; {_INSTALL}"
+            return f"vulkan: {str(error).removeprefix('vulkan: ')}; {_INSTALL}"
 
     def open(
         self, info: DeviceInfo, limits: Mapping[str, int] | None = None, features: Features | None = None

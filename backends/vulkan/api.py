@@ -33,7 +33,7 @@ class Api:
         try:
             return "" if self._package else "no package"
         except ImportError as error:
-            return f"the Python package vulkan: {error}"
+            return f"the Python package vulkan: {error} (pip install vulkan)"
         except OSError as error:
             return f"the Vulkan loader: {error}"
 

@@ -47,6 +47,7 @@ class VulkanDevice(Device):
             raise BackendError(f"{bad.name}: a temporary has no memory of its own; programs bring it")
         resources = self._living()
         with resources.logical.lock:
+            resources.close_orphans()
             resources.alloc(listed)
             zero(resources.logical, [resources.places[s] for s in listed if s.kind is not Kind.WEIGHT])
             for s in (s for s in listed if s.kind is Kind.INPUT):
@@ -88,7 +89,9 @@ class VulkanDevice(Device):
         return raw[: storage.nbytes].view(storage.dtype.numpy).reshape(storage.shape)
 
     def compile(self, plan: Plan) -> Program:
-        program = VulkanProgram(self._living(), plan)
+        with self._living().logical.lock:
+            self._resources.close_orphans()
+        program = VulkanProgram(self._resources, plan)
         self._programs.add(program)
         if self._resources.validated:
             self._resources.check_validation()
@@ -109,6 +112,7 @@ class VulkanDevice(Device):
         with self._resources.logical.lock:
             for program in list(self._programs):
                 program.close()
+            self._resources.close_orphans()
             self._uploads.close()
             self._inputs.clear()
             self._resources.close()

@@ -1,6 +1,7 @@
 """Device memory: blocks with one buffer each, and the places handed out in them."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -82,12 +83,22 @@ class Place:
 class Pool:
     """Places of one use, in blocks of the first memory type of `preferred` flags that the device has."""
 
-    def __init__(self, logical: Logical, preferred: Sequence[int], *, apart: bool = False, mapped: bool = True) -> None:
+    def __init__(
+        self,
+        logical: Logical,
+        preferred: Sequence[int],
+        *,
+        apart: bool = False,
+        mapped: bool = True,
+        spills: bool = False,
+    ) -> None:
         """`apart`: one block a place, so that the validation layer sees each tensor as a buffer of its own.
-        `mapped`: the host may write into it, where it can see it at all."""
+        `mapped`: the host may write into it, where it can see it at all.
+        `spills`: when the first type is full, the next one that fits is taken, silently."""
         self._physical, self._device, self._apart = logical.physical, logical.handle, apart
-        self._type = _memory_type(logical, preferred)
-        self.is_mapped = mapped and bool(self._type.flags & VISIBLE)
+        types = _memory_types(logical, preferred)
+        self._types = types if spills else types[:1]
+        self._is_mapped = mapped and all(t.flags & VISIBLE for t in self._types)
         self._blocks: list[Block] = []
 
     @property
@@ -134,14 +145,11 @@ class Pool:
         if size > most:
             raise BackendError(f"{name}: {size} bytes, the device allows at most {most} in one buffer")
         nbytes = size if self._apart else max(size, min(max(left, BLOCK_MIN), most, BLOCK_MAX))
-        try:
-            return self._create(nbytes)
-        except MemoryError:
-            pass
-        try:
-            return self._create(size)
-        except MemoryError:
-            raise BackendError(self._no_room(name, size, left)) from None
+        for memory in self._types:
+            for n in (nbytes, size):
+                with suppress(MemoryError):
+                    return self._create(n, memory)
+        raise BackendError(self._no_room(name, size, left))
 
     def _no_room(self, name: str, size: int, left: int) -> str:
         free = self._physical.memory_free()
@@ -149,10 +157,10 @@ class Pool:
         return (
             f"{self._physical.name}: out of memory for {name}: {size / UNIT:.1f} MiB wanted "
             f"({max(left, size) / UNIT:.1f} MiB with what follows), {known}, "
-            f"of {self._type.heap_nbytes / UNIT:.1f} MiB in all"
+            f"of {self._types[0].heap_nbytes / UNIT:.1f} MiB in all"
         )
 
-    def _create(self, nbytes: int) -> Block:
+    def _create(self, nbytes: int, kind: MemoryType) -> Block:
         """MemoryError when the device has none."""
         info = vk.struct("VkBufferCreateInfo", size=nbytes, usage=USAGE)
         buffer = vk.create("vkCreateBuffer", "VkBuffer", self._device, info, vk.null)
@@ -160,21 +168,21 @@ class Pool:
         try:
             needs = vk.ffi.new("VkMemoryRequirements *")
             vk.vkGetBufferMemoryRequirements(self._device, buffer, needs)
-            memory = self._allocate(needs.size)
+            memory = self._allocate(needs.size, kind)
             vk.call("vkBindBufferMemory", self._device, buffer, memory, 0)
-            if self.is_mapped:
+            if self._is_mapped:
                 pointer = vk.create("vkMapMemory", "void *", self._device, memory, 0, needs.size, 0)
         except BaseException:
             vk.vkDestroyBuffer(self._device, buffer, vk.null)
             if memory is not None:
                 vk.vkFreeMemory(self._device, memory, vk.null)
             raise
-        return Block(memory, buffer, nbytes, self._type.flags, pointer, [(0, nbytes)])
+        return Block(memory, buffer, nbytes, kind.flags, pointer, [(0, nbytes)])
 
-    def _allocate(self, nbytes: int) -> Any:
-        if nbytes > self._type.heap_nbytes:  # drivers of CPUs hand out what is not there, and die later
+    def _allocate(self, nbytes: int, kind: MemoryType) -> Any:
+        if nbytes > kind.heap_nbytes:  # drivers of CPUs hand out what is not there, and die later
             raise MemoryError
-        info = vk.struct("VkMemoryAllocateInfo", allocationSize=nbytes, memoryTypeIndex=self._type.index)
+        info = vk.struct("VkMemoryAllocateInfo", allocationSize=nbytes, memoryTypeIndex=kind.index)
         out = vk.ffi.new("VkDeviceMemory *")
         result = vk.vkAllocateMemory(self._device, info, vk.null, out)
         if result in (vk.VK_ERROR_OUT_OF_DEVICE_MEMORY, vk.VK_ERROR_OUT_OF_HOST_MEMORY, vk.VK_ERROR_TOO_MANY_OBJECTS):
@@ -187,14 +195,14 @@ class Pool:
         vk.vkFreeMemory(self._device, block.memory, vk.null)
 
 
-def _memory_type(logical: Logical, preferred: Sequence[int]) -> MemoryType:
-    """The first type that has all flags of the first wish that any type meets; the driver lists better ones first."""
+def _memory_types(logical: Logical, preferred: Sequence[int]) -> list[MemoryType]:
+    """For each wish that can be met, the first type with all its flags: drivers list better ones first."""
     bits = _type_bits(logical.handle)
     plain = [t for t in logical.physical.memory_types if bits >> t.index & 1 and not t.flags & _LAZY]
-    for flags in preferred:
-        if able := [t for t in plain if t.flags & flags == flags]:
-            return able[0]
-    raise BackendError(f"{logical.physical.name}: no memory type with flags {preferred}")
+    found = [next((t for t in plain if t.flags & flags == flags), None) for flags in preferred]
+    if not any(found):
+        raise BackendError(f"{logical.physical.name}: no memory type with flags {preferred}")
+    return [t for t in found if t]
 
 
 def _type_bits(device: Any) -> int:

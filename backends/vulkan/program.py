@@ -17,7 +17,7 @@ from .pipelines import PipelineKey
 from .recording import Recording, Script, Spot, place_spot
 from .resources import Resources
 from .steps import steps_of
-from .work import operations, pieces
+from .work import pieces
 
 OutputKey = tuple[Storage, Layout]
 
@@ -103,7 +103,7 @@ class VulkanProgram(Program):
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
-            self.close()
+            self._resources.orphans.append(self)  # closed under the lock, later: this may run amid anything
 
     def _recorded(self) -> Recording:
         if self._closed:
@@ -121,7 +121,7 @@ class VulkanProgram(Program):
 
     def _script(self) -> Script:
         nodes = self._plan.nodes
-        parts = pieces(self._steps, lambda s: operations(nodes[s.node]), self._resources.budget)
+        parts = pieces(self._steps, self._resources.budget)
         results = [
             (self._spot(r.tensor.storage, r.start), place_spot(r.place), r.place.nbytes)
             for r in self._results.values()

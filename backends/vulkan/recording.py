@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,19 @@ class Script:
     pipelines: Mapping[PipelineKey, Any]
     spot: Callable[[Storage], Spot]
     results: Sequence[tuple[Spot, Spot, int]]  # from, to, bytes
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        return [step for piece in self.pieces for step in piece]
+
+    @cached_property
+    def first(self) -> dict[int, Step]:
+        """The first step of each node; one that was split has several."""
+        return {step.node: step for step in reversed(self.steps)}
+
+    @cached_property
+    def last(self) -> dict[int, Step]:
+        return {step.node: step for step in self.steps}
 
 
 class Recording:
@@ -87,7 +101,7 @@ class Recording:
 
     def _record(self, script: Script, n_timed: int) -> None:
         self._fences = vk.array("VkFence", [self._logical.fence()])
-        sets = self._sets([step for piece in script.pieces for step in piece], script.spot)
+        sets = self._sets(script.steps, script.spot)
         if n_timed:
             info = vk.struct("VkQueryPoolCreateInfo", queryType=vk.VK_QUERY_TYPE_TIMESTAMP, queryCount=2 * n_timed)
             self._queries = vk.create("vkCreateQueryPool", "VkQueryPool", self._logical.handle, info, vk.null)
@@ -104,11 +118,14 @@ class Recording:
     def _piece(self, command: Any, piece: Sequence[Step], script: Script, sets: Mapping[Step, Any]) -> None:
         """The dispatches of one submission. The barrier before a node with nothing to do comes with the next node."""
         compute, layouts = vk.VK_PIPELINE_BIND_POINT_COMPUTE, self._resources.pipelines.layout
-        bound, node, at = None, -1, vk.ffi.new("VkDescriptorSet[1]")
+        bound, node, at = None, piece[0].node if piece else 0, vk.ffi.new("VkDescriptorSet[1]")
         for step in piece:
-            if step.node != node:
-                self._between(command, script, node, step.node)
-                node = step.node
+            timed = self._queries is not None
+            if any(script.barriers[node + 1 : step.node + 1]) or (timed and step.node != node):
+                self._logical.between_dispatches.record(command)
+            node = step.node
+            if timed and step is script.first[node]:
+                self._time(command, 2 * node)
             key = PipelineKey.of(step.call)
             if bound != key:
                 vk.vkCmdBindPipeline(command, compute, script.pipelines[key])
@@ -119,20 +136,11 @@ class Recording:
                 data = vk.ffi.from_buffer(push)
                 vk.vkCmdPushConstants(command, layout, vk.VK_SHADER_STAGE_COMPUTE_BIT, 0, len(push), data)
             vk.vkCmdDispatch(command, *step.call.grid)
-        if piece:
-            self._time(command, 2 * node + 1)
-
-    def _between(self, command: Any, script: Script, last: int, node: int) -> None:
-        """After the last node's steps and before a node's. Timed nodes run one by one."""
-        if last >= 0:
-            self._time(command, 2 * last + 1)
-            if self._queries is not None or any(script.barriers[last + 1 : node + 1]):
-                self._logical.between_dispatches.record(command)
-        self._time(command, 2 * node)
+            if timed and step is script.last[node]:
+                self._time(command, 2 * node + 1)
 
     def _time(self, command: Any, query: int) -> None:
-        if self._queries is not None:
-            vk.vkCmdWriteTimestamp(command, vk.VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, self._queries, query)
+        vk.vkCmdWriteTimestamp(command, vk.VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, self._queries, query)
 
     def _end(self, command: Any, index: int, results: Sequence[tuple[Spot, Spot, int]]) -> None:
         self._logical.before_copies.record(command)

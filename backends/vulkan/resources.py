@@ -8,6 +8,7 @@ from ...runtime import config
 from ...runtime.errors import BackendError
 from ...runtime.tensor import Kind, Storage
 from ...shaders.kernel import Features
+from ..base import Program
 from .instance import instance
 from .logical import Logical
 from .memory import CACHED, COHERENT, DEVICE, VISIBLE, Place, Pool
@@ -31,7 +32,7 @@ class Arena:
         self.generation = 0
 
     def require(self, nbytes: int) -> None:
-        """Grow to at least so many bytes; nothing may be running. BackendError leaves no arena behind, only less."""
+        """Grow to at least so many bytes; nothing may be running. After a BackendError there is none at all."""
         if self.place is not None and self.place.nbytes >= nbytes:
             return
         if self.place is not None:
@@ -54,6 +55,7 @@ class Resources:
     validated: bool
     budget: float  # operations in one submission
     places: dict[Storage, Place] = field(default_factory=dict)
+    orphans: list[Program] = field(default_factory=list)  # programs that nobody closed and nobody holds
     n_messages_seen: int = 0
 
     @staticmethod
@@ -98,6 +100,10 @@ class Resources:
         """Bytes of device memory by what they hold."""
         return {name: pool.nbytes for name, pool in self.pools.items()}
 
+    def close_orphans(self) -> None:
+        while self.orphans:
+            self.orphans.pop().close()
+
     def free(self, storages: Iterable[Storage]) -> None:
         self._give({s: self.places.pop(s) for s in dict.fromkeys(storages) if s in self.places})
 
@@ -123,6 +129,7 @@ class Resources:
             raise BackendError(f"validation: {len(new)} messages, the first: {new[0]}")
 
     def close(self) -> None:
+        """The caller has closed every program."""
         self.pipelines.close()
         for pool in self.pools.values():
             pool.close()
@@ -137,7 +144,7 @@ def _pools(logical: Logical, apart: bool) -> dict[str, Pool]:
     return {
         "weight": Pool(logical, local, apart=apart, mapped=seen),
         "state": Pool(logical, local, apart=apart, mapped=seen),
-        "input": Pool(logical, [DEVICE | _HOST, _HOST], apart=apart),
+        "input": Pool(logical, [DEVICE | _HOST, _HOST], apart=apart, spills=True),
         "temp": Pool(logical, [DEVICE, 0], apart=True, mapped=False),
         "arena": Pool(logical, [DEVICE, 0], apart=True, mapped=False),
         "readback": Pool(logical, [_HOST | CACHED, _HOST], apart=apart),

@@ -16,9 +16,13 @@ from .physical import Limits
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One dispatch. `starts` and `ranges` say what of each argument's storage its binding covers, in bytes."""
+    """One dispatch: of a plan's node by number, all of it or the `part` that one dispatch can bind.
+
+    `starts` and `ranges` say what of each argument's storage its binding covers, in bytes.
+    """
 
     node: int
+    part: Node
     call: KernelCall
     starts: tuple[int, ...]
     ranges: tuple[int, ...]
@@ -51,7 +55,7 @@ def _steps(index: int, node: Node, features: Features, limits: Limits) -> Iterat
         if reason := refusal(part, features):
             raise BackendError(f"{node.name or node.op}: {reason}")
         call = lower(part, features)
-        yield Step(index, call, *_bindings(node, call, limits))
+        yield Step(index, part, call, *_bindings(node, call, limits))
 
 
 def _parts(node: Node, limits: Limits) -> list[Node]:

@@ -3,7 +3,7 @@
 Windows and amdgpu reset a device that works on one submission for 2 s, and i915 cancels it and reports success.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 
 from ...runtime.graph import Node
@@ -26,12 +26,12 @@ def _size(t: Tensor) -> int:
     return prod(t.shape)
 
 
-def pieces(steps: Sequence[Step], work: Callable[[Step], float], budget: float) -> list[list[Step]]:
+def pieces(steps: Sequence[Step], budget: float) -> list[list[Step]]:
     """Runs of steps within the budget each; at least one piece, and at least one step in each but an empty plan's."""
     made: list[list[Step]] = [[]]
     load = 0.0
     for step in steps:
-        cost = work(step)
+        cost = operations(step.part)
         if made[-1] and load + cost > budget:
             made.append([])
             load = 0.0

@@ -49,6 +49,17 @@ def test_a_product_with_a_weight_over_the_binding_limit(device: VulkanDevice, dt
     assert np.allclose(got, x @ dequantise(raw, dtype, 256).T, rtol=1e-4, atol=1e-3)
 
 
+def test_a_split_product_is_timed_as_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VKRUN_SUBMIT_GFLOP", "0.001")
+    device = BACKEND.open(BACKEND.devices()[0], limits={"max_binding": 1 << 20})
+    w, g = weight(3000, 512), Graph()
+    g.output("y", g.neg(g.mul_mat(w.tensor(), g.input("x", (2, 512)))))
+    device.alloc([w, g.inputs["x"].storage])
+    taken = device.compile(make_plan(g)).profile()
+    device.close()
+    assert len(taken) == 2 and all(0 < t < 10 for t in taken)
+
+
 def test_a_product_split_at_batch_axes(device: VulkanDevice) -> None:
     w, g = weight(2, 3, 20, 64), Graph()
     a, x = (RNG.standard_normal(s).astype(np.float32) for s in ((2, 3, 20, 64), (2, 6, 2, 64)))

@@ -237,6 +237,18 @@ def test_freeing_a_storage_ends_its_programs(device: VulkanDevice) -> None:
     second.run()
 
 
+def test_programs_that_nobody_holds_give_their_memory_back(device: VulkanDevice) -> None:
+    g = chain(1, 1 << 20)
+    device.alloc(storages(g))
+    program = device.compile(make_plan(g))
+    used = device.memory_used()
+    for _ in range(5):
+        del program
+        program = device.compile(make_plan(g))
+    program.run()
+    assert device.memory_used() == used
+
+
 def test_closing_twice_and_using_what_is_closed() -> None:
     device = BACKEND.open(BACKEND.devices()[0])
     g = chain(1)
