@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,27 @@ def test_version_and_command() -> None:
 def test_backends_are_entry_points(name: str) -> None:
     (backend,) = importlib.metadata.entry_points(group="vkrun.backends", name=name)
     assert backend.load() is not None
+
+
+BUILD_WITHOUT = """
+import sys
+for name in sys.argv[1:]:
+    sys.modules[name] = None  # importing it raises ImportError
+import vkrun.shaders.catalogue as catalogue
+print(len(list(catalogue.variants())))
+"""
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^A-Za-z0-9_-]", r)[0] for r in requirements}
+
+
+def test_the_build_needs_only_what_it_asks_for() -> None:
+    hidden = names_of(PROJECT["project"]["dependencies"]) - names_of(PROJECT["build-system"]["requires"])
+    assert {"click", "vulkan"} <= hidden
+    run = subprocess.run([sys.executable, "-c", BUILD_WITHOUT, *sorted(hidden)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) == len(list(catalogue.variants()))
 
 
 def copy_tree(target: Path) -> None:
