@@ -99,11 +99,6 @@ class Api:
                 sequence.record(self._kp.OpAlgoDispatch(algorithm, push))
         return sequence
 
-    def sequence_empty(self, block: Block) -> Any:
-        """A command buffer with nothing in it: kp records nothing for a synchronisation of memory on the host."""
-        with errors("recording"):
-            return self._open.sequence().record(self._kp.OpTensorSyncLocal([block.tensor]))
-
     @property
     def closed(self) -> bool:
         return self._manager is None

@@ -1,6 +1,5 @@
 """A plan recorded once and replayed: one sequence for each run of nodes between two barriers."""
 
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,8 +16,7 @@ from .api import Api, errors
 from .dispatch import Dispatch, Dispatcher, is_idle
 from .memory import Place
 from .store import Store
-
-N_EMPTY_EVALS = 10
+from .transfer import seconds_of
 
 
 class KomputeProgram(Program):
@@ -57,13 +55,13 @@ class KomputeProgram(Program):
             return self._store.read(tensor, self._place_of(tensor.storage))
 
     def profile(self) -> list[float]:
-        """Wall-clock time of each node evaluated alone, less that of an empty sequence: kp's timestamps come without
+        """Wall-clock time of each node evaluated alone, less that of copying a word: kp's timestamps come without
         their unit, from queries that were never reset. Nodes with nothing to do take 0."""
         with self._store.lock, errors("running"):
             self._require_open()
             self._singles = self._singles or self._record_singles()
-            idle = self._idle_seconds()
-            times = [max(_seconds(s) - idle, 0.0) if s is not None else 0.0 for s in self._singles]
+            idle = self._store.idle_seconds()
+            times = [max(seconds_of(s) - idle, 0.0) if s is not None else 0.0 for s in self._singles]
             self._store.check()
         for node, seconds in zip(self._plan.nodes, times, strict=True):
             config.note(2, f"{seconds * 1e6:10.1f} us  {node}")
@@ -91,14 +89,6 @@ class KomputeProgram(Program):
         found = (self._dispatches.get(node) for node in self._plan.nodes)
         return [self._api.sequence([d]) if d else None for d in found]
 
-    def _idle_seconds(self) -> float:
-        block = self._api.block(4, on_host=True)
-        empty = self._api.sequence_empty(block)
-        idle = min(_seconds(empty) for _ in range(N_EMPTY_EVALS))
-        empty.destroy()
-        block.close()
-        return idle
-
     def _place_of(self, storage: Storage) -> Place:
         return self._temps[storage] if storage.kind is Kind.TEMP else self._store.place_of(storage)
 
@@ -122,9 +112,3 @@ def _groups(plan: Plan, dispatches: dict[Node, Dispatch]) -> Iterator[list[Dispa
             group.append(dispatches[node])
     if group:
         yield group
-
-
-def _seconds(sequence: Any) -> float:
-    start = time.perf_counter()
-    sequence.eval()
-    return time.perf_counter() - start

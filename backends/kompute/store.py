@@ -91,6 +91,9 @@ class Store:
         """BackendError when the device is lost."""
         self._transfers.check()
 
+    def idle_seconds(self) -> float:
+        return self._transfers.idle_seconds()
+
     def close(self) -> None:
         self._transfers.close()
         self.free(list(self._places))

@@ -1,6 +1,7 @@
 """Bytes between the host and device memory, by kernels: kp can only copy whole tensors, and those it can copy keep a
 twin on the host. So memory that the host cannot see is filled and read through a small window that it can."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from .dispatch import Dispatcher
 from .memory import Place
 
 WINDOW_WORDS = 1 << 22  # 16 MiB
+N_TIMED = 10
 
 
 class Transfers:
@@ -59,6 +61,10 @@ class Transfers:
             self._echo_copy.eval()
         if words[1] != self._n_checks:
             raise BackendError("kompute: the device no longer answers (lost, or out of memory); open it again")
+
+    def idle_seconds(self) -> float:
+        """Wall-clock time of copying one word: what evaluating any sequence costs."""
+        return min(seconds_of(self._echo_copy) for _ in range(N_TIMED))
 
     def forget(self, block: Block) -> None:
         """To be called when a block is given back, which the algorithms made for it must not outlive."""
@@ -126,3 +132,9 @@ def _pieces(n: int) -> Iterator[tuple[int, int]]:
         step = 1 << ((n - at).bit_length() - 1)
         yield at, at + step
         at += step
+
+
+def seconds_of(sequence: Any) -> float:
+    start = time.perf_counter()
+    sequence.eval()
+    return time.perf_counter() - start
