@@ -296,13 +296,14 @@ def held_out_loss(model: Qwen3NextForCausalLM, data: Data, args: argparse.Namesp
     """Mean cross-entropy, nats a token, over at most `rows` windows spread over the held-out files, in float32."""
     length = args.seq
     offsets = np.linspace(0, len(data.held_out) - length - 1, rows).astype(int)
+    was_training = model.training
     model.eval()
     losses = []
     for part in np.array_split(offsets, max(1, rows // 16)):
         ids = torch.stack([data.held_out[at : at + length + 1].long() for at in part]).to(args.device)
         logits = model(ids[:, :-1], use_cache=False).logits
         losses.append(F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten()).item())
-    model.train()
+    model.train(was_training)
     return float(np.mean(losses))
 
 
