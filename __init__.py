@@ -9,10 +9,10 @@ with vkrun.load("model.gguf") as model:
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["BUNDLED", "Graph", "Layout", "Model", "VkrunError", "backends", "load"]
+__all__ = ["BUNDLED", "Graph", "Layout", "Model", "VkrunError", "devices", "load"]
 
 if TYPE_CHECKING:
-    from .backends.registry import backends
+    from .backends.registry import devices
     from .runtime.errors import VkrunError
     from .runtime.graph import Graph
     from .runtime.layout import Layout
@@ -24,6 +24,7 @@ _HOMES = {
     "Layout": "runtime.layout",
     "Model": "runtime.model",
     "VkrunError": "runtime.errors",
+    "devices": "backends.registry",
     "load": "runtime.model",
 }
 
@@ -32,8 +33,6 @@ def __getattr__(name: str) -> Any:
     """Names are imported when first used, so that `vkrun --help` need not load numpy."""
     from importlib import import_module
 
-    if name == "backends":
-        return import_module(".backends.registry", __name__).backends
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

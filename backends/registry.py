@@ -53,6 +53,11 @@ def get(name: str) -> Backend:
     return backend if ok else BrokenBackend(name, f"{name}: {target} is a {type(backend).__name__}, no Backend")
 
 
+def devices() -> list[DeviceInfo]:
+    """Every device of every backend that can be used, each backend's best first."""
+    return [info for name in names() for info in _usable(get(name))]
+
+
 def choose(backend: str | None = None, device: str | int | None = None) -> tuple[Backend, DeviceInfo]:
     """The best device, or the best that fits: `device` is an index, a UUID or its beginning, or a part of a name.
 

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Checks and times vkrun on this machine's device in one go: for a GPU that is at hand for minutes only.
+
+    gpu_report.py [--backend vulkan] [--out DIR] [--only devices,table,golden,text,speed]
+
+Devices, the op table, the golden models at every level, greedy text of the bundled model, and tokens a second at each
+level with the time of each kind of node. A part that fails does not stop the next; the exit code counts them.
+"""
+
+import argparse
+import json
+import time
+import traceback
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import vkrun
+from vkrun.backends import registry
+from vkrun.runtime.bench.measure import Test, measure
+from vkrun.runtime.models.step import StepShape
+from vkrun.runtime.optable.run import run_case
+from vkrun.runtime.optable.table import CASES
+
+GOLDEN = Path(vkrun.__file__).parent / "tests" / "models" / "golden"
+LEVELS = (0, 1, 2, 3)
+
+
+def devices(_args: argparse.Namespace) -> list[dict]:
+    return [vars(info) | {"features": dict(info.features)} for info in registry.devices()]
+
+
+def table(args: argparse.Namespace) -> dict:
+    """Counts and every case that did not pass."""
+    backend, info = registry.choose(args.backend, None)
+    device = backend.open(info)
+    outcomes = [run_case(case, device) for case in CASES]
+    device.close()
+    wrong = [f"{o.case.op} {o.case.what}: {o.status} {o.why}" for o in outcomes if o.status != "pass"]
+    worst = max((o for o in outcomes if o.status == "pass"), key=lambda o: o.nmse / max(o.case.nmse, 1e-300))
+    return {"cases": len(outcomes), "wrong": wrong, "worst": f"{worst.case.op} {worst.case.what} {worst.nmse:.1e}"}
+
+
+def golden(args: argparse.Namespace) -> dict:
+    """NMSE of each golden model at each level: one shot, and chunks of 7 and single tokens against one shot."""
+    figures = {}
+    for path in sorted(GOLDEN.glob("*.gguf")):
+        stored = np.load(path.with_suffix(".npz"))
+        for level in LEVELS:
+            with vkrun.load(path, backend=args.backend, n_ctx=256, opt=level) as model:
+                ids = stored["ids"].tolist()
+                got = model.logits(ids)
+                cuts = [_nmse(_in_chunks(model, ids, n), got) for n in (7, 1)]
+                figures[f"{path.stem} opt {level}"] = [f"{x:.1e}" for x in (_nmse(got, stored["logits"]), *cuts)]
+    return figures
+
+
+def _in_chunks(model: vkrun.Model, ids: list[int], n: int) -> np.ndarray:
+    model.engine.reset(0)
+    return np.concatenate([model.engine.prompt(0, at, ids[at : at + n], every=True) for at in range(0, len(ids), n)])
+
+
+def _nmse(got: np.ndarray, wanted: np.ndarray) -> float:
+    return float(((got.astype(np.float64) - wanted) ** 2).sum() / (wanted.astype(np.float64) ** 2).sum())
+
+
+def text(args: argparse.Namespace) -> dict:
+    with vkrun.load(vkrun.BUNDLED, backend=args.backend) as model:
+        start = time.perf_counter()
+        made = "".join(model.generate("def fibonacci(n):", max_tokens=64, temperature=0))
+        return {
+            "device": model.info.device,
+            "driver": model.info.driver,
+            "text": made,
+            "s": time.perf_counter() - start,
+        }
+
+
+def speed(args: argparse.Namespace) -> dict:
+    """Tokens a second of prompts and generation at each level, and where the time of the leanest goes."""
+    figures: dict = {}
+    for level in LEVELS:
+        with vkrun.load(args.model, backend=args.backend, opt=level, n_ctx=2048, n_seqs=8) as model:
+            tests = (Test(0, 32), Test(1, 0), Test(8, 0), Test(512, 0), Test(0, 32, n_seqs=8))
+            for test in tests:
+                measured = measure(model.engine, test, 3)
+                figures[f"{test.name} opt {level}"] = round(max(measured.samples_ts), 1)
+            if level == LEVELS[-1]:
+                figures["profile"] = {f"T={n}": _profile(model, StepShape(1, n, 512, 1)) for n in (1, 512)}
+    return figures
+
+
+def _profile(model: vkrun.Model, shape: StepShape) -> dict[str, str]:
+    program, nodes = model.engine.ready(shape).program, model.engine.plan(model.engine.model.inputs(shape)).nodes
+    program.profile()
+    sums: dict[str, list[float]] = defaultdict(list)
+    for node, seconds in zip(nodes, program.profile(), strict=True):
+        sums[node.op].append(seconds)
+    most = sorted(sums.items(), key=lambda kv: -sum(kv[1]))
+    return {op: f"{len(s)} x {sum(s) / len(s) * 1e6:.1f} us = {sum(s) * 1e3:.3f} ms" for op, s in most}
+
+
+PARTS = {"devices": devices, "table": table, "golden": golden, "text": text, "speed": speed}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", default="vulkan")
+    parser.add_argument("--out", type=Path, help="folder for a JSON file a part")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, in order")
+    parser.add_argument("--model", type=Path, default=vkrun.BUNDLED, help="what to time (the bundled model)")
+    args = parser.parse_args()
+    failed = 0
+    for name in args.only.split(","):
+        start = time.perf_counter()
+        try:
+            made = PARTS[name](args)
+        except Exception:
+            made, failed = traceback.format_exc(), failed + 1
+        shown = made if isinstance(made, str) else json.dumps(made, indent=1, default=str)
+        print(f"== {name}, {time.perf_counter() - start:.1f} s\n{shown}", flush=True)
+        if args.out:
+            args.out.mkdir(parents=True, exist_ok=True)
+            (args.out / f"{name}.json").write_text(json.dumps(made, indent=1, default=str))
+    raise SystemExit(failed)
+
+
+if __name__ == "__main__":
+    main()
