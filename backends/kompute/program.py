@@ -20,8 +20,9 @@ from .transfer import seconds_of
 
 
 class KomputeProgram(Program):
-    """Evaluating a sequence waits on a fence, which orders it against the next one. kp's only other barrier comes with
-    a copy of a whole buffer, and not for memory that the host does not see."""
+    """Evaluating a sequence waits on a fence, which orders it against the next one. kp's only barrier after a dispatch
+    comes with a copy of a whole buffer to its twin on the host, and two such copies in one sequence are a hazard in
+    themselves, so that a fence for each of the plan's barriers is what is left."""
 
     def __init__(self, api: Api, store: Store, features: Features, plan: Plan) -> None:
         self._api, self._store, self._plan = api, store, plan

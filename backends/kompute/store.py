@@ -75,8 +75,9 @@ class Store:
         where, rows = self.place_of(storage), _row_of(storage)
         raw = rows_of(data, storage, rows)
         at, nbytes = row * rows.nbytes, raw.size * raw.itemsize
-        if row < 0 or at + nbytes > where.nbytes:
-            raise BackendError(f"{storage.name}: {nbytes} bytes from row {row} on, but there are {where.nbytes} bytes")
+        room = where.nbytes if storage.dtype.is_quantised else storage.nbytes
+        if row < 0 or at + nbytes > room:
+            raise BackendError(f"{storage.name}: {nbytes} bytes from row {row} on, but there are {room} bytes")
         self._transfers.write(where.block, where.offset + at, raw.reshape(-1).view(np.uint8))
 
     def read(self, t: Tensor, where: Place) -> np.ndarray:

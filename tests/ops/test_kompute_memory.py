@@ -1,5 +1,7 @@
 """Memory on kompute: what is written comes back bit for bit, blocks and their limits, freeing."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from vkrun.backends.kompute import BACKEND, api, store
@@ -153,6 +155,10 @@ def test_bad_writes_are_refused(device: KomputeDevice) -> None:
         with pytest.raises(BackendError, match=rf"blk\.3\.x: .*{why}"):
             device.write(s, data, row)
     assert not device.read(s).any()
+    odd = Storage("odd", Kind.STATE, DType.F16, (3, 1))
+    device.alloc([odd])
+    with pytest.raises(BackendError, match="odd: 2 bytes from row 3 on, but there are 6 bytes"):
+        device.write(odd, np.ones((1, 1), np.float16), 3)
 
 
 def test_freed_memory_can_be_had_again_and_the_rest_stays(device: KomputeDevice) -> None:
@@ -167,3 +173,19 @@ def test_freed_memory_can_be_had_again_and_the_rest_stays(device: KomputeDevice)
         device.free([other, other])
     assert (device.read(kept) == 1).all()
     assert len(device._store._transfers._blocks) <= 3
+
+
+def test_threads_do_not_mix_up_their_bytes(device: KomputeDevice) -> None:
+    storages = [Storage(f"s{i}", Kind.STATE, DType.I32, (5000,)) for i in range(4)]
+    device.alloc(storages)
+
+    def use(i: int) -> bool:
+        data = np.arange(5000, dtype=np.int32) * (i + 1)
+        for _ in range(10):
+            device.write(storages[i], data)
+            if not np.array_equal(device.read(storages[i]), data):
+                return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(use, range(4)))
