@@ -1,0 +1,139 @@
+"""The chat: messages and commands from the terminal, answers to it."""
+
+from collections.abc import Callable
+
+from ..errors import VkrunError
+from .answer import Answers, stats_text
+from .conversation import STAND_INS, Conversation
+from .line_input import LineInput
+from .screen import Screen, lines, note
+from .settings import change, settings_text
+
+HELP = '''/clear            forget the conversation
+/set NAME VALUE   change a setting; /set alone lists them
+/stats            timings of the last answer
+/bye              leave (so does Ctrl-D)
+/help             this text
+"""               begins a message of several lines, which ends at the next """
+Ctrl-C            stops the answer'''
+
+INTERRUPTED = 130
+
+
+class Chat:
+    """One conversation. `load_s`: how long the model took to load, for the figures."""
+
+    def __init__(self, answers: Answers, system: str | None, load_s: float, is_code: bool, stats: bool) -> None:
+        self._answers, self._load_s, self._stats = answers, load_s, stats
+        self._conversation = Conversation(answers.model, system, is_code)
+        self._stops = answers.stops
+        self._answered = self._leaving = False
+        self._commands: dict[str, Callable[[str], None]] = {
+            "/clear": self._clear,
+            "/set": self._set,
+            "/stats": self._show_stats,
+            "/bye": self._leave,
+            "/exit": self._leave,
+            "/quit": self._leave,
+            "/help": self._help,
+            "/?": self._help,
+        }
+
+    def run(self, first: str | None, once: bool) -> int:
+        """Answer the first message, if there is one, and then, unless `once`, what is typed. The exit code."""
+        self._greet(once)
+        with LineInput() as typed:
+            message = first if first is not None else self._next(typed)
+            while message is not None and not self._leaving:
+                self._take(message, once)
+                message = None if once or self._leaving else self._next(typed)
+        return INTERRUPTED if once and self._answers.interrupted else 0
+
+    def _greet(self, once: bool) -> None:
+        info, kind = self._answers.model.info, self._conversation.kind
+        self._answers.stops = (*self._stops, *self._conversation.stops)
+        if kind != "code":
+            self._answers.model.chat_template.start()
+        if kind in STAND_INS:
+            note(STAND_INS[kind])
+        if not once:
+            note(f"{info.name} on {info.device}; /help lists the commands")
+
+    def _next(self, typed: LineInput) -> str | None:
+        """The next message that says something; Ctrl-C while typing drops the line."""
+        while True:
+            try:
+                message = typed.message()
+            except KeyboardInterrupt:
+                lines("")
+                note("Ctrl-D or /bye leaves")
+                continue
+            if message is None or message.strip():
+                return message
+
+    def _take(self, message: str, once: bool) -> None:
+        """A command, an answer, or one line that says why there is none; with `once` that is the program's error."""
+        try:
+            if message.startswith("/") and not once:
+                self._command(message)
+            else:
+                self._answer(message)
+        except VkrunError as error:
+            if once:
+                raise
+            note(str(error))
+
+    def _answer(self, message: str) -> None:
+        screen, talk = Screen(), self._conversation
+        talk.add("user", message)
+        try:
+            text = self._answers.answer(self._ids(), screen)
+        except BaseException:
+            talk.take_back()
+            raise
+        talk.add("assistant", text)
+        screen.end_line()
+        self._answered = True
+        if self._answers.timings.ended == "context":
+            note(f"the context of {self._answers.model.info.n_ctx} tokens is full; /clear starts anew")
+        if self._stats:
+            self._show_stats("")
+
+    def _ids(self) -> list[int]:
+        """The prompt; VkrunError with the way out when it does not fit."""
+        ids, n_ctx = self._conversation.ids(), self._answers.model.info.n_ctx
+        if len(ids) >= n_ctx:
+            raise VkrunError(
+                f"the context is full: {len(ids)} tokens with this message, it holds {n_ctx}; "
+                "/clear starts anew, a larger -c holds more"
+            )
+        return ids
+
+    def _command(self, line: str) -> None:
+        name, _, rest = line.strip().partition(" ")
+        if name not in self._commands:
+            raise VkrunError(f"no command {name:.40}; /help lists them")
+        self._commands[name](rest.strip())
+
+    def _clear(self, _rest: str) -> None:
+        self._conversation.clear()
+        note("the conversation is forgotten")
+
+    def _set(self, rest: str) -> None:
+        if not rest:
+            lines(settings_text(self._answers, self._conversation))
+        else:
+            note(change(self._answers, self._conversation, rest))
+
+    def _show_stats(self, _rest: str) -> None:
+        if not self._answered:
+            raise VkrunError("no answer yet, so there are no timings")
+        timings, n_ctx = self._answers.timings, self._answers.model.info.n_ctx
+        lines(stats_text(timings, self._load_s, self._answers.total_s))
+        note(f"{timings.n_prompt + timings.n_generated} of {n_ctx} tokens of context")
+
+    def _leave(self, _rest: str) -> None:
+        self._leaving = True
+
+    def _help(self, _rest: str) -> None:
+        lines(HELP)

@@ -1,0 +1,52 @@
+"""What was said so far, as the prompt of the next answer."""
+
+from ..model import Model
+
+STAND_INS = {
+    "chatml": "the file has no chat template: ChatML is used, whose tokens it has",
+    "plain": "the file has no chat template and no tokens for one: plain `User:` and `Assistant:` lines are used",
+    "code": "this model completes Python code and was not trained to chat: it goes on from what you type",
+}
+
+
+class Conversation:
+    """Messages in the model's chat format, or, for a model that only completes, one growing text."""
+
+    def __init__(self, model: Model, system: str | None, is_code: bool) -> None:
+        self._model, self.system, self._is_code = model, system, is_code
+        self._messages: list[dict[str, str]] = []
+
+    @property
+    def kind(self) -> str:
+        return "code" if self._is_code else self._model.chat_template.kind
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        return () if self._is_code else self._model.chat_template.stops
+
+    def add(self, role: str, text: str) -> None:
+        self._messages.append({"role": role, "content": text})
+
+    def take_back(self) -> None:
+        """Forget the last message."""
+        self._messages.pop()
+
+    def clear(self) -> None:
+        self._messages.clear()
+
+    def ids(self) -> list[int]:
+        """Token ids of the prompt for the next answer."""
+        said = [{"role": "system", "content": self.system}] if self.system else []
+        said += self._messages
+        if self._is_code:
+            return self._model.tokenize(_joined(said))
+        return self._model.chat_template.encode(self._model.tokenizer, said)
+
+
+def _joined(said: list[dict[str, str]]) -> str:
+    """One text: an answer goes on right where the words before it end; what is typed begins a line."""
+    text = ""
+    for message in said:
+        begins_line = message["role"] != "assistant" and text and not text.endswith("\n")
+        text += ("\n" if begins_line else "") + message["content"]
+    return text

@@ -1,0 +1,80 @@
+"""The command `vkrun`: finds the command that is meant and turns every error into one line and an exit code."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from .. import config
+from ..errors import UsageError, VkrunError
+from . import screen
+from .options import make_command
+
+FAILED, MISUSED, INTERRUPTED, PIPE_BROKEN = 1, 2, 130, 141  # the last two: 128 + the signal, as shells count
+
+# name -> the module whose `command` it is, and a line for --help; imported when used
+COMMANDS = {
+    "inspect": ("inspect_file", "keys, tensors and sizes of a GGUF file"),
+    "devices": ("devices", "backends and devices, and what is missing"),
+    "test-ops": ("ops_matrix", "hold every op against numpy on your own device"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; its exit code. Never raises: errors are one line on stderr."""
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        screen.drop_stdout()
+        return PIPE_BROKEN
+    except KeyboardInterrupt:
+        screen.note("interrupted")
+        return INTERRUPTED
+    except Exception as error:  # the last place: whatever it was, one line and no traceback
+        return _report(error)
+
+
+def _run(args: list[str]) -> int:
+    screen.forgive_encoding()
+    name = args[0] if args and args[0] in COMMANDS else ""
+    command = _load(name) if name else make_command(_epilog())
+    try:
+        with command.make_context(f"vkrun {name}".strip(), args[1:] if name else args) as context:
+            return command.invoke(context) or 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+
+
+def _load(name: str) -> click.Command:
+    return import_module(f".{COMMANDS[name][0]}", __package__).command
+
+
+def _epilog() -> str:
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name.ljust(width)}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(["\b", "Commands (a file of such a name is ./NAME, a prompt is -p NAME):", *rows])
+
+
+def _report(error: Exception) -> int:
+    if _debugs():
+        traceback.print_exc()
+    if isinstance(error, click.ClickException):
+        screen.note(error.format_message())
+        return MISUSED if isinstance(error, click.UsageError) else FAILED
+    if isinstance(error, VkrunError):
+        screen.note(str(error))
+        return MISUSED if isinstance(error, UsageError) else FAILED
+    screen.note(f"{type(error).__name__}: {error} (VKRUN_DEBUG=1 shows the traceback)")
+    return FAILED
+
+
+def _debugs() -> bool:
+    try:
+        return config.read().debug > 0
+    except UsageError:  # a variable that cannot be read is what is being reported, or will be
+        return False

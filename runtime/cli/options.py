@@ -1,0 +1,132 @@
+"""The default command: its options in llama.cpp's spellings. What it does lies in run.py, imported when it runs."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import click
+
+from .spelling import SpeltCommand
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The command line as it was given; None is "not given" where that makes a difference."""
+
+    words: tuple[str, ...] = ()
+    model: str | None = None
+    prompt: str | None = None
+    file: str | None = None
+    predict: int | None = None
+    ctx_size: int | None = None
+    seed: int = -1
+    temp: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    reverse_prompt: tuple[str, ...] = ()
+    system_prompt: str | None = None
+    conversation: bool | None = None
+    single_turn: bool = False
+    ignore_eos: bool = False
+    escape: bool | None = None
+    display_prompt: bool = True
+    backend: str | None = None
+    device: str | None = None
+    opt: int = 3
+    stats: bool = False
+    verbose: bool = False
+
+
+class _Whole(click.IntRange):
+    name = "integer"  # click's own name makes "not a valid integer range" of a word that is no number
+
+
+def _print_devices(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import_module(".devices", __package__).show_devices()
+        ctx.exit()
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"vkrun {import_module('...', __package__).__version__}")
+        ctx.exit()
+
+
+def _option(*names: str, **kw: Any) -> Any:
+    return click.option(*names, **kw)
+
+
+_OPTIONS = [
+    click.argument("words", nargs=-1, metavar="[MODEL.gguf] [PROMPT]"),
+    _option("-m", "--model", metavar="FILE", help="Model file; the bundled model when there is none."),
+    _option("-p", "--prompt", metavar="TEXT", help="Text to go on from."),
+    _option("-f", "--file", metavar="FILE", help="Read the prompt from a file."),
+    _option(
+        *("-n", "--predict", "--n-predict", "predict"),
+        type=_Whole(-2),
+        metavar="N",
+        help="Most tokens to make; -1: until the model ends or the context is full [default: -1; bundled model: 256].",
+    ),
+    _option(
+        *("-c", "--ctx-size", "ctx_size"),
+        type=_Whole(0),
+        metavar="N",
+        help="Tokens of context; 0: as many as the model was trained on [default: 4096].",
+    ),
+    _option("-s", "--seed", type=int, default=-1, metavar="N", help="-1: another one each time [default: -1]."),
+    _option("--temp", "--temperature", "temp", type=float, default=0.8, show_default=True, help="0: greedy."),
+    _option("--top-k", type=int, default=40, show_default=True, help="0: off."),
+    _option("--top-p", type=float, default=0.95, show_default=True, help="1: off."),
+    _option("--min-p", type=float, default=0.05, show_default=True, help="0: off."),
+    _option("--repeat-penalty", type=float, default=1.0, show_default=True, help="1: off."),
+    _option("--repeat-last-n", type=int, default=64, show_default=True, help="Tokens that are penalised; -1: all."),
+    _option("--presence-penalty", type=float, default=0.0, show_default=True),
+    _option("--frequency-penalty", type=float, default=0.0, show_default=True),
+    _option("-r", "--reverse-prompt", multiple=True, metavar="TEXT", help="Stop before this text (repeatable)."),
+    _option("-sys", "--system-prompt", metavar="TEXT", help="System message; the model's chat format is used."),
+    _option(
+        *("-cnv/-no-cnv", "--conversation/--no-conversation", "conversation"),
+        default=None,
+        help="Chat, or complete text [default: chat when there is no prompt].",
+    ),
+    _option("-st", "--single-turn", is_flag=True, help="One answer in the chat format, then leave."),
+    _option("--ignore-eos", is_flag=True, help="Go on after end tokens."),
+    _option(
+        *("-e", "--escape/--no-escape", "escape"),
+        default=None,
+        help=r"Read \n, \t, \\, \xHH ... in texts on the command line [default] and, with -e, in -f and stdin too.",
+    ),
+    _option("--display-prompt/--no-display-prompt", default=True, help="Print the prompt before its completion."),
+    _option("--backend", metavar="NAME", help="vulkan, kompute or cpu [default: the best there is]."),
+    _option("-dev", "--device", metavar="DEVICE", help="Index, UUID or part of the name; see `vkrun devices`."),
+    _option("--opt", type=_Whole(0, 3), default=3, show_default=True, help="How lean the graph is made."),
+    _option("--stats", is_flag=True, help="Print timings at the end."),
+    _option("-v", "--verbose", is_flag=True, help="Say what is loaded and where."),
+    _option("--list-devices", is_flag=True, expose_value=False, is_eager=True, callback=_print_devices,
+            help="Print backends and devices, and leave."),
+    _option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version,
+            help="Print the version, and leave."),
+]  # fmt: skip
+
+_HELP = """Run a GGUF language model on a Vulkan device.
+
+A first word that neither ends in .gguf nor names a file is a prompt for the bundled model. A pipe on stdin is the
+prompt where none is given. Without a prompt, on a terminal, you chat.
+"""
+
+
+def make_command(epilog: str) -> click.Command:
+    @click.pass_context
+    def invoke(_ctx: click.Context, /, **values: Any) -> int:
+        return import_module(".run", __package__).run(RunOptions(**values))
+
+    for add in reversed(_OPTIONS):
+        invoke = add(invoke)
+    settings = {"help_option_names": ["-h", "--help", "--usage"], "max_content_width": 110}
+    return click.command("vkrun", cls=SpeltCommand, help=_HELP, epilog=epilog, context_settings=settings)(invoke)

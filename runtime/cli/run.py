@@ -1,0 +1,110 @@
+"""The default command: load a model, then complete a prompt or chat."""
+
+import time
+from dataclasses import replace
+
+import click
+
+from .. import config, models
+from ..errors import VkrunError
+from ..gguf_file import GGUFFile
+from ..model import BUNDLED, Model, load
+from .answer import Answers, sampler_settings, stats_text
+from .chat import Chat
+from .options import RunOptions
+from .progress import LoadBar
+from .prompt import Asked, asked, read_stdin
+from .screen import Screen, lines, note
+
+N_CTX = 4096
+N_PREDICT_BUNDLED = 256  # it never ends by itself: it was trained on whole files
+INTERRUPTED = 130
+
+
+def run(options: RunOptions) -> int:
+    """The exit code; raises VkrunError, and click's UsageError for what does not fit together."""
+    settings = sampler_settings(options)
+    wanted = asked(options)
+    if wanted.system is not None and options.conversation is False:
+        raise click.UsageError("-sys and -no-cnv: a system message needs the chat format")
+    if wanted.on_stdin:
+        check_model(wanted)  # before stdin, which may be long in coming
+        wanted = replace(wanted, prompt=read_stdin(options))
+    for name in config.unknown():
+        note(f"{name} is none of vkrun's variables and does nothing")
+    before = time.perf_counter()
+    with open_model(options, wanted) as model:
+        answers = Answers(model, settings, _n_predict(options, wanted), options.ignore_eos, wanted.stops)
+        load_s = time.perf_counter() - before
+        if _chats(options, wanted):
+            once = options.single_turn or (wanted.prompt is not None and not options.conversation)
+            chat = Chat(answers, wanted.system, load_s, is_code=wanted.model is None, stats=options.stats)
+            return chat.run(wanted.prompt, once)
+        return complete(answers, wanted.prompt or "", options, load_s)
+
+
+def check_model(wanted: Asked) -> None:
+    """Raises what load() would for a file that is no model vkrun runs. Touches no device."""
+    with GGUFFile.open(_path(wanted)) as f:
+        models.open_model(f, 1, 1)
+
+
+def open_model(options: RunOptions, wanted: Asked) -> Model:
+    """The model, loaded with a bar on a terminal; says where it runs when that is no GPU or with -v."""
+    path = _path(wanted)
+    n_ctx = _n_ctx_trained(path) if options.ctx_size == 0 else options.ctx_size or N_CTX
+    with LoadBar() as bar:
+        model = load(path, options.backend, options.device, n_ctx, opt=options.opt, progress=bar)
+    _say_where(model, options)
+    return model
+
+
+def complete(answers: Answers, prompt: str, options: RunOptions, load_s: float) -> int:
+    """Print the prompt and what follows it; 130 after Ctrl-C."""
+    screen = Screen()
+    ids = answers.model.tokenize(prompt)
+    if options.display_prompt:
+        screen.write(prompt)
+    answers.answer(ids, screen)
+    screen.end_line()
+    if answers.timings.ended == "context":
+        note(f"the context of {answers.model.info.n_ctx} tokens is full; a larger -c holds more")
+    if options.stats:
+        lines(stats_text(answers.timings, load_s, answers.total_s))
+    return INTERRUPTED if answers.interrupted else 0
+
+
+def _path(wanted: Asked) -> str:
+    if wanted.model is None and not BUNDLED.exists():
+        raise VkrunError(f"{BUNDLED}: the bundled model is missing; name a model: vkrun MODEL.gguf")
+    return str(BUNDLED) if wanted.model is None else wanted.model
+
+
+def _chats(options: RunOptions, wanted: Asked) -> bool:
+    if options.conversation is not None:
+        return options.conversation
+    return wanted.prompt is None or wanted.system is not None or options.single_turn
+
+
+def _n_predict(options: RunOptions, wanted: Asked) -> int | None:
+    n = options.predict
+    if n is None and wanted.model is None:
+        return N_PREDICT_BUNDLED
+    return None if n is None or n < 0 else n
+
+
+def _n_ctx_trained(path: str) -> int:
+    with GGUFFile.open(path) as f:
+        return f.get_int(f"{f.get_str('general.architecture')}.context_length", lo=1)
+
+
+def _say_where(model: Model, options: RunOptions) -> None:
+    info = model.info
+    if options.verbose:
+        note(f"{info.name}: {info.architecture}, {info.n_params / 1e6:.1f} M parameters, {info.nbytes / 2**20:.1f} MiB")
+        note(f"on {info.backend}: {info.device}, {info.driver}")
+    if info.is_software:
+        hint = "" if options.backend or options.device else "; no GPU was found, `vkrun devices` tells more"
+        note(f"running on a software device: {info.device} ({info.backend}){hint}")
+    if (options.ctx_size or 0) > info.n_ctx_train:
+        note(f"a context of {info.n_ctx} tokens; the model was trained on {info.n_ctx_train}")

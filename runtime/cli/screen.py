@@ -1,0 +1,78 @@
+"""What reaches the terminal: a model's words and a file's names are untrusted and may hold control sequences."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+# C0 but tab and newline, DEL and C1: what terminals take as commands
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
+
+
+def safe(text: str) -> str:
+    """`text` with the controls a terminal would obey as visible escapes; tabs and newlines stay."""
+    return text.translate(_CONTROLS)
+
+
+def one_line(text: str) -> str:
+    return safe(" ".join(text.split()))
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def note(text: str) -> None:
+    """`vkrun: text` on stderr: everything that is no answer."""
+    if sys.stderr is not None:
+        print(f"vkrun: {one_line(text)}", file=sys.stderr, flush=True)
+
+
+def lines(text: str) -> None:
+    """Lines on stderr, with no head: help and figures."""
+    if sys.stderr is not None:
+        print(safe(text), file=sys.stderr, flush=True)
+
+
+class Screen:
+    """Writes an answer to stdout piece by piece: controls are escaped on a terminal and left alone in a pipe."""
+
+    def __init__(self) -> None:
+        self._escapes = is_terminal(sys.stdout)
+        self._at_start = True
+
+    def write(self, text: str) -> None:
+        if not text or sys.stdout is None:
+            return
+        sys.stdout.write(safe(text) if self._escapes else text)
+        sys.stdout.flush()
+        self._at_start = text.endswith("\n")
+
+    def end_line(self) -> None:
+        """A newline, unless one was the last thing written."""
+        if not self._at_start:
+            self.write("\n")
+
+
+def forgive_encoding() -> None:
+    """Characters that the terminal's encoding lacks become `?` on stdout, instead of ending the program."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+
+
+def drop_stdout() -> None:
+    """After a broken pipe: what is still buffered goes nowhere, so that leaving raises no second error."""
+    with contextlib.suppress(OSError, ValueError):  # no file behind it: then nothing is flushed at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Rows as aligned columns, two blanks apart; `right` are the columns that stand flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def cell(i: int, text: str) -> str:
+        return text.rjust(widths[i]) if i in right else text.ljust(widths[i])
+
+    return "\n".join("  ".join(cell(i, text) for i, text in enumerate(row)).rstrip() for row in rows)
