@@ -3,10 +3,28 @@
 from collections.abc import Iterator
 
 from ..runtime.graph import Node
-from . import kernels_blocks, kernels_copies, kernels_elementwise, kernels_matmul, kernels_rows, kernels_sequence
+from . import (
+    kernels_attention,
+    kernels_blocks,
+    kernels_copies,
+    kernels_delta,
+    kernels_elementwise,
+    kernels_matmul,
+    kernels_rows,
+    kernels_sequence,
+)
 from .kernel import PUSH_NBYTES, Features, Kernel, KernelCall, Variant
 
-FAMILIES = (kernels_elementwise, kernels_copies, kernels_rows, kernels_matmul, kernels_blocks, kernels_sequence)
+FAMILIES = (
+    kernels_attention,
+    kernels_elementwise,
+    kernels_copies,
+    kernels_rows,
+    kernels_matmul,
+    kernels_blocks,
+    kernels_sequence,
+    kernels_delta,
+)
 
 KERNELS: dict[str, list[Kernel]] = {}
 for _family in FAMILIES:

@@ -1,11 +1,13 @@
 """All cases of the op table, in order of the ops' families."""
 
-from . import cases_copies, cases_elementwise, cases_matmul, cases_rows
+from . import cases_attention, cases_copies, cases_delta, cases_elementwise, cases_matmul, cases_rows
 from .case import Case
 
 CASES: tuple[Case, ...] = (
+    *cases_attention.CASES,
     *cases_elementwise.CASES,
     *cases_copies.CASES,
     *cases_rows.CASES,
     *cases_matmul.CASES,
+    *cases_delta.CASES,
 )

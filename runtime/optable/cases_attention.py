@@ -1,0 +1,120 @@
+"""Cases of the op table: attention over caches, whole and in parts, and its inputs."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..dtypes import DType
+from ..layout import Shape
+from ..tensor import Tensor
+from .case import Case, Fill, Operand, integers, normal, uniform
+
+I32 = DType.I32
+# sequences, tokens, heads, key heads, dim, keys looked at, context
+SIZES = (
+    (1, 1, 1, 1, 16, 1, 8),
+    (1, 1, 4, 2, 64, 100, 256),
+    (2, 1, 8, 1, 20, 33, 64),
+    (3, 1, 6, 3, 100, 300, 300),
+    (1, 1, 16, 2, 256, 257, 512),
+    (1, 3, 4, 2, 64, 64, 128),
+    (2, 7, 3, 1, 36, 40, 70),
+    (1, 8, 2, 2, 128, 31, 65),
+)
+
+
+def given(*numbers: int) -> Fill:
+    return lambda _rng, shape: np.array(numbers, np.int32).reshape(shape)
+
+
+def _halves(t: Tensor) -> Tensor:
+    """The second half of each head of a tensor twice as wide, as gates stand behind queries."""
+    n = t.shape[-1] // 2
+    return t.slice(t.ndim - 1, n, 2 * n)
+
+
+def _operands(n_seqs: int, n_tokens: int, n_heads: int, n_keys: int, dim: int, n_kv: int, n_ctx: int) -> tuple:
+    """q, k, v, slots (the last ones first), pos (some -1, which see nothing), gate."""
+    wide: Shape = (n_seqs, n_tokens, n_heads, 2 * dim)
+    cache = (n_seqs + 1, n_ctx, n_keys * dim)
+    return (
+        Operand(wide, view=_halves),
+        Operand(cache),
+        Operand(cache),
+        Operand((n_seqs,), I32, fill=given(*range(n_seqs, 0, -1))),
+        Operand((n_seqs, n_tokens), I32, fill=integers(-1, n_kv)),
+        Operand(wide, view=_halves),
+    )
+
+
+def _attention() -> Iterator[Case]:
+    for size in SIZES:
+        n_kv, dim = size[5], size[4]
+        what = "{} x {} tokens, {} heads on {} of {}, {} of {} keys".format(*size)
+        attrs = {"scale": dim**-0.5, "n_kv": n_kv}
+        operands = _operands(*size)
+        yield Case("attention", what, operands, attrs, strided_out=dim == 64)
+        yield Case(
+            "attention", f"{what}, sharp", (Operand(operands[0].shape, view=_halves, fill=_large), *operands[1:]), attrs
+        )
+        for n_split in (1, 2, 5):
+            if size[1] == 1 and n_split <= n_kv:
+                parts = {**attrs, "n_split": n_split}
+                yield Case("attention_split", f"{what}, {n_split} parts", operands[:5], parts, strided_out=dim == 64)
+
+
+def _large(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return 30 * normal(rng, shape)
+
+
+def _parts(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Sums, then tops and totals; of some parts nothing, and of the first head no part at all."""
+    made = normal(rng, shape)
+    made[..., -2], made[..., -1] = 20 * made[..., -2], rng.uniform(1, 40, shape[:-1])
+    empty = rng.random(shape[:-1]) < 0.3
+    empty[:, 0] = True
+    made[empty] = 0
+    made[..., -2][empty] = -np.inf
+    return made
+
+
+def _combine() -> Iterator[Case]:
+    for n_seqs, n_heads, n_split, dim in ((1, 1, 1, 16), (1, 4, 3, 64), (3, 16, 2, 256), (2, 5, 16, 100)):
+        operands = (
+            Operand((n_seqs, n_heads, n_split, dim + 2), fill=_parts),
+            Operand((n_seqs, 1, n_heads, 2 * dim), view=_halves),
+        )
+        yield Case(
+            "attention_combine", f"{n_seqs} x {n_heads} heads of {dim}, {n_split} parts", operands, {}, dim == 64
+        )
+
+
+def _inputs() -> Iterator[Case]:
+    for n_seqs, n_tokens, n_heads, n_keys, dim, n_dims in (
+        (1, 1, 1, 1, 16, 16),
+        (1, 1, 4, 2, 64, 32),
+        (3, 1, 16, 2, 256, 64),
+        (2, 5, 3, 1, 20, 8),
+        (1, 65, 2, 2, 100, 50),
+    ):
+        n, n_ctx = n_seqs * n_tokens, 40
+        kv = (n_seqs, n_tokens, n_keys, dim)
+        rows = np.random.default_rng(7).permutation(n + 9)[:n]
+        rows[0] = -1
+        operands = (
+            Operand((n_seqs, n_tokens, n_heads, 2 * dim), view=_halves),
+            Operand(kv),
+            Operand((*kv[:3], 2 * dim), view=_halves),
+            Operand((dim,), fill=uniform(0.5, 1.5)),
+            Operand((dim,), fill=uniform(0.5, 1.5)),
+            Operand((n_seqs, n_tokens), I32, fill=integers(-1, n_ctx + 2)),
+            Operand((n_ctx, n_dims), fill=uniform(-1, 1)),
+            Operand((n,), I32, fill=given(*rows)),
+            Operand((n + 4, n_keys * dim)),
+            Operand((n + 4, n_keys * dim)),
+        )
+        what = f"{n_seqs} x {n_tokens} tokens, {n_heads} and {n_keys} heads of {dim}, {n_dims} turned"
+        yield Case("qk_rope_cache", what, operands, {"eps": 1e-6}, strided_out=dim == 64)
+
+
+CASES: tuple[Case, ...] = (*_attention(), *_combine(), *_inputs())

@@ -1,0 +1,42 @@
+// y[b, 0, h] = sigmoid(gate[b, 0, h]) * the parts of a split attention together (attention.comp, SPLIT); 0 without keys.
+// parts [b, h, n_split, dim + 2] contiguous; gate, y: inner stride 1. Grid: a workgroup for each head of each sequence.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "maths.glsl"
+
+layout(local_size_x_id = 0) in;
+
+layout(std430, binding = 0) readonly buffer Parts { float parts[]; };
+layout(std430, binding = 1) readonly buffer Gate { float gate[]; };
+layout(std430, binding = 2) buffer Y { float y[]; };
+layout(push_constant) uniform Push {
+    uint n_seqs, n_heads, n_split, dim;
+    uint gate_seq, gate_head, y_seq, y_head;
+    uint parts_at, gate_at, y_at;
+} p;
+
+void main() {
+    uint group = group_index();
+    uint head = group % p.n_heads, seq = group / p.n_heads;
+    if (seq >= p.n_seqs) {
+        return;
+    }
+    uint width = p.dim + 2u, first = p.parts_at + group * p.n_split * width;
+    float top = -INFINITY, total = 0.0;
+    for (uint i = 0u; i < p.n_split; i++) {
+        top = max(top, parts[first + i * width + p.dim]);
+    }
+    for (uint i = 0u; i < p.n_split; i++) {
+        uint at = first + i * width + p.dim;
+        total += parts[at + 1u] > 0.0 ? exp_of(parts[at] - top) * parts[at + 1u] : 0.0;
+    }
+    for (uint d = gl_LocalInvocationID.x; d < p.dim; d += gl_WorkGroupSize.x) {
+        float sum = 0.0;
+        for (uint i = 0u; i < p.n_split; i++) {
+            uint at = first + i * width;
+            sum += parts[at + p.dim + 1u] > 0.0 ? exp_of(parts[at + p.dim] - top) * parts[at + d] : 0.0;
+        }
+        float open = sigmoid(gate[p.gate_at + seq * p.gate_seq + head * p.gate_head + d]);
+        y[p.y_at + seq * p.y_seq + head * p.y_head + d] = (total > 0.0 ? sum / total : 0.0) * open;
+    }
+}
