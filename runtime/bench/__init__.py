@@ -1,0 +1,1 @@
+"""`vkrun bench`: llama-bench's tests and tables, the ladder of optimisation levels, and profiles."""

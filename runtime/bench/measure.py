@@ -1,0 +1,97 @@
+"""What a benchmark runs: prompts, generations, both, at a depth, and several sequences side by side."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+
+import numpy as np
+
+from ..engine import Engine
+from ..models.step import Chunk
+
+
+@dataclass(frozen=True)
+class Test:
+    """n_prompt tokens of prompt, then n_gen of generation, after n_depth tokens that are not timed, in n_seqs
+    sequences side by side (of which llama-bench knows one)."""
+
+    n_prompt: int
+    n_gen: int
+    n_depth: int = 0
+    n_seqs: int = 1
+
+    @property
+    def name(self) -> str:
+        """As llama-bench names it: pp512, tg128, pp512+tg128, pp512 @ d1024; x4 for four sequences."""
+        parts = [f"{kind}{n}" for kind, n in (("pp", self.n_prompt), ("tg", self.n_gen)) if n]
+        name = "+".join(parts) + (f" @ d{self.n_depth}" if self.n_depth else "")
+        return name + (f" x{self.n_seqs}" if self.n_seqs > 1 else "")
+
+    @property
+    def n_ctx(self) -> int:
+        return self.n_depth + self.n_prompt + self.n_gen
+
+    @property
+    def n_tokens(self) -> int:
+        return (self.n_prompt + self.n_gen) * self.n_seqs
+
+
+@dataclass
+class Measured:
+    """Nanoseconds of each run of a test."""
+
+    test: Test
+    samples_ns: list[int] = field(default_factory=list)
+    started: str = ""
+
+    @property
+    def samples_ts(self) -> list[float]:
+        """Tokens a second, a figure a run."""
+        return [self.test.n_tokens * 1e9 / ns for ns in self.samples_ns]
+
+    @property
+    def avg_ts(self) -> float:
+        return fmean(self.samples_ts)
+
+    @property
+    def stddev_ts(self) -> float:
+        return deviation(self.samples_ts)
+
+
+def deviation(samples: list[float]) -> float:
+    return stdev(samples) if len(samples) > 1 else 0.0
+
+
+def measure(engine: Engine, test: Test, n_runs: int, step: Callable[[], None] = lambda: None) -> Measured:
+    """One warm-up, in which plans are compiled, then n_runs runs. `step` is called after each, warm-up included."""
+    measured = Measured(test, started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    _run(engine, test)
+    step()
+    for _ in range(n_runs):
+        measured.samples_ns.append(_run(engine, test))
+        step()
+    return measured
+
+
+def _run(engine: Engine, test: Test) -> int:
+    ids = np.random.default_rng(0).integers(0, engine.model.n_vocab, (test.n_seqs, test.n_ctx)).tolist()
+    for slot in range(test.n_seqs):
+        engine.reset(slot)
+        _prompt(engine, slot, 0, ids[slot][: test.n_depth])
+    start = time.perf_counter_ns()
+    for slot in range(test.n_seqs):
+        _prompt(engine, slot, test.n_depth, ids[slot][test.n_depth : test.n_depth + test.n_prompt])
+    for chunks in _decode_steps(test, ids):
+        engine.step(chunks)
+    return time.perf_counter_ns() - start
+
+
+def _prompt(engine: Engine, slot: int, pos: int, ids: list[int]) -> None:
+    if ids:
+        engine.prompt(slot, pos, ids)
+
+
+def _decode_steps(test: Test, ids: list[list[int]]) -> Iterator[list[Chunk]]:
+    for pos in range(test.n_depth + test.n_prompt, test.n_ctx):
+        yield [Chunk(slot, pos, (row[pos],)) for slot, row in enumerate(ids)]
