@@ -3,10 +3,15 @@
 // A row is groups of 32 elements: 16 from group_at(g) on, and 16 from OCTET_STEP further on. Each group has one Scale
 // and four octets, 4g + j for j < 4; an octet is two quads, a at group_at(g) + 4j and b OCTET_STEP further on:
 //     quad a = scale.d.x * codes.a + scale.m.x        quad b = scale.d.y * codes.b + scale.m.y
-// Without HAS_MIN m is 0, without HAS_SCALE d is 1 as well; ONE_SCALE: d.x is d.y, and m.x is m.y. `row` is the first 32-bit word of a row (elements for
+// Without HAS_MIN m is 0, without HAS_SCALE d is 1 as well; ONE_SCALE: d.x is d.y, and m.x is m.y. `row` is the first
+// 32-bit word of a row (elements for
 // F32, F16 and BF16). The device's layout of rows, scales at the tail, is described in runtime/quants.py.
 
 #include "numbers.glsl"
+
+// What all types share; kernels of several weights declare word_at themselves, see weights.glsl.
+#ifndef DEQUANT_SHARED
+#define DEQUANT_SHARED
 
 struct Octet {
     vec4 a, b;
@@ -16,24 +21,18 @@ struct Scale {
     vec2 d, m;
 };
 
-#if defined(TYPE_F32)
-
-layout(std430, binding = 0) readonly buffer Weights {
-    float weights[];
-};
-
-float weight(uint i) {
-    return weights[i];
-}
-
-#else
-
+#if !defined(WORDS_GIVEN)
 layout(std430, binding = 0) readonly buffer Weights {
     uint weights[];
 };
 
+uint word_at(uint i) {
+    return weights[i];
+}
+#endif
+
 uint half_at(uint first, uint i) {
-    return half_of(weights[first + (i >> 1)], i);
+    return half_of(word_at(first + (i >> 1)), i);
 }
 
 vec4 bytes(uint word) {
@@ -50,7 +49,11 @@ uint byte_of(uvec3 words, uint i) {
 
 #endif
 
-#if defined(TYPE_F16)
+#if defined(TYPE_F32)
+float weight(uint i) {
+    return uintBitsToFloat(word_at(i));
+}
+#elif defined(TYPE_F16)
 float weight(uint i) {
     return f16_to_f32(half_at(0u, i));
 }
@@ -97,13 +100,25 @@ Scale scale_of(uint row, uint n_inner, uint g) {
 
 Octet codes_of(uint row, uint i) {
     uint at = row + ((i >> 2) << 3) + (i & 3u);
-    return Octet(bytes(weights[at]), bytes(weights[at + 4u]));
+    return Octet(bytes(word_at(at)), bytes(word_at(at + 4u)));
 }
 
 #elif defined(TYPE_Q2_K) || defined(TYPE_Q3_K) || defined(TYPE_Q4_K) || defined(TYPE_Q5_K) || defined(TYPE_Q6_K)
 #include "dequant_k.glsl"
 #else
 #include "dequant_32.glsl"
+#endif
+
+// Scales without minima can wait until a group is summed; one for both quads, until both are.
+#if defined(HAS_SCALE) && !defined(HAS_MIN)
+const bool SCALE_LATE = true;
+#else
+const bool SCALE_LATE = false;
+#endif
+#if defined(ONE_SCALE)
+const bool SCALE_BOTH = true;
+#else
+const bool SCALE_BOTH = false;
 #endif
 
 uint octet_at(uint i) {

@@ -24,11 +24,11 @@ uint group_at(uint g) {
 
 Scale scale_of(uint row, uint n_inner, uint g) {
 #if defined(HAS_MIN)
-    uint dm = weights[row + g * BLOCK_WORDS];
+    uint dm = word_at(row + g * BLOCK_WORDS);
     return Scale(vec2(f16_to_f32(dm & 0xFFFFu)), vec2(f16_to_f32(dm >> 16)));
 #elif defined(TYPE_MXFP4)
     // 2^(e - 128): the codes are doubled; e < 2 gives fp32 denormals
-    uint e = (weights[row + (n_inner >> 3) + (g >> 2)] >> ((g & 3u) << 3)) & 255u;
+    uint e = (word_at(row + (n_inner >> 3) + (g >> 2)) >> ((g & 3u) << 3)) & 255u;
     return Scale(vec2(uintBitsToFloat(e < 2u ? 0x00200000u << e : (e - 1u) << 23)), vec2(0));
 #else
     return Scale(vec2(f16_to_f32(half_at(row + (n_inner >> 5) * BLOCK_WORDS, g))), vec2(0));
@@ -69,10 +69,10 @@ vec4 sixteens(uint high) {
 
 Octet codes_of(uint row, uint i) {
     uint block = row + (i >> 2) * BLOCK_WORDS, j = i & 3u;
-    uint word = weights[block + BLOCK_WORDS - 4u + j];
+    uint word = word_at(block + BLOCK_WORDS - 4u + j);
     Octet codes = Octet(values(word), values(word >> 4));
 #if defined(TYPE_Q5_0) || defined(TYPE_Q5_1)
-    uint high = weights[block + BLOCK_WORDS - 5u] >> (j << 2);
+    uint high = word_at(block + BLOCK_WORDS - 5u) >> (j << 2);
     codes.a += sixteens(high);
     codes.b += sixteens(high >> 16);
 #endif

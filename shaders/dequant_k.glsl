@@ -51,15 +51,15 @@ float tail_scale(uint row, uint n_inner, uint b) {
 Scale scale_of(uint row, uint n_inner, uint g) {
     uint block = row + (g >> 3) * BLOCK_WORDS;
     uint j = ((g & 7u) >> 1) * 4u + (g & 1u);  // scales j and j + 2, each with its minimum in the high half
-    uint s = weights[block + (j >> 2)] >> ((j & 3u) << 3);
-    uint dm = weights[block + 20u];
+    uint s = word_at(block + (j >> 2)) >> ((j & 3u) << 3);
+    uint dm = word_at(block + 20u);
     float d = f16_to_f32(dm & 0xFFFFu), m = -f16_to_f32(dm >> 16);
     return Scale(d * vec2(s & 15u, s >> 16 & 15u), m * vec2(s >> 4 & 15u, s >> 20 & 15u));
 }
 
 Octet codes_of(uint row, uint i) {
     uint r = i & 31u, shift = (r >> 3 & 1u) << 2;
-    uint word = weights[row + (i >> 5) * BLOCK_WORDS + 4u + (r >> 4) * 8u + (r & 7u)];
+    uint word = word_at(row + (i >> 5) * BLOCK_WORDS + 4u + (r >> 4) * 8u + (r & 7u));
     return Octet(pairs(word, shift), pairs(word, shift + 2u));
 }
 
@@ -74,14 +74,14 @@ int six_bits(uvec3 s, uint j) {
 
 Scale scale_of(uint row, uint n_inner, uint g) {
     uint at = row + (g >> 3) * BLOCK_WORDS + 24u;
-    uvec3 s = uvec3(weights[at], weights[at + 1u], weights[at + 2u]);
+    uvec3 s = uvec3(word_at(at), word_at(at + 1u), word_at(at + 2u));
     uint j = ((g & 7u) >> 1) * 4u + (g & 1u);
     return Scale(tail_scale(row, n_inner, g >> 3) * vec2(six_bits(s, j), six_bits(s, j + 2u)), vec2(0));
 }
 
 Octet codes_of(uint row, uint i) {
     uint r = i & 31u, shift = (r >> 3 & 1u) << 2, block = row + (i >> 5) * BLOCK_WORDS;
-    uint high = weights[block + (r & 7u)], word = weights[block + 8u + (r >> 4) * 8u + (r & 7u)];
+    uint high = word_at(block + (r & 7u)), word = word_at(block + 8u + (r >> 4) * 8u + (r & 7u));
     uint bit = (r >> 4) * 4u + (shift >> 1);
     return Octet(pairs(word, shift) + 4.0 * single_bits(high, bit) - 4.0,
                  pairs(word, shift + 2u) + 4.0 * single_bits(high, bit + 1u) - 4.0);
@@ -93,14 +93,14 @@ Scale scale_of(uint row, uint n_inner, uint g) {
     uint block = row + (g >> 3) * BLOCK_WORDS;
     uint j = ((g & 7u) >> 2) * 8u + (g & 3u);  // scales j and j + 4, signed bytes
     uint word = block + 48u + (j >> 2), shift = 24u - ((j & 3u) << 3);
-    vec2 s = vec2(int(weights[word] << shift) >> 24, int(weights[word + 1u] << shift) >> 24);
+    vec2 s = vec2(int(word_at(word) << shift) >> 24, int(word_at(word + 1u) << shift) >> 24);
     return Scale(tail_scale(row, n_inner, g >> 3) * s, vec2(0));
 }
 
 Octet codes_of(uint row, uint i) {
     uint r = i & 31u, block = row + (i >> 5) * BLOCK_WORDS;
-    uint word = weights[block + r];
-    uint high = weights[block + 32u + (r >> 4) * 8u + (r & 7u)] >> ((r >> 3 & 1u) << 1);
+    uint word = word_at(block + r);
+    uint high = word_at(block + 32u + (r >> 4) * 8u + (r & 7u)) >> ((r >> 3 & 1u) << 1);
     return Octet(nibbles(word) + 16.0 * pairs(high, 0u) - 32.0, nibbles(word >> 4) + 16.0 * pairs(high, 4u) - 32.0);
 }
 
@@ -118,8 +118,8 @@ uvec2 scale_and_min(uvec3 s, uint j) {
 
 Scale scale_of(uint row, uint n_inner, uint g) {
     uint block = row + (g >> 3) * BLOCK_WORDS, j = g & 7u;
-    uvec3 s = uvec3(weights[block + 1u], weights[block + 2u], weights[block + 3u]);
-    uint dm = weights[block];
+    uvec3 s = uvec3(word_at(block + 1u), word_at(block + 2u), word_at(block + 3u));
+    uint dm = word_at(block);
     uint run = (j >> 1) << 1;
     uvec2 a = scale_and_min(s, run), b = scale_and_min(s, run + 1u);
     float d = f16_to_f32(dm & 0xFFFFu), m = -f16_to_f32(dm >> 16);
@@ -128,10 +128,10 @@ Scale scale_of(uint row, uint n_inner, uint g) {
 
 Octet codes_of(uint row, uint i) {
     uint r = i & 31u, block = row + (i >> 5) * BLOCK_WORDS;
-    uint word = weights[block + BLOCK_WORDS - 32u + r];
+    uint word = word_at(block + BLOCK_WORDS - 32u + r);
     Octet codes = Octet(nibbles(word), nibbles(word >> 4));
 #if defined(TYPE_Q5_K)
-    uint high = weights[block + 4u + (r & 7u)], bit = (r >> 3) << 1;
+    uint high = word_at(block + 4u + (r & 7u)), bit = (r >> 3) << 1;
     codes.a += 16.0 * single_bits(high, bit);
     codes.b += 16.0 * single_bits(high, bit + 1u);
 #endif

@@ -1,6 +1,7 @@
 // ROWS x COLS outputs an invocation, for CPUs: a subgroup is a workgroup, its lanes take rows side by side. Every load
 // is a gather there, so eight lanes load 32 elements of a column of x at once and hand them round. All lanes must
 // run this together; subgroups have 8 lanes or more. Inner axes have stride 1.
+// Kernels of several weights define FROM(r), a statement that says where row r is from, and X(i), element i of x.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint ROWS = 1;
@@ -9,16 +10,20 @@ layout(constant_id = 2) const uint COLS = 1;
 uint rows[ROWS], cols[COLS];
 float sums[ROWS][COLS];
 
-// Block scales without minima are applied once to a group's sum, others to each weight.
-#if defined(HAS_SCALE) && !defined(HAS_MIN)
-#define SCALE_LATE
+#ifndef FROM
+#define FROM(r)
+#endif
+#ifndef X
+#define X(i) x[i]
 #endif
 
 vec4 x_quad(uint at) {
-    return vec4(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);
+    return vec4(X(at), X(at + 1u), X(at + 2u), X(at + 3u));
 }
 
+// Block scales without minima are applied once to a group's sum, others to each weight.
 void add_row(uint r, uint g, vec4 quads[COLS]) {
+    FROM(r);
     Scale s = scale_of(rows[r], n_inner, g);
     vec2 part[COLS];
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
@@ -26,26 +31,16 @@ void add_row(uint r, uint g, vec4 quads[COLS]) {
     }
     [[unroll]] for (uint j = 0u; j < 4u; j++) {
         Octet w = codes_of(rows[r], (g << 2) + j);
-#if !defined(SCALE_LATE)
-        w = scaled(w, s);
-#endif
+        if (!SCALE_LATE) {
+            w = scaled(w, s);
+        }
         [[unroll]] for (uint c = 0u; c < COLS; c++) {
             float a = dot(w.a, subgroupShuffle(quads[c], j)), b = dot(w.b, subgroupShuffle(quads[c], j + 4u));
-#if defined(SCALE_LATE) && !defined(ONE_SCALE)
-            part[c] += vec2(a, b);
-#else
-            part[c].x += a + b;
-#endif
+            part[c] += SCALE_LATE && !SCALE_BOTH ? vec2(a, b) : vec2(a + b, 0);
         }
     }
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
-#if defined(SCALE_LATE) && !defined(ONE_SCALE)
-        sums[r][c] += dot(s.d, part[c]);
-#elif defined(SCALE_LATE)
-        sums[r][c] += s.d.x * part[c].x;
-#else
-        sums[r][c] += part[c].x;
-#endif
+        sums[r][c] += SCALE_LATE ? (SCALE_BOTH ? s.d.x * part[c].x : dot(s.d, part[c])) : part[c].x;
     }
 }
 
@@ -67,7 +62,7 @@ void add_rest() {
         [[unroll]] for (uint r = 0u; r < ROWS; r++) {
             float w = weight(rows[r] + k);
             [[unroll]] for (uint c = 0u; c < COLS; c++) {
-                sums[r][c] += w * x[cols[c] + k];
+                sums[r][c] += w * X(cols[c] + k);
             }
         }
     }
@@ -87,6 +82,8 @@ void multiply() {
     add_rest();
 }
 
+#if !defined(WORDS_GIVEN)
+
 // Lanes beyond the last row work on it too, since all must hand x round.
 void take_rows(uint w_first, uint m) {
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
@@ -102,3 +99,5 @@ void store_column(uint c, uint y_first, uint m) {
         }
     }
 }
+
+#endif
