@@ -10,11 +10,16 @@ here=$(mktemp -d "${TMPDIR:-/tmp}/vkrun-kp.XXXXXX")
 trap 'rm -rf "$here"' EXIT
 trap 'exit 130' INT TERM
 
-# A throw-away environment: kp needs an old setuptools, which the user's own must not be made to take.
+# A throw-away environment: kp needs an old setuptools, which the user's own must not be made to take. Its pip is a link
+# to the user's, as not every Python has ensurepip, and an old pip no --python.
 "$python" -m venv --without-pip "$here/env"
-"$python" -m pip --python "$here/env/bin/python" install --quiet --disable-pip-version-check \
-    'setuptools<81' wheel pybind11 numpy
 build_python=$here/env/bin/python
+mkdir "$here/path"
+ln -s "$("$python" -c 'import os, pip; print(os.path.dirname(pip.__file__))')" "$here/path/pip"
+build_pip() {
+    PYTHONPATH=$here/path PIP_DISABLE_PIP_VERSION_CHECK=1 "$build_python" -m pip "$@"
+}
+build_pip install --quiet 'setuptools<81' wheel pybind11 numpy
 
 # kp's setup.py loses PYTHON_EXECUTABLE (a missing comma glues it to another option), and CMake then takes whatever
 # python3.x it meets on PATH, such as a version manager's shims. A toolchain file says which one is meant.
@@ -34,6 +39,5 @@ export KOMPUTE_OPT_USE_BUILT_IN_PYBIND11=OFF
 export KOMPUTE_OPT_DISABLE_VK_DEBUG_LAYERS=ON # or kp loads the validation layer wherever that is installed
 export CXXFLAGS="-w" # kp builds with -Werror, which newer compilers and headers trip over
 
-"$python" -m pip --python "$build_python" wheel --disable-pip-version-check --no-build-isolation --no-deps \
-    --no-cache-dir --wheel-dir "$here/wheel" "kp==$version"
+build_pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir "$here/wheel" "kp==$version"
 "$python" -m pip install --disable-pip-version-check --no-deps --force-reinstall "$here"/wheel/kp-*.whl
