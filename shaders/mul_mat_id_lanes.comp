@@ -50,15 +50,16 @@ void main() {
         uint pair = min(first + gl_SubgroupInvocationID, n_pairs - 1u);
         bool is_mine = first + gl_SubgroupInvocationID < n_pairs && expert_of(pair / n_batch1, pair % n_batch1) == expert;
         uint found = subgroupBallot(is_mine).x;
-        while (found != 0u) {
-            take_column(first + uint(findLSB(found)));
-            found &= found - 1u;
-            if (n_found == COLS) {
+        bool is_last = first + gl_WorkGroupSize.x >= n_pairs;
+        do {
+            if (found != 0u) {
+                take_column(first + uint(findLSB(found)));
+                found &= found - 1u;
+            }
+            // one call for both, since it is long code
+            if (n_found == COLS || (is_last && found == 0u && n_found > 0u)) {
                 flush(m);
             }
-        }
-    }
-    if (n_found > 0u) {
-        flush(m);
+        } while (found != 0u);
     }
 }

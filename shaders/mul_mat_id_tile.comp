@@ -53,12 +53,12 @@ void main() {
         }
         barrier();
         n_left = n_found;
-        // tiles come off the list's end, so that nothing has to move
-        for (; n_left >= TILE_COLS; n_left -= TILE_COLS) {
-            flush(row_first, m, n_left - TILE_COLS, n_left);
+        // tiles come off the list's end, so that nothing has to move; what is less than a tile waits for the last round
+        bool is_last = first + 128u >= n_pairs;
+        while (n_left >= TILE_COLS || (is_last && n_left > 0u)) {
+            uint last = n_left;
+            n_left -= min(n_left, TILE_COLS);
+            flush(row_first, m, n_left, last);
         }
-    }
-    if (n_left > 0u) {
-        flush(row_first, m, 0u, n_left);
     }
 }
