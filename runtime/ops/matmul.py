@@ -26,7 +26,8 @@ def _mul_mat(w, x: np.ndarray) -> tuple[np.ndarray]:
     a = np.asarray(w)
     for axis in range(-3, -a.ndim - 1, -1):
         a = np.repeat(a, x.shape[axis] // a.shape[axis], axis)
-    return (x @ np.swapaxes(a, -1, -2),)
+    with np.errstate(all="ignore"):  # inf and NaN are data
+        return (x @ np.swapaxes(a, -1, -2),)
 
 
 def _mul_mat_id_infer(w: Tensor, x: Tensor, ids: Tensor) -> tuple[Spec]:
@@ -49,7 +50,8 @@ def _mul_mat_id(w, x: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray]:
     out = np.empty((*ids.shape, w.shape[1]), np.float32)
     for e in np.unique(ids):
         hit = ids == e
-        out[hit] = wide[hit] @ w[int(e)].T
+        with np.errstate(all="ignore"):
+            out[hit] = wide[hit] @ w[int(e)].T
     return (out,)
 
 
