@@ -1,0 +1,101 @@
+// ROWS x COLS outputs a workgroup, for GPUs: invocations side by side take octets of rows side by side and sum up
+// together. Inner axes have stride 1. SUBGROUPS: sum by subgroups first.
+// Kernels of several weights define FROM(r), a statement that says where row r is from, and X(i), element i of x.
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint ROWS = 1;
+layout(constant_id = 2) const uint COLS = 1;
+
+shared float partial[gl_WorkGroupSize.x];
+
+uint rows[ROWS], cols[COLS];
+float sums[ROWS][COLS];
+
+#ifndef FROM
+#define FROM(r)
+#endif
+#ifndef X
+#define X(i) x[i]
+#endif
+
+vec4 x_quad(uint at) {
+    return vec4(X(at), X(at + 1u), X(at + 2u), X(at + 3u));
+}
+
+void add_octet(uint i) {
+    Octet w[ROWS];
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        FROM(r);
+        w[r] = scaled(codes_of(rows[r], i), scale_of(rows[r], n_inner, i >> 2));
+    }
+    uint k = octet_at(i);
+    [[unroll]] for (uint c = 0u; c < COLS; c++) {
+        vec4 xa = x_quad(cols[c] + k), xb = x_quad(cols[c] + k + OCTET_STEP);
+        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+            sums[r][c] += dot(w[r].a, xa) + dot(w[r].b, xb);
+        }
+    }
+}
+
+void add_rest() {
+#if defined(PLAIN)
+    for (uint k = (n_inner & ~31u) + gl_LocalInvocationID.x; k < n_inner; k += gl_WorkGroupSize.x) {
+        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+            FROM(r);
+            float w = weight(rows[r] + k);
+            [[unroll]] for (uint c = 0u; c < COLS; c++) {
+                sums[r][c] += w * X(cols[c] + k);
+            }
+        }
+    }
+#endif
+}
+
+void clear_sums() {
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        [[unroll]] for (uint c = 0u; c < COLS; c++) {
+            sums[r][c] = 0.0;
+        }
+    }
+}
+
+// This invocation's share of all rows and columns, whose starts `rows` and `cols` hold.
+void multiply() {
+    clear_sums();
+    for (uint i = gl_LocalInvocationID.x; i < n_inner >> 5 << 2; i += gl_WorkGroupSize.x) {
+        add_octet(i);
+    }
+    add_rest();
+}
+
+// The sum over the workgroup, in its first invocation; all run it together.
+float total(float sum) {
+    uint id = gl_LocalInvocationID.x;
+#if defined(SUBGROUPS)
+    sum = subgroupAdd(sum);
+    if (gl_NumSubgroups == 1u) {
+        return sum;
+    }
+    barrier();
+    if (subgroupElect()) {
+        partial[gl_SubgroupID] = sum;
+    }
+    barrier();
+    sum = 0.0;
+    for (uint i = 0u; id == 0u && i < gl_NumSubgroups; i++) {
+        sum += partial[i];
+    }
+    return sum;
+#else
+    barrier();
+    partial[id] = sum;
+    for (uint half_size = gl_WorkGroupSize.x >> 1; half_size > 0u; half_size >>= 1) {
+        barrier();
+        if (id < half_size) {
+            partial[id] += partial[id + half_size];
+        }
+    }
+    barrier();
+    return partial[0];
+#endif
+}

@@ -1,0 +1,150 @@
+// Up to four weights in one kernel: `source` says which one the functions of dequant.glsl read. Set it to constants:
+// compilers then drop the choice. TYPE_<name>: the type of the first N_FIRST, which the kernel defines; SECOND_<name>:
+// that of the others, where it is another one (plain numbers then come in rows of whole groups). The kernel declares
+// buffers w0, w1, ... (words), as many as N_WEIGHTS.
+
+#define WORDS_GIVEN
+uint source = 0u;
+
+#define WEIGHTS(i) layout(std430, binding = i) readonly buffer Weights##i { uint w##i[]; }
+
+WEIGHTS(0);
+WEIGHTS(1);
+#if N_WEIGHTS > 2
+WEIGHTS(2);
+#endif
+#if N_WEIGHTS > 3
+WEIGHTS(3);
+#endif
+
+uint word_at(uint i) {
+    if (source == 0u) {
+        return w0[i];
+    }
+#if N_WEIGHTS > 2
+    if (source == 1u) {
+        return w1[i];
+    }
+#endif
+#if N_WEIGHTS > 3
+    if (source == 2u) {
+        return w2[i];
+    }
+    return w3[i];
+#elif N_WEIGHTS > 2
+    return w2[i];
+#else
+    return w1[i];
+#endif
+}
+
+#include "dequant.glsl"
+
+#if defined(SECOND_F32) || defined(SECOND_F16) || defined(SECOND_Q8_0)
+
+#undef TYPE_F32
+#undef TYPE_F16
+#undef TYPE_BF16
+#undef TYPE_Q4_0
+#undef TYPE_Q4_1
+#undef TYPE_Q5_0
+#undef TYPE_Q5_1
+#undef TYPE_Q8_0
+#undef TYPE_Q2_K
+#undef TYPE_Q3_K
+#undef TYPE_Q4_K
+#undef TYPE_Q5_K
+#undef TYPE_Q6_K
+#undef TYPE_IQ4_NL
+#undef TYPE_MXFP4
+#undef PLAIN
+#undef HAS_SCALE
+#undef HAS_MIN
+#undef ONE_SCALE
+
+#if defined(SECOND_F32)
+#define TYPE_F32
+#elif defined(SECOND_F16)
+#define TYPE_F16
+#else
+#define TYPE_Q8_0
+#endif
+
+#define weight second_weight
+#define OCTET_STEP SECOND_OCTET_STEP
+#define SCALE_LATE SECOND_SCALE_LATE
+#define SCALE_BOTH SECOND_SCALE_BOTH
+#define group_at second_group_at
+#define quad_at second_quad_at
+#define scale_of second_scale_of
+#define codes_of second_codes_of
+#define octet_at second_octet_at
+#define scaled second_scaled
+#include "dequant.glsl"
+#undef weight
+#undef OCTET_STEP
+#undef SCALE_LATE
+#undef SCALE_BOTH
+#undef group_at
+#undef quad_at
+#undef scale_of
+#undef codes_of
+#undef octet_at
+#undef scaled
+#undef PLAIN
+
+bool is_first() {
+    return source < N_FIRST;
+}
+
+uint any_step() {
+    return is_first() ? OCTET_STEP : SECOND_OCTET_STEP;
+}
+
+bool any_late() {
+    return is_first() ? SCALE_LATE : SECOND_SCALE_LATE;
+}
+
+bool any_both() {
+    return is_first() ? SCALE_BOTH : SECOND_SCALE_BOTH;
+}
+
+uint any_group_at(uint g) {
+    return is_first() ? group_at(g) : second_group_at(g);
+}
+
+uint any_octet_at(uint i) {
+    return is_first() ? octet_at(i) : second_octet_at(i);
+}
+
+Scale any_scale_of(uint row, uint n, uint g) {
+    if (is_first()) {
+        return scale_of(row, n, g);
+    }
+    return second_scale_of(row, n, g);
+}
+
+Octet any_codes_of(uint row, uint i) {
+    if (is_first()) {
+        return codes_of(row, i);
+    }
+    return second_codes_of(row, i);
+}
+
+Octet any_scaled(Octet codes, Scale s) {
+    if (is_first()) {
+        return scaled(codes, s);
+    }
+    return second_scaled(codes, s);
+}
+
+#define OCTET_STEP any_step()
+#define SCALE_LATE any_late()
+#define SCALE_BOTH any_both()
+#define group_at any_group_at
+#define octet_at any_octet_at
+#define scale_of any_scale_of
+#define codes_of any_codes_of
+#define scaled any_scaled
+
+#endif
