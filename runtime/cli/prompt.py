@@ -19,7 +19,7 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "'": "'", '"': '"', "\\": "\\"}
 
 @dataclass(frozen=True)
 class Asked:
-    """`model` None: the bundled one. `prompt` None: on stdin where `on_stdin`, else there is none and a chat is meant."""
+    """`model` None: the bundled one. `prompt` None: it is on stdin where `on_stdin` says so, else there is none."""
 
     model: str | None
     prompt: str | None

@@ -27,6 +27,8 @@ def run(options: RunOptions) -> int:
     wanted = asked(options)
     if wanted.system is not None and options.conversation is False:
         raise click.UsageError("-sys and -no-cnv: a system message needs the chat format")
+    if wanted.prompt is None and options.conversation is False and not wanted.on_stdin:
+        raise click.UsageError("-no-cnv: no prompt; give one as a word, with -p or with -f")
     if wanted.on_stdin:
         check_model(wanted)  # before stdin, which may be long in coming
         wanted = replace(wanted, prompt=read_stdin(options))

@@ -1,0 +1,110 @@
+"""The chat on a pseudo-terminal."""
+
+import stat
+
+import pytest
+from vkrun.tests.cli.running import MODEL, ON_CPU, Terminal, errors, vkrun
+
+PROMPT = r"\n> "
+
+
+@pytest.fixture
+def home(tmp_path):
+    return {"HOME": str(tmp_path), "XDG_DATA_HOME": ""}
+
+
+def chat(home, *words):
+    return Terminal(MODEL, *ON_CPU, "-s", "1", *words, **home)
+
+
+def test_a_chat(home):
+    with chat(home, "-n", "4") as terminal:
+        hello = terminal.wait_for(PROMPT)
+        assert "running on a software device" in hello and "plain `User:` and `Assistant:` lines" in hello
+        terminal.type("hi\n")
+        assert terminal.wait_for(PROMPT).startswith("hi\n")
+        terminal.type("/stats\n")
+        figures = terminal.wait_for(PROMPT)
+        assert "eval time" in figures and "/     4 runs" in figures and "of 4096 tokens of context" in figures
+        terminal.type('"""one\ntwo\nthree"""\n')
+        terminal.wait_for(PROMPT)
+        terminal.type("/clear\n")
+        assert "forgotten" in terminal.wait_for(PROMPT)
+        terminal.type("/frobnicate\n")
+        assert "no command /frobnicate; /help lists them" in terminal.wait_for(PROMPT)
+        terminal.type("/set temp 0\n")
+        assert "temp is 0 now" in terminal.wait_for(PROMPT)
+        terminal.type("/set temp hot\n")
+        assert "temp: 'hot', expected a number" in terminal.wait_for(PROMPT)
+        terminal.type("/set\n")
+        assert "temp               0.0" in terminal.wait_for(PROMPT)
+        terminal.type("/help\n")
+        assert "/bye" in terminal.wait_for(PROMPT)
+        terminal.type("/bye\n")
+        assert terminal.ends() == 0
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(home):
+    with chat(home, "--ignore-eos") as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("hi\n")
+        terminal.wait_for("hi\n.+")  # the answer has begun
+        terminal.type("\x03")
+        terminal.wait_for(PROMPT)
+        terminal.type("/set n 3\n")
+        terminal.wait_for(PROMPT)
+        terminal.type("again\n")
+        terminal.wait_for(PROMPT)
+        terminal.type("/stats\n")
+        assert "/     3 runs" in terminal.wait_for(PROMPT)
+        terminal.type("half a line\x03")
+        assert "Ctrl-D or /bye leaves" in terminal.wait_for(PROMPT)
+        terminal.type("\x04")
+        assert terminal.ends() == 0
+
+
+def test_the_history_outlives_the_chat(home, tmp_path):
+    with chat(home, "-n", "1") as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("remember me\n")
+        terminal.wait_for(PROMPT)
+        terminal.type("\x04")
+        assert terminal.ends() == 0
+    history = tmp_path / ".local/share/vkrun/history"
+    assert history.read_text().splitlines() == ["remember me"]
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
+    with chat(home, "-n", "1") as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("\x1b[A")  # arrow up
+        terminal.wait_for("remember me")
+        terminal.type("\n\x04")
+        assert terminal.ends() == 0
+
+
+def test_without_a_home_there_is_no_history_and_no_complaint():
+    with chat({"HOME": "", "XDG_DATA_HOME": ""}, "-n", "1") as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("/bye\n")
+        assert terminal.ends() == 0
+        assert "history" not in terminal.text
+
+
+def test_a_full_context_is_said_and_cleared(home):
+    with chat(home, "-c", "32", "--ignore-eos") as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("hi\n")
+        assert "the context of 32 tokens is full; /clear starts anew" in terminal.wait_for(PROMPT)
+        terminal.type("more\n")
+        assert "the context is full" in terminal.wait_for(PROMPT)
+        terminal.type("/clear\n")
+        terminal.wait_for(PROMPT)
+        terminal.type("hi\n")
+        assert "the context of 32 tokens is full" in terminal.wait_for(PROMPT)
+        terminal.type("\x04")
+        assert terminal.ends() == 0
+
+
+def test_a_chat_from_a_pipe():
+    done = vkrun(MODEL, *ON_CPU, "-cnv", "-n", "3", "-s", "1", stdin=b"one\n\n/stats\n")
+    assert done.returncode == 0
+    assert sum("eval time" in line for line in errors(done)) == 2
