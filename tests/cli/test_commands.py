@@ -1,0 +1,149 @@
+"""inspect, devices, test-ops."""
+
+import json
+
+import numpy as np
+import pytest
+from vkrun.backends import registry
+from vkrun.backends.base import Backend, Device, DeviceInfo
+from vkrun.runtime.cli import devices
+from vkrun.runtime.cli.main import main
+from vkrun.runtime.errors import BackendError
+from vkrun.runtime.gguf_file import GGUFFile
+from vkrun.tests import gguf_corpus as corpus
+from vkrun.tests.cli.running import MODEL, errors, vkrun
+
+
+def printed(capsys, *words: str) -> str:
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    return out
+
+
+def test_inspect_prints_keys_tensors_and_sizes(capsys):
+    out = printed(capsys, "inspect", MODEL)
+    with GGUFFile.open(MODEL) as f:
+        for name in (*f.keys, *f.tensors):
+            assert f"\n{name} " in out
+        assert out.rstrip().splitlines()[-1].split()[:2] == ["all", str(len(f.tensors))]
+    assert "qwen3next" in out.splitlines()[0]
+
+
+def test_inspect_as_json(capsys):
+    got = json.loads(printed(capsys, "inspect", "--json", MODEL))
+    with GGUFFile.open(MODEL) as f:
+        assert list(got["keys"]) == list(f.keys) and got["version"] == f.version
+        assert got["keys"]["tokenizer.ggml.tokens"]["value"] == f.keys["tokenizer.ggml.tokens"]
+        assert [(t["name"], tuple(t["shape"]), t["offset"], t["nbytes"]) for t in got["tensors"]] == [
+            (t.name, t.shape, t.offset, t.nbytes) for t in f.tensors.values()
+        ]
+
+
+def test_inspect_of_untrusted_strings(capsys, tmp_path):
+    keys = [corpus.key("k", corpus.STRING, corpus.string(b"[bold]\x1b[31m\n\xff"))]
+    keys.append(corpus.key("nan", corpus.F32, corpus.number(corpus.F32, float("nan"))))
+    path = tmp_path / "a.gguf"
+    path.write_bytes(corpus.build(keys))
+    out = printed(capsys, "inspect", str(path))
+    assert r"[bold]\x1b[31m\n\xff" in out and "\x1b" not in out
+    got = json.loads(printed(capsys, "inspect", "--json", str(path)))["keys"]
+    assert got["k"]["value"].encode("utf-8", "surrogateescape") == b"[bold]\x1b[31m\n\xff"
+    assert got["nan"]["value"] == "nan"
+
+
+def test_an_array_in_json_is_whole(capsys, tmp_path):
+    values = np.arange(1000, dtype="<i4")
+    array = corpus.array(corpus.I32, values.tobytes(), values.size)
+    (tmp_path / "a.gguf").write_bytes(corpus.build([corpus.key("a", corpus.ARRAY, array)]))
+    got = json.loads(printed(capsys, "inspect", "--json", str(tmp_path / "a.gguf")))
+    assert got["keys"]["a"] == {"type": "array of int32", "value": values.tolist()}
+
+
+class Faked(Backend):
+    """A backend with the devices and the complaint it is given."""
+
+    def __init__(self, name: str, found: list[DeviceInfo], why: str = "") -> None:
+        self.name, self._found, self._why = name, found, why
+
+    def devices(self) -> list[DeviceInfo]:
+        return self._found
+
+    def why_missing(self) -> str:
+        return self._why
+
+    def open(self, info: DeviceInfo) -> Device:
+        raise BackendError(info.name)
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    features = {"float16": True, "cooperative_matrix": False, "subgroup_size": 32}
+    gpu = DeviceInfo("vulkan", 1, "GPU \x1b[31m[X]", "driver 1.2", "discrete gpu", "abcd", 8 << 30, 6 << 30, features)
+    old = DeviceInfo("vulkan", 0, "Old one", missing="it lacks storage buffers")
+    all_of = {
+        "vulkan": Faked("vulkan", [old, gpu]),
+        "kompute": Faked("kompute", [], "kp is not installed: run tools/setup"),
+        "cpu": Faked("cpu", [DeviceInfo("cpu", 0, "x86_64")]),
+    }
+    monkeypatch.setattr(registry, "names", lambda: list(all_of))
+    monkeypatch.setattr(registry, "get", all_of.__getitem__)
+    for name in ("VKRUN_BACKEND", "VKRUN_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_devices_tells_all_there_is_and_is_not(capsys, fakes):
+    lines = printed(capsys, "devices").splitlines()
+    assert "* 1: GPU \\x1b[31m[X] (discrete gpu)" in lines
+    assert "     driver    driver 1.2" in lines and "     uuid      abcd" in lines
+    assert "     memory    8.0 GiB, 6.0 GiB free" in lines
+    assert "     features  float16, subgroup_size 32" in lines
+    assert "     lacks     cooperative_matrix" in lines
+    assert "     missing   it lacks storage buffers" in lines
+    assert "kompute: kp is not installed: run tools/setup" in lines
+    assert lines[-1] == "* is used unless --backend or --device says otherwise: vulkan 1"
+    assert printed(capsys, "--list-devices").splitlines() == lines
+
+
+def test_devices_as_json(capsys, fakes):
+    got = json.loads(printed(capsys, "devices", "--json"))["backends"]
+    assert got["kompute"] == {"why_missing": "kp is not installed: run tools/setup", "devices": []}
+    assert [d["is_default"] for d in got["vulkan"]["devices"]] == [False, True]
+    assert got["vulkan"]["devices"][1]["memory_free"] == 6 << 30
+
+
+def test_devices_with_a_wish_that_nothing_fits(capsys, fakes, monkeypatch):
+    monkeypatch.setenv("VKRUN_DEVICE", "nothing of the kind")
+    lines = printed(capsys, "devices").splitlines()
+    assert "no device nothing of the kind" in lines[-1] and not any(line.startswith("*") for line in lines)
+
+
+def test_devices_of_this_machine():
+    done = vkrun("devices", "--json")
+    assert done.returncode == 0 and not errors(done)
+    assert {"vulkan", "kompute", "cpu"} <= json.loads(done.stdout)["backends"].keys()
+
+
+def test_devices_shows_numbers_and_not_only_names():
+    assert devices._memory(DeviceInfo("b", 0, "n", memory=3 << 20)) == "3.0 MiB"
+    assert devices._memory(DeviceInfo("b", 0, "n")) == ""
+
+
+def test_test_ops_prints_the_matrix(capsys):
+    assert main(["test-ops", "-o", "l2_norm", "--backend", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "l2_norm" in out and " ok" in out and "FAILED" not in out
+
+
+def test_test_ops_fails_where_an_op_does(capsys, monkeypatch):
+    from vkrun.runtime.optable import matrix
+
+    monkeypatch.setattr(matrix, "run_case", lambda case, _device: matrix.Outcome(case, "fail", "as told to [red]"))
+    assert main(["test-ops", "-o", "l2_norm", "--backend", "cpu"]) == 1
+    out = capsys.readouterr().out
+    assert "FAILED" in out and "as told to [red]" in out
+
+
+def test_test_ops_of_a_backend_that_is_not_there(capsys):
+    assert main(["test-ops", "--backend", "abacus"]) == 1
+    assert capsys.readouterr().err.startswith("vkrun: no backend abacus; there are ")
