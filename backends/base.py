@@ -38,6 +38,17 @@ class Program(ABC):
     def run(self) -> None:
         """Execute the plan once and wait for it. Raises BackendError when the device is lost."""
 
+    def submit(self) -> None:
+        """Begin to execute the plan, after what was submitted before; wait() for it later. At most two may be begun.
+
+        A backend that cannot run behind the host's back runs here.
+        """
+        self.run()
+
+    def wait(self) -> None:
+        """Wait for the oldest submit() that was not yet waited for."""
+        return
+
     @abstractmethod
     def read(self, tensor: Tensor) -> np.ndarray:
         """An output of the plan's graph, after run(): an array of its shape and numpy dtype, the caller's own."""

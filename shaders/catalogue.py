@@ -11,6 +11,7 @@ from . import (
     kernels_elementwise,
     kernels_matmul,
     kernels_rows,
+    kernels_sampling,
     kernels_sequence,
 )
 from .kernel import PUSH_NBYTES, Features, Kernel, KernelCall, Variant
@@ -23,7 +24,10 @@ FAMILIES = (
     kernels_matmul,
     kernels_blocks,
     kernels_sequence,
+    kernels_sampling,
     kernels_delta,
+    kernels_moe,
+    kernels_projections,
 )
 
 KERNELS: dict[str, list[Kernel]] = {}

@@ -1,5 +1,6 @@
 """A plan made ready on a Vulkan device."""
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from .recording import Recording, Script, Spot, place_spot
 from .resources import Resources
 from .steps import steps_of
 from .work import pieces
+
+IN_FLIGHT = 2  # submissions of one program
 
 OutputKey = tuple[Storage, Layout]
 
@@ -49,7 +52,8 @@ class VulkanProgram(Program):
         self._pipelines = resources.pipelines.get(PipelineKey.of(s.call) for s in self._steps)
         self._temps: dict[Storage, Place] = {}
         self._results: dict[OutputKey, Result] = {}
-        self._recording: Recording | None = None
+        self._recordings: list[Recording] = []  # used in turn, so that one can be submitted while another runs
+        self._flying: deque[Recording] = deque()
         self._generation = -1
         self._closed = False
         try:
@@ -62,8 +66,21 @@ class VulkanProgram(Program):
             raise
 
     def run(self) -> None:
+        self.submit()
+        self.wait()
+
+    def submit(self) -> None:
         with self._resources.logical.lock:
-            self._recorded().run()
+            if len(self._flying) == IN_FLIGHT:
+                raise BackendError(f"program: {IN_FLIGHT} submissions under way, wait for one first")
+            recording = self._recorded()
+            recording.submit()
+            self._flying.append(recording)
+
+    def wait(self) -> None:
+        with self._resources.logical.lock:
+            if self._flying:
+                self._flying.popleft().finish()
         if self._resources.validated:
             self._resources.check_validation()
 
@@ -94,9 +111,7 @@ class VulkanProgram(Program):
             if self._closed:
                 return
             self._closed = True
-            if self._recording:
-                self._recording.close()
-                self._recording = None
+            self._discard()
             pools = self._resources.pools
             pools["readback"].give(r.place for r in self._results.values())
             pools["temp"].give(self._temps.values())
@@ -111,13 +126,22 @@ class VulkanProgram(Program):
         arena = self._resources.arena
         if not self._temps:
             arena.require(self._plan.arena.nbytes)
-        if self._recording is None or self._generation != arena.generation:
-            if self._recording:
-                self._recording.close()
-                self._recording = None
-            self._recording = Recording(self._resources, self._script())
+        if self._generation != arena.generation:
+            self._discard()
             self._generation = arena.generation
-        return self._recording
+        idle = next((r for r in self._recordings if r not in self._flying), None)
+        if idle is None:
+            idle = Recording(self._resources, self._script())
+            self._recordings.append(idle)
+        return idle
+
+    def _discard(self) -> None:
+        """Close the recordings, once what runs has come to its end."""
+        while self._flying:
+            self._flying.popleft().finish()
+        for recording in self._recordings:
+            recording.close()
+        self._recordings.clear()
 
     def _script(self) -> Script:
         nodes = self._plan.nodes

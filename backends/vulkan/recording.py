@@ -61,12 +61,23 @@ class Recording:
         self._done = self._marks.bytes.view(np.uint32)
 
     def run(self) -> None:
-        """Submit, wait, and see that each piece came to its end: some drivers cancel work and report success."""
+        self.submit()
+        self.finish()
+
+    def submit(self) -> None:
+        """Hand the work to the device; finish() before the next one of this recording."""
         self._done[:] = 0
         try:
             for info in self._infos[:-1]:
                 self._logical.submit(info, vk.null)
             self._logical.submit(self._infos[-1], self._fences[0])
+        except BaseException:
+            self._logical.settle(self._fences)
+            raise
+
+    def finish(self) -> None:
+        """Wait, and see that each piece came to its end: some drivers cancel work and report success."""
+        try:
             self._logical.wait(self._fences)
         except BaseException:
             self._logical.settle(self._fences)

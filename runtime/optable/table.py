@@ -1,6 +1,6 @@
 """All cases of the op table, in order of the ops' families."""
 
-from . import cases_attention, cases_copies, cases_delta, cases_elementwise, cases_matmul, cases_rows
+from . import cases_attention, cases_copies, cases_delta, cases_elementwise, cases_matmul, cases_rows, cases_sampling
 from .case import Case
 
 CASES: tuple[Case, ...] = (
@@ -8,6 +8,9 @@ CASES: tuple[Case, ...] = (
     *cases_elementwise.CASES,
     *cases_copies.CASES,
     *cases_rows.CASES,
+    *cases_sampling.CASES,
     *cases_matmul.CASES,
     *cases_delta.CASES,
+    *cases_moe.CASES,
+    *cases_projections.CASES,
 )
