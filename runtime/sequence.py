@@ -40,12 +40,16 @@ class Sequence:
 
     def extend(self, ids: Ids[int]) -> np.ndarray:
         """Logits [n_vocab] after the tokens so far and `ids`."""
-        self._logits = self._engine.prompt(self._slot, len(self.ids), ids)[-1]
+        self._logits = None  # until it is done: a step that fails or is interrupted leaves states of no known tokens
+        logits = self._engine.prompt(self._slot, len(self.ids), ids)[-1]
         self.ids += ids
-        return self._logits
+        self._logits = logits
+        return logits
 
     def extend_one(self, token: int) -> np.ndarray:
         """extend for a single token, without its checks: the decode step."""
-        self._logits = self._engine.step([Chunk(self._slot, len(self.ids), (token,))])[0]
+        self._logits = None
+        logits = self._engine.step([Chunk(self._slot, len(self.ids), (token,))])[0]
         self.ids.append(token)
-        return self._logits
+        self._logits = logits
+        return logits
