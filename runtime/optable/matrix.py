@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ...backends import registry
 from ..errors import UsageError
+from ..gguf_keys import printable
 from .run import Outcome, run_case
 from .table import CASES
 
@@ -23,7 +24,7 @@ def run_matrix(ops: Sequence[str], backends: Sequence[str], device: str | None, 
     console, outcomes = Console(), {}
     for name in names:
         backend, info = registry.choose(name, device)
-        console.print(f"{name}: {escape(info.name)}, {escape(info.driver)}")
+        console.print(escape(printable(f"{name}: {info.name}, {info.driver}")), highlight=False, soft_wrap=True)
         opened = backend.open(info)
         try:
             outcomes[name] = [run_case(c, opened) for c in track(cases, f"{name}", console=console, transient=True)]
@@ -40,7 +41,7 @@ def _matrix(outcomes: dict[str, list[Outcome]]) -> Table:
     for op in ops:
         table.add_row(op, *(_cell([o for o in all_of if o.case.op == op]) for all_of in outcomes.values()))
     table.add_section()
-    table.add_row(f"{len(ops)} ops", *(_cell(all_of) for all_of in outcomes.values()))
+    table.add_row(f"{len(ops)} op" + "s" * (len(ops) != 1), *(_cell(all_of) for all_of in outcomes.values()))
     return table
 
 
@@ -56,4 +57,4 @@ def _list(console: Console, outcomes: dict[str, list[Outcome]], verbose: bool) -
         for o in all_of:
             if verbose or o.status != "pass":
                 line = f"{name} {o.case.op} {o.case.what}: {o.status} {o.why or f'NMSE {o.nmse:.1e}, row {o.row:.1e}'}"
-                console.print(escape(line), highlight=False, soft_wrap=True)
+                console.print(escape(printable(line, 1000)), highlight=False, soft_wrap=True)
