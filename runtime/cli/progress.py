@@ -14,12 +14,13 @@ class LoadBar:
     """load()'s progress callback: nothing for loads that are quick, and nothing unless stderr is a terminal."""
 
     def __init__(self) -> None:
-        self._start = time.monotonic()
+        self._start: float | None = None  # of the upload: what comes before it has no bytes to count
         self._on = is_terminal(sys.stderr)
         self._bar: Any = None
         self._task: Any = None
 
     def __call__(self, done: int, total: int) -> None:
+        self._start = self._start or time.monotonic()
         if not self._on or time.monotonic() - self._start < PATIENCE:
             return
         if self._bar is None:

@@ -1,0 +1,156 @@
+"""Answers in pieces, and what was said as the next prompt."""
+
+import os
+import signal
+
+import pytest
+import vkrun
+from vkrun.runtime.cli import answer
+from vkrun.runtime.cli.answer import Answers, stats_text
+from vkrun.runtime.cli.conversation import Conversation
+from vkrun.runtime.cli.line_input import data_dir
+from vkrun.runtime.cli.screen import Screen, columns, one_line, safe
+from vkrun.runtime.errors import BackendError, VkrunError
+from vkrun.runtime.generate import Timings
+from vkrun.runtime.text.sampler import SamplerSettings
+from vkrun.tests.cli.running import MODEL
+
+GREEDY = SamplerSettings(temp=0)
+IDS = [i % 90 + 5 for i in range(41)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    with vkrun.load(MODEL, backend="cpu", n_ctx=128) as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def answers(model, monkeypatch):
+    monkeypatch.setattr(answer, "PIECE", 8)
+    model.logits(IDS[:1])  # which empties the slot
+    return Answers(model, GREEDY, n_predict=4)
+
+
+def test_a_prompt_in_pieces_gives_the_same_answer(model, answers):
+    wanted = "".join(model.generate(IDS, max_tokens=4, temperature=0))
+    model.logits(IDS[:1])
+    assert answers.answer(IDS, Screen()) == wanted
+    timings = answers.timings
+    assert (timings.n_prompt, timings.n_cached, timings.n_generated) == (len(IDS), 0, 4)
+    assert not answers.interrupted and answers.total_s >= timings.prompt_s > 0
+
+
+def test_ctrl_c_in_a_long_prompt_stops_between_two_pieces(model, answers, monkeypatch):
+    wanted = "".join(model.generate(IDS, max_tokens=4, temperature=0))
+    model.logits(IDS[:1])
+    whole, calls = model.generate_from, []
+
+    def interrupted(ids, *args, **kw):
+        calls.append(len(ids))
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return whole(ids, *args, **kw)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "generate_from", interrupted)
+        assert answers.answer(IDS, Screen()) == ""
+    assert answers.interrupted and calls == [8, 16]
+    assert answers.answer(IDS, Screen()) == wanted  # the states were left whole
+    assert answers.timings.n_cached == 16 and not answers.interrupted
+
+
+def test_a_second_ctrl_c_interrupts(answers, monkeypatch):
+    def stuck(*_args, **_kw):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("went on")
+
+    monkeypatch.setattr(answers.model, "generate_from", stuck)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        answers.answer(IDS, Screen())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_step_that_failed_is_not_built_upon(model, monkeypatch):
+    wanted = "".join(model.generate(IDS, max_tokens=4, temperature=0))
+    made = model.generate(IDS[:20], max_tokens=4, temperature=0)
+    next(made)
+
+    whole = model.engine.prompt
+
+    def lost(slot, pos, ids, every=False):
+        whole(slot, pos, ids[:5], every)
+        raise BackendError("device lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.engine, "prompt", lost)
+        with pytest.raises(BackendError):
+            list(model.generate(IDS, max_tokens=4, temperature=0))
+    assert "".join(model.generate(IDS, max_tokens=4, temperature=0)) == wanted
+
+
+def test_a_prompt_beyond_the_context(answers):
+    with pytest.raises(VkrunError, match="the prompt has 128 tokens, the context holds 128"):
+        answers.answer([5] * 128, Screen())
+
+
+def test_the_stats():
+    timings = Timings(n_prompt=10, n_cached=2, prompt_s=0.5, n_generated=4, generate_s=0.2)
+    text = stats_text(timings, 1.0, 0.75)
+    assert "load time =    1000.00 ms" in text
+    assert "500.00 ms /     8 tokens (   62.50 ms per token,    16.00 tokens per second)" in text
+    assert "200.00 ms /     4 runs   (   50.00 ms per token,    20.00 tokens per second)" in text
+    assert "total time =     750.00 ms /    12 tokens, 2 prompt tokens were cached" in text
+    assert "0.00 tokens per second" in stats_text(Timings(), 0.0, 0.0)
+
+
+def test_what_was_said_to_a_model_that_completes(model):
+    talk = Conversation(model, None, is_code=True)
+    assert talk.kind == "code" and talk.stops == ()
+    talk.add("user", "def f(x):")
+    talk.add("assistant", "\n    return")
+    talk.add("user", "def g(x):")
+    assert model.detokenize(talk.ids()) == "def f(x):\n    return\ndef g(x):"
+    talk.take_back()
+    assert model.detokenize(talk.ids()) == "def f(x):\n    return"
+
+
+def test_what_was_said_in_a_chat(model):
+    talk = Conversation(model, "be brief", is_code=False)
+    talk.add("user", "hi")
+    wanted = model.chat_template.encode(
+        model.tokenizer, [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
+    )
+    assert talk.ids() == wanted and talk.stops == model.chat_template.stops
+    talk.clear()
+    talk.system = None
+    talk.add("user", "hi")
+    assert len(talk.ids()) < len(wanted)
+
+
+def test_what_a_terminal_would_obey_is_escaped():
+    assert safe("a\tb\nc") == "a\tb\nc"
+    assert safe("\x1b[2J\r\x00\x7f\x9b") == r"\x1b[2J\x0d\x00\x7f\x9b"
+    assert safe("é€😀") == "é€😀"
+    assert one_line("a\nb\r\n c\x07") == r"a b c\x07"
+
+
+def test_columns():
+    assert columns([("a", "bb", "c"), ("ddd", "e", "")], right=(1,)) == "a    bb  c\nddd   e"
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({"HOME": "/h"}, "/h/.local/share/vkrun"),
+        ({"HOME": "/h", "XDG_DATA_HOME": "/d"}, "/d/vkrun"),
+        ({"HOME": ""}, None),
+        ({}, None),
+        ({"HOME": "relative"}, None),
+    ],
+)
+def test_where_the_history_goes(environ, wanted):
+    got = data_dir(environ)
+    assert (None if got is None else str(got)) == wanted
