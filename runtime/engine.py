@@ -7,14 +7,13 @@ import numpy as np
 
 from ..backends.base import Device, Program
 from .errors import UsageError
-from .graph import Graph
 from .models.qwen3next import Qwen3Next
 from .models.step import Chunk, StepInputs, StepShape
-from .passes import lean
-from .plan import Plan, make_plan
+from .plan import Plan, lean_plan
 from .tensor import Tensor
 
 PROMPT_SIZES = (1, 8, 64, 512)  # tokens of a planned step
+N_UBATCH = PROMPT_SIZES[-1]
 KV_SIZE = 256  # keys of the smallest planned step; the next ones double
 
 Progress = Callable[[int, int], None]
@@ -30,12 +29,32 @@ class Ready:
 
 
 class Engine:
-    """Owns the model's memory on the device. One thread at a time."""
+    """Owns the model's memory on the device. One thread at a time.
 
-    def __init__(self, model: Qwen3Next, device: Device, level: int = 3, progress: Progress | None = None) -> None:
-        self.model, self.device, self.level = model, device, level
+    n_ubatch: most tokens of a planned step, which is also one of the planned sizes.
+    """
+
+    def __init__(
+        self,
+        model: Qwen3Next,
+        device: Device,
+        level: int = 3,
+        progress: Progress | None = None,
+        n_ubatch: int = N_UBATCH,
+    ) -> None:
+        self.model, self.device = model, device
+        self.level, self.n_ubatch, self.replay = level, n_ubatch, True
         self._ready: dict[StepShape, Ready] = {}
         self._upload(progress or (lambda _done, _total: None))
+
+    def configure(self, level: int, n_ubatch: int = N_UBATCH, replay: bool = True) -> None:
+        """Plan at another level or for other sizes from now on; weights and states stay.
+
+        Without replay every step builds, plans and records its graph anew, as runtimes without a plan do.
+        """
+        if (level, n_ubatch, replay) != (self.level, self.n_ubatch, self.replay):
+            self.close()
+            self.level, self.n_ubatch, self.replay = level, n_ubatch, replay
 
     def reset(self, slot: int) -> None:
         """Forget the sequence in a slot."""
@@ -47,7 +66,7 @@ class Engine:
         self._check(ids, pos)
         rows, at = [], 0
         while at < len(ids):
-            size = step_size(len(ids) - at)
+            size = step_size(len(ids) - at, self.n_ubatch)
             part = ids[at : at + size]
             last = at + len(part) == len(ids)
             rows.append(self.step([Chunk(slot, pos + at, part)], size, every))
@@ -72,17 +91,20 @@ class Engine:
 
     def ready(self, shape: StepShape) -> Ready:
         """The program for a step size, compiled on first use."""
+        if not self.replay:
+            self.close()
         if shape not in self._ready:
             self._ready[shape] = self._compile(shape)
         return self._ready[shape]
 
     def plan(self, inputs: StepInputs) -> Plan:
-        graph: Graph = lean(self.model.graph(inputs), self.level, lambda node: not self.device.supports(node))
-        return make_plan(graph, every_barrier=self.level < 3)
+        return lean_plan(self.model.graph(inputs), self.level, self.device.supports)
 
     def close(self) -> None:
+        """Drop every program; the next step plans anew."""
         for ready in self._ready.values():
             ready.program.close()
+        self.device.free(ready.inputs.storage for ready in self._ready.values())
         self._ready.clear()
 
     def _compile(self, shape: StepShape) -> Ready:
@@ -115,8 +137,9 @@ class Engine:
             raise UsageError(f"ids: token {bad}, expected 0 to {self.model.n_vocab - 1}")
 
 
-def step_size(n: int) -> int:
-    """The planned size for the next chunk of n tokens: the next larger one while it is mostly full, else the largest
-    that n fills."""
-    above = next((s for s in PROMPT_SIZES if s >= n), PROMPT_SIZES[-1])
-    return above if above <= 4 * n else max(s for s in PROMPT_SIZES if s <= n)
+def step_size(n: int, n_ubatch: int = N_UBATCH) -> int:
+    """The planned size, at most n_ubatch, for the next chunk of n tokens: the next larger one while it is mostly full,
+    else the largest that n fills."""
+    sizes = (*(s for s in PROMPT_SIZES if s < n_ubatch), n_ubatch)
+    above = next((s for s in sizes if s >= n), n_ubatch)
+    return above if above <= 4 * n else max(s for s in sizes if s <= n)

@@ -1,6 +1,7 @@
 """load() and Model: what a program that embeds vkrun sees."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class ModelInfo:
     """What was loaded, and onto what. Sizes in bytes."""
 
     architecture: str
+    kind: str  # as benchmarks name it: architecture, size, the type most bytes are of
     name: str
     path: str
     n_params: int
@@ -76,6 +78,7 @@ def load(
             raise
         described = ModelInfo(
             architecture=model.architecture,
+            kind=model_kind(f),
             name=printable(f.get_str("general.name", Path(f.path).stem)),
             path=f.path,
             n_params=sum(int(np.prod(t.shape)) for t in f.tensors.values()),
@@ -91,6 +94,18 @@ def load(
             is_software=info.is_software,
         )
         return Model(described, engine, tokenizer, dict(f.keys))
+
+
+def model_kind(f: GGUFFile) -> str:
+    """`qwen3next 14M Q8_0`: the architecture, the size as the file or else its parameters say, the commonest type."""
+    nbytes: Counter[str] = Counter()
+    for t in f.tensors.values():
+        nbytes[t.dtype.name] += t.nbytes
+    n_params = sum(int(np.prod(t.shape)) for t in f.tensors.values())
+    counted = f"{n_params / 1e9:.0f}B" if n_params >= 1e9 else f"{n_params / 1e6:.0f}M"
+    size = f.get_str("general.size_label", counted)
+    (most, _), *_ = nbytes.most_common(1)
+    return printable(f"{f.get_str('general.architecture')} {size} {most}", 60)
 
 
 class Model:

@@ -1,10 +1,12 @@
 """Plan: a graph made ready to be recorded once and replayed. Knows no backend."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .arena import Arena, place
 from .graph import Graph, Node
 from .hazards import epochs
+from .passes import lean
 from .tensor import Kind, Storage
 
 
@@ -28,6 +30,15 @@ class Plan:
         """Every storage of a kind that the plan touches, each once, in order of first use."""
         tensors = (t for node in self.nodes for t in (*node.inputs, *node.outputs))
         return list(dict.fromkeys(t.storage for t in tensors if t.storage.kind is kind))
+
+
+def lean_plan(graph: Graph, level: int, refusal: Callable[[Node], str]) -> Plan:
+    """The graph made lean at an optimisation level, 0 to 3, and planned.
+
+    refusal(node): empty where the backend has a kernel, as Device.supports answers. Below level 3 a barrier stands
+    before every node.
+    """
+    return make_plan(lean(graph, level, lambda node: not refusal(node)), every_barrier=level < 3)
 
 
 def make_plan(graph: Graph, every_barrier: bool = False) -> Plan:
