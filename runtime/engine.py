@@ -25,7 +25,7 @@ class Ready:
 
     inputs: StepInputs
     program: Program
-    logits: Tensor
+    output: Tensor  # logits, or the ring of drawn tokens
 
 
 class Engine:
@@ -82,11 +82,11 @@ class Engine:
         else:
             wanted = [b * n_tokens + len(c.ids) - 1 for b, c in enumerate(chunks)]
         n_out = len(chunks) * (n_tokens if every else 1)
-        n_kv = self._kv_size(max(c.pos + len(c.ids) for c in chunks))
+        n_kv = self.kv_size(max(c.pos + len(c.ids) for c in chunks))
         ready = self.ready(StepShape(len(chunks), n_tokens, n_kv, n_out))
         self.device.write(ready.inputs.storage, ready.inputs.fill(chunks, self.model.n_ctx, [] if every else wanted))
         ready.program.run()
-        logits = ready.program.read(ready.logits)
+        logits = ready.program.read(ready.output)
         return logits[wanted] if every else logits
 
     def ready(self, shape: StepShape) -> Ready:
@@ -111,9 +111,11 @@ class Engine:
         inputs = self.model.inputs(shape)
         self.device.alloc([inputs.storage])
         plan = self.plan(inputs)
-        return Ready(inputs, self.device.compile(plan), plan.graph.outputs["logits"])
+        (output,) = plan.graph.outputs.values()
+        return Ready(inputs, self.device.compile(plan), output)
 
-    def _kv_size(self, needed: int) -> int:
+    def kv_size(self, needed: int) -> int:
+        """The planned number of keys for positions below `needed`."""
         size = KV_SIZE
         while size < needed:
             size *= 2

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
 
+import numpy as np
+
+from .drawing import can_draw
 from .errors import UsageError
 from .sequence import Sequence
 from .text.base import Tokenizer
@@ -48,22 +51,30 @@ def generate_ids(
     logits = sequence.become(prompt)
     start = time.perf_counter()
     timings.prompt_s = start - before
-    while True:
-        if max_tokens is not None and timings.n_generated >= max_tokens:
-            timings.ended = "length"
-            return
-        token = sampler.sample(logits, sequence.ids)
+    limit = min(sequence.room + 1, max_tokens if max_tokens is not None else sequence.room + 1)
+    for token in _tokens(sequence, sampler, logits, limit):
+        timings.generate_s = time.perf_counter() - start
         if token in ends:
             timings.ended = "token"
             return
         timings.n_generated += 1
-        timings.generate_s = time.perf_counter() - start
         yield token
-        if not sequence.room:
-            timings.ended = "context"
-            return
-        logits = sequence.extend_one(token)
-        timings.generate_s = time.perf_counter() - start
+    timings.ended = "length" if limit == max_tokens else "context"
+
+
+def _tokens(sequence: Sequence, sampler: Sampler, logits: np.ndarray, limit: int) -> Iterator[int]:
+    """At most `limit` tokens, chosen on the device where it can, else on the host."""
+    if not limit:
+        return
+    token = sampler.sample(logits, sequence.ids)
+    yield token
+    if can_draw(sampler.settings):
+        if limit > 1:
+            yield from sequence.draw(token, sampler.settings, limit - 1)
+        return
+    for _ in range(limit - 1):
+        token = sampler.sample(sequence.extend_one(token), sequence.ids)
+        yield token
 
 
 def generate_text(ids: Iterator[int], tokenizer: Tokenizer, stops: Ids[str], timings: Timings) -> Iterator[str]:

@@ -1,11 +1,14 @@
 """Sequence: the tokens in one slot, and the logits after the last of them."""
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Ids
 
 import numpy as np
 
+from .drawing import Drawing
 from .engine import Engine
 from .models.step import Chunk
+from .text.sampler import SamplerSettings
 
 
 class Sequence:
@@ -14,6 +17,7 @@ class Sequence:
     def __init__(self, engine: Engine, slot: int = 0) -> None:
         self._engine, self._slot = engine, slot
         self.ids: list[int] = []
+        self._intact = False  # a step that failed or was interrupted leaves states of no known tokens
         self._logits: np.ndarray | None = None
 
     @property
@@ -23,12 +27,12 @@ class Sequence:
 
     def clear(self) -> None:
         self._engine.reset(self._slot)
-        self.ids, self._logits = [], None
+        self.ids, self._logits, self._intact = [], None, True
 
     def n_kept(self, ids: Ids[int]) -> int:
         """How many of `ids` need no work: all that the slot holds, or none, as a recurrent state cannot be cut back."""
-        goes_on = self._logits is not None and list(ids[: len(self.ids)]) == self.ids
-        return len(self.ids) if goes_on else 0
+        goes_on = self._intact and list(ids[: len(self.ids)]) == self.ids
+        return len(self.ids) if goes_on and (len(ids) > len(self.ids) or self._logits is not None) else 0
 
     def become(self, ids: Ids[int]) -> np.ndarray:
         """Logits [n_vocab] after `ids`, going on from what the slot holds where that is their beginning."""
@@ -40,16 +44,32 @@ class Sequence:
 
     def extend(self, ids: Ids[int]) -> np.ndarray:
         """Logits [n_vocab] after the tokens so far and `ids`."""
-        self._logits = None  # until it is done: a step that fails or is interrupted leaves states of no known tokens
+        self._intact = False
         logits = self._engine.prompt(self._slot, len(self.ids), ids)[-1]
-        self.ids += ids
-        self._logits = logits
-        return logits
+        return self._became(ids, logits)
 
     def extend_one(self, token: int) -> np.ndarray:
         """extend for a single token, without its checks: the decode step."""
-        self._logits = None
+        self._intact = False
         logits = self._engine.step([Chunk(self._slot, len(self.ids), (token,))])[0]
-        self.ids.append(token)
-        self._logits = logits
+        return self._became((token,), logits)
+
+    def draw(self, token: int, settings: SamplerSettings, limit: int) -> Iterator[int]:
+        """Feed a token, then each that the device draws; yield these, at most `limit`, which must fit the room.
+
+        The device runs a step ahead: of what was yielded, the last token may or may not have been fed as well.
+        """
+        drawing = Drawing(self._engine, [Chunk(self._slot, len(self.ids), (token,))], settings, limit)
+        self._intact, self._logits = False, None
+        try:
+            for drawn in drawing:
+                yield int(drawn[0])
+        finally:
+            drawing.close()
+            self.ids += [int(fed[0]) for fed in drawing.fed]
+            self._intact = True
+
+    def _became(self, ids: Ids[int], logits: np.ndarray) -> np.ndarray:
+        self.ids += ids
+        self._logits, self._intact = logits, True
         return logits

@@ -85,7 +85,7 @@ class Qwen3Next:
         return StepInputs(shape, self.params.conv_width - 1)
 
     def graph(self, inputs: StepInputs) -> Graph:
-        """The whole model for one step; its output "logits" is [n_out, n_vocab]."""
+        """The whole model for one step. Its output is "logits" [n_out, n_vocab], or "ring" where tokens are drawn."""
         g, step, shape = Graph(), inputs.tensors(), inputs.shape
         g.inputs["step"] = inputs.storage.tensor()
         x = g.get_rows(self._embedding, step["ids"].reshape(shape.n_rows))
@@ -95,7 +95,11 @@ class Qwen3Next:
         with g.scope("output"):
             if shape.n_out != shape.n_rows:
                 x = g.get_rows(x, step["out_rows"])
-            g.output("logits", g.mul_mat(self._head, g.rms_norm_scale(x, self._norm, self.params.eps)))
+            logits = g.mul_mat(self._head, g.rms_norm_scale(x, self._norm, self.params.eps))
+            if shape.n_drawn:
+                draw(g, logits, step, shape.n_drawn)
+            else:
+                g.output("logits", logits)
         return g
 
     def _run_layer(self, g: Graph, layer: Layer, x: Tensor, step: Step, shape: StepShape) -> Tensor:
@@ -211,6 +215,14 @@ class Qwen3Next:
         return storage.tensor()
 
 
+def draw(g: Graph, logits: Tensor, step: Step, n_drawn: int) -> None:
+    """Draw the next tokens from the n_drawn largest logits (1: take the largest), and move the step buffer on."""
+    ids = g.top_k(logits, n_drawn)
+    token = ids if n_drawn == 1 else g.one("draw", logits, ids, step["settings"], step["pos"])
+    g.emit("advance", token, step["ids"], step["pos"], step["cache_rows"], step["ring"])
+    g.output("ring", step["ring"])
+
+
 def _split(x: Tensor, *sizes: int) -> list[Tensor]:
     """Views of the last axis, one after the other."""
     stops = np.cumsum(sizes).tolist()
@@ -219,5 +231,5 @@ def _split(x: Tensor, *sizes: int) -> list[Tensor]:
 
 def rope_table(n_ctx: int, n_dims: int, base: float) -> np.ndarray:
     """cos (n/2), then sin (n/2) of pos * base^(-2i/n), in fp64 since far positions lose bits in fp32: [n_ctx, n]."""
-    angles = np.arange(n_ctx)[:, None] * base ** (-np.arange(0, n_dims, 2, np.float64) / n_dims)
+    angles = np.arange(n_ctx)[:, None] * base ** (-np.arange(0, n_dims, 2, dtype=np.float64) / n_dims)
     return np.concatenate([np.cos(angles), np.sin(angles)], 1)

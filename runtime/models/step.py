@@ -7,17 +7,25 @@ import numpy as np
 
 from ..dtypes import DType
 from ..layout import Layout, Shape
+from ..ops.sampling import N_SETTINGS
 from ..tensor import Kind, Storage, Tensor
+
+RING = 8  # drawn tokens that wait for the host
 
 
 @dataclass(frozen=True)
 class StepShape:
-    """What is fixed at planning: n_seqs sequences of n_tokens tokens, n_kv keys looked at, n_out rows of logits."""
+    """What is fixed at planning: n_seqs sequences of n_tokens tokens, n_kv keys looked at, n_out rows of logits.
+
+    n_drawn: with 0 the logits come back; else (for one token a sequence) the next token is drawn on the device from so
+    many candidates, and the step buffer moves on to it by itself.
+    """
 
     n_seqs: int
     n_tokens: int
     n_kv: int
     n_out: int
+    n_drawn: int = 0
 
     @property
     def n_rows(self) -> int:
@@ -38,6 +46,7 @@ class StepInputs:
     """The step buffer: one storage of I32, and its parts as tensors.
 
     ids, pos [B, T]; cache_rows [B*T]: slot * n_ctx + pos; slots, n_valid [B]; tails [B, c-1]; out_rows [n_out].
+    Where tokens are drawn also settings [B, N_SETTINGS] and ring [B, RING]: the token drawn at pos in ring[pos % RING].
     Padding: pos and cache_rows of -1, which attend to nothing and write nothing.
     """
 
@@ -52,6 +61,7 @@ class StepInputs:
     def _shapes(self) -> dict[str, Shape]:
         s = self.shape
         grid = (s.n_seqs, s.n_tokens)
+        drawing = {"settings": (s.n_seqs, N_SETTINGS), "ring": (s.n_seqs, RING)} if s.n_drawn else {}
         return {
             "ids": grid,
             "pos": grid,
@@ -60,6 +70,7 @@ class StepInputs:
             "n_valid": (s.n_seqs,),
             "tails": (s.n_seqs, self.tail),
             "out_rows": (s.n_out,),
+            **drawing,
         }
 
     def tensors(self) -> dict[str, Tensor]:
@@ -69,8 +80,10 @@ class StepInputs:
             at += int(np.prod(shape))
         return made
 
-    def fill(self, chunks: Sequence[Chunk], n_ctx: int, out_rows: Sequence[int]) -> np.ndarray:
-        """The step buffer's content for at most n_seqs chunks of at most n_tokens tokens."""
+    def fill(
+        self, chunks: Sequence[Chunk], n_ctx: int, out_rows: Sequence[int] = (), settings: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The step buffer's content for at most n_seqs chunks of at most n_tokens tokens; settings [N_SETTINGS]."""
         part = {name: np.full(shape, -1, np.int32) for name, shape in self._shapes().items()}
         part["ids"][:], part["n_valid"][:], part["tails"][:] = 0, 0, np.arange(self.tail)
         cache_rows = part["cache_rows"].reshape(part["pos"].shape)
@@ -83,4 +96,6 @@ class StepInputs:
             part["tails"][b] += n
         part["out_rows"][:] = 0
         part["out_rows"][: len(out_rows)] = out_rows
+        if settings is not None:
+            part["settings"][:] = settings
         return np.concatenate([p.reshape(-1) for p in part.values()])
