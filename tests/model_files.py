@@ -123,7 +123,7 @@ QWEN3_NEXT_80B = Shape(
 )
 
 
-def write_model(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:  # noqa: B008
+def write_model(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
     """A random F32 model without tokenizer data."""
     rng = np.random.default_rng(seed)
     writer = _writer(path, shape)

@@ -36,7 +36,7 @@ def _compute(x, w, state, slots, tails) -> tuple[np.ndarray, ...]:
     for b, slot in enumerate(slots):
         past = state[np.clip(slot, 0, len(state) - 1)].reshape(-1, n_channels)
         rows = np.concatenate([past, x[b]]).astype(np.float64)
-        y = sum(rows[j : j + n_tokens] * w[:, j] for j in range(w.shape[1]))
+        y = sum((rows[j : j + n_tokens] * w[:, j] for j in range(w.shape[1])), np.zeros(1))
         out[b] = y * sigmoid(y)
         if 0 <= slot < len(state):
             state[slot] = rows[np.clip(tails[b], 0, len(rows) - 1)].reshape(-1)

@@ -59,15 +59,16 @@ def _scan(g: Graph, parts: tuple[Tensor, ...], s: Tensor) -> tuple[Tensor, Tenso
     """Chunk after chunk: o [B*H, n, C, D] and the last state."""
     out = parts[2]  # U: of o's shape, and each chunk of it is read before that chunk of o is set
     for c in range(out.shape[1]):
-        o, s = _one_chunk(g, *(p.select(1, c) for p in parts), s)
+        o, s = _one_chunk(g, [p.select(1, c) for p in parts], s)
         out = g.set(
             out, o, Layout(o.shape, (out.layout.strides[0], *out.layout.strides[2:]), c * out.layout.strides[1])
         )
     return out, s
 
 
-def _one_chunk(g: Graph, q_grown, k, u, w, inner, total, s) -> tuple[Tensor, Tensor]:
+def _one_chunk(g: Graph, parts: list[Tensor], s: Tensor) -> tuple[Tensor, Tensor]:
     """One chunk, [B*H, C, D] each, inner [B*H, C, C], total [B*H, C], s [B*H, D, D]."""
+    q_grown, k, u, w, inner, total = parts
     values = g.contiguous(g.sub(u, g.mul_mat(s, w)).permute(0, 2, 1))  # V^T [B*H, D, C]
     out = g.add(g.mul_mat(s, q_grown), g.mul_mat(values, inner))
     last = total.slice(1, total.shape[1] - 1, total.shape[1])

@@ -83,7 +83,7 @@ def _ssm_conv_infer(x: Tensor, w: Tensor) -> tuple[Spec]:
 
 def _ssm_conv(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray]:
     n = x.shape[1] - w.shape[1] + 1
-    return (sum(x[:, j : j + n].astype(np.float64) * w[:, j] for j in range(w.shape[1])),)
+    return (sum((x[:, j : j + n].astype(np.float64) * w[:, j] for j in range(w.shape[1])), np.zeros(1)),)
 
 
 def _rope_infer(x: Tensor, pos: Tensor, table: Tensor) -> tuple[Spec]:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 import vkrun
 from vkrun.tests.comparing import nmse
 
