@@ -1,0 +1,162 @@
+"""Cases of the op table: the delta net and its convolution."""
+
+from collections.abc import Iterator
+from itertools import cycle
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import composites  # noqa: F401  (whose ops these are)
+from ..dtypes import DType
+from ..layout import Shape
+from .case import Case, Fill, Operand, uniform, values
+from .views import Make, flat_offset, outer_cut, outer_permuted, permuted, plain, rows_apart, stepped
+
+I32 = DType.I32
+INF, NAN = float("inf"), float("nan")
+ROW = 2e-3  # rows of the output may be small beside the values they are made of
+ROWS: tuple[Make, ...] = (plain, rows_apart, outer_cut, outer_permuted, flat_offset)
+
+
+def _ids(*ids: int) -> Fill:
+    return lambda _rng, shape: np.array(ids, np.int32).reshape(shape)
+
+
+class Batch(NamedTuple):
+    """Sequences of n_tokens tokens, of which `valid` count, in these of n_slots slots."""
+
+    n_tokens: int
+    valid: tuple[int, ...]
+    slots: tuple[int, ...]
+    n_slots: int
+
+    def __str__(self) -> str:
+        return f"{self.n_tokens} tokens, valid {self.valid}, slots {self.slots} of {self.n_slots}"
+
+
+ONE = Batch(1, (1,), (0,), 1)
+BATCHES: tuple[Batch, ...] = (
+    ONE,
+    Batch(1, (1, 1, 1), (2, 0, 1), 3),
+    Batch(1, (1, 0, 1), (3, -1, 1), 4),
+    Batch(2, (2,), (1,), 2),
+    Batch(7, (7, 3), (1, 2), 3),
+    Batch(33, (33, 0, 20), (4, -1, 2), 5),
+    Batch(65, (65,), (0,), 1),
+    Batch(100, (64, 100), (3, 1), 4),
+)
+
+
+def _conv(batch: Batch, n_channels: int, n_taps: int, make: Make, state: Make = plain, ids: Make = plain) -> Case:
+    n_seqs = len(batch.slots)
+    tails = np.array(batch.valid)[:, None] + np.arange(n_taps - 1)
+    operands = (
+        make((n_seqs, batch.n_tokens, n_channels)),
+        make((n_channels, n_taps)),
+        state((batch.n_slots, (n_taps - 1) * n_channels)),
+        ids((n_seqs,), I32, _at(ids, _ids(*batch.slots))),
+        plain(tails.shape, I32, _ids(*tails.reshape(-1))) if make is plain else _columns(tails),
+    )
+    what = f"{n_channels} channels, {n_taps} taps, {make.__name__}, {batch}"
+    return Case("causal_conv", what, operands, {}, make in (rows_apart, stepped))
+
+
+def _at(make: Make, fill: Fill) -> Fill:
+    """Ids for a storage that is larger than the view: flat_offset's starts at its eighth element."""
+    if make is plain:
+        return fill
+
+    def padded(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        ids = fill(rng, (shape[0] - 9,))
+        return np.concatenate([np.full(7, -9), ids, np.full(shape[0] - 7 - len(ids), -9)]).astype(np.int32)
+
+    return padded
+
+
+def _columns(ids: np.ndarray) -> Operand:
+    """The ids transposed in their storage."""
+    return Operand(
+        ids.T.shape, I32, lambda t: t.permute(1, 0), lambda _rng, shape: ids.T.reshape(shape).astype(np.int32)
+    )
+
+
+def _convs() -> Iterator[Case]:
+    makes = cycle((plain, rows_apart, permuted, stepped, outer_permuted, flat_offset, outer_cut))
+    sizes = cycle(((1, 4), (65, 4), (100, 4), (33, 2), (257, 3), (63, 8), (128, 4)))
+    for batch, _ in zip(cycle(BATCHES), range(24), strict=False):
+        make, (n_channels, n_taps) = next(makes), next(sizes)
+        ids = flat_offset if make is rows_apart else plain
+        yield _conv(batch, n_channels, n_taps, make, outer_cut if make is outer_permuted else make, ids)
+    edges = (plain((1, 9, 3), fill=values(1, INF, -1, 2, NAN, 3, -100, 1e-40, 90)), plain((3, 4), fill=uniform(0.5, 1)))
+    ids = plain((1,), I32, _ids(0)), plain((1, 3), I32, _ids(9, 10, 11))
+    yield Case("causal_conv", "edge values", (*edges, plain((1, 9)), *ids), {}, strided_out=True)
+    wild = plain((1, 3), I32, _ids(-5, 99, 2))
+    yield Case("causal_conv", "tails outside", (rows_apart((1, 9, 3)), plain((3, 4)), plain((1, 9)), ids[0], wild))
+
+
+def _net(
+    batch: Batch, heads: tuple[int, int], dim: int, make: Make, state: Make, ids: Make = plain
+) -> tuple[Operand, ...]:
+    n_seqs, (n_keys, n_values) = len(batch.slots), heads
+    shape = n_seqs, batch.n_tokens
+    gates = (*shape, n_keys, n_values // n_keys)
+    q, k = (make((*shape, n_keys, dim)) for _ in range(2))
+    gate_view = make if n_values > n_keys or make is not rows_apart else plain
+    beta, alpha = (gate_view(gates, fill=uniform(-6, 6)) for _ in range(2))
+    return (
+        q,
+        k,
+        make((*shape, n_values, dim)),
+        beta,
+        alpha,
+        plain((n_values,), fill=uniform(-8, -0.01)),
+        flat_offset((n_values,)),
+        state((batch.n_slots, n_values * dim * dim)),
+        ids((n_seqs,), I32, _at(ids, _ids(*batch.slots))),
+        ids((n_seqs,), I32, _at(ids, _ids(*batch.valid))),
+    )
+
+
+HEADS = ((1, 1), (2, 4), (1, 3), (3, 3), (4, 8), (2, 6))
+DIMS = (32, 64, 12, 128, 16, 36, 48, 100)
+
+
+def _nets() -> Iterator[Case]:
+    makes, heads, dims = cycle(ROWS), cycle(HEADS), cycle(DIMS)
+    states = cycle((plain, outer_cut, rows_apart, flat_offset))
+    for batch, _ in zip(cycle(BATCHES), range(40), strict=False):
+        make, head, dim, state = next(makes), next(heads), next(dims), next(states)
+        ids = flat_offset if make is outer_cut else plain
+        operands = _net(batch, head, dim, make, state, ids)
+        what = f"heads {head} of {dim}, {make.__name__}, state {state.__name__}, {batch}"
+        yield Case("gated_delta_net", what, operands, {}, make is flat_offset, row=ROW)
+        gate = make((len(batch.slots), batch.n_tokens, head[1], dim), fill=uniform(-9, 9))
+        yield Case(
+            "gated_delta_norm", what, (*operands, flat_offset((dim,)), gate), {"eps": 1e-6}, make is plain, row=ROW
+        )
+
+
+def _extremes() -> Iterator[Case]:
+    """Gates that overflow where a kernel is careless, a state that is not finite, keys of zero, ids far outside."""
+    batch, (n_keys, n_values), dim = Batch(5, (5,), (0,), 1), (2, 4), 32
+    net = _net(batch, (n_keys, n_values), dim, rows_apart, plain)
+    steep = rows_apart((1, 5, n_keys, 2), fill=values(-100, 100, 0, 20, -88, 89))
+    bad = plain((1, n_values * dim * dim), fill=values(*[1.0] * 5000, NAN, *[0.5] * 3000, INF))
+    zeros = rows_apart((1, 5, n_keys, dim), fill=values(0.0))
+    far = plain((1,), I32, _ids(2**31 - 1))
+    for what, at, operand in (
+        ("steep beta", 3, steep),
+        ("steep alpha", 4, steep),
+        ("state not finite", 7, bad),
+        ("keys of zero", 1, zeros),
+        ("slot far outside", 8, far),
+        ("more valid than tokens", 9, far),
+        ("valid below 0", 9, plain((1,), I32, _ids(-(2**31)))),
+    ):
+        operands = (*net[:at], operand, *net[at + 1 :])
+        yield Case("gated_delta_net", what, operands, row=ROW)
+        norm = (plain((dim,)), outer_permuted((1, 5, n_values, dim)))
+        yield Case("gated_delta_norm", what, (*operands, *norm), {"eps": 1e-6}, row=ROW)
+
+
+CASES: tuple[Case, ...] = (*_convs(), *_nets(), *_extremes())

@@ -1,0 +1,96 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+// y = silu(causal convolution of x over [state, x]), and the state's update in place; any strides.
+// An invocation takes one channel of one sequence and a run of tokens; the one with the first run, which is TAPS - 1
+// tokens long or more, is also the only one to read the old state and to write the new one.
+// Grid: tiles of channels fastest, then runs, then sequences.
+
+#include "maths.glsl"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint TAPS = 4;
+
+layout(std430, binding = 0) readonly buffer X { float x[]; };
+layout(std430, binding = 1) readonly buffer W { float w[]; };
+layout(std430, binding = 2) buffer State { float state[]; };
+layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
+layout(std430, binding = 4) readonly buffer Tails { int tails[]; };
+layout(std430, binding = 5) buffer Y { float y[]; };
+
+layout(push_constant) uniform Args {
+    uint n_seqs, n_tokens, n_channels, n_slots, n_runs, run_length;
+    uint x_seq, x_token, x_channel, x_at;
+    uint w_channel, w_tap, w_at;
+    uint state_slot, state_column, state_at;
+    uint slots_seq, slots_at;
+    uint tails_seq, tails_column, tails_at;
+    uint y_seq, y_token, y_channel, y_at;
+};
+
+const uint PAST = TAPS - 1u;
+float past[TAPS];  // the PAST inputs before the run's first token, then room for the next one
+
+// Row i of [state, x]; the state's part stands in `past` of the invocation with the first run.
+float row_of(int i, uint x_first) {
+    uint row = uint(clamp(i, 0, int(PAST + n_tokens) - 1));
+    if (row >= PAST) {
+        return x[x_first + (row - PAST) * x_token];
+    }
+    float found = past[0];
+    [[unroll]] for (uint j = 1u; j < PAST; j++) {
+        found = row == j ? past[j] : found;
+    }
+    return found;
+}
+
+void move_state(uint seq, uint state_first, uint channel, uint x_first) {
+    float kept[TAPS];
+    [[unroll]] for (uint j = 0u; j < PAST; j++) {
+        kept[j] = row_of(tails[tails_at + seq * tails_seq + j * tails_column], x_first);
+    }
+    [[unroll]] for (uint j = 0u; j < PAST; j++) {
+        state[state_first + (j * n_channels + channel) * state_column] = kept[j];
+    }
+}
+
+void main() {
+    uint tiles = (n_channels + gl_WorkGroupSize.x - 1u) / gl_WorkGroupSize.x;
+    uint group = group_index();
+    uint channel = group % tiles * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+    uint run = group / tiles % n_runs, seq = group / tiles / n_runs;
+    if (seq >= n_seqs || channel >= n_channels) {
+        return;
+    }
+    uint x_first = x_at + seq * x_seq + channel * x_channel, first = run * run_length;
+    if (run == 0u) {
+        int slot = slots[slots_at + seq * slots_seq];
+        uint state_first = state_at + uint(clamp(slot, 0, int(n_slots) - 1)) * state_slot;
+        [[unroll]] for (uint j = 0u; j < PAST; j++) {
+            past[j] = state[state_first + (j * n_channels + channel) * state_column];
+        }
+        if (slot >= 0 && slot < int(n_slots)) {
+            move_state(seq, state_first, channel, x_first);
+        }
+    } else {
+        [[unroll]] for (uint j = 0u; j < PAST; j++) {
+            past[j] = x[x_first + (first - PAST + j) * x_token];
+        }
+    }
+    float taps[TAPS];
+    [[unroll]] for (uint j = 0u; j < TAPS; j++) {
+        taps[j] = w[w_at + channel * w_channel + j * w_tap];
+    }
+    uint y_first = y_at + seq * y_seq + channel * y_channel, end = min(first + run_length, n_tokens);
+    for (uint t = first; t < end; t++) {
+        past[PAST] = x[x_first + t * x_token];
+        float sum = 0.0;
+        [[unroll]] for (uint j = 0u; j < TAPS; j++) {
+            sum += past[j] * taps[j];
+        }
+        [[unroll]] for (uint j = 0u; j < PAST; j++) {
+            past[j] = past[j + 1u];
+        }
+        y[y_first + t * y_token] = silu(sum);
+    }
+}

@@ -1,0 +1,211 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#ifdef SUBGROUPS
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#endif
+// The gated delta rule, token by token, with the state's rows in registers. Per head and token, with q and k normed:
+// S *= decay; d = beta (v - S k); S += d k^T; o = S q. A row of S (a value dimension) needs no other row, so SPLIT
+// lanes hold a row between them, and EACH rows. -DNORM: y = o / rms(o) w silu(gate), a workgroup a head.
+// Both products take the old state, in one pass: S' q = decay (S q) + d (k q). Inner axes have stride 1.
+// Grid: without NORM tiles of rows fastest, then heads, then sequences.
+
+#include "rows.glsl"
+#include "maths.glsl"
+
+layout(constant_id = 3) const uint DIM = 128;
+layout(constant_id = 4) const uint N_HEADS = 1;
+layout(constant_id = 5) const uint SHARE = 1;  // value heads that share a key head
+layout(constant_id = 6) const uint GATE_KEY = 1;  // strides of beta and alpha
+layout(constant_id = 7) const uint GATE_SHARE = 1;
+layout(constant_id = 8) const uint SPLIT = 1;  // a power of two, at most 8; 1 without SUBGROUPS
+layout(constant_id = 9) const uint EACH = 1;
+
+layout(std430, binding = 0) readonly buffer Q { float q[]; };
+layout(std430, binding = 1) readonly buffer K { float k[]; };
+layout(std430, binding = 2) readonly buffer V { float v[]; };
+layout(std430, binding = 3) readonly buffer Beta { float beta[]; };
+layout(std430, binding = 4) readonly buffer Alpha { float alpha[]; };
+layout(std430, binding = 5) readonly buffer A { float a[]; };
+layout(std430, binding = 6) readonly buffer Dt { float dt[]; };
+layout(std430, binding = 7) buffer State { float state[]; };
+layout(std430, binding = 8) readonly buffer Slots { int slots[]; };
+layout(std430, binding = 9) readonly buffer Valid { int n_valid[]; };
+layout(std430, binding = 10) buffer Y { float y[]; };
+#ifdef NORM
+layout(std430, binding = 11) readonly buffer W { float w[]; };
+layout(std430, binding = 12) readonly buffer Gate { float gate[]; };
+#endif
+
+layout(push_constant) uniform Args {
+    uint n_seqs, n_tokens, n_slots;
+    uint q_seq, q_token, q_head, q_at, k_at;  // k has q's strides, alpha has beta's
+    uint v_seq, v_token, v_head, v_at;
+    uint beta_seq, beta_token, beta_at, alpha_at;
+    uint a_at, dt_at;
+    uint state_slot, state_at;
+    uint slots_at, n_valid_at;
+    uint y_seq, y_token, y_head, y_at;
+#ifdef NORM
+    uint gate_seq, gate_token, gate_head, gate_at, w_at;
+    float eps;
+#endif
+};
+
+const uint PER = (DIM + SPLIT - 1u) / SPLIT;  // columns of this lane: part, part + SPLIT, ...
+const uint STEP = gl_WorkGroupSize.x / SPLIT;
+const uint TILE = STEP * EACH;  // rows of a workgroup at a time
+const uint TILES = (DIM + TILE - 1u) / TILE;
+
+// Without subgroups a lane has a whole row, which is too much code for a software driver to unroll.
+#ifdef SUBGROUPS
+#define UNROLL [[unroll]]
+#else
+#define UNROLL [[dont_unroll]]
+#endif
+#define COLUMN(i) (part + (i) * SPLIT)
+#define IN_HEAD(i) (((i) + 1u) * SPLIT <= DIM || COLUMN(i) < DIM)
+#define CLAMPED(i) (((i) + 1u) * SPLIT <= DIM ? COLUMN(i) : min(COLUMN(i), DIM - 1u))
+
+float s[EACH][PER];
+float made[EACH];
+
+// The sum over the lanes of a row, for each of them.
+vec2 row_sum(vec2 x) {
+#ifdef SUBGROUPS
+    [[unroll]] for (uint mask = 1u; mask < SPLIT; mask *= 2u) {
+        x += subgroupShuffleXor(x, mask);
+    }
+#endif
+    return x;
+}
+
+// One token: the state's change, and o in `made`.
+void take_token(uint row, uint part, uint k_first, uint q_first, uint v_first, float decay, float strength) {
+    vec2 products[EACH];
+    [[unroll]] for (uint e = 0u; e < EACH; e++) {
+        products[e] = vec2(0);
+    }
+    vec2 squares = vec2(0);
+    float both = 0.0;
+    float keys[PER];
+    UNROLL for (uint i = 0u; i < PER; i++) {
+        vec2 kq = vec2(k[k_first + CLAMPED(i)], q[q_first + CLAMPED(i)]);
+        kq = IN_HEAD(i) ? kq : vec2(0);
+        keys[i] = kq.x;
+        squares += kq * kq;
+        both += kq.x * kq.y;
+        [[unroll]] for (uint e = 0u; e < EACH; e++) {
+            products[e] += s[e][i] * kq;
+        }
+    }
+    squares = row_sum(squares);
+    both = row_sum(vec2(both, 0)).x;
+    vec2 factor = 1.0 / sqrt(squares + 1e-6);
+    factor.y *= 1.0 / sqrt(float(DIM));
+    [[unroll]] for (uint e = 0u; e < EACH; e++) {
+        vec2 product = row_sum(products[e]) * factor * decay;
+        float d = strength * (v[v_first + min(row + e * STEP, DIM - 1u)] - product.x);
+        made[e] = product.y + d * both * factor.x * factor.y;
+        d *= factor.x;
+        UNROLL for (uint i = 0u; i < PER; i++) {
+            s[e][i] = s[e][i] * decay + d * keys[i];
+        }
+    }
+}
+
+#ifdef NORM
+void norm_made(uint row, bool first_lane, uint gate_first) {
+    float total = 0.0;
+    [[unroll]] for (uint e = 0u; e < EACH; e++) {
+        total += first_lane && row + e * STEP < DIM ? made[e] * made[e] : 0.0;
+    }
+    float factor = 1.0 / sqrt(group_sum(total) / float(DIM) + eps);
+    [[unroll]] for (uint e = 0u; e < EACH; e++) {
+        uint at = min(row + e * STEP, DIM - 1u);
+        made[e] *= factor * w[w_at + at] * silu(gate[gate_first + at]);
+    }
+}
+#endif
+
+void store_made(uint row, bool first_lane, uint y_first) {
+    [[unroll]] for (uint e = 0u; e < EACH; e++) {
+        if (first_lane && row + e * STEP < DIM) {
+            y[y_first + row + e * STEP] = made[e];
+        }
+    }
+}
+
+void main() {
+    uint group = group_index(), part = LANE % SPLIT;
+#ifdef NORM
+    uint tile = 0u, last_tile = TILES, head = group % N_HEADS, seq = group / N_HEADS;
+#else
+    uint tile = group % TILES, last_tile = tile + 1u, head = group / TILES % N_HEADS, seq = group / TILES / N_HEADS;
+#endif
+    if (seq >= n_seqs) {
+        return;
+    }
+    uint key = head / SHARE, n = uint(clamp(n_valid[n_valid_at + seq], 0, int(n_tokens)));
+    int slot = slots[slots_at + seq];
+    bool kept = slot >= 0 && slot < int(n_slots);
+    uint state_first = state_at + uint(clamp(slot, 0, int(n_slots) - 1)) * state_slot + head * DIM * DIM;
+    uint q_first = seq * q_seq + key * q_head, v_first = v_at + seq * v_seq + head * v_head;
+    uint gates = seq * beta_seq + key * GATE_KEY + head % SHARE * GATE_SHARE;
+    uint y_first = y_at + seq * y_seq + head * y_head;
+#ifdef NORM
+    uint gate_first = gate_at + seq * gate_seq + head * gate_head;
+#endif
+    bool first_lane = part == 0u;
+    for (; tile < last_tile; tile++) {
+        uint row = tile * TILE + LANE / SPLIT;
+        [[unroll]] for (uint e = 0u; e < EACH; e++) {
+            uint at = state_first + min(row + e * STEP, DIM - 1u) * DIM;
+            UNROLL for (uint i = 0u; i < PER; i++) {
+                s[e][i] = state[at + CLAMPED(i)];
+            }
+        }
+        for (uint t = 0u; t < n; t++) {
+            uint gate_of = gates + t * beta_token, kq = q_first + t * q_token;
+            float decay = exp_of(a[a_at + head] * softplus(alpha[alpha_at + gate_of] + dt[dt_at + head]));
+            float strength = sigmoid(beta[beta_at + gate_of]);
+            take_token(row, part, k_at + kq, q_at + kq, v_first + t * v_token, decay, strength);
+#ifdef NORM
+            if (TILES == 1u) {
+                norm_made(row, first_lane, gate_first + t * gate_token);
+            }
+#endif
+            store_made(row, first_lane, y_first + t * y_token);
+        }
+        [[unroll]] for (uint e = 0u; e < EACH; e++) {
+            made[e] = 0.0;
+            uint at = state_first + (row + e * STEP) * DIM;
+            if (kept && n > 0u && row + e * STEP < DIM) {
+                UNROLL for (uint i = 0u; i < PER; i++) {
+                    if (IN_HEAD(i)) {
+                        state[at + COLUMN(i)] = s[e][i];
+                    }
+                }
+            }
+        }
+        for (uint t = n; t < n_tokens; t++) {
+            store_made(row, first_lane, y_first + t * y_token);
+        }
+    }
+#ifdef NORM
+    // Heads of several tiles: each lane reads what it wrote itself.
+    for (uint t = 0u; t < (TILES == 1u ? 0u : n); t++) {
+        uint y_of = y_first + t * y_token, gate_of = gate_first + t * gate_token;
+        float total = 0.0;
+        for (uint row = LANE / SPLIT; row < DIM; row += STEP) {
+            float o = first_lane ? y[y_of + row] : 0.0;
+            total += o * o;
+        }
+        float factor = 1.0 / sqrt(group_sum(total) / float(DIM) + eps);
+        for (uint row = LANE / SPLIT; row < DIM && first_lane; row += STEP) {
+            y[y_of + row] *= factor * w[w_at + row] * silu(gate[gate_of + row]);
+        }
+    }
+#endif
+}
