@@ -10,16 +10,10 @@ import click
 from .. import config
 from ..errors import UsageError, VkrunError
 from . import screen
+from .commands import COMMANDS
 from .options import make_command
 
 FAILED, MISUSED, INTERRUPTED, PIPE_BROKEN = 1, 2, 130, 141  # the last two: 128 + the signal, as shells count
-
-# name -> the module whose `command` it is, and a line for --help; imported when used
-COMMANDS = {
-    "inspect": ("inspect_file", "keys, tensors and sizes of a GGUF file"),
-    "devices": ("devices", "backends and devices, and what is missing"),
-    "test-ops": ("ops_matrix", "hold every op against numpy on your own device"),
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +63,9 @@ def _report(error: Exception) -> int:
     if isinstance(error, VkrunError):
         screen.note(str(error))
         return MISUSED if isinstance(error, UsageError) else FAILED
+    if isinstance(error, OSError):  # a disk that is full, a terminal that went away
+        screen.note(error.strerror or str(error))
+        return FAILED
     screen.note(f"{type(error).__name__}: {error} (VKRUN_DEBUG=1 shows the traceback)")
     return FAILED
 

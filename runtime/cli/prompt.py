@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ..errors import VkrunError
+from .commands import COMMANDS
 from .options import RunOptions
 from .screen import is_terminal, one_line
 
@@ -66,6 +67,8 @@ def _words(options: RunOptions) -> tuple[str | None, str | None]:
     model = options.model
     if model is None and words and names_model(words[0]):
         model = words.pop(0)
+    if model is None and words and words[0] in COMMANDS:
+        raise click.UsageError(f"{words[0]}: a command comes first (vkrun {words[0]} ...); as a prompt: -p {words[0]}")
     if len(words) > 1:
         at = f"{one_line(words[0])!r:.60} is taken for the prompt" + ("" if model else ", as it names no file")
         raise click.UsageError(f"{at}, and {one_line(words[1])!r:.60} follows it; put a prompt into quotes")

@@ -10,7 +10,8 @@ import click
 import pytest
 from vkrun.runtime.cli import main as entry
 from vkrun.runtime.cli import prompt, run
-from vkrun.runtime.cli.main import COMMANDS, main
+from vkrun.runtime.cli.commands import COMMANDS
+from vkrun.runtime.cli.main import main
 from vkrun.runtime.cli.options import RunOptions, make_command
 from vkrun.runtime.cli.spelling import UNSUPPORTED, normalise
 from vkrun.runtime.errors import VkrunError
@@ -81,6 +82,7 @@ def test_no_option_is_both_declared_and_unsupported():
         (("-p", "x", "-f", "y"), "-p and -f: the prompt comes from one place only"),
         (("-sys", "s", "-no-cnv", "x"), "-sys and -no-cnv"),
         (("--ignore-eos=1", "x"), "does not take a value"),
+        (("-v", "devices"), "devices: a command comes first (vkrun devices ...); as a prompt: -p devices"),
         (("inspect",), "Missing argument"),
         (("inspect", "--frob", "x"), "--frob"),
         (("test-ops", "-o", "frobnicate"), "no cases for op frobnicate"),
@@ -179,6 +181,12 @@ def test_an_unexpected_error_is_one_line(capsys, monkeypatch):
     monkeypatch.setenv("VKRUN_DEBUG", "1")
     assert main(["x"]) == entry.FAILED
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written():
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([VKRUN, "--version"], stdout=full, stderr=subprocess.PIPE, env=environment(), check=False)
+    assert (done.returncode, done.stderr) == (1, b"vkrun: No space left on device\n")
 
 
 def test_interrupted_while_loading(capsys, monkeypatch):

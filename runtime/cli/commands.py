@@ -1,0 +1,8 @@
+"""The commands beside the default one."""
+
+# name -> the module whose `command` it is, imported when used, and a line for --help
+COMMANDS = {
+    "inspect": ("inspect_file", "keys, tensors and sizes of a GGUF file"),
+    "devices": ("devices", "backends and devices, and what is missing"),
+    "test-ops": ("ops_matrix", "hold every op against numpy on your own device"),
+}
