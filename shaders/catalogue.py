@@ -10,6 +10,8 @@ from . import (
     kernels_delta,
     kernels_elementwise,
     kernels_matmul,
+    kernels_moe,
+    kernels_projections,
     kernels_rows,
     kernels_sampling,
     kernels_sequence,

@@ -51,7 +51,7 @@ def _with_subgroups(features: Features) -> bool:
     return features.subgroup_size >= 4
 
 
-def _rows_words(*layouts: Layout) -> tuple[Word, ...]:
+def rows_words(*layouts: Layout) -> tuple[Word, ...]:
     """ROWS of the first layout, then ROW_STRIDES of each."""
     shape = four(layouts[0].shape, 1)
     n_rows = shape[0] * shape[1] * shape[2]
@@ -67,7 +67,7 @@ def _n_rows(x: Tensor) -> int:
     return x.layout.n_elements // x.shape[-1]
 
 
-def _row_call(variant: Variant, tensors: Sequence[Tensor], features: Features, push: tuple[Word, ...]) -> KernelCall:
+def row_call(variant: Variant, tensors: Sequence[Tensor], features: Features, push: tuple[Word, ...]) -> KernelCall:
     """A dispatch of a workgroup a row of the first tensor; the push constants begin with ROWS."""
     n_rows, n_cols = _n_rows(tensors[0]), tensors[0].shape[-1]
     stem, defines = variant
@@ -99,8 +99,8 @@ def _lower_l2_norm(node: Node, features: Features) -> KernelCall:
 
 def _lower_norm(variant: Variant, node: Node, features: Features, *more: Word) -> KernelCall:
     x, y = node.inputs[0], node.outputs[0]
-    push = (*_rows_words(x.layout, y.layout), float(node.attrs["eps"]), *more)
-    return _row_call(variant, (x, y, *node.inputs[1:]), features, push)
+    push = (*rows_words(x.layout, y.layout), float(node.attrs["eps"]), *more)
+    return row_call(variant, (x, y, *node.inputs[1:]), features, push)
 
 
 def _lower_rms_norm_scale(node: Node, features: Features) -> KernelCall:
@@ -119,22 +119,22 @@ def _lower_gated_norm(node: Node, features: Features) -> KernelCall:
 
 def _lower_softmax(node: Node, features: Features) -> KernelCall:
     x, y = node.inputs[0], node.outputs[0]
-    push = (*_rows_words(x.layout, y.layout), float(node.attrs["scale"]))
+    push = (*rows_words(x.layout, y.layout), float(node.attrs["scale"]))
     if len(node.inputs) == 1:
-        return _row_call(("softmax", ()), (x, y), features, push)
+        return row_call(("softmax", ()), (x, y), features, push)
     mask = node.inputs[1]
     push = (*push, *row_strides(mask.layout.broadcast_to(x.shape), 2))
-    return _row_call(("softmax", (("MASK", ""),)), (x, y, mask), features, push)
+    return row_call(("softmax", (("MASK", ""),)), (x, y, mask), features, push)
 
 
 def _lower_sum_rows(node: Node, features: Features) -> KernelCall:
     x, y = node.inputs[0], node.outputs[0]
-    return _row_call(("sum_rows", ()), (x, y), features, _rows_words(x.layout, y.layout))
+    return row_call(("sum_rows", ()), (x, y), features, rows_words(x.layout, y.layout))
 
 
 def _lower_cumsum(node: Node, features: Features) -> KernelCall:
     x, y = node.inputs[0], node.outputs[0]
-    push = _rows_words(x.layout, y.layout)
+    push = rows_words(x.layout, y.layout)
     lanes = 8 if features.software else 32 if x.shape[-1] <= 1024 else 128
     return KernelCall("cumsum", (), (x, y), push, grid_of(_n_rows(x)), (lanes,))
 
@@ -151,8 +151,8 @@ def _refuses_few(node: Node, features: Features) -> str:
 def _lower_few(node: Node, features: Features) -> KernelCall:
     """Short rows are held in the registers of one subgroup, which needs no barrier."""
     x, y = node.inputs[0], node.outputs[0]
-    push = (*_rows_words(x.layout, y.layout), node.attrs["k"])
-    return _row_call(("top_k_few", ()), (x, y), features, push)
+    push = (*rows_words(x.layout, y.layout), node.attrs["k"])
+    return row_call(("top_k_few", ()), (x, y), features, push)
 
 
 def _refuses_top_k(node: Node, features: Features) -> str:
@@ -162,7 +162,7 @@ def _refuses_top_k(node: Node, features: Features) -> str:
 
 def _lower_top_k(node: Node, features: Features) -> KernelCall:
     x, y = node.inputs[0], node.outputs[0]
-    push = (*_rows_words(x.layout, y.layout), node.attrs["k"])
+    push = (*rows_words(x.layout, y.layout), node.attrs["k"])
     lanes = 8 if features.software else min(1024, 1 << features.max_workgroup.bit_length() - 1)
     return KernelCall("top_k", (), (x, y), push, grid_of(_n_rows(x)), (lanes,))
 

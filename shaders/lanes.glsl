@@ -7,6 +7,11 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint ROWS = 1;
 layout(constant_id = 2) const uint COLS = 1;
 
+// Rows of an invocation stand so far apart; of a workgroup together follow each other.
+#define ROW_STEP gl_WorkGroupSize.x
+#define FIRST_ROW gl_LocalInvocationID.x
+#define TILE_OF(n) ((n) * gl_WorkGroupSize.x)
+
 uint rows[ROWS], cols[COLS];
 float sums[ROWS][COLS];
 
@@ -80,6 +85,14 @@ void multiply() {
         add_group(g);
     }
     add_rest();
+}
+
+float total(float sum) {
+    return sum;
+}
+
+bool is_writer() {
+    return true;
 }
 
 #if !defined(WORDS_GIVEN)

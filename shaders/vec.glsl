@@ -6,6 +6,10 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint ROWS = 1;
 layout(constant_id = 2) const uint COLS = 1;
 
+#define ROW_STEP 1u
+#define FIRST_ROW 0u
+#define TILE_OF(n) (n)
+
 shared float partial[gl_WorkGroupSize.x];
 
 uint rows[ROWS], cols[COLS];
@@ -98,4 +102,8 @@ float total(float sum) {
     barrier();
     return partial[0];
 #endif
+}
+
+bool is_writer() {
+    return gl_LocalInvocationID.x == 0u;
 }

@@ -1,6 +1,16 @@
 """All cases of the op table, in order of the ops' families."""
 
-from . import cases_attention, cases_copies, cases_delta, cases_elementwise, cases_matmul, cases_rows, cases_sampling
+from . import (
+    cases_attention,
+    cases_copies,
+    cases_delta,
+    cases_elementwise,
+    cases_matmul,
+    cases_moe,
+    cases_projections,
+    cases_rows,
+    cases_sampling,
+)
 from .case import Case
 
 CASES: tuple[Case, ...] = (

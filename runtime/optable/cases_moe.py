@@ -1,0 +1,128 @@
+"""Cases of the op table: routing to experts, their gate and up, their weighted sum."""
+
+from ..dtypes import DType
+from .case import Case, Operand, View, integers, uniform, values
+from .views import STRIDED, flat_offset, named, outer_cut, permuted, plain, rows_apart, stepped
+
+F32, F16, I32, Q4_0, Q8_0 = DType.F32, DType.F16, DType.I32, DType.Q4_0, DType.Q8_0
+WEIGHTS = tuple(t for t in DType if t is not I32)
+INF, NAN = float("inf"), float("nan")
+
+
+def _inner(dtype: DType) -> int:
+    return dtype.block if dtype.is_quantised else 64
+
+
+def _route(what: str, logits: Operand, k: int, strided_out: bool = False) -> Case:
+    return Case("route", what, (logits,), {"k": k}, strided_out, 1e-11, 1e-5)
+
+
+def _routes() -> list[Case]:
+    sizes = (1, 4, 1), (1, 16, 4), (8, 512, 10), (33, 12, 3), (7, 31, 7), (3, 65, 16), (200, 100, 8), (2, 512, 1)
+    edges = values(1.0, -2.0, INF, 3.0, NAN, -INF, 3.0, 0.0, -0.0, 1e-41, 50.0)
+    return [
+        *(_route(f"{n} x {x}, {k}", plain((n, x)), k) for n, x, k in sizes),
+        *(_route(f"{name} 9 x 40", make((9, 40)), 5, True) for name, make in STRIDED.items()),
+        _route("strided out", plain((512, 16)), 4, True),
+        _route("ties", Operand((5, 60), fill=values(1.0, 2.0, 2.0, 1.0)), 9, True),
+        _route("wide range", Operand((5, 60), fill=uniform(-200, 200)), 8),
+        _route("NaN and -inf last", Operand((5, 8), fill=values(1.0, NAN, -INF, 2.0, 3.0, 0.5, -7.0, 4.0)), 5),
+        _route("edges without inf", Operand((4, 9), fill=values(0.0, -0.0, 1e-41, 5.0, -1e30)), 4, True),
+        _route("all -inf", Operand((2, 9), fill=values(-INF)), 3, True),
+        _route("inf", Operand((3, 11), fill=edges), 2),
+    ]
+
+
+def _ids(n: int, k: int, n_experts: int, spare: int = 0) -> Operand:
+    """The first k of some ranked ids a token; with `spare` some of them out of range."""
+    fill = integers(-spare, n_experts + spare)
+    return Operand((n, k + 3), I32, lambda t: t.slice(1, 0, k), fill)
+
+
+def _cut(start: int, stop: int) -> View:
+    return lambda t: t.slice(1, start, stop)
+
+
+def _gate_up(
+    what: str,
+    x: Operand,
+    experts: tuple[Operand, Operand],
+    ids: Operand,
+    shared: tuple[Operand, Operand],
+    strided_out: bool = False,
+) -> Case:
+    what = f"{experts[0].dtype.name}, {shared[0].dtype.name}: {what}"
+    return Case("experts_gate_up", what, (x, *experts, ids, *shared), strided_out=strided_out)
+
+
+def _gate_ups() -> list[Case]:
+    cases = []
+    for t in WEIGHTS:
+        for s in dict.fromkeys((t, F32, *((F16, Q8_0) if t.is_quantised else ()))):
+            e = _inner(t)
+            both = Operand((5, 33, e), t), Operand((5, 33, e), t)
+            merged = Operand((5, 40, e), t, _cut(0, 20)), Operand((5, 40, e), t, _cut(20, 40))
+            shared = Operand((17, e), s), Operand((17, e), s)
+            cases += [
+                _gate_up("one token", plain((1, e)), both, _ids(1, 3, 5), shared, True),
+                _gate_up("merged, four tokens", rows_apart((4, e)), merged, _ids(4, 2, 5, 3), shared),
+            ]
+    e = 96
+    w = Operand((6, 9, e), Q4_0), Operand((6, 9, e), Q4_0)
+    s = Operand((40, e), Q8_0), Operand((40, e), Q8_0)
+    apart = Operand((80, e), Q8_0, lambda t: t.slice(0, 0, 80, 2)), Operand((80, e), Q8_0, lambda t: t.slice(0, 3, 43))
+    some = Operand((9, 9, e), Q4_0, lambda t: t.slice(0, 2, 8)), Operand((6, 9, e), Q4_0)
+    slots = Operand((4, 3), I32, lambda t: t.permute(1, 0), integers(0, 6))
+    large = Operand((6, 3, 64), fill=uniform(-200, 200)), Operand((6, 3, 64))
+    return [
+        *cases,
+        _gate_up("shared rows apart", outer_cut((8, e)), w, _ids(8, 5, 6), apart, True),
+        _gate_up("experts 2 to 8", flat_offset((2, e)), some, _ids(2, 2, 6), s),
+        _gate_up("ids of slots permuted", plain((3, e)), w, slots, s),
+        _gate_up("one row, ten of one", plain((1, e)), w, Operand((1, 10), I32, fill=values(4)), s),
+        _gate_up("silu far out", rows_apart((2, 64)), large, _ids(2, 4, 6), (plain((3, 64)), plain((3, 64)))),
+        _gate_up("NaN", Operand((2, 64), fill=values(*(1.0,) * 70, NAN)), large, _ids(2, 2, 6), _wide(64)),
+    ]
+
+
+def _wide(e: int) -> tuple[Operand, Operand]:
+    return Operand((65, e)), rows_apart((65, e))
+
+
+def _down(
+    what: str, t: DType, s: DType, n: int, k: int, sizes: tuple[int, int, int] = (33, 0, 0), strided_out: bool = False
+) -> Case:
+    """Sizes: rows of down, and the hidden widths of the experts and of the shared one, a block or two of 0."""
+    e, f, f_shared = sizes[0], sizes[1] or _inner(t), sizes[2] or 2 * _inner(s)
+    whole = not strided_out
+    make = plain if whole else rows_apart
+    operands = (
+        make((n, k, f)),
+        Operand((5, e, f), t) if whole else Operand((7, e + 2, f), t, lambda w: w.slice(0, 1, 6).slice(1, 2, e + 2)),
+        _ids(n, k, 5, 2),
+        (plain if whole else stepped)((n, k)),
+        make((n, f_shared)),
+        Operand((e, f_shared), s),
+        (plain if whole else permuted)((n, 1)),
+        (plain if whole else outer_cut)((n, e)),
+    )
+    return Case("experts_down", f"{t.name}, {s.name}: {what}", operands, strided_out=strided_out)
+
+
+def _downs() -> list[Case]:
+    cases = []
+    for t in WEIGHTS:
+        for s in dict.fromkeys((t, F32, *((F16, Q8_0) if t.is_quantised else ()))):
+            cases += [
+                _down("one token", t, s, 1, 3),
+                _down("five tokens, apart", t, s, 5, 2, (20, 0, 0), True),
+            ]
+    sizes = ((1, 32, 32), (7, 96, 64), (65, 512, 512), (256, 128, 256))
+    return [
+        *cases,
+        *(_down(f"one token {named(z)}", Q4_0, Q8_0, 1, 10, z) for z in sizes),
+        *(_down(f"eight tokens {named(z)}", Q8_0, F32, 8, 1, z, True) for z in sizes),
+    ]
+
+
+CASES: tuple[Case, ...] = (*_routes(), *_gate_ups(), *_downs())

@@ -1,0 +1,79 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#if defined(LANES) || defined(SUBGROUPS)
+#extension GL_KHR_shader_subgroup_basic : require
+#endif
+#if defined(LANES)
+#extension GL_KHR_shader_subgroup_shuffle : require
+#elif defined(SUBGROUPS)
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#endif
+// y[n, j, f] = silu(gate_e x) up_e x for e = ids[n, j], and shared_y[n, f] the same of the expert that all tokens share:
+// an invocation or workgroup makes the same rows of gate and up, see dots.glsl. ROWS: of both together. Inner axes have
+// stride 1. TYPE_<name>: the type of gate and up; SECOND_<name>: that of the shared ones, if another.
+// Grid: tiles of rows, then slots j and the shared expert, then tokens n.
+
+#define N_WEIGHTS 4
+#define N_FIRST 2u
+#define FROM(r) source = from + ((r) & 1u)
+uint from = 0u;
+#include "maths.glsl"
+#include "weights.glsl"
+
+layout(std430, binding = 4) readonly buffer X { float x[]; };
+layout(std430, binding = 5) readonly buffer Ids { int ids[]; };
+layout(std430, binding = 6) buffer Y { float y[]; };
+layout(std430, binding = 7) buffer SharedY { float shared_y[]; };
+layout(push_constant) uniform Args {
+    uint gate_at, up_at, shared_gate_at, shared_up_at, x_at, ids_at, y_at, shared_y_at;
+    uint n_tokens, n_slots, n_experts, n_inner, n_rows, n_rows_shared;
+    uint gate_row, up_row, shared_gate_row, shared_up_row, gate_expert, up_expert;
+    uint x_token, ids_token, ids_slot, y_token, y_slot, shared_y_token;
+};
+
+#include "dots.glsl"
+
+const uint PAIRS = ROWS / 2u;
+
+void take_rows_of_both(uint m, uint n, uint gate_first, uint gate_step, uint up_first, uint up_step) {
+    [[unroll]] for (uint i = 0u; i < PAIRS; i++) {
+        uint row = min(m + i * ROW_STEP, n - 1u);
+        rows[2u * i] = gate_first + row * gate_step;
+        rows[2u * i + 1u] = up_first + row * up_step;
+    }
+}
+
+void main() {
+    uint tiles = (n_rows + TILE_OF(PAIRS) - 1u) / TILE_OF(PAIRS);
+    uint tiles_shared = (n_rows_shared + TILE_OF(PAIRS) - 1u) / TILE_OF(PAIRS);
+    uint group = group_index(), per_token = n_slots * tiles + tiles_shared;
+    uint n = group / per_token, place = group % per_token;
+    if (n >= n_tokens) {
+        return;
+    }
+    bool is_shared = place >= n_slots * tiles;
+    uint slot = place / tiles, tile = is_shared ? place - n_slots * tiles : place % tiles;
+    uint m = tile * TILE_OF(PAIRS) + FIRST_ROW;
+    cols[0] = x_at + n * x_token;
+    if (is_shared) {
+        from = 2u;
+        take_rows_of_both(m, n_rows_shared, shared_gate_at, shared_gate_row, shared_up_at, shared_up_row);
+        multiply();
+    } else {
+        uint e = uint(clamp(ids[ids_at + n * ids_token + slot * ids_slot], 0, int(n_experts) - 1));
+        from = 0u;
+        take_rows_of_both(m, n_rows, gate_at + e * gate_expert, gate_row, up_at + e * up_expert, up_row);
+        multiply();
+    }
+    [[unroll]] for (uint i = 0u; i < PAIRS; i++) {
+        float gate = total(sums[2u * i][0]), up = total(sums[2u * i + 1u][0]);
+        uint row = m + i * ROW_STEP;
+        if (is_writer() && !is_shared && row < n_rows) {
+            y[y_at + n * y_token + slot * y_slot + row] = silu(gate) * up;
+        }
+        if (is_writer() && is_shared && row < n_rows_shared) {
+            shared_y[shared_y_at + n * shared_y_token + row] = silu(gate) * up;
+        }
+    }
+}

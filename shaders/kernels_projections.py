@@ -1,0 +1,74 @@
+"""Kernels of mul_mats, the projections of one input, and of add_rms_norm."""
+
+from ..runtime.dtypes import DType
+from ..runtime.graph import Node
+from .indexing import refuse_dtype, refuse_large
+from .kernel import At, Features, Kernel, KernelCall, grid_of
+from .kernels_rows import SUBGROUPS, row_call, row_strides, rows_words
+from .products import WEIGHT_TYPES, ceil_div
+from .several import defines, form_of, local_of, refuse_cols, refuse_rows, row_words, tile_of, variants
+
+MAX_WEIGHTS = 3
+
+
+def _refuses(node: Node, features: Features) -> str:
+    x, *weights = node.inputs
+    kinds = {w.dtype for w in weights}
+    if not 1 < len(weights) <= MAX_WEIGHTS:
+        return f"{len(weights)} weights, at most {MAX_WEIGHTS}"
+    if len(kinds) > 1 or weights[0].dtype not in WEIGHT_TYPES:
+        return f"weights of {' and '.join(sorted(k.name for k in kinds))}"
+    return refuse_cols(x) or refuse_rows(x, *weights, *node.outputs)
+
+
+def _tile(node: Node, features: Features) -> tuple[int, int, int]:
+    """Invocations, rows and columns of each, as mul_mat has them."""
+    x, w, *_ = node.inputs
+    local = local_of(x.shape[1], features)
+    cols = next(c for c in (1, 2, 4, 8) if c >= x.shape[0])
+    if "LANES" not in form_of(features):
+        return local, 2, cols
+    return (local, 2, min(cols, 4)) if w.dtype.is_quantised else (local, 1 if cols == 1 else 2, cols)
+
+
+def _lower(node: Node, features: Features) -> KernelCall:
+    x, *weights = node.inputs
+    outs = list(node.outputs)
+    n_rows = [w.shape[0] for w in weights]
+    if len(weights) < MAX_WEIGHTS:  # the last one once more, without rows
+        weights, outs, n_rows = [*weights, weights[-1]], [*outs, outs[-1]], [*n_rows, 0]
+    local, rows, cols = _tile(node, features)
+    tile = tile_of(local, rows, features)
+    push = (
+        *(At(i) for i in range(2 * MAX_WEIGHTS + 1)),
+        *n_rows,
+        *x.shape,
+        *(row_words(w)[0] for w in weights),
+        x.layout.strides[0],
+        *(y.layout.strides[0] for y in outs),
+    )
+    groups = sum(ceil_div(n, tile) for n in n_rows) * ceil_div(x.shape[0], cols)
+    flags = defines(weights[0].dtype, weights[0].dtype, form_of(features))
+    return KernelCall("mul_mats", flags, (*weights, x, *outs), push, grid_of(groups), (local, rows, cols))
+
+
+def _refuses_norm(node: Node, _features: Features) -> str:
+    tensors = (*node.inputs, *node.outputs)
+    return refuse_dtype((DType.F32,), *tensors) or refuse_large(*tensors)
+
+
+def _lower_norm(node: Node, features: Features) -> KernelCall:
+    (x, y, w), (s, normed) = node.inputs, node.outputs
+    push = (
+        *rows_words(x.layout, y.layout),
+        *row_strides(s.layout, 3),
+        *row_strides(normed.layout, 4),
+        *(w.layout.strides[0], At(2), float(node.attrs["eps"])),
+    )
+    return row_call(("add_rms_norm", ()), (x, y, w, s, normed), features, push)
+
+
+KERNELS = (
+    Kernel("mul_mats", _refuses, _lower, variants("mul_mats", ((t, t) for t in WEIGHT_TYPES))),
+    Kernel("add_rms_norm", _refuses_norm, _lower_norm, (("add_rms_norm", ()), ("add_rms_norm", SUBGROUPS))),
+)

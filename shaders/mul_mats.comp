@@ -1,0 +1,83 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#if defined(LANES) || defined(SUBGROUPS)
+#extension GL_KHR_shader_subgroup_basic : require
+#endif
+#if defined(LANES)
+#extension GL_KHR_shader_subgroup_shuffle : require
+#elif defined(SUBGROUPS)
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#endif
+// y0, y1, y2 [n, m] = sum over k of x[n, k] w0, w1, w2 [m, k]: products of one input, see dots.glsl. Inner axes have
+// stride 1. TYPE_<name>: the type of the weights. Without a third weight its rows are 0.
+// Grid: tiles of rows of w0, w1, w2, then columns.
+
+#define N_WEIGHTS 3
+#define N_FIRST 3u
+#include "common.glsl"
+#include "weights.glsl"
+
+layout(std430, binding = 3) readonly buffer X { float x[]; };
+layout(std430, binding = 4) buffer Y0 { float y0[]; };
+layout(std430, binding = 5) buffer Y1 { float y1[]; };
+layout(std430, binding = 6) buffer Y2 { float y2[]; };
+layout(push_constant) uniform Args {
+    uint w_at0, w_at1, w_at2, x_at, y_at0, y_at1, y_at2;
+    uint n_rows0, n_rows1, n_rows2, n_cols, n_inner;
+    uint w_row0, w_row1, w_row2, x_col, y_col0, y_col1, y_col2;
+};
+
+#include "dots.glsl"
+
+void store(uint at, float value) {
+    if (source == 0u) {
+        y0[at] = value;
+    } else if (source == 1u) {
+        y1[at] = value;
+    } else {
+        y2[at] = value;
+    }
+}
+
+void make_tile(uint tile, uint n, uint w_at, uint w_row, uint n_rows, uint y_at, uint y_col) {
+    uint m = tile * TILE_OF(ROWS) + FIRST_ROW;
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        rows[r] = w_at + min(m + r * ROW_STEP, n_rows - 1u) * w_row;
+    }
+    [[unroll]] for (uint c = 0u; c < COLS; c++) {
+        cols[c] = x_at + min(n + c, n_cols - 1u) * x_col;
+    }
+    multiply();
+    [[unroll]] for (uint c = 0u; c < COLS; c++) {
+        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+            float sum = total(sums[r][c]);
+            uint row = m + r * ROW_STEP;
+            if (is_writer() && row < n_rows && n + c < n_cols) {
+                store(y_at + (n + c) * y_col + row, sum);
+            }
+        }
+    }
+}
+
+uint n_tiles(uint n_rows) {
+    return (n_rows + TILE_OF(ROWS) - 1u) / TILE_OF(ROWS);
+}
+
+void main() {
+    uint stop0 = n_tiles(n_rows0), stop1 = stop0 + n_tiles(n_rows1), stop2 = stop1 + n_tiles(n_rows2);
+    uint group = group_index(), tile = group % stop2, n = group / stop2 * COLS;
+    if (n >= n_cols) {
+        return;
+    }
+    if (tile < stop0) {
+        source = 0u;
+        make_tile(tile, n, w_at0, w_row0, n_rows0, y_at0, y_col0);
+    } else if (tile < stop1) {
+        source = 1u;
+        make_tile(tile - stop0, n, w_at1, w_row1, n_rows1, y_at1, y_col1);
+    } else {
+        source = 2u;
+        make_tile(tile - stop1, n, w_at2, w_row2, n_rows2, y_at2, y_col2);
+    }
+}

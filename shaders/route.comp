@@ -1,0 +1,66 @@
+// Ids of the K largest logits of each row, largest first, of equals the lower id first, and the softmax of these logits.
+// K rounds, each of which finds the best element after the last round's. Any layouts.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#ifdef SUBGROUPS
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#endif
+#include "rows.glsl"
+#include "maths.glsl"
+#include "order.glsl"
+
+layout(std430, binding = 0) readonly buffer X { float x[]; };
+layout(std430, binding = 1) buffer Ids { int ids[]; };
+layout(std430, binding = 2) buffer Y { float y[]; };
+layout(push_constant) uniform Push {
+    ROWS ROW_STRIDES(x) ROW_STRIDES(ids) ROW_STRIDES(y)
+    uint k;
+} p;
+
+// Whether this element comes after the last one taken.
+bool is_left(uint key, uint id, uint last_key, uint last_id) {
+    return key < last_key || (key == last_key && id > last_id);
+}
+
+void main() {
+    uint i = group_index();
+    if (i >= p.n_rows) {
+        return;
+    }
+    uvec3 r = ROW(i);
+    uint row_x = ROW_AT(x, r), row_ids = ROW_AT(ids, r), row_y = ROW_AT(y, r);
+    uint held[HELD];
+    if (HELD_COLS != 0u) {
+        EACH_COLUMN(h, c) {
+            held[h] = order_key(x[row_x + c * p.x_col]);
+        }
+    }
+    uint last_key = 0xffffffffu, last_id = 0u;
+    float top = 0.0, total = 0.0;
+    for (uint round = 0u; round < p.k; round++) {
+        uint key = 0u, id = 0xffffffffu;
+        EACH_COLUMN(h, c) {
+            uint other = HELD_COLS != 0u ? held[h] : order_key(x[row_x + c * p.x_col]);
+            if (other > key && is_left(other, c, last_key, last_id)) {
+                key = other;
+                id = c;
+            }
+        }
+        last_key = group_max(key);
+        last_id = group_min(key == last_key ? id : 0xffffffffu);
+        float logit = x[row_x + last_id * p.x_col];
+        top = round == 0u ? (logit == -INFINITY ? 0.0 : logit) : top;
+        float e = exp_of(logit - top);
+        total += e;
+        if (LANE == 0u) {
+            ids[row_ids + round * p.ids_col] = int(last_id);
+            y[row_y + round * p.y_col] = e;
+        }
+    }
+    if (LANE == 0u) {
+        float factor = total == 0.0 ? 0.0 : 1.0 / total;
+        for (uint round = 0u; round < p.k; round++) {
+            y[row_y + round * p.y_col] *= factor;
+        }
+    }
+}
