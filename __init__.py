@@ -9,10 +9,11 @@ with vkrun.load("model.gguf") as model:
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["BUNDLED", "Graph", "Layout", "Model", "VkrunError", "devices", "load"]
+__all__ = ["BUNDLED", "Graph", "Layout", "Model", "VkrunError", "counts", "devices", "load"]
 
 if TYPE_CHECKING:
     from .backends.registry import devices
+    from .runtime.counts import counts
     from .runtime.errors import VkrunError
     from .runtime.graph import Graph
     from .runtime.layout import Layout
@@ -24,6 +25,7 @@ _HOMES = {
     "Layout": "runtime.layout",
     "Model": "runtime.model",
     "VkrunError": "runtime.errors",
+    "counts": "runtime.counts",
     "devices": "backends.registry",
     "load": "runtime.model",
 }

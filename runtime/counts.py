@@ -1,0 +1,89 @@
+"""counts: how lean a plan is, in numbers. From a file's header alone: no weight is read, no device is opened."""
+
+import os
+
+from ..shaders.catalogue import refusal
+from ..shaders.kernel import Features
+from .errors import UsageError
+from .gguf_file import GGUFFile
+from .graph import Node
+from .models import open_model
+from .models.step import StepShape
+from .plan import Plan, lean_plan
+from .tensor import Kind
+from .traffic import Traffic, traffic
+
+# what GPUs of the last years offer; cooperative matrices, which only some have, left out
+USUAL_GPU = Features(
+    subgroup_size=32,
+    subgroup_size_control=True,
+    storage_16bit=True,
+    storage_8bit=True,
+    float16=True,
+    int8=True,
+    int_dot=True,
+    shared_nbytes=32768,
+    max_workgroup=1024,
+)
+
+
+def counts(
+    path: str | os.PathLike[str],
+    opt: int = 3,
+    n_tokens: int = 1,
+    n_seqs: int = 1,
+    n_kv: int = 4096,
+    features: Features | None = None,
+) -> dict[str, int]:
+    """counts_of the plan for one step of a model: n_tokens tokens of each of n_seqs sequences over n_kv keys.
+
+    features: of the device planned for; a usual GPU's by default. Raises GGUFError or ModelError for a bad file.
+    """
+    return counts_of(plan_step(path, opt, n_tokens, n_seqs, n_kv, features))
+
+
+def plan_step(
+    path: str | os.PathLike[str],
+    opt: int = 3,
+    n_tokens: int = 1,
+    n_seqs: int = 1,
+    n_kv: int = 4096,
+    features: Features | None = None,
+) -> Plan:
+    """The plan that `counts` counts; a file whose data section is a hole is enough."""
+    numbers = {"opt": (opt, 0, 3), "n_tokens": (n_tokens, 1, 1 << 16), "n_seqs": (n_seqs, 1, 256)}
+    numbers["n_kv"] = n_kv, n_tokens, 1 << 24
+    for name, (value, low, high) in numbers.items():
+        if not low <= value <= high:
+            raise UsageError(f"{name}: {value}, expected {low} to {high}")
+    with GGUFFile.open(path, header_only=True) as f:
+        model = open_model(f, n_kv, n_seqs)
+    graph = model.graph(model.inputs(StepShape(n_seqs, n_tokens, n_kv, n_seqs)))
+    offered = features or USUAL_GPU
+    return lean_plan(graph, opt, lambda node: refusal(node, offered))
+
+
+def counts_of(plan: Plan) -> dict[str, int]:
+    """What one run of a plan does; sizes in bytes.
+
+    nodes; dispatches: nodes that write anything, each one dispatch unless a device's limits split it; copies: nodes
+    that move elements and compute nothing, the lookup in a weight's rows apart; copy_bytes: read and written by them;
+    barriers; arena_bytes: for all temporaries; bytes_read, bytes_written: by every node.
+    """
+    copies = [n for n in plan.nodes if is_copy(n)]
+    moved, copied = (sum(map(traffic, nodes), Traffic()) for nodes in (plan.nodes, copies))
+    return {
+        "nodes": len(plan.nodes),
+        "dispatches": sum(any(t.layout.n_elements for t in n.outputs) for n in plan.nodes),
+        "copies": len(copies),
+        "copy_bytes": copied.read + copied.written,
+        "barriers": plan.n_barriers,
+        "arena_bytes": plan.arena.nbytes,
+        "bytes_read": moved.read,
+        "bytes_written": moved.written,
+    }
+
+
+def is_copy(node: Node) -> bool:
+    """Does the node only move elements? A lookup in a weight, such as the embedding's, is no copy of anything."""
+    return node.is_copy and node.inputs[0].storage.kind is not Kind.WEIGHT

@@ -1,0 +1,167 @@
+"""How lean Qwen3-Next is at its real shape, planned from a header without weights; and what a node is counted for."""
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import gguf
+import pytest
+import vkrun
+from vkrun.runtime.counts import counts_of, is_copy, plan_step
+from vkrun.runtime.dtypes import DType
+from vkrun.runtime.errors import UsageError
+from vkrun.runtime.graph import Graph
+from vkrun.runtime.layout import Layout
+from vkrun.runtime.plan import Plan, make_plan
+from vkrun.runtime.tensor import Kind, Storage, Tensor
+from vkrun.runtime.traffic import Traffic, n_distinct, traffic
+from vkrun.tests.model_files import QWEN3_NEXT_80B, write_header
+
+LEVELS = range(4)
+N_COPIES_UNELIDED = 480  # of a decode token at level 0
+DELTA_NET, ATTENTION, TOKEN = 10, 11, 500  # most dispatches at level 3
+
+
+@pytest.fixture(scope="module")
+def header(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("counts") / "80b.gguf"
+    return write_header(path, quant=gguf.GGMLQuantizationType.Q4_0)
+
+
+@pytest.fixture(scope="module")
+def plans(header: Path) -> list[Plan]:
+    """A decode token at each level."""
+    return [plan_step(header, opt) for opt in LEVELS]
+
+
+def per_layer(plan: Plan) -> Counter[int]:
+    return Counter(int(n.name.split(".")[1]) for n in plan.nodes if n.name.startswith("blk."))
+
+
+def test_dispatches_of_each_layer_and_of_a_token(plans):
+    found, recurrent = per_layer(plans[3]), [(i + 1) % QWEN3_NEXT_80B.interval != 0 for i in range(48)]
+    assert max(found[i] for i in range(48) if recurrent[i]) <= DELTA_NET
+    assert max(found[i] for i in range(48) if not recurrent[i]) <= ATTENTION
+    assert len(found) == 48 and counts_of(plans[3])["dispatches"] <= TOKEN
+
+
+def test_no_copy_is_left_and_how_many_there_were(plans):
+    n_copies = [counts_of(p)["copies"] for p in plans]
+    assert n_copies[0] == N_COPIES_UNELIDED  # what the others are held against; the model is written with its copies
+    assert n_copies[1] < n_copies[0] / 2
+    assert [n.name for n in plans[3].nodes if is_copy(n)] == [] and counts_of(plans[3])["copy_bytes"] == 0
+
+
+def test_fewer_barriers_than_dispatches(plans):
+    made = counts_of(plans[3])
+    assert made["barriers"] < made["dispatches"]
+
+
+@pytest.mark.parametrize("n_tokens", [1, 8, 512])
+def test_arena_near_the_peak_of_live_bytes(header, n_tokens):
+    arena = plan_step(header, 3, n_tokens).arena
+    assert arena.peak_live <= arena.nbytes <= 1.1 * arena.peak_live
+
+
+def test_no_level_does_more_than_the_one_before(plans):
+    made = [counts_of(p) for p in plans]
+    for before, after in pairwise(made):
+        assert {key: n for key, n in after.items() if n > before[key]} == {}
+
+
+def test_a_token_reads_little_more_than_the_weights_it_needs(plans):
+    """10 of 512 experts: the weights, states and caches needed, by their shapes, are nearly all that is read."""
+    s = QWEN3_NEXT_80B
+    experts = 3 * (s.n_experts_used * s.expert_width + s.shared_width) * s.width
+    n_z, n_q = s.n_delta_values * s.delta_dim, s.n_heads * s.head_dim
+    delta = (s.n_channels + 2 * n_z + 2 * s.n_delta_values) * s.width
+    attention = (3 * n_q + 2 * s.n_heads_kv * s.head_dim) * s.width
+    blocks = 48 * experts + 36 * delta + 12 * attention + s.n_vocab * s.width
+    routers, states = 48 * (s.n_experts + 1) * s.width, 36 * n_z * s.delta_dim
+    caches = 12 * 2 * 4096 * s.n_heads_kv * s.head_dim
+    needed = DType.Q4_0.nbytes(blocks) + 4 * (routers + states + caches)
+    read = counts_of(plans[3])["bytes_read"]
+    assert needed <= read <= 1.03 * needed
+
+
+def test_the_library_gives_the_same_counts(header, plans):
+    made = vkrun.counts(header, opt=1)
+    assert made == counts_of(plans[1])
+    assert list(made) == [
+        *("nodes", "dispatches", "copies", "copy_bytes", "barriers", "arena_bytes", "bytes_read", "bytes_written")
+    ]
+
+
+def test_a_header_without_its_data_is_enough(header, tmp_path):
+    cut = tmp_path / "cut.gguf"
+    with header.open("rb") as f:
+        cut.write_bytes(f.read(1 << 20))  # of 45 GB
+    assert vkrun.counts(cut) == vkrun.counts(header)
+
+
+@pytest.mark.parametrize("wrong", [{"opt": 4}, {"n_tokens": 0}, {"n_seqs": 257}, {"n_kv": 7, "n_tokens": 8}])
+def test_sizes_out_of_range(header, wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        vkrun.counts(header, **wrong)
+
+
+def tensor(kind: Kind, *shape: int, dtype: DType = DType.F32) -> Tensor:
+    return Storage("t", kind, dtype, shape).tensor()
+
+
+def of_last(g: Graph) -> Traffic:
+    return traffic(g.nodes[-1])
+
+
+def test_repeated_elements_count_once():
+    assert n_distinct(Layout((4, 3, 5), (0, 5, 1))) == 15
+    assert n_distinct(Layout((4, 6), (1, 1))) == 9  # windows over 9 elements
+    assert n_distinct(Layout((0, 3), (0, 1))) == 0
+
+
+def test_traffic_of_products():
+    g, w = Graph(), tensor(Kind.WEIGHT, 64, 32, dtype=DType.Q8_0)
+    x = g.mul_mat(w, tensor(Kind.STATE, 3, 32))
+    assert of_last(g) == Traffic(64 * 34 + 3 * 32 * 4, 3 * 64 * 4, 2 * 3 * 64 * 32)
+    g.mul(x, x)
+    assert of_last(g) == Traffic(3 * 64 * 4, 3 * 64 * 4)
+
+
+@pytest.mark.parametrize(("n_rows", "n_experts_read"), [(1, 2), (9, 8)])
+def test_traffic_of_picked_experts(n_rows, n_experts_read):
+    g, w, ids = Graph(), tensor(Kind.WEIGHT, 8, 16, 32), tensor(Kind.STATE, n_rows, 2, dtype=DType.I32)
+    g.mul_mat_id(w, tensor(Kind.STATE, n_rows, 1, 32), ids)
+    read = 4 * (n_experts_read * 16 * 32 + n_rows * 32 + n_rows * 2)
+    assert of_last(g) == Traffic(read, 4 * n_rows * 2 * 16, 2 * n_rows * 2 * 16 * 32)
+
+
+def test_traffic_of_rows_and_places():
+    g, cache, ids = Graph(), tensor(Kind.STATE, 100, 8), tensor(Kind.INPUT, 3, dtype=DType.I32)
+    rows = g.get_rows(cache, ids)
+    assert of_last(g) == Traffic(12 + 96, 96)
+    g.set_rows(cache, ids, rows)
+    assert of_last(g) == Traffic(96 + 12, 96)
+    g.cpy(rows, cache.slice(0, 5, 8))
+    assert of_last(g) == Traffic(96, 96)
+
+
+def test_traffic_of_states_and_caches():
+    """2 of 5 slots, 10 of 64 keys."""
+    g, slots = Graph(), tensor(Kind.INPUT, 2, dtype=DType.I32)
+    q, pos = tensor(Kind.STATE, 2, 1, 4, 8), tensor(Kind.INPUT, 2, 1, dtype=DType.I32)
+    cache = [tensor(Kind.STATE, 5, 64, 16) for _ in "kv"]
+    g.one("attention", q, *cache, slots, pos, q, scale=1.0, n_kv=10)
+    assert of_last(g) == Traffic(4 * (64 + 2 * 2 * 10 * 16 + 2 + 2), 4 * 64, 4 * 64 * 10)
+    x, w, state = tensor(Kind.STATE, 2, 3, 6), tensor(Kind.WEIGHT, 6, 4), tensor(Kind.STATE, 5, 18)
+    tails = tensor(Kind.INPUT, 2, 3, dtype=DType.I32)
+    g.emit("causal_conv", x, w, state, slots, tails)
+    assert of_last(g) == Traffic(4 * (36 + 24 + 2 * 18 + 2 + 6), 4 * (36 + 2 * 18), 2 * 36 * 4)
+
+
+def test_an_embedding_lookup_is_no_copy():
+    g, ids = Graph(), tensor(Kind.INPUT, 3, dtype=DType.I32)
+    x = g.get_rows(tensor(Kind.WEIGHT, 10, 4), ids)
+    g.output("x", g.contiguous(g.get_rows(x, ids).permute(1, 0)))
+    made = counts_of(make_plan(g))
+    assert (made["nodes"], made["copies"], made["barriers"]) == (3, 2, 2)
+    assert made["copy_bytes"] == (48 + 12 + 48) + (48 + 48)
