@@ -24,6 +24,7 @@ class Ready:
     """A step size planned, compiled and ready to replay."""
 
     inputs: StepInputs
+    plan: Plan
     program: Program
     output: Tensor  # logits, or the ring of drawn tokens
 
@@ -44,6 +45,7 @@ class Engine:
     ) -> None:
         self.model, self.device = model, device
         self.level, self.n_ubatch, self.replay = level, n_ubatch, True
+        self.last: Ready | None = None  # what was asked for latest
         self._ready: dict[StepShape, Ready] = {}
         self._upload(progress or (lambda _done, _total: None))
 
@@ -95,7 +97,8 @@ class Engine:
             self.close()
         if shape not in self._ready:
             self._ready[shape] = self._compile(shape)
-        return self._ready[shape]
+        self.last = self._ready[shape]
+        return self.last
 
     def plan(self, inputs: StepInputs) -> Plan:
         return lean_plan(self.model.graph(inputs), self.level, self.device.supports)
@@ -106,13 +109,14 @@ class Engine:
             ready.program.close()
         self.device.free(ready.inputs.storage for ready in self._ready.values())
         self._ready.clear()
+        self.last = None
 
     def _compile(self, shape: StepShape) -> Ready:
         inputs = self.model.inputs(shape)
         self.device.alloc([inputs.storage])
         plan = self.plan(inputs)
         (output,) = plan.graph.outputs.values()
-        return Ready(inputs, self.device.compile(plan), output)
+        return Ready(inputs, plan, self.device.compile(plan), output)
 
     def kv_size(self, needed: int) -> int:
         """The planned number of keys for positions below `needed`."""
