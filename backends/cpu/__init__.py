@@ -7,12 +7,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...runtime.dtypes import DType, from_bf16, to_bf16
+from ...runtime.errors import BackendError
 from ...runtime.graph import Node
 from ...runtime.ops import OPS
 from ...runtime.ops.blocks import Blocks
 from ...runtime.plan import Plan
 from ...runtime.tensor import Kind, Storage, Tensor
 from ..base import Backend, Device, DeviceInfo, Program
+from ..host_memory import host_nbytes_free
 
 
 class CpuBackend(Backend):
@@ -39,7 +41,16 @@ class CpuDevice(Device):
         return "" if node.op in OPS else f"[{node.op}] is no op"
 
     def alloc(self, storages: Iterable[Storage]) -> None:
-        self._memory.update((s, _empty(s)) for s in storages)
+        """BackendError when the machine has no memory for them."""
+        wanted = list(storages)
+        nbytes, free = sum(s.nbytes for s in wanted), host_nbytes_free()
+        if nbytes > free:
+            most = max(wanted, key=lambda s: s.nbytes)
+            raise BackendError(
+                f"cpu: out of memory for {most.name}: {most.nbytes >> 20} MiB wanted ({nbytes >> 20} MiB with others), "
+                f"{free >> 20} MiB free"
+            )
+        self._memory.update((s, _empty(s)) for s in wanted)
 
     def free(self, storages: Iterable[Storage]) -> None:
         for s in storages:

@@ -12,6 +12,7 @@ from ...runtime.plan import Plan
 from ...runtime.quants import pack_rows, packed_row_nbytes, row_nbytes
 from ...runtime.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
+from ..host_memory import host_nbytes_free
 from .api import BLOCK_NBYTES, Api, Block
 from .memory import Place, Places, device_nbytes, place, place_temps
 from .transfer import Transfers
@@ -110,7 +111,7 @@ class Store:
 
     def _make_shared(self, nbytes: int) -> Block:
         """kp writes through a null pointer when memory runs out: what cannot be had must not be asked for."""
-        if nbytes > (free := _host_nbytes_free()):
+        if nbytes > (free := host_nbytes_free()):
             raise BackendError(f"buffer of {nbytes} bytes, but this machine has {free} bytes free")
         return self._api.block(nbytes, on_host=True)
 
@@ -134,12 +135,3 @@ def _row_of(s: Storage) -> Row:
     if s.dtype.is_quantised:
         return Row(packed_row_nbytes(s.dtype, n), row_nbytes(s.dtype, n), s.dtype.numpy)
     return Row(s.dtype.nbytes(n), n, s.dtype.numpy)
-
-
-def _host_nbytes_free() -> int:
-    """What the machine has free, where the system tells."""
-    try:
-        with open("/proc/meminfo") as lines:
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 1 << 62

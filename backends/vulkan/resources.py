@@ -81,6 +81,7 @@ class Resources:
     def alloc(self, storages: Iterable[Storage]) -> list[Storage]:
         """Places for storages that have none, all or nothing. Returns those that are new."""
         new = [s for s in dict.fromkeys(storages) if s not in self.places]
+        self._check_room(new)
         made: dict[Storage, Place] = {}
         try:
             for kind in Kind:
@@ -95,6 +96,20 @@ class Resources:
             1, f"{len(new)} storages of {sum(map(packed_nbytes, new))} bytes, device holds {self.memory_used()}"
         )
         return new
+
+    def _check_room(self, storages: list[Storage]) -> None:
+        """Drivers of CPUs hand out memory that is not there, and the process dies when it touches it."""
+        physical, sizes = self.logical.physical, [(packed_nbytes(s), s.name) for s in storages]
+        if physical.kind != "cpu" or not sizes:
+            return
+        wanted, free = sum(n for n, _ in sizes), physical.memory_free()
+        free = physical.memory if free is None else free
+        if wanted > free:
+            most, name = max(sizes)
+            raise BackendError(
+                f"{physical.name}: out of memory for {name}: {most >> 20} MiB wanted ({wanted >> 20} MiB with others), "
+                f"{free >> 20} MiB free"
+            )
 
     def memory_used(self) -> dict[str, int]:
         """Bytes of device memory by what they hold."""

@@ -135,7 +135,7 @@ def test_too_large_a_tensor_is_named_and_takes_nothing(device: KomputeDevice) ->
 
 def test_memory_that_the_machine_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     device = KomputeDevice(BACKEND.devices()[0], True)
-    monkeypatch.setattr(store, "_host_nbytes_free", lambda: 1000)
+    monkeypatch.setattr(store, "host_nbytes_free", lambda: 1000)
     with pytest.raises(BackendError, match="4096 bytes, but this machine has 1000 bytes free"):
         device.alloc([Storage("s", Kind.STATE, DType.F32, (1024,))])
     device.close()
