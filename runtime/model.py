@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +117,7 @@ class Model:
         self._sequence = Sequence(engine)
         self._chat: ChatTemplate | None = None
         self.timings = Timings()
+        self._going: Iterator[str] | None = None  # the generation that the sequence is in the middle of
         self._closed = False
 
     @property
@@ -141,6 +142,7 @@ class Model:
     def logits(self, ids: Ids[int]) -> np.ndarray:
         """float32 [len(ids), n_vocab]: the logits after each token, from an empty state."""
         self._check_open()
+        self._end_generation()
         self._sequence.clear()
         try:
             return self.engine.prompt(0, 0, list(ids), every=True)
@@ -184,12 +186,13 @@ class Model:
         self.timings = Timings()
         ends = frozenset() if ignore_eos else self.tokenizer.eos_ids
         made = generate_ids(self._sequence, ids, Sampler(settings), max_tokens, ends, self.timings)
-        return generate_text(made, self.tokenizer, stops, self.timings)
+        return self._generation(generate_text(made, self.tokenizer, stops, self.timings))
 
     def close(self) -> None:
         """Give the device's memory back. Idempotent."""
         if not self._closed:
             self._closed = True
+            self._end_generation()
             self.engine.close()
             self.engine.device.close()
             if self._chat is not None:
@@ -200,6 +203,23 @@ class Model:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+    def _generation(self, pieces: Iterator[str]) -> Iterator[str]:
+        """There is one sequence: from its first piece on, a generation lasts until something else needs it."""
+        self._check_open()
+        self._end_generation()
+        self._going = pieces
+        for piece in pieces:
+            yield piece
+            if self._going is not pieces:
+                raise UsageError(
+                    f"{self.info.name}: this generation was ended by a later call; read one to its end first"
+                )
+
+    def _end_generation(self) -> None:
+        going, self._going = self._going, None
+        if isinstance(going, Generator):
+            going.close()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -1,0 +1,230 @@
+"""What programs that embed vkrun call: load() and Model, as the README promises them."""
+
+import inspect
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import vkrun
+from vkrun.runtime.errors import BackendError, GGUFError, ModelError, TextError, UsageError, VkrunError
+from vkrun.tests.model_files import Shape, write_model
+
+TEXT_MODEL = Path(__file__).parent / "golden" / "q8_0.gguf"
+IDS = [7, 3, 3, 61, 0, 12]
+
+
+@pytest.fixture(scope="module")
+def ids_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model without tokenizer data."""
+    return write_model(tmp_path_factory.mktemp("models") / "ids.gguf")
+
+
+@pytest.fixture(scope="module")
+def on_cpu():
+    with vkrun.load(TEXT_MODEL, backend="cpu", n_ctx=64) as model:
+        yield model
+
+
+def test_the_signature_of_load() -> None:
+    parameters = list(inspect.signature(vkrun.load).parameters.items())
+    assert [(name, p.default) for name, p in parameters[:6]] == [
+        ("path", inspect.Parameter.empty),
+        ("backend", None),
+        ("device", None),
+        ("n_ctx", 4096),
+        ("n_seqs", 1),
+        ("opt", 3),
+    ]
+
+
+def test_logits_are_of_every_position_and_from_an_empty_state(ids_model: Path, backend: str) -> None:
+    with vkrun.load(str(ids_model), backend=backend, n_ctx=32) as model:
+        logits = model.logits(IDS)
+        assert logits.shape == (len(IDS), 64) and logits.dtype == np.float32 and np.isfinite(logits).all()
+        assert np.array_equal(model.logits(np.array(IDS)), logits)
+        assert np.allclose(model.logits(IDS[:3]), logits[:3], atol=1e-5)
+        logits[:] = 0  # the caller's own
+        assert model.logits(IDS).any()
+
+
+def test_info(ids_model: Path, backend: str) -> None:
+    with vkrun.load(ids_model, backend=backend, device=0, n_ctx=16, n_seqs=2, opt=1) as model:
+        info = model.info
+        tensors = Shape().tensors().values()
+        assert (info.architecture, info.name, info.path) == ("qwen3next", "random", str(ids_model))
+        assert (info.n_layers, info.n_vocab, info.n_ctx, info.n_ctx_train, info.n_seqs) == (4, 64, 16, 4096, 2)
+        assert info.n_params == sum(map(math.prod, tensors)) and info.nbytes == 4 * info.n_params
+        assert info.backend == backend and info.device and info.driver and info.is_software in (True, False)
+
+
+def test_two_models_at_once_and_a_load_after_close(ids_model: Path, backend: str) -> None:
+    first = vkrun.load(ids_model, backend=backend, n_ctx=32)
+    wanted = first.logits(IDS)
+    second = vkrun.load(TEXT_MODEL, backend=backend, n_ctx=32)
+    text = "".join(second.generate("def f", max_tokens=4, temperature=0))
+    assert np.array_equal(first.logits(IDS), wanted)
+    first.close()
+    first.close()
+    assert "".join(second.generate("def f", max_tokens=4, temperature=0)) == text
+    second.close()
+    with vkrun.load(ids_model, backend=backend, n_ctx=32) as third:
+        assert np.array_equal(third.logits(IDS), wanted)
+
+
+def test_a_closed_model_says_so(ids_model: Path, backend: str) -> None:
+    with vkrun.load(ids_model, backend=backend, n_ctx=32) as model:
+        assert model.logits(IDS).any()
+    with pytest.raises(VkrunError, match="random: the model is closed"):
+        model.logits(IDS)
+    with pytest.raises(VkrunError, match="random: the model is closed"):
+        model.generate(IDS)
+
+
+def test_tokenize_and_detokenize(on_cpu: vkrun.Model) -> None:
+    text = "def f(x):\n    return x  # é 日本 🐍"
+    ids = on_cpu.tokenize(text)
+    assert ids and all(type(i) is int and 0 <= i < on_cpu.info.n_vocab for i in ids)
+    assert on_cpu.detokenize(ids) == text
+    assert on_cpu.tokenize("") == [] and on_cpu.detokenize([]) == ""
+
+
+def test_greedy_generation_takes_the_likeliest_token_of_logits(on_cpu: vkrun.Model) -> None:
+    ids = on_cpu.tokenize("def f(x):")
+    pieces = list(on_cpu.generate("def f(x):", max_tokens=6, temperature=0, ignore_eos=True))
+    for _ in range(6):
+        ids.append(int(on_cpu.logits(ids)[-1].argmax()))
+    assert "".join(pieces) == on_cpu.detokenize(ids[-6:])
+    assert on_cpu.timings.n_generated == 6 and on_cpu.timings.ended == "length"
+
+
+def test_a_prompt_may_be_ids(on_cpu: vkrun.Model) -> None:
+    by_text = "".join(on_cpu.generate("import re", max_tokens=5, temperature=0))
+    assert "".join(on_cpu.generate(on_cpu.tokenize("import re"), max_tokens=5, temperature=0)) == by_text
+
+
+def test_a_seed_draws_the_same_again_and_another_draws_others(on_cpu: vkrun.Model) -> None:
+    def drawn(seed: int, **how: float) -> str:
+        made = on_cpu.generate("def", max_tokens=12, temperature=1.5, seed=seed, ignore_eos=True, **how)  # type: ignore[arg-type]
+        return "".join(made)
+
+    assert drawn(1) == drawn(1)
+    assert len({drawn(seed) for seed in range(4)}) > 1
+    assert drawn(3, top_k=1) == "".join(on_cpu.generate("def", max_tokens=12, temperature=0, ignore_eos=True))
+    assert drawn(3, top_p=1e-6) == drawn(4, min_p=1.0) == drawn(3, top_k=1)
+
+
+def test_a_stop_string_ends_before_itself(on_cpu: vkrun.Model) -> None:
+    text = "".join(on_cpu.generate("def f", max_tokens=12, temperature=0, ignore_eos=True))
+    stop = text[3:5]
+    cut = "".join(on_cpu.generate("def f", max_tokens=12, temperature=0, ignore_eos=True, stop=stop))
+    assert cut == text[: text.index(stop)] and on_cpu.timings.ended == "stop"
+    assert "".join(on_cpu.generate("def f", max_tokens=12, temperature=0, ignore_eos=True, stop=["zzz", stop])) == cut
+
+
+def test_nothing_to_generate_and_a_full_context(on_cpu: vkrun.Model) -> None:
+    assert list(on_cpu.generate("def", max_tokens=0, temperature=0)) == []
+    made = list(on_cpu.generate("def", temperature=0, ignore_eos=True))
+    assert made and on_cpu.timings.ended == "context"
+    assert on_cpu.timings.n_prompt + on_cpu.timings.n_generated == 64 + 1  # the last one needs no place
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"n_ctx": 0}, "n_ctx: 0, expected 1 to"),
+        ({"n_ctx": -5}, "n_ctx: -5, expected 1 to"),
+        ({"n_ctx": 1 << 60}, "n_ctx: 1152921504606846976, expected 1 to"),
+        ({"n_ctx": 0.5}, "n_ctx: 0.5, expected 1 to"),
+        ({"n_ctx": "4k"}, "n_ctx: 4k, expected 1 to"),
+        ({"n_seqs": 0}, "n_seqs: 0, expected 1 to"),
+        ({"n_seqs": 100_000}, "n_seqs: 100000, expected 1 to"),
+        ({"opt": 4}, "opt: 4, expected 0 to 3"),
+        ({"opt": -1}, "opt: -1, expected 0 to 3"),
+    ],
+)
+def test_arguments_of_load_out_of_range(ids_model: Path, wrong: dict, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        vkrun.load(ids_model, **wrong)
+
+
+def test_a_backend_or_device_that_is_not_there(ids_model: Path) -> None:
+    with pytest.raises(BackendError, match="no backend abacus; there are vulkan"):
+        vkrun.load(ids_model, backend="abacus")
+    with pytest.raises(BackendError, match="no device 77; there are cpu 0"):
+        vkrun.load(ids_model, backend="cpu", device=77)
+
+
+def test_files_that_are_no_model(tmp_path: Path) -> None:
+    with pytest.raises(GGUFError, match=r"nothing\.gguf: cannot open: No such file"):
+        vkrun.load(tmp_path / "nothing.gguf")
+    (tmp_path / "text.gguf").write_text("hello, world, this is no model")
+    with pytest.raises(GGUFError, match=r"text\.gguf"):
+        vkrun.load(tmp_path / "text.gguf")
+    path = write_model(tmp_path / "other.gguf")
+    path.write_bytes(path.read_bytes().replace(b"qwen3next", b"qwen3last"))
+    with pytest.raises(ModelError, match=r"general\.architecture: qwen3last is not supported, expected qwen3next"):
+        vkrun.load(path)
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ([], "no tokens"),
+        ([1, 300], "token 300, expected 0 to 299"),
+        ([-1], "token -1, expected 0 to 299"),
+        ([1 << 40], "token 1099511627776, expected 0 to 299"),
+        ([1] * 65, "65 tokens do not fit a context of 64"),
+    ],
+)
+def test_ids_out_of_range(on_cpu: vkrun.Model, ids: list[int], said: str) -> None:
+    wanted = on_cpu.logits(IDS)
+    with pytest.raises(UsageError, match=said):
+        on_cpu.logits(ids)
+    with pytest.raises(UsageError, match=said):
+        list(on_cpu.generate(ids))
+    assert np.array_equal(on_cpu.logits(IDS), wanted)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": -1}, {"temperature": math.nan}, {"top_p": 1.5}, {"min_p": -0.1}, {"max_tokens": -1}],
+)
+def test_settings_out_of_range(on_cpu: vkrun.Model, wrong: dict) -> None:
+    (name,) = wrong
+    with pytest.raises(UsageError, match="temp" if name == "temperature" else name):
+        list(on_cpu.generate("def", **wrong))
+
+
+def test_text_without_a_tokenizer(ids_model: Path) -> None:
+    with vkrun.load(ids_model, backend="cpu", n_ctx=32) as model:
+        with pytest.raises(TextError, match="tokenizer"):
+            model.tokenize("def")
+        with pytest.raises(TextError, match="tokenizer"):
+            model.generate("def")
+        assert model.logits([1]).any()
+
+
+def test_more_memory_than_there_is(ids_model: Path, backend: str) -> None:
+    with pytest.raises(BackendError, match=r"blk\.3\.[kv]_cache: \d+ |rope: \d+ bytes") as caught:
+        vkrun.load(ids_model, backend=backend, n_ctx=1 << 24, n_seqs=256)
+    assert str(caught.value).isprintable()
+    with vkrun.load(ids_model, backend=backend, n_ctx=32) as model:
+        assert model.logits([1]).any()
+
+
+@pytest.mark.parametrize("ended_by", ["logits", "generate", "close"])
+def test_a_generation_that_a_later_call_ended_says_so(backend: str, ended_by: str) -> None:
+    def generate(prompt: str) -> Iterator[str]:
+        return model.generate(prompt, max_tokens=10, temperature=0, ignore_eos=True)
+
+    with vkrun.load(TEXT_MODEL, backend=backend, n_ctx=64) as model:
+        wanted = "".join(generate("def f"))
+        going = generate("def f")
+        next(going)
+        {"logits": lambda: model.logits(IDS), "generate": lambda: list(generate("x")), "close": model.close}[ended_by]()
+        with pytest.raises(UsageError, match="this generation was ended by a later call"):
+            next(going)
+        if ended_by != "close":
+            assert "".join(generate("def f")) == wanted
