@@ -97,8 +97,28 @@ def _lower_down(node: Node, features: Features) -> KernelCall:
     return KernelCall("experts_down", flags, args, push, grid, (local, rows))
 
 
+def _refuses_sum(node: Node, _features: Features) -> str:
+    tensors = (*node.inputs, *node.outputs)
+    return refuse_dtype((DType.F32,), *tensors) or refuse_large(*tensors)
+
+
+def _lower_sum(node: Node, features: Features) -> KernelCall:
+    """A workgroup a token and a run of its columns."""
+    (routed, weights, shared, gate, residual), (y,) = node.inputs, node.outputs
+    n, k, e = routed.shape
+    local, run = 64, 1024 if features.software else 64
+    push = (
+        *(At(i) for i in range(6)),
+        *(n, k, e, *routed.layout.strides, *weights.layout.strides),
+        *(*shared.layout.strides, gate.layout.strides[0], *residual.layout.strides, *y.layout.strides),
+    )
+    args = routed, weights, shared, gate, residual, y
+    return KernelCall("experts_sum", (), args, push, grid_of(n * ceil_div(e, run)), (local, run))
+
+
 KERNELS = (
     Kernel("route", _refuses_route, _lower_route, (("route", ()), ("route", SUBGROUPS))),
     Kernel("experts_gate_up", _refuses_gate_up, _lower_gate_up, variants("experts_gate_up", _pairs())),
     Kernel("experts_down", _refuses_down, _lower_down, variants("experts_down", _pairs())),
+    Kernel("experts_sum", _refuses_sum, _lower_sum, (("experts_sum", ()),)),
 )

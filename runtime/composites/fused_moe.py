@@ -1,4 +1,4 @@
-"""Fused ops of the mixture of experts: routing, the experts' gate and up, their weighted sum."""
+"""Fused ops of the mixture of experts: routing, the experts' gate and up, their down and weighted sum."""
 
 import numpy as np
 
@@ -91,10 +91,33 @@ def _experts_down(hidden, down, ids, weights, shared, shared_down, shared_gate, 
 def _experts_down_parts(
     g: Graph, hidden, down, ids, weights, shared, shared_down, shared_gate, residual
 ) -> tuple[Tensor]:
-    routed = g.mul(g.mul_mat_id(down, hidden, ids), weights.unsqueeze(2))
-    total = g.sum_rows(g.contiguous(routed.permute(0, 2, 1))).reshape(*residual.shape)
-    always = g.mul(g.mul_mat(shared_down, shared), g.sigmoid(shared_gate))
-    return (g.add(residual, g.add(total, always)),)
+    routed, always = g.mul_mat_id(down, hidden, ids), g.mul_mat(shared_down, shared)
+    return (g.one("experts_sum", routed, weights, always, shared_gate, residual),)
 
 
 register(Op("experts_down", _experts_down_infer, _experts_down, _experts_down_parts))
+
+
+def _experts_sum_infer(routed, weights, shared, shared_gate, residual) -> tuple[Spec]:
+    """residual + sum_j weights_j routed_j + sigmoid(shared_gate) * shared: experts_down after its products.
+
+    routed [N, k, E]; weights [N, k]; shared, residual [N, E]; shared_gate [N, 1], before its sigmoid -> [N, E].
+    """
+    n, k, e = routed.shape
+    ok = weights.shape == (n, k) and shared.shape == residual.shape == (n, e) and shared_gate.shape == (n, 1)
+    shapes = f"routed {routed.shape}, weights {weights.shape}, shared {shared.shape}, gate {shared_gate.shape}"
+    require(ok, "experts_sum", f"{shapes}, residual {residual.shape}")
+    return (Spec(residual.shape),)
+
+
+def _experts_sum(routed, weights, shared, shared_gate, residual) -> tuple[Array]:
+    total = (routed.astype(np.float64) * weights[..., None]).sum(1)
+    return (residual + total + shared * sigmoid(shared_gate.astype(np.float64)),)
+
+
+def _experts_sum_parts(g: Graph, routed, weights, shared, shared_gate, residual) -> tuple[Tensor]:
+    total = g.mul_mat(routed.permute(0, 2, 1), weights.unsqueeze(1)).reshape(*residual.shape)
+    return (g.add(residual, g.add(total, g.mul(shared, g.sigmoid(shared_gate)))),)
+
+
+register(Op("experts_sum", _experts_sum_infer, _experts_sum, _experts_sum_parts))

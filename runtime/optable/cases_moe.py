@@ -2,7 +2,7 @@
 
 from ..dtypes import DType
 from .case import Case, Operand, View, integers, uniform, values
-from .views import STRIDED, flat_offset, named, outer_cut, permuted, plain, rows_apart, stepped
+from .views import STRIDED, Make, flat_offset, named, outer_cut, permuted, plain, rows_apart, stepped
 
 F32, F16, I32, Q4_0, Q8_0 = DType.F32, DType.F16, DType.I32, DType.Q4_0, DType.Q8_0
 WEIGHTS = tuple(t for t in DType if t is not I32)
@@ -125,4 +125,20 @@ def _downs() -> list[Case]:
     ]
 
 
-CASES: tuple[Case, ...] = (*_routes(), *_gate_ups(), *_downs())
+def _sum(what: str, n: int, k: int, e: int, make: Make = plain, strided_out: bool = False) -> Case:
+    shapes = (n, k, e), (n, k), (n, e), (n, 1), (n, e)
+    return Case("experts_sum", f"{what} {n}x{k}x{e}", tuple(make(s) for s in shapes), strided_out=strided_out)
+
+
+def _sums() -> list[Case]:
+    sizes = (1, 1, 1), (1, 10, 2048), (65, 4, 257), (512, 3, 63), (3, 7, 1025)
+    edges = Operand((2, 3, 8), fill=values(1.0, -2.0, INF, 3.0, 0.5, NAN, 7.0))
+    rest = plain((2, 3)), plain((2, 8)), plain((2, 1)), plain((2, 8))
+    return [
+        *(_sum("plain", *z) for z in sizes),
+        *(_sum(name, 9, 3, 70, make, True) for name, make in STRIDED.items()),
+        Case("experts_sum", "inf and NaN", (edges, *rest), strided_out=True),
+    ]
+
+
+CASES: tuple[Case, ...] = (*_routes(), *_gate_ups(), *_downs(), *_sums())
