@@ -20,7 +20,7 @@ layout(constant_id = 5) const uint SHARE = 1;  // value heads that share a key h
 layout(constant_id = 6) const uint GATE_KEY = 1;  // strides of beta and alpha
 layout(constant_id = 7) const uint GATE_SHARE = 1;
 layout(constant_id = 8) const uint SPLIT = 1;  // a power of two, at most 8; 1 without SUBGROUPS
-layout(constant_id = 9) const uint EACH = 1;
+layout(constant_id = 9) const uint EACH = 1;  // at most SPLIT, so that lane e of a row's lanes can speak for row e
 
 layout(std430, binding = 0) readonly buffer Q { float q[]; };
 layout(std430, binding = 1) readonly buffer K { float k[]; };
@@ -69,7 +69,6 @@ const uint TILES = (DIM + TILE - 1u) / TILE;
 #define CLAMPED(i) (((i) + 1u) * SPLIT <= DIM ? COLUMN(i) : min(COLUMN(i), DIM - 1u))
 
 float s[EACH][PER];
-float made[EACH];
 
 // The sum over the lanes of a row, for each of them.
 vec2 row_sum(vec2 x) {
@@ -81,8 +80,18 @@ vec2 row_sum(vec2 x) {
     return x;
 }
 
-// One token: the state's change, and o in `made`.
-void take_token(uint row, uint part, uint k_first, uint q_first, uint v_first, float decay, float strength) {
+// What lane e of the lanes that share rows has.
+float of_lane(float x, uint e) {
+#ifdef SUBGROUPS
+    if (EACH > 1u) {
+        return subgroupShuffle(x, (gl_SubgroupInvocationID & ~(SPLIT - 1u)) + e);
+    }
+#endif
+    return x;
+}
+
+// One token: the state changes; takes v and returns o of the row that the lane speaks for.
+float take_token(uint part, uint k_first, uint q_first, float value, float decay, float strength) {
     vec2 products[EACH];
     [[unroll]] for (uint e = 0u; e < EACH; e++) {
         products[e] = vec2(0);
@@ -104,38 +113,50 @@ void take_token(uint row, uint part, uint k_first, uint q_first, uint v_first, f
     both = row_sum(vec2(both, 0)).x;
     vec2 factor = 1.0 / sqrt(squares + 1e-6);
     factor.y *= 1.0 / sqrt(float(DIM));
+    float mine = 0.0;
     [[unroll]] for (uint e = 0u; e < EACH; e++) {
         vec2 product = row_sum(products[e]) * factor * decay;
-        float d = strength * (v[v_first + min(row + e * STEP, DIM - 1u)] - product.x);
-        made[e] = product.y + d * both * factor.x * factor.y;
+        float d = strength * (of_lane(value, e) - product.x);
+        float o = product.y + d * both * factor.x * factor.y;
+        mine = part == e ? o : mine;
         d *= factor.x;
         UNROLL for (uint i = 0u; i < PER; i++) {
             s[e][i] = s[e][i] * decay + d * keys[i];
         }
     }
+    return mine;
 }
 
-#ifdef NORM
-void norm_made(uint row, bool first_lane, uint gate_first) {
-    float total = 0.0;
+void load_state(uint state_first, uint row, uint part) {
     [[unroll]] for (uint e = 0u; e < EACH; e++) {
-        total += first_lane && row + e * STEP < DIM ? made[e] * made[e] : 0.0;
-    }
-    float factor = 1.0 / sqrt(group_sum(total) / float(DIM) + eps);
-    [[unroll]] for (uint e = 0u; e < EACH; e++) {
-        uint at = min(row + e * STEP, DIM - 1u);
-        made[e] *= factor * w[w_at + at] * silu(gate[gate_first + at]);
-    }
-}
-#endif
-
-void store_made(uint row, bool first_lane, uint y_first) {
-    [[unroll]] for (uint e = 0u; e < EACH; e++) {
-        if (first_lane && row + e * STEP < DIM) {
-            y[y_first + row + e * STEP] = made[e];
+        uint at = state_first + min(row + e * STEP, DIM - 1u) * DIM;
+        UNROLL for (uint i = 0u; i < PER; i++) {
+            s[e][i] = state[at + CLAMPED(i)];
         }
     }
 }
+
+// Through an array in memory and a rolled loop, since software drivers take seconds to compile many stores.
+void store_state(uint state_first, uint row, uint part) {
+    float moved[EACH * PER];
+    [[unroll]] for (uint e = 0u; e < EACH; e++) {
+        UNROLL for (uint i = 0u; i < PER; i++) {
+            moved[e * PER + i] = s[e][i];
+        }
+    }
+    [[dont_unroll]] for (uint j = 0u; j < EACH * PER; j++) {
+        uint i = j % PER, at = row + j / PER * STEP;
+        if (at < DIM && IN_HEAD(i)) {
+            state[state_first + at * DIM + COLUMN(i)] = moved[j];
+        }
+    }
+}
+
+#ifdef NORM
+float norm_factor(float total) {
+    return 1.0 / sqrt(group_sum(total) / float(DIM) + eps);
+}
+#endif
 
 void main() {
     uint group = group_index(), part = LANE % SPLIT;
@@ -149,61 +170,54 @@ void main() {
     }
     uint key = head / SHARE, n = uint(clamp(n_valid[n_valid_at + seq], 0, int(n_tokens)));
     int slot = slots[slots_at + seq];
-    bool kept = slot >= 0 && slot < int(n_slots);
+    bool kept = slot >= 0 && slot < int(n_slots) && n > 0u;
     uint state_first = state_at + uint(clamp(slot, 0, int(n_slots) - 1)) * state_slot + head * DIM * DIM;
     uint q_first = seq * q_seq + key * q_head, v_first = v_at + seq * v_seq + head * v_head;
     uint gates = seq * beta_seq + key * GATE_KEY + head % SHARE * GATE_SHARE;
     uint y_first = y_at + seq * y_seq + head * y_head;
+    float rate = a[a_at + head], bias = dt[dt_at + head];
 #ifdef NORM
     uint gate_first = gate_at + seq * gate_seq + head * gate_head;
 #endif
-    bool first_lane = part == 0u;
     for (; tile < last_tile; tile++) {
-        uint row = tile * TILE + LANE / SPLIT;
-        [[unroll]] for (uint e = 0u; e < EACH; e++) {
-            uint at = state_first + min(row + e * STEP, DIM - 1u) * DIM;
-            UNROLL for (uint i = 0u; i < PER; i++) {
-                s[e][i] = state[at + CLAMPED(i)];
-            }
-        }
+        uint row = tile * TILE + LANE / SPLIT, own = row + part * STEP, held = min(own, DIM - 1u);
+        bool speaks = part < EACH && own < DIM;
+        load_state(state_first, row, part);
         for (uint t = 0u; t < n; t++) {
             uint gate_of = gates + t * beta_token, kq = q_first + t * q_token;
-            float decay = exp_of(a[a_at + head] * softplus(alpha[alpha_at + gate_of] + dt[dt_at + head]));
-            float strength = sigmoid(beta[beta_at + gate_of]);
-            take_token(row, part, k_at + kq, q_at + kq, v_first + t * v_token, decay, strength);
+            float decay = exp_of(rate * softplus(alpha[alpha_at + gate_of] + bias));
+            float strength = sigmoid(beta[beta_at + gate_of]), value = v[v_first + t * v_token + held];
+            float mine = take_token(part, k_at + kq, q_at + kq, value, decay, strength);
 #ifdef NORM
             if (TILES == 1u) {
-                norm_made(row, first_lane, gate_first + t * gate_token);
+                mine *= norm_factor(speaks ? mine * mine : 0.0) * w[w_at + held];
+                mine *= silu(gate[gate_first + t * gate_token + held]);
             }
 #endif
-            store_made(row, first_lane, y_first + t * y_token);
-        }
-        [[unroll]] for (uint e = 0u; e < EACH; e++) {
-            made[e] = 0.0;
-            uint at = state_first + (row + e * STEP) * DIM;
-            if (kept && n > 0u && row + e * STEP < DIM) {
-                UNROLL for (uint i = 0u; i < PER; i++) {
-                    if (IN_HEAD(i)) {
-                        state[at + COLUMN(i)] = s[e][i];
-                    }
-                }
+            if (speaks) {
+                y[y_first + t * y_token + own] = mine;
             }
         }
+        if (kept) {
+            store_state(state_first, row, part);
+        }
         for (uint t = n; t < n_tokens; t++) {
-            store_made(row, first_lane, y_first + t * y_token);
+            if (speaks) {
+                y[y_first + t * y_token + own] = 0.0;
+            }
         }
     }
 #ifdef NORM
     // Heads of several tiles: each lane reads what it wrote itself.
     for (uint t = 0u; t < (TILES == 1u ? 0u : n); t++) {
-        uint y_of = y_first + t * y_token, gate_of = gate_first + t * gate_token;
+        uint y_of = y_first + t * y_token, gate_of = gate_first + t * gate_token, own = LANE / SPLIT + part * STEP;
         float total = 0.0;
-        for (uint row = LANE / SPLIT; row < DIM; row += STEP) {
-            float o = first_lane ? y[y_of + row] : 0.0;
+        for (uint row = own; row < DIM; row += TILE) {
+            float o = part < EACH ? y[y_of + row] : 0.0;
             total += o * o;
         }
-        float factor = 1.0 / sqrt(group_sum(total) / float(DIM) + eps);
-        for (uint row = LANE / SPLIT; row < DIM && first_lane; row += STEP) {
+        float factor = norm_factor(total);
+        for (uint row = own; row < DIM && part < EACH; row += TILE) {
             y[y_of + row] *= factor * w[w_at + row] * silu(gate[gate_of + row]);
         }
     }

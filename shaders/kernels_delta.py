@@ -8,7 +8,7 @@ from .kernel import At, Features, Kernel, KernelCall, Variant, grid_of
 
 MAX_TAPS = 16  # held in registers
 MAX_DIM = 256
-HELD = 32  # numbers of the state that a lane of a CPU holds
+HELD = 64  # numbers of the state that a lane of a CPU holds
 RUN = 32  # tokens of a convolution that an invocation takes one after the other
 SPLIT = 8  # lanes that hold a row of the state: no device has smaller subgroups
 
@@ -73,7 +73,7 @@ def _shape(node: Node, features: Features) -> tuple[int, int, int]:
     dim, norm = node.inputs[2].shape[3], node.op == "gated_delta_norm"
     if features.software:
         split = SPLIT if features.subgroup_size >= SPLIT else 1
-        return 8, split, min(4, max(1, HELD // -(-dim // split)))
+        return 8, split, min(split, max(1, HELD // -(-dim // split)))
     most = 1 << min(features.max_workgroup, 1024 if features.subgroup_size >= SPLIT else 256).bit_length() - 1
     split = SPLIT if features.subgroup_size >= SPLIT else 1
     wanted = 1 << (dim - 1).bit_length() if norm else min(32, 1 << (dim - 1).bit_length())
