@@ -50,6 +50,7 @@ void add_row(uint r, uint g, vec4 quads[COLS]) {
 }
 
 void add_group(uint g) {
+    FROM(0u);
     uint lane = gl_SubgroupInvocationID & 7u;
     uint k = group_at(g) + ((lane & 3u) << 2) + (lane >> 2) * OCTET_STEP;
     vec4 quads[COLS];

@@ -73,7 +73,7 @@ def _gate_ups() -> list[Case]:
     apart = Operand((80, e), Q8_0, lambda t: t.slice(0, 0, 80, 2)), Operand((80, e), Q8_0, lambda t: t.slice(0, 3, 43))
     some = Operand((9, 9, e), Q4_0, lambda t: t.slice(0, 2, 8)), Operand((6, 9, e), Q4_0)
     slots = Operand((4, 3), I32, lambda t: t.permute(1, 0), integers(0, 6))
-    large = Operand((6, 3, 64), fill=uniform(-200, 200)), Operand((6, 3, 64))
+    large = Operand((6, 33, 64), fill=uniform(-200, 200)), Operand((6, 33, 64))
     return [
         *cases,
         _gate_up("shared rows apart", outer_cut((8, e)), w, _ids(8, 5, 6), apart, True),
