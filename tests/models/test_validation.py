@@ -1,0 +1,67 @@
+"""The validation layer with synchronisation validation is silent while a model generates, and hears a missing barrier.
+
+The layer is chosen when the process makes its Vulkan instance, so each test runs a process of its own. There each
+tensor has a buffer of its own: the layer sees accesses to buffers, not to bytes.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import vkrun
+
+GOLDEN = Path(__file__).parent / "golden" / "q8_0.gguf"
+
+GENERATE = """
+import sys
+from dataclasses import replace
+import vkrun
+from vkrun.runtime.errors import BackendError
+def generate(model):
+    for temperature in (0, 1):
+        for _ in model.generate("def f(x):", max_tokens=20, temperature=temperature, seed=1, ignore_eos=True):
+            pass
+        assert model.timings.n_generated == 20
+"""
+
+SILENT = """
+for level in range(4):
+    with vkrun.load(sys.argv[1], backend="vulkan", n_ctx=256, opt=level) as model:
+        generate(model)
+        print(level, model.engine.device.validation_messages())
+"""
+
+ONE_BARRIER_LESS = """
+with vkrun.load(sys.argv[1], backend="vulkan", n_ctx=256) as model:
+    generate(model)
+    plans = [ready.plan for ready in model.engine._ready.values()]
+    for plan in plans:
+        for i in (i for i, needed in enumerate(plan.barriers) if needed):
+            fewer = replace(plan, barriers=(*plan.barriers[:i], False, *plan.barriers[i + 1 :]))
+            try:
+                model.engine.device.compile(fewer).close()
+            except BackendError as error:
+                assert "SYNC-HAZARD" in str(error), error
+            else:
+                print("not heard:", plan.nodes[i])
+    print(len(plans) > 1, sum(plan.n_barriers for plan in plans) > 50)
+"""
+
+
+def run(code: str, model: Path) -> str:
+    env = {**os.environ, "VKRUN_VALIDATE": "1"}
+    command = [sys.executable, "-c", GENERATE + code, str(model)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("model", [GOLDEN, vkrun.BUNDLED], ids=["golden", "bundled"])
+def test_the_layer_is_silent_on_generated_tokens_at_every_level(model: Path) -> None:
+    assert run(SILENT, model) == "".join(f"{level} []\n" for level in range(4))
+
+
+def test_each_barrier_of_a_plan_is_missed_when_it_is_not_there() -> None:
+    assert run(ONE_BARRIER_LESS, GOLDEN) == "True True\n"
