@@ -127,25 +127,43 @@ float take_token(uint part, uint k_first, uint q_first, float value, float decay
     return mine;
 }
 
+#define EACH_HELD for (uint e = 0u; e < EACH; e++) UNROLL for (uint i = 0u; i < PER; i++)
+#define EACH_MOVED for (uint j = 0u, i = 0u; j < EACH * PER; j++, i = j % PER)
+
+// Lanes of several rows are a CPU's: there rolled loops move the state through an array in memory, since software
+// drivers take seconds to compile many loads and stores.
 void load_state(uint state_first, uint row, uint part) {
-    [[unroll]] for (uint e = 0u; e < EACH; e++) {
-        uint at = state_first + min(row + e * STEP, DIM - 1u) * DIM;
+    if (EACH == 1u) {
+        uint at = state_first + min(row, DIM - 1u) * DIM;
         UNROLL for (uint i = 0u; i < PER; i++) {
-            s[e][i] = state[at + CLAMPED(i)];
+            s[0][i] = state[at + CLAMPED(i)];
         }
+        return;
+    }
+    float moved[EACH * PER];
+    [[dont_unroll]] EACH_MOVED {
+        moved[j] = state[state_first + min(row + j / PER * STEP, DIM - 1u) * DIM + CLAMPED(i)];
+    }
+    [[unroll]] EACH_HELD {
+        s[e][i] = moved[e * PER + i];
     }
 }
 
-// Through an array in memory and a rolled loop, since software drivers take seconds to compile many stores.
 void store_state(uint state_first, uint row, uint part) {
-    float moved[EACH * PER];
-    [[unroll]] for (uint e = 0u; e < EACH; e++) {
+    if (EACH == 1u) {
         UNROLL for (uint i = 0u; i < PER; i++) {
-            moved[e * PER + i] = s[e][i];
+            if (row < DIM && IN_HEAD(i)) {
+                state[state_first + row * DIM + COLUMN(i)] = s[0][i];
+            }
         }
+        return;
     }
-    [[dont_unroll]] for (uint j = 0u; j < EACH * PER; j++) {
-        uint i = j % PER, at = row + j / PER * STEP;
+    float moved[EACH * PER];
+    [[unroll]] EACH_HELD {
+        moved[e * PER + i] = s[e][i];
+    }
+    [[dont_unroll]] EACH_MOVED {
+        uint at = row + j / PER * STEP;
         if (at < DIM && IN_HEAD(i)) {
             state[state_first + at * DIM + COLUMN(i)] = moved[j];
         }

@@ -10,6 +10,7 @@ MAX_TAPS = 16  # held in registers
 MAX_DIM = 256
 HELD = 64  # numbers of the state that a lane of a CPU holds
 RUN = 32  # tokens of a convolution that an invocation takes one after the other
+FEW_TOKENS = 4
 SPLIT = 8  # lanes that hold a row of the state: no device has smaller subgroups
 
 
@@ -35,7 +36,7 @@ def _lower_conv(node: Node, features: Features) -> KernelCall:
     args = (*node.inputs, node.outputs[0])
     n_seqs, n_tokens, n_channels = x.shape
     n_runs = -(-n_tokens // RUN)
-    local = 8 if features.software else 64
+    local = 64 if n_tokens == 1 or not features.software else 8
     strides: tuple[Word, ...] = tuple(word for i, t in enumerate(args) for word in (*t.layout.strides, At(i)))
     push = (n_seqs, n_tokens, n_channels, state.shape[0], n_runs, RUN, *strides)
     groups = -(-n_channels // local) * n_runs * n_seqs
@@ -63,6 +64,15 @@ def _refuses_delta(node: Node, features: Features) -> str:
     return _refuses_types(node, (8, 9))
 
 
+def _refuses_norm(node: Node, features: Features) -> str:
+    """A workgroup a head: too few of them for a GPU to scan many tokens, which the rule alone shares among more."""
+    n_seqs, n_tokens, n_heads, _ = node.inputs[2].shape
+    fewest = 1 if features.software else 128
+    if n_tokens > FEW_TOKENS and n_seqs * n_heads < fewest:
+        return f"{n_tokens} tokens of {n_seqs * n_heads} heads, at least {fewest} for more than {FEW_TOKENS} tokens"
+    return _refuses_delta(node, features)
+
+
 def _lower_delta(node: Node, features: Features) -> KernelCall:
     local, split, each = _shape(node, features)
     return _delta_call(node, features, local, split, each)
@@ -74,9 +84,9 @@ def _shape(node: Node, features: Features) -> tuple[int, int, int]:
     if features.software:
         split = SPLIT if features.subgroup_size >= SPLIT else 1
         return 8, split, min(split, max(1, HELD // -(-dim // split)))
-    most = 1 << min(features.max_workgroup, 1024 if features.subgroup_size >= SPLIT else 256).bit_length() - 1
+    most = 1 << min(features.max_workgroup, 1024 if features.subgroup_size >= 16 else 256).bit_length() - 1
     split = SPLIT if features.subgroup_size >= SPLIT else 1
-    wanted = 1 << (dim - 1).bit_length() if norm else min(32, 1 << (dim - 1).bit_length())
+    wanted = 1 << (dim - 1).bit_length() if norm else min(16, 1 << (dim - 1).bit_length())
     while split > 1 and wanted * split > most:
         split //= 2
     return min(most, max(wanted * split, features.subgroup_size, 32)), split, 1
@@ -107,5 +117,5 @@ def _variant(norm: bool, subgroups: bool) -> Variant:
 KERNELS = (
     Kernel("causal_conv", _refuses_conv, _lower_conv, (("causal_conv", ()),)),
     Kernel("gated_delta_net", _refuses_delta, _lower_delta, (_variant(False, False), _variant(False, True))),
-    Kernel("gated_delta_norm", _refuses_delta, _lower_delta, (_variant(True, False), _variant(True, True))),
+    Kernel("gated_delta_norm", _refuses_norm, _lower_delta, (_variant(True, False), _variant(True, True))),
 )

@@ -45,6 +45,7 @@ BATCHES: tuple[Batch, ...] = (
     Batch(65, (65,), (0,), 1),
     Batch(100, (64, 100), (3, 1), 4),
 )
+MANY = Batch(6, tuple(b % 7 for b in range(32)), tuple(-1 if b == 5 else 33 - b for b in range(32)), 34)
 
 
 def _conv(batch: Batch, n_channels: int, n_taps: int, make: Make, state: Make = plain, ids: Make = plain) -> Case:
@@ -117,15 +118,23 @@ def _net(
     )
 
 
-HEADS = ((1, 1), (2, 4), (1, 3), (3, 3), (4, 8), (2, 6))
-DIMS = (32, 64, 12, 128, 16, 36, 48, 100)
+HEADS = (
+    ((1, 1), 32),
+    ((2, 4), 64),
+    ((1, 3), 12),
+    ((3, 3), 16),
+    ((4, 8), 32),
+    ((2, 6), 36),
+    ((1, 2), 128),
+    ((2, 2), 100),
+)
 
 
 def _nets() -> Iterator[Case]:
-    makes, heads, dims = cycle(ROWS), cycle(HEADS), cycle(DIMS)
+    makes, heads = cycle(ROWS), cycle(HEADS)
     states = cycle((plain, outer_cut, rows_apart, flat_offset))
-    for batch, _ in zip(cycle(BATCHES), range(40), strict=False):
-        make, head, dim, state = next(makes), next(heads), next(dims), next(states)
+    for batch, _ in zip(cycle((*BATCHES, MANY)), range(27), strict=False):
+        make, (head, dim), state = next(makes), next(heads), next(states)
         ids = flat_offset if make is outer_cut else plain
         operands = _net(batch, head, dim, make, state, ids)
         what = f"heads {head} of {dim}, {make.__name__}, state {state.__name__}, {batch}"
