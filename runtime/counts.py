@@ -37,7 +37,8 @@ def counts(
 ) -> dict[str, int]:
     """counts_of the plan for one step of a model: n_tokens tokens of each of n_seqs sequences over n_kv keys.
 
-    features: of the device planned for; a usual GPU's by default. Raises GGUFError or ModelError for a bad file.
+    With n_tokens 1 it is the step that decodes, the next token drawn on the device. features: of the device planned
+    for; a usual GPU's by default. Raises GGUFError or ModelError for a bad file.
     """
     return counts_of(plan_step(path, opt, n_tokens, n_seqs, n_kv, features))
 
@@ -58,7 +59,8 @@ def plan_step(
             raise UsageError(f"{name}: {value}, expected {low} to {high}")
     with GGUFFile.open(path, header_only=True) as f:
         model = open_model(f, n_kv, n_seqs)
-    graph = model.graph(model.inputs(StepShape(n_seqs, n_tokens, n_kv, n_seqs)))
+    shape = StepShape(n_seqs, n_tokens, n_kv, n_seqs, n_drawn=1 if n_tokens == 1 else 0)
+    graph = model.graph(model.inputs(shape))
     offered = features or USUAL_GPU
     return lean_plan(graph, opt, lambda node: refusal(node, offered))
 

@@ -1,14 +1,18 @@
 """What a benchmark runs: prompts, generations, both, at a depth, and several sequences side by side."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
 import numpy as np
 
+from ..drawing import Drawing
 from ..engine import Engine
 from ..models.step import Chunk
+from ..text.sampler import SamplerSettings
+
+GREEDY = SamplerSettings(temp=0, seed=0)
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,21 @@ def deviation(samples: list[float]) -> float:
     return stdev(samples) if len(samples) > 1 else 0.0
 
 
-def measure(engine: Engine, test: Test, n_runs: int, step: Callable[[], None] = lambda: None) -> Measured:
-    """One warm-up, in which plans are compiled, then n_runs runs. `step` is called after each, warm-up included."""
+def measure(
+    engine: Engine, test: Test, n_runs: int, warmup: bool = True, step: Callable[[str], None] = lambda _: None
+) -> Measured:
+    """A warm-up, in which plans are compiled, then n_runs runs. `step` is called before each with its name.
+
+    Prompts are random tokens; generation goes on from one token as it does for a user: each next token is the
+    likeliest, found on the device, and comes back to the host.
+    """
     measured = Measured(test, started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    _run(engine, test)
-    step()
-    for _ in range(n_runs):
+    if warmup:
+        step("warm-up")
+        _run(engine, test)
+    for i in range(n_runs):
+        step(f"run {i + 1}/{n_runs}")
         measured.samples_ns.append(_run(engine, test))
-        step()
     return measured
 
 
@@ -82,8 +93,8 @@ def _run(engine: Engine, test: Test) -> int:
     start = time.perf_counter_ns()
     for slot in range(test.n_seqs):
         _prompt(engine, slot, test.n_depth, ids[slot][test.n_depth : test.n_depth + test.n_prompt])
-    for chunks in _decode_steps(test, ids):
-        engine.step(chunks)
+    if test.n_gen:
+        _generate(engine, test, [row[test.n_depth + test.n_prompt] for row in ids])
     return time.perf_counter_ns() - start
 
 
@@ -92,6 +103,12 @@ def _prompt(engine: Engine, slot: int, pos: int, ids: list[int]) -> None:
         engine.prompt(slot, pos, ids)
 
 
-def _decode_steps(test: Test, ids: list[list[int]]) -> Iterator[list[Chunk]]:
-    for pos in range(test.n_depth + test.n_prompt, test.n_ctx):
-        yield [Chunk(slot, pos, (row[pos],)) for slot, row in enumerate(ids)]
+def _generate(engine: Engine, test: Test, first: list[int]) -> None:
+    """n_gen steps from one token a sequence; without replay each step plans for itself."""
+    pos, left, tokens = test.n_depth + test.n_prompt, test.n_gen, first
+    while left:
+        n = left if engine.replay else 1
+        chunks = [Chunk(slot, pos, (token,)) for slot, token in enumerate(tokens)]
+        for drawn in Drawing(engine, chunks, GREEDY, n):
+            tokens = drawn.tolist()
+        pos, left = pos + n, left - n

@@ -4,5 +4,6 @@
 COMMANDS = {
     "inspect": ("inspect_file", "keys, tensors and sizes of a GGUF file"),
     "devices": ("devices", "backends and devices, and what is missing"),
+    "bench": ("bench", "tokens a second, as llama-bench counts them, and where the time goes"),
     "test-ops": ("ops_matrix", "hold every op against numpy on your own device"),
 }

@@ -7,6 +7,7 @@ numbers (`-c4096`, `-n32`) are cut off, llama.cpp options that vkrun has no use 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from typing import ClassVar
 
 import click
 
@@ -50,8 +51,11 @@ UNSUPPORTED = {name: why for why, names in _ANSWERS.items() for name in names.sp
 _ATTACHED = re.compile(r"(-[A-Za-z]+?)(-?[0-9][0-9.]*)\Z")
 
 
-def normalise(words: Sequence[str], options: Mapping[str, bool]) -> list[str]:
-    """The words with every option apart from its value. `options`: spelling -> whether it takes a value.
+def normalise(
+    words: Sequence[str], options: Mapping[str, bool], unsupported: Mapping[str, str] = UNSUPPORTED
+) -> list[str]:
+    """The words with every option apart from its value. `options`: spelling -> whether it takes a value; what they hold
+    is none of `unsupported`.
 
     Raises click's UsageError for options that vkrun does not support or know.
     """
@@ -61,17 +65,18 @@ def normalise(words: Sequence[str], options: Mapping[str, bool]) -> list[str]:
         if word == "--":
             return [*out, word, *rest]
         is_option = len(word) > 1 and word.startswith("-")
-        out += _option(word, rest, options) if is_option else [word]
+        out += _option(word, rest, options, unsupported) if is_option else [word]
     return out
 
 
-def _option(word: str, rest: Iterator[str], options: Mapping[str, bool]) -> list[str]:
+def _option(word: str, rest: Iterator[str], options: Mapping[str, bool], unsupported: Mapping[str, str]) -> list[str]:
+    known = {*options, *unsupported}
     name, equals, value = word.partition("=")
-    match = None if _is_known(name, options) else _ATTACHED.match(word)
-    if match and _is_known(match[1], options):
+    match = None if name in known else _ATTACHED.match(word)
+    if match and match[1] in known:
         name, equals, value = match[1], "=", match[2]
-    if name in UNSUPPORTED:
-        raise click.UsageError(f"{name}: not supported by vkrun ({UNSUPPORTED[name]})")
+    if name not in options and name in unsupported:
+        raise click.UsageError(f"{name}: not supported by vkrun ({unsupported[name]})")
     if name not in options:
         close = get_close_matches(name, options, n=1, cutoff=0.5)
         raise click.UsageError(f"no option {name}" + (f"; did you mean {close[0]}?" if close else ", see vkrun --help"))
@@ -82,12 +87,10 @@ def _option(word: str, rest: Iterator[str], options: Mapping[str, bool]) -> list
     return [name, *([following] if (following := next(rest, None)) is not None else [])]
 
 
-def _is_known(name: str, options: Mapping[str, bool]) -> bool:
-    return name in options or name in UNSUPPORTED
-
-
 class SpeltCommand(click.Command):
-    """A command whose options are written as llama.cpp's."""
+    """A command whose options are written as llama.cpp's; those of `unsupported` are answered with the reason."""
+
+    unsupported: ClassVar[Mapping[str, str]] = UNSUPPORTED
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         options = {
@@ -96,4 +99,4 @@ class SpeltCommand(click.Command):
             if isinstance(p, click.Option)
             for name in (*p.opts, *p.secondary_opts)
         }
-        return super().parse_args(ctx, normalise(args, options))
+        return super().parse_args(ctx, normalise(args, options, self.unsupported))

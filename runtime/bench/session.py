@@ -1,0 +1,87 @@
+"""A benchmark from end to end: load each model once, run every test at every setting, print rows as they come."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ... import __version__
+from ..model import Model, load
+from . import profile
+from .ceilings import Ceilings, measure_ceilings
+from .measure import measure
+from .report import Done, Emit, Printer, fields, ladder, printer, replay_table
+from .settings import Setting, Wanted
+
+
+@dataclass
+class Session:
+    """say: a line of progress; emit, emit_second: lines of results, formats[0] and formats[1] ("none": nothing)."""
+
+    wanted: Wanted
+    emit: Emit
+    emit_second: Emit
+    say: Callable[[str], None] = lambda _: None
+    _printers: list[Printer] = field(default_factory=list)
+    _notes: list[str] = field(default_factory=list)
+
+    def run(self, paths: Sequence[str], backend: str | None, device: str | None) -> None:
+        varied, emits = self.wanted.varied(), (self.emit, self.emit_second)
+        both = zip(self.wanted.formats, emits, strict=True)
+        self._printers = [printer(name, emit, varied) for name, emit in both if name != "none"]
+        for p in self._printers:
+            p.start()
+        try:
+            for path in paths:
+                self._model(path, backend, device)
+        finally:
+            for p in self._printers:
+                p.end()
+        self._print_notes()
+
+    def _model(self, path: str, backend: str | None, device: str | None) -> None:
+        wanted = self.wanted
+        self.say(f"loading {path}")
+        with load(path, backend, device, n_ctx=wanted.n_ctx, n_seqs=max(wanted.n_seqs)) as model:
+            ceilings = measure_ceilings(model.engine.device) if wanted.profile else None
+            self._notes += self._tables(self._tests(model, ceilings))
+
+    def _tests(self, model: Model, ceilings: Ceilings | None) -> list[Done]:
+        tests, settings, done = list(self.wanted.tests()), self.wanted.settings(), []
+        for i, test in enumerate(tests):
+            for setting in settings:
+                model.engine.configure(setting.opt, setting.n_planned, setting.replay)
+                head = f"{i + 1}/{len(tests)}: {test.name}, opt {setting.opt}{'' if setting.replay else ', no replay'}"
+                measured = measure(
+                    model.engine,
+                    test,
+                    self.wanted.n_runs,
+                    self.wanted.warmup,
+                    lambda what, head=head: self.say(f"{head}, {what}"),
+                )
+                done.append((test, setting, measured))
+                self._print(model, done[-1], ceilings)
+        return done
+
+    def _print(self, model: Model, done: Done, ceilings: Ceilings | None) -> None:
+        test, setting, measured = done
+        row = fields(model.info, setting, __version__, measured)
+        if ceilings and model.engine.last and setting.replay:
+            made = profile.profile(model.engine.last, ceilings)
+            row["profile"] = profile.as_object(made)
+            self._notes += ["", profile.heading(made, test.name, setting.opt), "", *profile.lines(made)]
+        for p in self._printers:
+            p.row(row, test.name)
+
+    def _tables(self, done: Sequence[Done]) -> list[str]:
+        """What the rows come to: the ladder of levels, and what replay is worth."""
+        ladders = ladder(done) if len(self.wanted.opts) > 1 and done else []
+        replays = replay_table(done) if self.wanted.no_replay and done else []
+        return [text for lines in (ladders, replays) if lines for text in ("", *lines)]
+
+    def _print_notes(self) -> None:
+        """Tables below the rows, where a person reads them."""
+        for name, emit in zip(self.wanted.formats, (self.emit, self.emit_second), strict=True):
+            for text in self._notes if name == "md" else []:
+                emit(text)
+
+
+__all__ = ["Session", "Setting", "Wanted"]

@@ -1,0 +1,122 @@
+"""`vkrun bench`: llama-bench's options and tables, the ladder of levels, what replay is worth, profiles."""
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, ClassVar
+
+import click
+
+from ..bench.ranges import numbers, pairs
+from ..bench.session import Session
+from ..bench.settings import Wanted
+from ..errors import VkrunError
+from ..model import BUNDLED, MAX_SEQS
+from .screen import note
+from .spelling import UNSUPPORTED, SpeltCommand
+
+MAX_TOKENS = 1 << 20
+FORMATS = ("md", "csv", "json", "jsonl")
+
+_ANSWERS = {
+    "measured as the device runs by default": "--numa --prio --poll --cpu-strict --cpu-mask --delay --defer-experts "
+    "--no-host -fitt --fit-target -fitc --fit-ctx",
+    "the model's own head is always run": "-embd --embeddings",
+    "files are read and never mapped, and no copy stays in memory": "-mmp",
+    "the whole model runs on the device": "-nopo",
+}
+
+
+class BenchCommand(SpeltCommand):
+    """llama-bench's options: those that vkrun has no use for are answered."""
+
+    unsupported: ClassVar = {**UNSUPPORTED, **{name: why for why, names in _ANSWERS.items() for name in names.split()}}
+
+
+def _list_devices(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import_module(".devices", __package__).show_devices()
+        ctx.exit()
+
+
+def _many(*names: str, default: str, text: str) -> Callable[[Any], Any]:
+    """An option of llama-bench that takes lists and ranges and may be repeated."""
+    shown = f"{text} [default: {default}]"
+    return click.option(*names, multiple=True, metavar="LIST", default=(default,), help=shown)
+
+
+_OPTIONS = [
+    click.option("-m", "--model", "models", multiple=True, metavar="FILE", help="Model [default: the bundled one]."),
+    _many("-p", "--n-prompt", default="512", text="Prompt tokens; 0: none."),
+    _many("-n", "--n-gen", default="128", text="Generated tokens; 0: none."),
+    click.option("-pg", "n_pg", multiple=True, metavar="P,G", help="A prompt, and generation after it (repeatable)."),
+    _many("-d", "--n-depth", default="0", text="Tokens in the context before the test."),
+    _many("-b", "--batch-size", "n_batch", default="2048", text="Most prompt tokens handed over at once."),
+    _many("-ub", "--ubatch-size", "n_ubatch", default="512", text="Most tokens of a planned step."),
+    _many("--parallel", "n_seqs", default="1", text="Sequences that generate side by side."),
+    _many("--opt", "opts", default="3", text="How lean the graph is made, 0 to 3; with several, their ladder."),
+    click.option("--no-replay", is_flag=True, help="Each test also with its graph planned and recorded at every step."),
+    click.option("--profile", is_flag=True, help="Device time, bytes and arithmetic of each kernel of a step."),
+    click.option("-r", "--repetitions", "n_runs", type=click.IntRange(1, 1000), default=5, show_default=True),
+    click.option("--no-warmup", is_flag=True, help="Time the first run too, with its planning."),
+    click.option("-o", "--output", "first", type=click.Choice(FORMATS), default="md", show_default=True),
+    click.option("-oe", "--output-err", "second", type=click.Choice([*FORMATS, "none"]), default="none",
+                 help="To stderr."),
+    click.option("--progress", is_flag=True, help="Say on stderr what is run."),
+    click.option("--backend", metavar="NAME", help="vulkan, kompute or cpu [default: the best there is]."),
+    click.option("-dev", "--device", metavar="DEVICE", help="Index, UUID or part of the name; see `vkrun devices`."),
+    click.option("--list-devices", is_flag=True, expose_value=False, is_eager=True, callback=_list_devices,
+                 help="Print backends and devices, and leave."),
+]  # fmt: skip
+
+
+def _run(models: tuple[str, ...], first: str, second: str, progress: bool, **values: Any) -> None:
+    """Measure tokens a second, as llama-bench does.
+
+    LIST: 1,2,4 or 1-8 or 128-512+128 or 128-2048*2; every combination is run.
+    """
+    backend, device = values.pop("backend"), values.pop("device")
+    wanted = _wanted(values, (first, second))
+    say: Callable[[str], None] = note if progress else lambda _: None
+    session = Session(wanted, click.echo, lambda text: click.echo(text, err=True), say)
+    session.run([path for text in models for path in _paths(text)] or [_bundled()], backend, device)
+
+
+def _wanted(values: dict[str, Any], formats: tuple[str, str]) -> Wanted:
+    return Wanted(
+        n_prompt=numbers("-p", values["n_prompt"], 0, MAX_TOKENS),
+        n_gen=numbers("-n", values["n_gen"], 0, MAX_TOKENS),
+        n_pg=pairs("-pg", values["n_pg"], MAX_TOKENS),
+        n_depth=numbers("-d", values["n_depth"], 0, MAX_TOKENS),
+        n_batch=numbers("-b", values["n_batch"], 1, MAX_TOKENS),
+        n_ubatch=numbers("-ub", values["n_ubatch"], 1, 4096),
+        n_seqs=numbers("--parallel", values["n_seqs"], 1, MAX_SEQS),
+        opts=numbers("--opt", values["opts"], 0, 3),
+        no_replay=values["no_replay"],
+        n_runs=values["n_runs"],
+        warmup=not values["no_warmup"],
+        profile=values["profile"],
+        formats=formats,
+    )
+
+
+def _paths(text: str) -> list[str]:
+    """A list of files, unless a file of that very name is there."""
+    return [text] if os.path.exists(text) else [part for part in text.split(",") if part]
+
+
+def _bundled() -> str:
+    if not BUNDLED.exists():
+        raise VkrunError(f"{BUNDLED}: the bundled model is missing; name a model: vkrun bench -m MODEL.gguf")
+    return str(BUNDLED)
+
+
+def _make() -> click.Command:
+    run = _run
+    for add in reversed(_OPTIONS):
+        run = add(run)
+    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    return click.command("bench", cls=BenchCommand, context_settings=settings)(run)
+
+
+command = _make()
