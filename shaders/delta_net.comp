@@ -198,7 +198,8 @@ void main() {
     uint gate_first = gate_at + seq * gate_seq + head * gate_head;
 #endif
     for (; tile < last_tile; tile++) {
-        uint row = tile * TILE + LANE / SPLIT, own = row + part * STEP, held = min(own, DIM - 1u);
+        uint row = tile * TILE + LANE / SPLIT, own = row + (EACH > 1u ? part * STEP : 0u);
+        uint held = min(own, DIM - 1u);
         bool speaks = part < EACH && own < DIM;
         load_state(state_first, row, part);
         for (uint t = 0u; t < n; t++) {
