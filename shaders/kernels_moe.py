@@ -82,7 +82,8 @@ def _refuses_down(node: Node, _features: Features) -> str:
 
 def _lower_down(node: Node, features: Features) -> KernelCall:
     (hidden, down, ids, weights, shared, shared_down, shared_gate, residual), (y,) = node.inputs, node.outputs
-    (n, k), local, rows = ids.shape, local_of(hidden.shape[2], features), 1
+    (n, k), rows = ids.shape, 1
+    local = local_of(4 * hidden.shape[2], features)  # an octet of an expert's row an invocation, or two
     down_row, down_expert = row_words(down)
     push = (
         *(At(i) for i in range(9)),

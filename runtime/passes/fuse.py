@@ -73,7 +73,7 @@ def _untouched(edit: Editing, s: Storage, start: int, stop: int) -> bool:
 
 
 def _moe(edit: Editing, i: int, node: Node, supports: Supports) -> None:
-    """moe_ffn and the residual add after it: routing, gate and up, weighted sum; decompose splits what has no kernel."""
+    """moe_ffn and the residual add after it: routing, gate and up, sum; decompose splits what has no kernel."""
     found = _only_reader(edit, node.outputs[0], i, "add")
     if found is None:
         return
