@@ -10,7 +10,7 @@ MAX_TAPS = 16  # held in registers
 MAX_DIM = 256
 HELD = 64  # numbers of the state that a lane of a CPU holds
 RUN = 32  # tokens of a convolution that an invocation takes one after the other
-FEW_TOKENS = 4
+FEW_TOKENS = 100
 SPLIT = 8  # lanes that hold a row of the state: no device has smaller subgroups
 
 
