@@ -7,13 +7,19 @@ from .kernel import At, Defines, Features, Kernel, KernelCall, grid_of
 from .kernels_rows import SUBGROUPS
 
 MAX_DIM = 512
-SOFTWARE_TOKENS = 8  # on a CPU longer prompts go through products, whose loads serve several outputs
+SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve several queries, or products
+SOFTWARE_LANES = 8
 LANES = {"attention": 128, "qk_rope_cache": 64}
 
 
 def _inner(*tensors: Tensor) -> str:
     bad = next((t for t in tensors if not t.layout.rows_contiguous), None)
     return f"{bad} has inner stride {bad.layout.strides[-1]}, expected 1" if bad else ""
+
+
+def _same_caches(k: Tensor, v: Tensor) -> str:
+    same = k.layout.strides == v.layout.strides
+    return "" if same else f"caches of other strides: {k.layout.strides}, {v.layout.strides}"
 
 
 def _dim(n: int) -> str:
@@ -31,9 +37,7 @@ def _refuse_attention(node: Node, features: Features) -> str:
     q, k, v, _slots, _pos, *gate = node.inputs
     if features.software and q.shape[1] > SOFTWARE_TOKENS:
         return f"{q.shape[1]} tokens on a CPU, expected at most {SOFTWARE_TOKENS}"
-    if k.layout.strides != v.layout.strides:
-        return f"caches of other strides: {k.layout.strides}, {v.layout.strides}"
-    return _inner(q, k, v, *gate, *node.outputs) or _dim(q.shape[-1])
+    return _same_caches(k, v) or _inner(q, k, v, *gate, *node.outputs) or _dim(q.shape[-1])
 
 
 def _lower_attention(node: Node, features: Features) -> KernelCall:
@@ -56,6 +60,32 @@ def _lower_attention(node: Node, features: Features) -> KernelCall:
     defines = (*((("SPLIT", ""),) if split else ()), *defines)
     grid = grid_of(n_seqs * n_steps * n_heads)
     return KernelCall("attention", defines, (q, k, v, slots, pos, y, *gate), push, grid, (lanes, 0, 0, dim))
+
+
+def _refuse_lanes(node: Node, features: Features) -> str:
+    """Prompts on a CPU; see attention_lanes.comp."""
+    q, k, v, *_, gate = node.inputs
+    if not features.software or features.subgroup_size < SOFTWARE_LANES:
+        return f"not a CPU of subgroups of {SOFTWARE_LANES}"
+    if q.shape[1] <= SOFTWARE_TOKENS or q.shape[-1] not in (32, 64):
+        return f"{q.shape[1]} tokens, heads of {q.shape[-1]}: for more than {SOFTWARE_TOKENS}, of 32 or 64"
+    return _same_caches(k, v) or _inner(q, k, v, gate, *node.outputs)
+
+
+def _lower_lanes(node: Node, features: Features) -> KernelCall:
+    q, k, _v, slots, pos, gate = node.inputs
+    (y,) = node.outputs
+    n_seqs, n_tokens, n_heads, dim = q.shape
+    push = (
+        *(n_seqs, n_heads, n_tokens, n_heads // (k.shape[2] // dim), node.attrs["n_kv"], k.shape[0]),
+        *(*k.layout.strides[:2], slots.layout.strides[0]),
+        *(*q.layout.strides[:3], *y.layout.strides[:3], *pos.layout.strides),
+        *(At(0), At(1), At(2), At(3), At(4), At(5), float(node.attrs["scale"])),
+        *(*gate.layout.strides[:3], At(6)),
+    )
+    n_tiles = -(-n_tokens // SOFTWARE_LANES)
+    args = (*node.inputs[:5], y, gate)
+    return KernelCall("attention_lanes", (), args, push, grid_of(n_tiles * n_heads * n_seqs), (SOFTWARE_LANES, dim))
 
 
 def _refuse_combine(node: Node, _features: Features) -> str:
@@ -105,6 +135,7 @@ def _variants(stem: str, *flags: str) -> tuple[tuple[str, Defines], ...]:
 
 
 KERNELS = (
+    Kernel("attention", _refuse_lanes, _lower_lanes, (("attention_lanes", ()),)),
     Kernel("attention", _refuse_attention, _lower_attention, _variants("attention")),
     Kernel("attention_split", _refuse_attention, _lower_attention, _variants("attention", "SPLIT")),
     Kernel("attention_combine", _refuse_combine, _lower_combine, (("attention_combine", ()),)),

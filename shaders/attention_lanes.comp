@@ -1,0 +1,95 @@
+// Causal attention for prompts on CPUs: y[b, t, h] as in attention.comp, whole. A subgroup is a workgroup; each of its
+// lanes owns a query of one head. Every load is a gather there, so eight lanes load 32 numbers of a key or value at once
+// and hand them round. One key at a time and no more queries: LLVM takes seconds to compile what is unrolled further.
+// DIM is 32 or 64; subgroups have 8 lanes or more. Grid: tiles of queries fastest, then heads, then sequences.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#include "maths.glsl"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint DIM = 64;
+const uint QUADS = DIM / 4u, LOADS = DIM / 32u;
+
+layout(std430, binding = 0) readonly buffer Q { float q[]; };
+layout(std430, binding = 1) readonly buffer K { float k[]; };
+layout(std430, binding = 2) readonly buffer V { float v[]; };
+layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
+layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
+layout(std430, binding = 5) buffer Y { float y[]; };
+layout(std430, binding = 6) readonly buffer Gate { float gate[]; };
+layout(push_constant) uniform Push {
+    uint n_seqs, n_heads, n_tokens, share, n_kv, n_slots;
+    uint cache_slot, cache_row, slots_0;
+    uint q_seq, q_token, q_head, y_seq, y_token, y_head, pos_seq, pos_token;
+    uint q_at, k_at, v_at, slots_at, pos_at, y_at;
+    float scale;
+    uint gate_seq, gate_token, gate_head, gate_at;
+} p;
+
+vec4 query[QUADS], acc[QUADS], quads[LOADS];
+
+#define LOAD(x, row)                                                               \
+    [[unroll]] for (uint l = 0u; l < LOADS; l++) {                                 \
+        uint at = (row) + l * 32u + (gl_SubgroupInvocationID & 7u) * 4u;           \
+        quads[l] = vec4(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);                \
+    }
+#define HANDED(i) subgroupShuffle(quads[(i) / 8u], (i) % 8u)
+#define EACH_QUAD [[unroll]] for (uint i = 0u; i < QUADS; i++)
+
+float score(uint row) {
+    float z = 0.0;
+    LOAD(k, p.k_at + row)
+    EACH_QUAD {
+        z += dot(query[i], HANDED(i));
+    }
+    return z;
+}
+
+void main() {
+    uint group = group_index(), n_tiles = (p.n_tokens + gl_WorkGroupSize.x - 1u) / gl_WorkGroupSize.x;
+    uint t = group % n_tiles * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+    uint head = group / n_tiles % p.n_heads, seq = group / n_tiles / p.n_heads;
+    if (seq >= p.n_seqs) {
+        return;
+    }
+    bool is_query = t < p.n_tokens;
+    t = min(t, p.n_tokens - 1u);
+    uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
+    uint cache = slot * p.cache_slot + head / p.share * DIM;
+    int last = pos[p.pos_at + seq * p.pos_seq + t * p.pos_token];
+    uint q_row = p.q_at + seq * p.q_seq + t * p.q_token + head * p.q_head;
+    EACH_QUAD {
+        uint at = q_row + 4u * i;
+        query[i] = vec4(q[at], q[at + 1u], q[at + 2u], q[at + 3u]) * p.scale;
+        acc[i] = vec4(0);
+    }
+    float top = -1e30, total = 0.0;
+    uint stop = min(uint(subgroupMax(last) + 1), p.n_kv);
+    for (uint s = 0u; s < stop; s++) {
+        uint row = cache + s * p.cache_row;
+        float z = score(row);
+        z = int(s) <= last ? z : -INFINITY;
+        float higher = max(top, z), shrink = exp_of(top - higher), weight = exp_of(z - higher);
+        total = total * shrink + weight;
+        top = higher;
+        LOAD(v, p.v_at + row)
+        EACH_QUAD {
+            acc[i] = acc[i] * shrink + weight * HANDED(i);
+        }
+    }
+    float factor = total > 0.0 ? 1.0 / total : 0.0;
+    uint y_row = p.y_at + seq * p.y_seq + t * p.y_token + head * p.y_head;
+    uint gate_row = p.gate_at + seq * p.gate_seq + t * p.gate_token + head * p.gate_head;
+    if (!is_query) {
+        return;
+    }
+    EACH_QUAD {
+        [[unroll]] for (uint c = 0u; c < 4u; c++) {
+            uint d = 4u * i + c;
+            y[y_row + d] = acc[i][c] * factor * sigmoid(gate[gate_row + d]);
+        }
+    }
+}
