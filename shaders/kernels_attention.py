@@ -35,8 +35,8 @@ def _lanes(op: str, features: Features) -> tuple[int, Defines]:
 
 def _refuse_attention(node: Node, features: Features) -> str:
     q, k, v, _slots, _pos, *gate = node.inputs
-    if features.software and q.shape[1] > SOFTWARE_TOKENS:
-        return f"{q.shape[1]} tokens on a CPU, expected at most {SOFTWARE_TOKENS}"
+    if features.software and features.subgroup_size >= SOFTWARE_LANES and q.shape[1] > SOFTWARE_TOKENS:
+        return f"{q.shape[1]} tokens on a CPU, where products are faster, expected at most {SOFTWARE_TOKENS}"
     return _same_caches(k, v) or _inner(q, k, v, *gate, *node.outputs) or _dim(q.shape[-1])
 
 
