@@ -12,7 +12,14 @@ layout(push_constant) uniform Push { WALK STRIDES(a) STRIDES(b) STRIDES(y) } p;
 float op_add(float u, float v) { return u + v; }
 float op_sub(float u, float v) { return u - v; }
 float op_mul(float u, float v) { return u * v; }
-float op_div(float u, float v) { return u / v; }
+
+// Drivers may divide by way of 1 / v, which is 0 for large v: infinity over a finite number is done by bits.
+float op_div(float u, float v) {
+    uint a = floatBitsToUint(u), b = floatBitsToUint(v);
+    bool stays = (a & 0x7fffffffu) == 0x7f800000u && (b & 0x7fffffffu) < 0x7f800000u;
+    return stays ? uintBitsToFloat(a ^ (b & 0x80000000u)) : u / v;
+}
+
 float op_swiglu(float u, float v) { return silu(u) * v; }
 
 void main() {

@@ -11,7 +11,8 @@ layout(push_constant) uniform Push { WALK STRIDES(x) STRIDES(y) float a, b; } p;
 float op_neg(float v) { return uintBitsToFloat(floatBitsToUint(v) ^ 0x80000000u); }
 float op_abs(float v) { return uintBitsToFloat(floatBitsToUint(v) & 0x7fffffffu); }
 float op_sqr(float v) { return v * v; }
-float op_sqrt(float v) { return v < 0.0 ? uintBitsToFloat(0x7fc00000u) : select_nan(v, sqrt(v)); }
+// By bits, since a driver may take a negative denormal for 0.
+float op_sqrt(float v) { return floatBitsToUint(v) > 0x80000000u ? uintBitsToFloat(0x7fc00000u) : select_nan(v, sqrt(v)); }
 float op_exp(float v) { return exp_of(v); }
 float op_log(float v) { return log_of(v); }
 float op_tanh(float v) { return tanh_of(v); }
