@@ -46,17 +46,15 @@ class Engine:
         self.model, self.device = model, device
         self.level, self.n_ubatch, self.replay = level, n_ubatch, True
         self.last: Ready | None = None  # what was asked for latest
-        self._ready: dict[StepShape, Ready] = {}
+        self._ready: dict[tuple[int, bool, StepShape], Ready] = {}  # by level and replay
         self._upload(progress or (lambda _done, _total: None))
 
     def configure(self, level: int, n_ubatch: int = N_UBATCH, replay: bool = True) -> None:
-        """Plan at another level or for other sizes from now on; weights and states stay.
+        """Plan at another level or for other sizes from now on; weights, states and the programs so far stay.
 
         Without replay every step builds, plans and records its graph anew, as runtimes without a plan do.
         """
-        if (level, n_ubatch, replay) != (self.level, self.n_ubatch, self.replay):
-            self.close()
-            self.level, self.n_ubatch, self.replay = level, n_ubatch, replay
+        self.level, self.n_ubatch, self.replay = level, n_ubatch, replay
 
     def reset(self, slot: int) -> None:
         """Forget the sequence in a slot."""
@@ -93,11 +91,12 @@ class Engine:
 
     def ready(self, shape: StepShape) -> Ready:
         """The program for a step size, compiled on first use."""
-        if not self.replay:
-            self.close()
-        if shape not in self._ready:
-            self._ready[shape] = self._compile(shape)
-        self.last = self._ready[shape]
+        key = self.level, self.replay, shape
+        if not self.replay and key in self._ready:
+            self._drop(self._ready.pop(key))
+        if key not in self._ready:
+            self._ready[key] = self._compile(shape)
+        self.last = self._ready[key]
         return self.last
 
     def plan(self, inputs: StepInputs) -> Plan:
@@ -106,10 +105,13 @@ class Engine:
     def close(self) -> None:
         """Drop every program; the next step plans anew."""
         for ready in self._ready.values():
-            ready.program.close()
-        self.device.free(ready.inputs.storage for ready in self._ready.values())
+            self._drop(ready)
         self._ready.clear()
         self.last = None
+
+    def _drop(self, ready: Ready) -> None:
+        ready.program.close()
+        self.device.free([ready.inputs.storage])
 
     def _compile(self, shape: StepShape) -> Ready:
         inputs = self.model.inputs(shape)

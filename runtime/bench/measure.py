@@ -1,7 +1,6 @@
 """What a benchmark runs: prompts, generations, both, at a depth, and several sequences side by side."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
@@ -47,7 +46,7 @@ class Measured:
 
     test: Test
     samples_ns: list[int] = field(default_factory=list)
-    started: str = ""
+    started: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
     @property
     def samples_ts(self) -> list[float]:
@@ -67,25 +66,12 @@ def deviation(samples: list[float]) -> float:
     return stdev(samples) if len(samples) > 1 else 0.0
 
 
-def measure(
-    engine: Engine, test: Test, n_runs: int, warmup: bool = True, step: Callable[[str], None] = lambda _: None
-) -> Measured:
-    """A warm-up, in which plans are compiled, then n_runs runs. `step` is called before each with its name.
+def run(engine: Engine, test: Test) -> int:
+    """Nanoseconds that a test takes.
 
     Prompts are random tokens; generation goes on from one token as it does for a user: each next token is the
     likeliest, found on the device, and comes back to the host.
     """
-    measured = Measured(test, started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    if warmup:
-        step("warm-up")
-        _run(engine, test)
-    for i in range(n_runs):
-        step(f"run {i + 1}/{n_runs}")
-        measured.samples_ns.append(_run(engine, test))
-    return measured
-
-
-def _run(engine: Engine, test: Test) -> int:
     ids = np.random.default_rng(0).integers(0, engine.model.n_vocab, (test.n_seqs, test.n_ctx)).tolist()
     for slot in range(test.n_seqs):
         engine.reset(slot)

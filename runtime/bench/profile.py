@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from ..engine import Ready
+from ..errors import UsageError
 from ..graph import Node
 from ..tensor import Kind
 from ..traffic import Traffic, traffic
@@ -45,8 +46,10 @@ class Profile:
         return KindOfKernel("all", sum(k.n for k in self.kinds), sum(k.seconds for k in self.kinds), moved)
 
 
-def profile(ready: Ready, ceilings: Ceilings) -> Profile:
-    """Time a step as it was last filled, N_RUNS times; each node counts with its median."""
+def profile(ready: Ready | None, ceilings: Ceilings) -> Profile:
+    """Time the engine's last step again, N_RUNS times; each node counts with its median."""
+    if ready is None:
+        raise UsageError("profile: no step has been run")
     runs = [ready.program.profile() for _ in range(N_RUNS)]
     seconds = [median(times) for times in zip(*runs, strict=True)]
     shape = ready.inputs.shape

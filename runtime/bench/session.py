@@ -7,7 +7,7 @@ from ... import __version__
 from ..model import Model, load
 from . import profile
 from .ceilings import Ceilings, measure_ceilings
-from .measure import measure
+from .measure import Measured, Test, run
 from .report import Done, Emit, Printer, fields, ladder, printer, replay_table
 from .settings import Setting, Wanted
 
@@ -45,26 +45,31 @@ class Session:
             self._notes += self._tables(self._tests(model, ceilings))
 
     def _tests(self, model: Model, ceilings: Ceilings | None) -> list[Done]:
-        tests, settings, done = list(self.wanted.tests()), self.wanted.settings(), []
+        tests, all_done = list(self.wanted.tests()), []
         for i, test in enumerate(tests):
-            for setting in settings:
-                model.engine.configure(setting.opt, setting.n_planned, setting.replay)
-                head = f"{i + 1}/{len(tests)}: {test.name}, opt {setting.opt}{'' if setting.replay else ', no replay'}"
-                measured = measure(
-                    model.engine,
-                    test,
-                    self.wanted.n_runs,
-                    self.wanted.warmup,
-                    lambda what, head=head: self.say(f"{head}, {what}"),
-                )
-                done.append((test, setting, measured))
-                self._print(model, done[-1], ceilings)
+            done = self._test(model, test, f"{i + 1}/{len(tests)}: {test.name}")
+            for each in done:
+                self._print(model, each, ceilings)
+            model.engine.close()
+            all_done += done
+        return all_done
+
+    def _test(self, model: Model, test: Test, head: str) -> list[Done]:
+        """The settings take turns, run by run, so that what else the machine does falls on all of them alike."""
+        done = [(test, setting, Measured(test)) for setting in self.wanted.settings()]
+        for i in range(-1 if self.wanted.warmup else 0, self.wanted.n_runs):
+            for _, setting, measured in done:
+                how = f"opt {setting.opt}" + ("" if setting.replay else ", no replay")
+                self.say(f"{head}, {how}, " + (f"run {i + 1}/{self.wanted.n_runs}" if i >= 0 else "warm-up"))
+                taken = _run(model, test, setting)
+                measured.samples_ns += [taken] if i >= 0 else []
         return done
 
     def _print(self, model: Model, done: Done, ceilings: Ceilings | None) -> None:
         test, setting, measured = done
         row = fields(model.info, setting, __version__, measured)
-        if ceilings and model.engine.last and setting.replay:
+        if ceilings and setting.replay:
+            _run(model, test, setting)
             made = profile.profile(model.engine.last, ceilings)
             row["profile"] = profile.as_object(made)
             self._notes += ["", profile.heading(made, test.name, setting.opt), "", *profile.lines(made)]
@@ -82,6 +87,11 @@ class Session:
         for name, emit in zip(self.wanted.formats, (self.emit, self.emit_second), strict=True):
             for text in self._notes if name == "md" else []:
                 emit(text)
+
+
+def _run(model: Model, test: Test, setting: Setting) -> int:
+    model.engine.configure(setting.opt, setting.n_planned, setting.replay)
+    return run(model.engine, test)
 
 
 __all__ = ["Session", "Setting", "Wanted"]
