@@ -1,0 +1,50 @@
+"""The whole stack on a tiny model, in seconds: file, load, logits, plans, tokens, on numpy and on Vulkan."""
+
+from pathlib import Path
+
+import numpy as np
+import vkrun
+from vkrun.runtime.gguf_file import GGUFFile
+from vkrun.tests.comparing import nmse
+from vkrun.tests.model_files import Shape, write_model
+
+IDS = [5, 11, 11, 60, 0, 7, 23, 42, 3, 9, 31]
+
+
+def greedy(model: vkrun.Model, n: int) -> list[int]:
+    ids = list(IDS)
+    for _ in range(n):
+        ids.append(int(model.logits(ids)[-1].argmax()))
+    return ids[len(IDS) :]
+
+
+def test_the_whole_stack(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "tiny.gguf")
+    with GGUFFile.open(path) as f:
+        assert {name: t.shape for name, t in f.tensors.items()} == Shape().tensors()
+    with vkrun.load(path, backend="cpu", n_ctx=64, opt=0) as oracle:
+        wanted, tokens = oracle.logits(IDS), greedy(oracle, 8)
+    assert wanted.shape == (len(IDS), 64) and wanted.std() > 0.1
+    for level in range(4):
+        with vkrun.load(path, backend="vulkan", n_ctx=64, opt=level) as model:
+            assert nmse(model.logits(IDS), wanted) < 1e-10
+            assert greedy(model, 8) == tokens
+            decoded = [model.engine.prompt(0, i, [t]) for i, t in enumerate(IDS)]
+            assert nmse(np.concatenate(decoded), wanted) < 1e-10
+
+
+def test_sequences_drawn_by_the_device_are_those_of_the_logits(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "tiny.gguf", seed=1)
+    with vkrun.load(path, backend="vulkan", n_ctx=64) as model:
+        from vkrun.runtime.generate import Timings, generate_ids
+        from vkrun.runtime.sequence import Sequence
+        from vkrun.runtime.text.sampler import Sampler, SamplerSettings
+
+        settings, timings = SamplerSettings(temp=0), Timings()
+        made = generate_ids(Sequence(model.engine), IDS, Sampler(settings), 8, frozenset(), timings)
+        assert list(made) == greedy(model, 8) and timings.n_generated == 8
+
+
+def test_counts_of_a_file(tmp_path: Path) -> None:
+    leaner = [vkrun.counts(write_model(tmp_path / "tiny.gguf"), opt=level) for level in (0, 3)]
+    assert leaner[0] != leaner[1]

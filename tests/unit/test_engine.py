@@ -1,0 +1,79 @@
+"""Loading, planning and replaying on a device that computes nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from vkrun.runtime.engine import Engine
+from vkrun.runtime.gguf_file import GGUFFile
+from vkrun.runtime.models import open_model
+from vkrun.runtime.models.step import Chunk
+from vkrun.runtime.ops import OPS
+from vkrun.runtime.tensor import Kind
+from vkrun.tests.model_files import Shape, write_model
+from vkrun.tests.null_backend import NullDevice
+
+COMPOSITES = [name for name, op in OPS.items() if op.decompose is not None]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[GGUFFile]:
+    with GGUFFile.open(write_model(tmp_path / "a.gguf")) as f:
+        yield f
+
+
+def engine(f: GGUFFile, device: NullDevice, level: int = 3, n_slots: int = 2) -> Engine:
+    return Engine(open_model(f, n_ctx=1024, n_slots=n_slots), device, level)
+
+
+def test_every_weight_is_written_whole_and_every_state_has_memory(file: GGUFFile) -> None:
+    device, done = NullDevice(), []
+    made = Engine(open_model(file, 1024, 2), device, progress=lambda n, total: done.append((n, total)))
+    weights = [s for s in device.written if s.kind is Kind.WEIGHT]
+    assert {s.name for s in weights} == {*Shape().tensors(), "rope"}
+    assert all(device.written[s] == s.nbytes for s in weights)
+    assert {s for s in device.written if s.kind is Kind.STATE} == set(made.model.states)
+    assert done == sorted(done) and done[-1] == (made.model.weights.nbytes, made.model.weights.nbytes)
+
+
+def test_a_step_size_is_compiled_once_and_replayed(file: GGUFFile) -> None:
+    device = NullDevice()
+    made = engine(file, device)
+    before = dict(device.written)
+    for pos in range(5):
+        assert made.step([Chunk(0, pos, [1])]).shape == (1, 64)
+    (program,) = device.programs
+    assert program.n_runs == 5
+    (step,) = [s for s, n in device.written.items() if n != before.get(s, 0)]
+    assert step.kind is Kind.INPUT and device.written[step] == 5 * step.nbytes
+
+
+def test_a_prompt_runs_in_planned_sizes(file: GGUFFile) -> None:
+    device = NullDevice()
+    made = engine(file, device)
+    assert made.prompt(0, 0, [1] * 700, every=True).shape == (700, 64)
+    assert len(device.programs) < 6 and sum(p.n_runs for p in device.programs) < 12
+    made.close()
+    assert all(p.is_closed for p in device.programs)
+    assert not any(s.kind is Kind.INPUT for s in device.written)
+
+
+@pytest.mark.parametrize("missing", [(), COMPOSITES], ids=["every kernel", "primitives alone"])
+def test_each_level_is_leaner(file: GGUFFile, missing: list[str]) -> None:
+    plans = []
+    for level in range(4):
+        device = NullDevice(missing)
+        engine(file, device, level).step([Chunk(0, 0, [1])])
+        plans.append(device.programs[0].plan)
+    sizes = [len(p.nodes) for p in plans]
+    assert sizes[0] > sizes[1] >= sizes[2] >= sizes[3]
+    assert all(p.n_barriers == len(p.nodes) - 1 for p in plans[:3])
+    assert plans[3].n_barriers <= plans[2].n_barriers - bool(missing)
+    assert (sizes[2] < sizes[1] / 2) == (not missing)
+    assert not {n.op for n in plans[3].nodes} & set(missing)
+
+
+def test_several_sequences_in_one_step(file: GGUFFile) -> None:
+    device = NullDevice()
+    got = engine(file, device).step([Chunk(1, 4, [1, 2]), Chunk(0, 0, [3, 4, 5])], 8, every=True)
+    assert got.shape == (5, 64) and device.programs[0].n_runs == 1
