@@ -1,7 +1,10 @@
 """Fixtures that tests of several folders share."""
 
+from collections.abc import Callable, Iterator
+
 import pytest
 from vkrun.backends import registry
+from vkrun.backends.base import Device
 
 OWN = ("vulkan", "kompute", "cpu")
 
@@ -12,3 +15,19 @@ def backend(request: pytest.FixtureRequest) -> str:
     if why := registry.get(request.param).why_missing():
         pytest.skip(why)
     return request.param
+
+
+@pytest.fixture(scope="session")
+def devices() -> Iterator[Callable[[str], Device]]:
+    """The best device of a backend by its name, opened once: for tests that leave it as it was."""
+    opened: dict[str, Device] = {}
+
+    def get(name: str) -> Device:
+        if name not in opened:
+            backend, info = registry.choose(name, None)
+            opened[name] = backend.open(info)
+        return opened[name]
+
+    yield get
+    for device in opened.values():
+        device.close()

@@ -1,28 +1,11 @@
 """The op table on every backend, and what the table itself must hold."""
 
 import pytest
-from vkrun.backends import registry
 from vkrun.runtime.ops import OPS
 from vkrun.runtime.optable.run import run_case
 from vkrun.runtime.optable.table import CASES
 
 OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
-
-
-@pytest.fixture(scope="module")
-def devices():
-    """Devices by backend, opened once."""
-    opened = {}
-
-    def get(name: str):
-        if name not in opened:
-            backend, info = registry.choose(name, None)
-            opened[name] = backend.open(info)
-        return opened[name]
-
-    yield get
-    for device in opened.values():
-        device.close()
 
 
 @pytest.mark.parametrize("op", OPS_OF_TABLE)

@@ -8,8 +8,6 @@ import subprocess
 import sys
 
 LIFE = """
-import sys
-import warnings
 import numpy as np
 from dataclasses import replace
 from vkrun.backends.vulkan import BACKEND
@@ -17,7 +15,6 @@ from vkrun.runtime.errors import BackendError
 from vkrun.runtime.graph import Graph
 from vkrun.runtime.plan import make_plan
 from vkrun.runtime.tensor import Kind
-warnings.simplefilter("ignore", RuntimeWarning)  # the reference's own, at edge values
 device = BACKEND.open(BACKEND.devices()[0])
 g = Graph()
 x = g.input("x", (64,))
@@ -28,6 +25,20 @@ plan = make_plan(g)
 device.alloc([g.inputs["x"].storage])
 """
 
+TABLE_RECORDED = """
+from vkrun.runtime.optable.run import prepare
+from vkrun.runtime.optable.table import CASES
+for case in CASES:
+    setting = prepare(case)
+    device.alloc(setting.contents)
+    for storage, data in setting.contents.items():
+        device.write(storage, data)
+    device.compile(make_plan(setting.graph)).close()
+    device.free(setting.contents)
+device.close()
+print(len(CASES) > 400, device.validation_messages())
+"""
+
 SILENT = """
 program = device.compile(plan)
 for _ in range(3):
@@ -36,11 +47,11 @@ for _ in range(3):
 program.profile()
 from vkrun.runtime.optable.run import run_case
 from vkrun.runtime.optable.table import CASES
-bad = [o for o in (run_case(c, device) for c in CASES[::int(sys.argv[1])]) if o.status == "fail"]
+bad = [o for o in (run_case(c, device) for c in CASES[::9]) if o.status != "pass"]
 device.close()
 for o in bad:
     print(o.case.op, o.case.what, o.why)
-print(len(CASES) > 100, device.validation_messages())
+print(device.validation_messages())
 """
 
 MISSING_BARRIERS = """
@@ -59,21 +70,25 @@ print(any("has not been destroyed" in m for m in device.validation_messages()))
 """
 
 
-def run(code: str, every: int = 1, **environ: str) -> str:
-    """What the code prints; it takes every so-manieth case of the table."""
+def run(code: str, **environ: str) -> str:
     env = {**os.environ, "VKRUN_VALIDATE": "1", **environ}
-    command = [sys.executable, "-c", LIFE + code, str(every)]
+    command = [sys.executable, "-c", LIFE + code]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_the_layer_is_silent_on_the_op_table() -> None:
-    assert run(SILENT) == "True []\n"
+    """Recorded, not run: the layer checks commands as they are recorded, and software drivers compile at the run."""
+    assert run(TABLE_RECORDED) == "True []\n"
+
+
+def test_the_layer_is_silent_on_a_life_and_some_of_the_table() -> None:
+    assert run(SILENT) == "[]\n"
 
 
 def test_the_layer_is_silent_with_staging_and_small_submissions() -> None:
-    assert run(SILENT, 5, VKRUN_NO_MAPPED_WEIGHTS="1", VKRUN_SUBMIT_GFLOP="0.001") == "True []\n"
+    assert run(SILENT, VKRUN_NO_MAPPED_WEIGHTS="1", VKRUN_SUBMIT_GFLOP="0.001") == "[]\n"
 
 
 def test_missing_barriers_are_reported() -> None:
