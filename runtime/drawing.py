@@ -28,8 +28,10 @@ class Drawing:
     def __init__(self, engine: Engine, chunks: list[Chunk], settings: SamplerSettings, limit: int) -> None:
         """chunks: a slot, a position and one token each; limit: steps, which must fit the context."""
         self._engine, self._chunks, self._limit = engine, chunks, limit
-        seed = settings.seed if settings.seed not in (None, -1) else np.random.SeedSequence().entropy
-        self._row = settings_row(settings.temp, settings.top_p, settings.min_p, settings.top_k, int(seed or 0))
+        seed = settings.seed
+        if seed in (None, -1):
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self._row = settings_row(settings.temp, settings.top_p, settings.min_p, settings.top_k, seed or 0)
         self._n_drawn = 1 if settings.temp <= 0 else MAX_CANDIDATES
         self._begun, self._under_way = 0, 0
         self._drawn: list[np.ndarray] = [np.array([c.ids[0] for c in chunks], np.int32)]

@@ -46,6 +46,7 @@ def attention_ms(model: vkrun.Model, pos: int) -> tuple[float, float]:
     for _ in Drawing(engine, [Chunk(0, pos, (1,))], GREEDY, 1):
         pass
     ready = engine.last
+    assert ready is not None
     best = [min(times) for times in zip(*(_at(engine, ready, pos) for _ in range(5)), strict=True)]
     mine = sum(t for node, t in zip(ready.plan.nodes, best, strict=True) if node.op.startswith("attention"))
     return 1e3 * mine, 1e3 * (sum(best) - mine)
@@ -58,6 +59,7 @@ def _at(engine, ready, pos: int) -> list[float]:
 
 def host_share(model: vkrun.Model, n: int = 200) -> None:
     """Milliseconds of a step in which Python works and does not wait, and Vulkan calls a token."""
+    assert model.engine.last is not None
     program = model.engine.last.program
     waited, wait = 0.0, program.wait
 
