@@ -21,6 +21,10 @@ SWITCHES = {
     "MEMORY_BUDGET": "asking the driver for free memory",
     "MAPPED_WEIGHTS": "writing weights straight into device memory where the host can see it",
     "PIPELINE_CACHE": "the pipeline cache on disk",
+    "SELECT": "the pass that takes branches decided at planning out of the graph",
+    "ELIDE": "the pass that takes needless copies out",
+    "FUSE": "the pass that fuses chains; every composite is decomposed",
+    "ORDER": "the pass that puts independent nodes side by side",
 }
 
 # every other variable, and what it does

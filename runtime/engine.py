@@ -10,7 +10,7 @@ from .errors import UsageError
 from .models.qwen3next import Qwen3Next
 from .models.step import Chunk, StepInputs, StepShape
 from .plan import Plan, lean_plan
-from .tensor import Tensor
+from .tensor import Kind, Tensor
 
 PROMPT_SIZES = (1, 8, 64, 512)  # tokens of a planned step
 N_UBATCH = PROMPT_SIZES[-1]
@@ -76,15 +76,18 @@ class Engine:
 
     def step(self, chunks: Sequence[Chunk], n_tokens: int = 1, every: bool = False) -> np.ndarray:
         """One run for chunks of different slots, none longer than n_tokens: logits of each chunk's last token, or of
-        every token, in the chunks' order."""
+        every token, in the chunks' order. Either all chunks bring embeddings or none does."""
         if every:
             wanted = [b * n_tokens + t for b, c in enumerate(chunks) for t in range(len(c.ids))]
         else:
             wanted = [b * n_tokens + len(c.ids) - 1 for b, c in enumerate(chunks)]
         n_out = len(chunks) * (n_tokens if every else 1)
         n_kv = self.kv_size(max(c.pos + len(c.ids) for c in chunks))
-        ready = self.ready(StepShape(len(chunks), n_tokens, n_kv, n_out))
+        rows = _embeddings(chunks, n_tokens)
+        ready = self.ready(StepShape(len(chunks), n_tokens, n_kv, n_out, embeddings=rows is not None))
         self.device.write(ready.inputs.storage, ready.inputs.fill(chunks, self.model.n_ctx, [] if every else wanted))
+        if rows is not None:
+            self.device.write(ready.plan.graph.inputs["embeddings"].storage, rows)
         ready.program.run()
         logits = ready.program.read(ready.output)
         return logits[wanted] if every else logits
@@ -111,12 +114,12 @@ class Engine:
 
     def _drop(self, ready: Ready) -> None:
         ready.program.close()
-        self.device.free([ready.inputs.storage])
+        self.device.free(ready.plan.storages(Kind.INPUT))
 
     def _compile(self, shape: StepShape) -> Ready:
         inputs = self.model.inputs(shape)
-        self.device.alloc([inputs.storage])
         plan = self.plan(inputs)
+        self.device.alloc(plan.storages(Kind.INPUT))
         (output,) = plan.graph.outputs.values()
         return Ready(inputs, plan, self.device.compile(plan), output)
 
@@ -143,6 +146,19 @@ class Engine:
             raise UsageError(f"ids: {pos + len(ids)} tokens do not fit a context of {self.model.n_ctx} (n_ctx)")
         if bad := next((i for i in ids if not 0 <= i < self.model.n_vocab), None):
             raise UsageError(f"ids: token {bad}, expected 0 to {self.model.n_vocab - 1}")
+
+
+def _embeddings(chunks: Sequence[Chunk], n_tokens: int) -> np.ndarray | None:
+    """The chunks' embeddings as rows of a step, [n_seqs * n_tokens, width], padded with zeros."""
+    brought = [c.embeddings for c in chunks if c.embeddings is not None]
+    if not brought:
+        return None
+    if len(brought) != len(chunks):
+        raise UsageError(f"chunks: {len(brought)} of {len(chunks)} bring embeddings, expected all or none")
+    rows = np.zeros((len(chunks), n_tokens, brought[0].shape[-1]), np.float32)
+    for row, part in zip(rows, brought, strict=True):
+        row[: len(part)] = part
+    return rows
 
 
 def step_size(n: int, n_ubatch: int = N_UBATCH) -> int:

@@ -3,7 +3,7 @@
 from ..runtime.dtypes import DType
 from ..runtime.graph import Node
 from .indexing import refuse_dtype, refuse_large, walk
-from .kernel import Features, Kernel, KernelCall, Variant
+from .kernel import At, Features, Kernel, KernelCall, Variant
 
 UNARY = ("neg", "abs", "sqr", "sqrt", "exp", "log", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu")
 PARAMETERS = {"scale": ("factor", "bias"), "clamp": ("low", "high")}
@@ -31,7 +31,17 @@ def _lower_binary(node: Node, features: Features) -> KernelCall:
     return walk(*layouts).call(_variant(node, "binary"), (a, b, y), features)
 
 
+def _refuses_select(node: Node, _features: Features) -> str:
+    return refuse_large(*node.inputs, *node.outputs)
+
+
+def _lower_select(node: Node, features: Features) -> KernelCall:
+    (which, a, b), (y,) = node.inputs, node.outputs
+    return walk(a.layout, b.layout, y.layout).call(("select", ()), (a, b, y, which), features, (At(3),))
+
+
 KERNELS = (
+    Kernel("select", _refuses_select, _lower_select, (("select", ()),)),
     *(Kernel(op, _refuses, _lower_unary, (("unary", (("OP", f"op_{op}"),)),)) for op in (*UNARY, *PARAMETERS)),
     *(Kernel(op, _refuses, _lower_binary, (("binary", (("OP", f"op_{op}"),)),)) for op in BINARY),
 )

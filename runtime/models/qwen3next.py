@@ -89,6 +89,9 @@ class Qwen3Next:
         g, step, shape = Graph(), inputs.tensors(), inputs.shape
         g.inputs["step"] = inputs.storage.tensor()
         x = g.get_rows(self._embedding, step["ids"].reshape(shape.n_rows))
+        x = g.select("input", step["source"], x, g.input("embeddings", (shape.n_rows, self.params.width)))
+        if not shape.embeddings:
+            g.choices["input"] = 0
         for i, layer in enumerate(self._layers):
             with g.scope(f"blk.{i}"):
                 x = self._run_layer(g, layer, x, step, shape)

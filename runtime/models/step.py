@@ -18,7 +18,7 @@ class StepShape:
     """What is fixed at planning: n_seqs sequences of n_tokens tokens, n_kv keys looked at, n_out rows of logits.
 
     n_drawn: with 0 the logits come back; else (for one token a sequence) the next token is drawn on the device from so
-    many candidates, and the step buffer moves on to it by itself.
+    many candidates, and the step buffer moves on to it by itself. embeddings: rows may come in place of tokens.
     """
 
     n_seqs: int
@@ -26,6 +26,7 @@ class StepShape:
     n_kv: int
     n_out: int
     n_drawn: int = 0
+    embeddings: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -34,18 +35,23 @@ class StepShape:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some tokens of one sequence: their ids, the slot they live in, and the position of the first."""
+    """Some tokens of one sequence: their ids, the slot they live in, and the position of the first.
+
+    embeddings [n, width] stand in the place of the tokens' own where given; ids then only count them.
+    """
 
     slot: int
     pos: int
     ids: Sequence[int]
+    embeddings: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class StepInputs:
     """The step buffer: one storage of I32, and its parts as tensors.
 
-    ids, pos [B, T]; cache_rows [B*T]: slot * n_ctx + pos; slots, n_valid [B]; tails [B, c-1]; out_rows [n_out].
+    ids, pos [B, T]; cache_rows [B*T]: slot * n_ctx + pos; slots, n_valid [B]; tails [B, c-1]; out_rows [n_out];
+    source [1]: 0 where rows are looked up by ids, 1 where they come as embeddings.
     Where tokens are drawn also settings [B, N_SETTINGS] and ring [B, RING]: the token drawn at pos in ring[pos % RING].
     Padding: pos and cache_rows of -1, which attend to nothing and write nothing.
     """
@@ -70,6 +76,7 @@ class StepInputs:
             "n_valid": (s.n_seqs,),
             "tails": (s.n_seqs, self.tail),
             "out_rows": (s.n_out,),
+            "source": (1,),
             **drawing,
         }
 
@@ -95,6 +102,7 @@ class StepInputs:
             part["slots"][b], part["n_valid"][b] = chunk.slot, n
             part["tails"][b] += n
         part["out_rows"][:] = 0
+        part["source"][:] = any(c.embeddings is not None for c in chunks)
         part["out_rows"][: len(out_rows)] = out_rows
         if settings is not None:
             part["settings"][:] = settings

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..dtypes import DType
 from ..tensor import Tensor
-from .op import Op, Spec, broadcast_shapes, register, require_dtype
+from .op import Op, Spec, broadcast_shapes, register, require, require_dtype
 
 F32 = DType.F32
 Array = np.ndarray
@@ -100,3 +100,15 @@ def _swiglu(g, gate: Tensor, up: Tensor) -> tuple[Tensor]:
 
 
 register(Op("swiglu", _swiglu_infer, lambda gate, up: (UNARY["silu"](gate.astype(np.float64)) * up,), _swiglu))
+
+
+def _select_infer(which: Tensor, a: Tensor, b: Tensor, choice: str) -> tuple[Spec]:
+    require_dtype("select", which, DType.I32)
+    for t in (a, b):
+        require_dtype("select", t, F32)
+    ok = which.layout.n_elements == 1 and a.shape == b.shape
+    require(ok, "select", f"which {which.shape}, a {a.shape}, b {b.shape} ({choice})")
+    return (Spec(a.shape),)
+
+
+register(Op("select", _select_infer, lambda which, a, b, choice: (b if which.reshape(-1)[0] else a,)))

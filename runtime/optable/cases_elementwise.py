@@ -5,6 +5,7 @@ from itertools import cycle
 
 import numpy as np
 
+from ..dtypes import DType
 from ..layout import Shape
 from .case import Case, Fill, Operand, uniform, values
 from .views import STRIDED, VIEWS, flat_offset, named, permuted, plain, rows_apart, stepped
@@ -80,4 +81,16 @@ def _clamps() -> Iterator[Case]:
     yield Case("scale", "by 0 at an offset", (flat_offset((3, 7), fill=EDGES),), {"factor": 0.0, "bias": 0.0})
 
 
-CASES: tuple[Case, ...] = (*_unary(), *_binary(), *_clamps())
+def _selects() -> Iterator[Case]:
+    views = cycle(VIEWS.items())
+    for shape in ((1, 1), (1, 257), (3, 33), (2, 5, 31), (2, 3, 5, 9)):
+        for number in (0, 1, -3):
+            (name, first), (other, second) = next(views), next(views)
+            which = Operand((7,), DType.I32, lambda t: t.slice(0, 4, 5), values(0, 0, 0, 0, number, 0, 0))
+            what = f"{number} of {named(shape)} {name}, {other}"
+            yield Case(
+                "select", what, (which, first(shape), second(shape)), {"choice": "it"}, len(shape) == 3, 0.0, 0.0
+            )
+
+
+CASES: tuple[Case, ...] = (*_unary(), *_binary(), *_clamps(), *_selects())

@@ -92,6 +92,16 @@ class Editing:
             self._users[t.storage].add(i)
 
 
+def drop_dead(edit: Editing) -> None:
+    """Remove the nodes whose results nobody reads."""
+    for i in reversed(range(len(edit))):
+        node = edit.at(i)
+        if node is None or not all(is_temp(t) for t in node.outputs):
+            continue
+        if not any(edit.is_output(t.storage) or edit.last_use(t.storage) > i for t in node.outputs):
+            edit.remove(i)
+
+
 def whole(t: Tensor) -> bool:
     """Is the tensor all of its storage, in order?"""
     return t.layout.is_contiguous and t.layout.n_elements == t.storage.n_elements

@@ -14,7 +14,7 @@ from ..layout import Layout
 from ..ops import elementwise
 from ..ops.copies import set_region
 from ..tensor import Tensor
-from .editing import Editing, Supports, is_temp, view, whole
+from .editing import Editing, Supports, drop_dead, is_temp, view, whole
 
 IN_PLACE = {*elementwise.UNARY, *elementwise.BINARY, "scale", "clamp", "swiglu"}  # element i depends on element i only
 
@@ -23,12 +23,12 @@ def elide_copies(graph: Graph, supports: Supports) -> Graph:
     """A graph of the same results with fewer copies."""
     edit = Editing(graph, lambda node: supports(node) and _worth(node))
     _drop_empty(edit)
-    _drop_dead(edit)
+    drop_dead(edit)
     for i in range(len(edit)):  # in order, so that a chain of sets works on one tensor
         _each(edit, i, _FORWARD)
     for i in reversed(range(len(edit))):  # from the end, so that a chain of copies ends up in its last place
         _each(edit, i, _BACKWARD)
-    _drop_dead(edit)
+    drop_dead(edit)
     return edit.finished()
 
 
@@ -50,15 +50,6 @@ def _drop_empty(edit: Editing) -> None:
     for i in range(len(edit)):
         node = edit.at(i)
         if node is not None and all(t.layout.n_elements == 0 for t in node.outputs):
-            edit.remove(i)
-
-
-def _drop_dead(edit: Editing) -> None:
-    for i in reversed(range(len(edit))):
-        node = edit.at(i)
-        if node is None or not all(is_temp(t) for t in node.outputs):
-            continue
-        if not any(edit.is_output(t.storage) or edit.last_use(t.storage) > i for t in node.outputs):
             edit.remove(i)
 
 

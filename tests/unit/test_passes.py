@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from vkrun.runtime.dtypes import DType
 from vkrun.runtime.graph import Graph
 from vkrun.runtime.layout import Layout
-from vkrun.runtime.passes import elide_copies, lean, order
+from vkrun.runtime.passes import elide_copies, lean, order, select
 from vkrun.runtime.tensor import Kind, Storage
 from vkrun.tests.unit.random_graphs import graphs, results
 
@@ -102,3 +102,13 @@ def test_copies_of_nothing_and_dead_nodes_go():
     g.exp(x)
     g.output("y", g.neg(x))
     assert ops(elide_copies(g, anything)) == ["neg"]
+
+
+def test_a_select_that_is_decided_takes_one_branch_and_drops_the_other():
+    g = Graph()
+    x, which = g.input("x", (3, 4)), g.input("which", (1,), DType.I32)
+    g.output("y", g.sigmoid(g.select("it", which, g.neg(x), g.exp(x))))
+    assert ops(select(g)) == ["neg", "exp", "select", "sigmoid"]
+    for chosen, op in enumerate(("neg", "exp")):
+        g.choices["it"] = chosen
+        assert ops(select(g)) == [op, "sigmoid"]
