@@ -65,6 +65,7 @@ def _report(error: Exception) -> int:
         return MISUSED if isinstance(error, UsageError) else FAILED
     if isinstance(error, OSError):  # a disk that is full, a terminal that went away
         screen.note(error.strerror or str(error))
+        screen.flush_or_drop_stdout()
         return FAILED
     screen.note(f"{type(error).__name__}: {error} (VKRUN_DEBUG=1 shows the traceback)")
     return FAILED

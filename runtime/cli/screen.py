@@ -62,6 +62,15 @@ def forgive_encoding() -> None:
         reconfigure(errors="replace")
 
 
+def flush_or_drop_stdout() -> None:
+    """After an error that may have been stdout's: the interpreter's own flush at exit must not be a second one."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        drop_stdout()
+
+
 def drop_stdout() -> None:
     """After a broken pipe: what is still buffered goes nowhere, so that leaving raises no second error."""
     with contextlib.suppress(OSError, ValueError):  # no file behind it: then nothing is flushed at exit either

@@ -19,8 +19,8 @@ _READLINE = re.compile(r"\x1b\[\?2004[hl]\r?")  # readline's own words to the te
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This one without vkrun's variables and with the changes; an empty value takes a variable out."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("VKRUN_")} | {"TERM": "xterm"}
+    """This one without vkrun's variables and Python's, with the changes; an empty value takes a variable out."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("VKRUN_", "PYTHON"))} | {"TERM": "xterm"}
     return {k: v for k, v in {**kept, **changes}.items() if v}
 
 
