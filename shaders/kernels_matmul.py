@@ -11,6 +11,7 @@ from .kernel import Defines, Features, Kernel, KernelCall
 from .products import (
     WEIGHT_TYPES,
     ceil_div,
+    cols_of,
     defines_of,
     is_grouped,
     lower_product,
@@ -20,7 +21,7 @@ from .products import (
 )
 
 LANES = 8  # of a subgroup that lanes.glsl asks for
-VECTOR_COLS = 8  # columns up to which a GPU reads weights once and computes by rows
+VECTOR_COLS = 32  # columns up to which a GPU computes by rows, at most 8 of them at a time
 TILE_ROWS = 64
 
 
@@ -98,8 +99,8 @@ def _vector_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]
     """Two rows a workgroup of one or two subgroups, an octet of each an invocation and step."""
     p = operands_of(node)
     local = 32 if features.subgroup_size == 32 and p.n_inner <= 1024 else 64
-    cols = next(c for c in (1, 2, 4, 8) if c >= p.n_cols)
-    return ceil_div(p.n_rows, 2) * p.n_batch, (local, 2, cols)
+    cols = cols_of(p.n_cols)
+    return ceil_div(p.n_rows, 2) * ceil_div(p.n_cols, cols) * p.n_batch, (local, 2, cols)
 
 
 def _subgroups(features: Features) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from .indexing import refuse_dtype, refuse_large
 from .kernel import At, Features, Kernel, KernelCall, grid_of
 from .kernels_rows import SUBGROUPS, row_call, row_strides, rows_words
 from .products import WEIGHT_TYPES, ceil_div
-from .several import defines, form_of, local_of, refuse_cols, refuse_rows, row_words, tile_of, variants
+from .several import defines, form_of, local_of, most_tokens, refuse_cols, refuse_rows, row_words, tile_of, variants
 
 MAX_PICKED = 32
 SECOND_TYPES = (DType.F32, DType.F16, DType.Q8_0)
@@ -46,14 +46,14 @@ def _refuse_types(first: Tensor, second: Tensor) -> str:
     return f"{odd}: rows of {odd.shape[-1]}, no multiple of {GROUP}" if odd else ""
 
 
-def _refuses_gate_up(node: Node, _features: Features) -> str:
+def _refuses_gate_up(node: Node, features: Features) -> str:
     x, gate, up, _, shared_gate, shared_up = node.inputs
     if gate.dtype is not up.dtype or shared_gate.dtype is not shared_up.dtype:
         return (
             f"gate and up of {gate.dtype.name} and {up.dtype.name}, {shared_gate.dtype.name} and {shared_up.dtype.name}"
         )
     rows = refuse_rows(x, gate, up, shared_gate, shared_up, *node.outputs)
-    return refuse_cols(x) or rows or _refuse_types(gate, shared_gate)
+    return refuse_cols(x, most_tokens(features)) or rows or _refuse_types(gate, shared_gate)
 
 
 def _lower_gate_up(node: Node, features: Features) -> KernelCall:
@@ -74,10 +74,10 @@ def _lower_gate_up(node: Node, features: Features) -> KernelCall:
     return KernelCall("experts_gate_up", flags, args, push, grid, (local, 2 * pairs))
 
 
-def _refuses_down(node: Node, _features: Features) -> str:
+def _refuses_down(node: Node, features: Features) -> str:
     hidden, down, _, _, shared, shared_down, _, residual = node.inputs
     rows = refuse_rows(hidden, down, shared, shared_down, residual, *node.outputs)
-    return refuse_cols(residual) or rows or _refuse_types(down, shared_down)
+    return refuse_cols(residual, most_tokens(features)) or rows or _refuse_types(down, shared_down)
 
 
 def _lower_down(node: Node, features: Features) -> KernelCall:

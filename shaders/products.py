@@ -112,6 +112,12 @@ def _merge_group(p: Product) -> Product:
     return Product(p.w, x, y)
 
 
+def cols_of(n: int) -> int:
+    """Columns a workgroup, which takes a power of two up to 8: tiles of about one size."""
+    share = ceil_div(n, ceil_div(n, 8))
+    return next(c for c in (1, 2, 4, 8) if c >= share)
+
+
 def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 

@@ -9,7 +9,8 @@ from .kernel import Defines, Features
 from .products import in_words, type_define
 
 LANES = 8  # of a subgroup that lanes.glsl asks for
-MAX_COLS = 8  # rows of x: for more of them the products apart are faster
+MAX_COLS = 32  # rows of x: for more of them the products apart are faster
+MAX_COLS_SOFTWARE = 8  # of experts on CPUs, where tokens of one expert share no load
 FORMS = (("LANES",), ("SUBGROUPS",), ())
 
 
@@ -52,5 +53,10 @@ def refuse_rows(*tensors: Tensor) -> str:
     return f"{bad} with inner stride {bad.layout.strides[-1]}" if bad else ""
 
 
-def refuse_cols(x: Tensor) -> str:
-    return f"{x.shape[0]} rows, at most {MAX_COLS}" if x.shape[0] > MAX_COLS else ""
+def refuse_cols(x: Tensor, most: int = MAX_COLS) -> str:
+    return f"{x.shape[0]} rows, at most {most}" if x.shape[0] > most else ""
+
+
+def most_tokens(features: Features) -> int:
+    """Of the experts' kernels."""
+    return MAX_COLS_SOFTWARE if features.software else MAX_COLS

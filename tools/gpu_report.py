@@ -20,7 +20,7 @@ from vkrun.backends import registry
 from vkrun.runtime.bench.measure import Measured, Test, run
 from vkrun.runtime.models.step import StepShape
 from vkrun.runtime.optable.run import run_case
-from vkrun.runtime.optable.table import CASES
+from vkrun.runtime.optable.table import cases_for
 
 GOLDEN = Path(vkrun.__file__).parent / "tests" / "models" / "golden"
 LEVELS = (0, 1, 2, 3)
@@ -34,7 +34,7 @@ def table(args: argparse.Namespace) -> dict:
     """Counts and every case that did not pass."""
     backend, info = registry.choose(args.backend, None)
     device = backend.open(info)
-    outcomes = [run_case(case, device) for case in CASES]
+    outcomes = [run_case(case, device) for case in cases_for(info.is_software)]
     device.close()
     wrong = [f"{o.case.op} {o.case.what}: {o.status} {o.why}" for o in outcomes if o.status != "pass"]
     worst = max((o for o in outcomes if o.status == "pass"), key=lambda o: o.nmse / max(o.case.nmse, 1e-300))

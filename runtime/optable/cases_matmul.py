@@ -34,6 +34,7 @@ def _mul_mat() -> list[Case]:
         cases += [
             _mm("vector", Operand((33, k), t), Operand((1, k))),
             _mm("5 columns, offset rows", Operand((65, k), t), _columns(t, 5), strided_out=True),
+            _mm("20 columns", Operand((37, k), t), _columns(t, 20), strided_out=True),
             _mm("70 columns, offset rows", Operand((130, k), t), _columns(t, 70)),
             _mm("rows 3 to 60", Operand((70, k), t, lambda w: w.slice(0, 3, 60)), Operand((2, k)), strided_out=True),
             _mm(

@@ -142,3 +142,17 @@ def _sums() -> list[Case]:
 
 
 CASES: tuple[Case, ...] = (*_routes(), *_gate_ups(), *_downs(), *_sums())
+
+
+def _batches() -> list[Case]:
+    """More tokens than the experts' kernels for CPUs take."""
+    cases = []
+    for n in (9, 20):
+        pair = (Operand((5, 40, 64), Q4_0), Operand((5, 40, 64), Q4_0))
+        shared = (Operand((33, 64), Q8_0), Operand((33, 64), Q8_0))
+        cases.append(_gate_up(f"{n} tokens", plain((n, 64)), pair, _ids(n, 3, 5), shared))
+        cases.append(_down(f"{n} tokens", Q4_0, Q8_0, n, 3))
+    return cases
+
+
+GPU_CASES: tuple[Case, ...] = tuple(_batches())

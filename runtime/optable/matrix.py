@@ -11,7 +11,7 @@ from ...backends import registry
 from ..errors import UsageError
 from ..gguf_keys import printable
 from .run import Outcome, run_case
-from .table import CASES
+from .table import CASES, cases_for
 
 
 def run_matrix(ops: Sequence[str], backends: Sequence[str], device: str | None, verbose: bool) -> bool:
@@ -19,12 +19,12 @@ def run_matrix(ops: Sequence[str], backends: Sequence[str], device: str | None, 
     known = list(dict.fromkeys(c.op for c in CASES))
     if unknown := [op for op in ops if op not in known]:
         raise UsageError(f"no cases for op {unknown[0]}; there are {', '.join(sorted(known))}")
-    cases = [c for c in CASES if not ops or c.op in ops]
     names = list(backends) or [n for n in registry.names() if not registry.get(n).why_missing()]
     console, outcomes = Console(), {}
     for name in names:
         backend, info = registry.choose(name, device)
         console.print(escape(printable(f"{name}: {info.name}, {info.driver}")), highlight=False, soft_wrap=True)
+        cases = [c for c in cases_for(info.is_software) if not ops or c.op in ops]
         opened = backend.open(info)
         try:
             outcomes[name] = [run_case(c, opened) for c in track(cases, f"{name}", console=console, transient=True)]

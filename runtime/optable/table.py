@@ -24,3 +24,8 @@ CASES: tuple[Case, ...] = (
     *cases_moe.CASES,
     *cases_projections.CASES,
 )
+
+
+def cases_for(is_software: bool) -> tuple[Case, ...]:
+    """The table for a device; some kernels refuse what is slow on a CPU."""
+    return CASES if is_software else (*CASES, *cases_moe.GPU_CASES)
