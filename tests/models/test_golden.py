@@ -40,9 +40,9 @@ def test_logits_are_those_of_transformers(name, backend):
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
 @pytest.mark.parametrize("name", NAMES[:2])
-def test_every_level_gives_the_same_logits(name, level):
+def test_every_level_gives_the_same_logits(name, level, backend):
     ids, wanted = golden(name)
-    with vkrun.load(GOLDEN / f"{name}.gguf", backend="vulkan", n_ctx=256, opt=level) as model:
+    with vkrun.load(GOLDEN / f"{name}.gguf", backend=backend, n_ctx=256, opt=level) as model:
         got = model.logits(ids)
         assert nmse(got, wanted) <= LIMIT_QUANTISED
         assert nmse(in_chunks(model, ids, 1), got) <= LIMIT_CUTS
