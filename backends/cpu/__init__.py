@@ -98,8 +98,8 @@ class CpuProgram(Program):
     def _step(self, node: Node) -> None:
         with np.errstate(all="ignore"):  # inf and NaN are values like any other here
             results = OPS[node.op].compute(*map(self._value, node.inputs), **node.attrs)
-        for tensor, result in zip(node.outputs, results, strict=True):
-            self._array(tensor)[...] = to_bf16(result) if tensor.dtype is DType.BF16 else result
+            for tensor, result in zip(node.outputs, results, strict=True):
+                self._array(tensor)[...] = to_bf16(result) if tensor.dtype is DType.BF16 else result
 
     def _value(self, t: Tensor) -> "np.ndarray | Blocks":
         """A tensor as the reference wants it: float32 or int32, or Blocks."""

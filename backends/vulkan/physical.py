@@ -157,7 +157,9 @@ def _describe(handle: Any) -> Physical | None:
         vk.text(e.extensionName)
         for e in vk.listed("vkEnumerateDeviceExtensionProperties", "VkExtensionProperties", handle, vk.null)
     }
-    enabled, core = _usable(handle, version, extensions, config.read().off)
+    wanted = config.read()
+    off = wanted.off | {"COOPMAT"} if wanted.validate else wanted.off  # older layers take its struct for an error
+    enabled, core = _usable(handle, version, extensions, off)
     needed = [
         e for _, s, e, core_from, _ in _FEATURE_STRUCTS if s in enabled and version >> 12 & 1023 < core_from and e
     ]
