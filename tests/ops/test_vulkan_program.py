@@ -194,7 +194,7 @@ def test_a_cancelled_submission_is_noticed(device: VulkanDevice, monkeypatch: py
     g = chain(1)
     device.alloc(storages(g))
     program = device.compile(make_plan(g))
-    recording = program._recording  # type: ignore[attr-defined]
+    (recording,) = program._recordings  # type: ignore[attr-defined]
     monkeypatch.setattr(recording, "_done", np.zeros(1, np.uint32))  # as if the last write had not come
     with pytest.raises(BackendError, match="cancelled a submission"):
         program.run()
