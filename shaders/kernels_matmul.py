@@ -11,13 +11,13 @@ from .kernel import Defines, Features, Kernel, KernelCall
 from .products import (
     WEIGHT_TYPES,
     ceil_div,
-    cols_of,
     defines_of,
     is_grouped,
     lower_product,
     operands_of,
     takes_rows,
     takes_type,
+    vec_tile,
 )
 
 LANES = 8  # of a subgroup that lanes.glsl asks for
@@ -96,11 +96,11 @@ def _vector_refuses(node: Node, features: Features) -> str:
 
 
 def _vector_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
-    """Two rows a workgroup of one or two subgroups, an octet of each an invocation and step."""
+    """A workgroup of one or two subgroups takes an octet of each of its rows an invocation and step."""
     p = operands_of(node)
     local = 32 if features.subgroup_size == 32 and p.n_inner <= 1024 else 64
-    cols = cols_of(p.n_cols)
-    return ceil_div(p.n_rows, 2) * ceil_div(p.n_cols, cols) * p.n_batch, (local, 2, cols)
+    rows, cols = vec_tile(p.n_cols, features)
+    return ceil_div(p.n_rows, rows) * ceil_div(p.n_cols, cols) * p.n_batch, (local, rows, cols)
 
 
 def _subgroups(features: Features) -> tuple[str, ...]:

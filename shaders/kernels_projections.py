@@ -5,7 +5,7 @@ from ..runtime.graph import Node
 from .indexing import refuse_dtype, refuse_large
 from .kernel import At, Features, Kernel, KernelCall, grid_of
 from .kernels_rows import SUBGROUPS, row_call, row_strides, rows_words
-from .products import WEIGHT_TYPES, ceil_div, cols_of
+from .products import WEIGHT_TYPES, ceil_div, vec_tile
 from .several import defines, form_of, local_of, refuse_cols, refuse_rows, row_words, tile_of, variants
 
 MAX_WEIGHTS = 3
@@ -25,9 +25,9 @@ def _tile(node: Node, features: Features) -> tuple[int, int, int]:
     """Invocations, rows and columns of each, as mul_mat has them."""
     x, w, *_ = node.inputs
     local = local_of(x.shape[1], features)
-    cols = cols_of(x.shape[0])
+    rows, cols = vec_tile(x.shape[0], features)
     if "LANES" not in form_of(features):
-        return local, 2, cols
+        return local, rows, cols
     return (local, 2, min(cols, 4)) if w.dtype.is_quantised else (local, 1 if cols == 1 else 2, cols)
 
 

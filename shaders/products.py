@@ -7,7 +7,7 @@ from ..runtime.graph import Node
 from ..runtime.layout import Layout, Shape, collapse_together
 from ..runtime.quants import packed_row_nbytes
 from ..runtime.tensor import Tensor
-from .kernel import At, Defines, KernelCall, grid_of
+from .kernel import At, Defines, Features, KernelCall, grid_of
 
 WEIGHT_TYPES = tuple(t for t in DType if t is not DType.I32)
 
@@ -112,10 +112,14 @@ def _merge_group(p: Product) -> Product:
     return Product(p.w, x, y)
 
 
-def cols_of(n: int) -> int:
-    """Columns a workgroup, which takes a power of two up to 8: tiles of about one size."""
-    share = ceil_div(n, ceil_div(n, 8))
-    return next(c for c in (1, 2, 4, 8) if c >= share)
+def vec_tile(n_cols: int, features: Features) -> tuple[int, int]:
+    """Rows and columns a workgroup of vec.glsl: columns are a power of two up to 8, in tiles of about one size.
+
+    Without subgroups each output costs a round of barriers, and drivers take long to compile many of these.
+    """
+    share = ceil_div(n_cols, ceil_div(n_cols, 8))
+    cols = next(c for c in (1, 2, 4, 8) if c >= share)
+    return (2, cols) if features.subgroup_size else (1, min(cols, 2))
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -1,10 +1,14 @@
 """Fixtures that tests of several folders share."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
 from vkrun.backends import registry
 from vkrun.backends.base import Device
+
+# Mesa's software driver compiles each kernel for seconds to run it for microseconds: let it compile plainly.
+os.environ.setdefault("GALLIVM_PERF", "nopt")
 
 OWN = ("vulkan", "kompute", "cpu")
 
