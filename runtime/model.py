@@ -227,5 +227,5 @@ class Model:
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, int) or not low <= value <= high:
+    if not isinstance(value, int | np.integer) or not low <= value <= high:
         raise UsageError(f"{name}: {value}, expected {low} to {high}")

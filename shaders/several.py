@@ -10,7 +10,7 @@ from .products import in_words, type_define
 
 LANES = 8  # of a subgroup that lanes.glsl asks for
 MAX_COLS = 32  # rows of x: for more of them the products apart are faster
-MAX_COLS_SOFTWARE = 8  # of experts on CPUs, where tokens of one expert share no load
+MAX_COLS_SOFTWARE = 12  # of experts on CPUs, where tokens of one expert share no load
 FORMS = (("LANES",), ("SUBGROUPS",), ())
 
 

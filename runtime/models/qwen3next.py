@@ -68,7 +68,7 @@ class Qwen3Next:
         self.states: list[Storage] = []
         self._embedding = self.weights.matrix("token_embd.weight", (p.n_vocab, p.width))
         self._rope = self.weights.constant(
-            "rope", (n_ctx, p.rope_dims), lambda: rope_table(n_ctx, p.rope_dims, p.rope_base)
+            "rope", (n_ctx, p.rope_dims), lambda first, stop: rope_rows(first, stop, p.rope_dims, p.rope_base)
         )
         self._layers = [self._layer(i) for i in range(p.n_layers)]
         self._norm = self.weights.vector("output_norm.weight", (p.width,))
@@ -232,7 +232,10 @@ def _split(x: Tensor, *sizes: int) -> list[Tensor]:
     return [x.slice(x.ndim - 1, stop - n, stop) for n, stop in zip(sizes, stops, strict=True)]
 
 
-def rope_table(n_ctx: int, n_dims: int, base: float) -> np.ndarray:
-    """cos (n/2), then sin (n/2) of pos * base^(-2i/n), in fp64 since far positions lose bits in fp32: [n_ctx, n]."""
-    angles = np.arange(n_ctx)[:, None] * base ** (-np.arange(0, n_dims, 2, dtype=np.float64) / n_dims)
+def rope_rows(first: int, stop: int, n_dims: int, base: float) -> np.ndarray:
+    """cos (n/2), then sin (n/2) of pos * base^(-2i/n), rows first to stop: [stop - first, n].
+
+    In fp64, since far positions lose bits in fp32.
+    """
+    angles = np.arange(first, stop)[:, None] * base ** (-np.arange(0, n_dims, 2, dtype=np.float64) / n_dims)
     return np.concatenate([np.cos(angles), np.sin(angles)], 1)

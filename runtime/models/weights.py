@@ -12,6 +12,7 @@ from ..layout import Shape
 from ..tensor import Kind, Storage, Tensor
 
 PIECE_NBYTES = 16 << 20  # read at once
+CONSTANT_ROWS = 1 << 14  # made at once
 
 Piece = tuple[int, np.ndarray]  # first row, and the rows as Device.write wants them
 
@@ -56,9 +57,14 @@ class Weights:
         pieces = lambda: _stream_runs(self._file, info, picked)  # noqa: E731
         return self._declare(f"{name}:{part}", info.dtype, (len(picked), shape[1]), pieces)
 
-    def constant(self, name: str, shape: Shape, made: Callable[[], np.ndarray]) -> Tensor:
-        """F32 numbers that the host computes."""
-        return self._declare(name, DType.F32, shape, lambda: iter([(0, made().astype(np.float32))]))
+    def constant(self, name: str, shape: Shape, made: Callable[[int, int], np.ndarray]) -> Tensor:
+        """F32 numbers that the host computes: made(first, stop) gives these rows."""
+
+        def pieces() -> Iterator[Piece]:
+            for row in range(0, shape[0], CONSTANT_ROWS):
+                yield row, made(row, min(row + CONSTANT_ROWS, shape[0])).astype(np.float32)
+
+        return self._declare(name, DType.F32, shape, pieces)
 
     @property
     def nbytes(self) -> int:
