@@ -57,7 +57,9 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(home):
         terminal.wait_for(PROMPT)
         terminal.type("/stats\n")
         assert "/     3 runs" in terminal.wait_for(PROMPT)
-        terminal.type("half a line\x03")
+        terminal.type("half a line")
+        terminal.wait_for("half a line")  # a signal in the instant before readline waits would be seen at the next key
+        terminal.type("\x03")
         assert "Ctrl-D or /bye leaves" in terminal.wait_for(PROMPT)
         terminal.type("\x04")
         assert terminal.ends() == 0
