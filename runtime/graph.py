@@ -13,14 +13,35 @@ from .tensor import Kind, Storage, Tensor
 
 
 @dataclass(frozen=True, eq=False)
+class Branch:
+    """Which run executes a node: one whose step brings `which` [1], an input, as 0 (`side` 0) or as another number."""
+
+    which: Tensor
+    side: int
+
+    def taken(self, number: int) -> bool:
+        return (number != 0) == bool(self.side)
+
+    def same_runs(self, other: "Branch | None") -> bool:
+        return other is not None and self.which is other.which and self.side == other.side
+
+    def other_runs(self, other: "Branch | None") -> bool:
+        return other is not None and self.which is other.which and self.side != other.side
+
+
+@dataclass(frozen=True, eq=False)
 class Node:
-    """One application of an op. An output over a storage that existed before is a write in place."""
+    """One application of an op. An output over a storage that existed before is a write in place.
+
+    A node with a `branch` stands in every plan, and is dispatched only in the runs that take it.
+    """
 
     op: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     attrs: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
+    branch: Branch | None = None
 
     @property
     def is_copy(self) -> bool:

@@ -7,7 +7,7 @@ from .arena import Arena, place
 from .graph import Graph, Node
 from .hazards import epochs
 from .passes import lean
-from .tensor import Kind, Storage
+from .tensor import Kind, Storage, Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,12 @@ class Plan:
 
     def storages(self, kind: Kind) -> list[Storage]:
         """Every storage of a kind that the plan touches, each once, in order of first use."""
-        tensors = (t for node in self.nodes for t in (*node.inputs, *node.outputs))
+        tensors = (t for node in self.nodes for t in (*node.inputs, *node.outputs, *_decider(node)))
         return list(dict.fromkeys(t.storage for t in tensors if t.storage.kind is kind))
+
+
+def _decider(node: Node) -> tuple[Tensor, ...]:
+    return (node.branch.which,) if node.branch else ()
 
 
 def lean_plan(graph: Graph, level: int, refusal: Callable[[Node], str]) -> Plan:

@@ -16,6 +16,7 @@ from . import (
     kernels_sampling,
     kernels_sequence,
 )
+from .branches import CHOOSE_GRID
 from .kernel import PUSH_NBYTES, Features, Kernel, KernelCall, Variant
 
 FAMILIES = (
@@ -57,4 +58,5 @@ def lower(node: Node, features: Features) -> KernelCall:
 
 def variants() -> Iterator[Variant]:
     """Every variant, each once, for the wheel's build."""
+    yield CHOOSE_GRID
     yield from dict.fromkeys(v for kernels in KERNELS.values() for k in kernels for v in k.variants)

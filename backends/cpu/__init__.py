@@ -96,6 +96,8 @@ class CpuProgram(Program):
         self._temps.clear()
 
     def _step(self, node: Node) -> None:
+        if node.branch and not node.branch.taken(int(self._array(node.branch.which).item())):
+            return
         with np.errstate(all="ignore"):  # inf and NaN are values like any other here
             results = OPS[node.op].compute(*map(self._value, node.inputs), **node.attrs)
             for tensor, result in zip(node.outputs, results, strict=True):

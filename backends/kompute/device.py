@@ -31,6 +31,8 @@ class KomputeDevice(Device):
         self._store = Store(self._api, self._features, info.is_software if on_host is None else on_host)
 
     def supports(self, node: Node) -> str:
+        if node.branch is not None:
+            return f"[{node.op}] runs in some steps only, and kp has no indirect dispatch"
         return catalogue.refusal(node, self._features)
 
     def alloc(self, storages: Iterable[Storage]) -> None:

@@ -11,7 +11,8 @@ from .physical import Physical
 WAIT_NS = 1_000_000_000  # one wait; the loop around it lets Python see Ctrl-C
 
 _COMPUTE, _TRANSFER, _ALL = 0x800, 0x1000, 0x10000  # VkPipelineStageFlagBits
-_HOST = 0x4000
+_INDIRECT, _HOST = 0x2, 0x4000
+_GRID_READ = 0x1
 _SHADER_READ, _SHADER_WRITE, _COPY_READ, _COPY_WRITE, _HOST_READ = 0x20, 0x40, 0x800, 0x1000, 0x2000
 _ANY_READ, _ANY_WRITE = 0x8000, 0x10000  # VkAccessFlagBits
 
@@ -43,6 +44,7 @@ class Logical:
         )
         self._pool = vk.create("vkCreateCommandPool", "VkCommandPool", self.handle, pool, vk.null)
         self.between_dispatches = Barrier((_COMPUTE, _COMPUTE), (_SHADER_WRITE, _SHADER_READ | _SHADER_WRITE))
+        self.before_branches = Barrier((_COMPUTE, _INDIRECT), (_SHADER_WRITE, _GRID_READ))
         self.everything = Barrier((_ALL, _ALL), (_ANY_WRITE, _ANY_READ | _ANY_WRITE))
         self.before_copies = Barrier((_COMPUTE, _TRANSFER), (_SHADER_WRITE, _COPY_READ | _COPY_WRITE))
         self.before_host = Barrier((_TRANSFER, _HOST), (_COPY_WRITE, _HOST_READ))

@@ -18,7 +18,7 @@ BLOCK_MAX = GIB
 BLOCK_MIN = 1 << 20
 DEVICE, VISIBLE, COHERENT, CACHED = 1, 2, 4, 8  # VkMemoryPropertyFlagBits
 _LAZY = 0x10 | 0x20 | 0x40 | 0x80  # lazily allocated, protected, AMD's device-coherent and -uncached
-USAGE = 0x1 | 0x2 | 0x20  # transfer source, transfer destination, storage buffer
+USAGE = 0x1 | 0x2 | 0x20 | 0x100  # transfer source, transfer destination, storage buffer, indirect buffer
 UNIT = 1 << 20
 
 

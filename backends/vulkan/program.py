@@ -12,6 +12,7 @@ from ...runtime.layout import Layout
 from ...runtime.plan import Plan
 from ...runtime.tensor import Kind, Storage, Tensor
 from ..base import Program
+from .branches import Branches
 from .memory import Place
 from .packing import packed_nbytes, packed_range
 from .pipelines import PipelineKey
@@ -46,10 +47,10 @@ class VulkanProgram(Program):
     def __init__(self, resources: Resources, plan: Plan) -> None:
         self._resources, self._plan = resources, plan
         self._steps = steps_of(plan, resources.features, resources.limits)
-        self.storages = frozenset(
-            t.storage for s in self._steps for t in s.call.args if t.storage.kind is not Kind.TEMP
-        )
-        self._pipelines = resources.pipelines.get(PipelineKey.of(s.call) for s in self._steps)
+        self._branches = Branches(self._steps, resources.limits)
+        dispatched = (*self._branches.choices, *self._steps)
+        self.storages = frozenset(t.storage for s in dispatched for t in s.call.args if t.storage.kind is not Kind.TEMP)
+        self._pipelines = resources.pipelines.get(PipelineKey.of(s.call) for s in dispatched)
         self._temps: dict[Storage, Place] = {}
         self._results: dict[OutputKey, Result] = {}
         self._recordings: list[Recording] = []  # used in turn, so that one can be submitted while another runs
@@ -124,7 +125,7 @@ class VulkanProgram(Program):
         if self._closed:
             raise BackendError("program: closed, or its storages were freed")
         arena = self._resources.arena
-        if not self._temps:
+        if not self._resources.validated:
             arena.require(self._plan.arena.nbytes)
         if self._generation != arena.generation:
             self._discard()
@@ -153,7 +154,7 @@ class VulkanProgram(Program):
         ]
         config.note(3, f"record {len(nodes)} nodes, {len(self._steps)} dispatches, {self._plan.n_barriers} barriers")
         config.note(3, f"  {len(parts)} submissions, {self._plan.arena.nbytes} bytes of temporaries")
-        return Script(parts, self._plan.barriers, self._pipelines, self._spot, results)
+        return Script(parts, self._plan.barriers, self._pipelines, self._spot, results, self._branches)
 
     def _spot(self, storage: Storage, offset: int = 0) -> Spot:
         if storage in self._temps:
@@ -163,10 +164,10 @@ class VulkanProgram(Program):
         return place_spot(self._resources.place(storage), offset)
 
     def _own_temps(self) -> dict[Storage, Place]:
-        """Under validation, a buffer for each temporary, so that the layer sees every hazard."""
-        if not self._resources.validated:
-            return {}
-        temps = self._plan.storages(Kind.TEMP)
+        """A buffer for the branches' grids; under validation one for each temporary, so that the layer sees every
+        hazard."""
+        temps = [self._branches.grids] if self._branches.rows else []
+        temps += self._plan.storages(Kind.TEMP) if self._resources.validated else []
         places = self._resources.pools["temp"].take((s.name, packed_nbytes(s)) for s in temps)
         return dict(zip(temps, places, strict=True))
 

@@ -10,6 +10,7 @@ import numpy as np
 from ...runtime.errors import BackendError
 from ...runtime.tensor import Storage
 from .api import vk
+from .branches import GRID_NBYTES, Branches
 from .logical import copy, submit_info
 from .memory import Place
 from .pipelines import PipelineKey
@@ -28,6 +29,7 @@ class Script:
     pipelines: Mapping[PipelineKey, Any]
     spot: Callable[[Storage], Spot]
     results: Sequence[tuple[Spot, Spot, int]]  # from, to, bytes
+    branches: Branches
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -112,7 +114,7 @@ class Recording:
 
     def _record(self, script: Script, n_timed: int) -> None:
         self._fences = vk.array("VkFence", [self._logical.fence()])
-        sets = self._sets(script.steps, script.spot)
+        sets = self._sets([*script.branches.choices, *script.steps], script.spot)
         if n_timed:
             info = vk.struct("VkQueryPoolCreateInfo", queryType=vk.VK_QUERY_TYPE_TIMESTAMP, queryCount=2 * n_timed)
             self._queries = vk.create("vkCreateQueryPool", "VkQueryPool", self._logical.handle, info, vk.null)
@@ -123,32 +125,59 @@ class Recording:
                 self._logical.everything.record(command)
                 if n_timed and i == 0:
                     vk.vkCmdResetQueryPool(command, self._queries, 0, 2 * n_timed)
+                if script.branches.rows and i == 0:
+                    self._choose(command, script, sets)
                 self._piece(command, piece, script, sets)
                 self._end(command, i, script.results if command is self._commands[-1] else ())
 
+    def _choose(self, command: Any, script: Script, sets: Mapping[Step, Any]) -> None:
+        """The grids of the dispatches that only some runs take."""
+        for step in script.branches.choices:
+            self._bind(command, step, script, sets)
+            vk.vkCmdDispatch(command, *step.call.grid)
+        self._logical.before_branches.record(command)
+
     def _piece(self, command: Any, piece: Sequence[Step], script: Script, sets: Mapping[Step, Any]) -> None:
         """The dispatches of one submission. The barrier before a node with nothing to do comes with the next node."""
-        compute, layouts = vk.VK_PIPELINE_BIND_POINT_COMPUTE, self._resources.pipelines.layout
-        bound, node, at = None, piece[0].node if piece else 0, vk.ffi.new("VkDescriptorSet[1]")
+        bound, node, timed = None, piece[0].node if piece else 0, self._queries is not None
         for step in piece:
-            timed = self._queries is not None
             if any(script.barriers[node + 1 : step.node + 1]) or (timed and step.node != node):
                 self._logical.between_dispatches.record(command)
             node = step.node
             if timed and step is script.first[node]:
                 self._time(command, 2 * node)
-            key = PipelineKey.of(step.call)
-            if bound != key:
-                vk.vkCmdBindPipeline(command, compute, script.pipelines[key])
-                bound = key
-            layout, push, at[0] = layouts(key.n_bindings).pipeline, step.push(), sets[step]
-            vk.vkCmdBindDescriptorSets(command, compute, layout, 0, 1, at, 0, vk.null)
-            if push:
-                data = vk.ffi.from_buffer(push)
-                vk.vkCmdPushConstants(command, layout, vk.VK_SHADER_STAGE_COMPUTE_BIT, 0, len(push), data)
-            vk.vkCmdDispatch(command, *step.call.grid)
+            bound = self._bind(command, step, script, sets, bound)
+            self._dispatch(command, step, script)
             if timed and step is script.last[node]:
                 self._time(command, 2 * node + 1)
+
+    def _bind(
+        self,
+        command: Any,
+        step: Step,
+        script: Script,
+        sets: Mapping[Step, Any],
+        bound: PipelineKey | None = None,
+    ) -> PipelineKey:
+        """Pipeline (which may be bound already), descriptors and push constants of a step."""
+        compute, key = vk.VK_PIPELINE_BIND_POINT_COMPUTE, PipelineKey.of(step.call)
+        if bound != key:
+            vk.vkCmdBindPipeline(command, compute, script.pipelines[key])
+        layout, push = self._resources.pipelines.layout(key.n_bindings).pipeline, step.push()
+        at = vk.ffi.new("VkDescriptorSet[1]", [sets[step]])
+        vk.vkCmdBindDescriptorSets(command, compute, layout, 0, 1, at, 0, vk.null)
+        if push:
+            data = vk.ffi.from_buffer(push)
+            vk.vkCmdPushConstants(command, layout, vk.VK_SHADER_STAGE_COMPUTE_BIT, 0, len(push), data)
+        return key
+
+    def _dispatch(self, command: Any, step: Step, script: Script) -> None:
+        row = script.branches.rows.get(step)
+        if row is None:
+            vk.vkCmdDispatch(command, *step.call.grid)
+        else:
+            buffer, start = script.spot(script.branches.grids)
+            vk.vkCmdDispatchIndirect(command, buffer, start + row * GRID_NBYTES)
 
     def _time(self, command: Any, query: int) -> None:
         vk.vkCmdWriteTimestamp(command, vk.VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, self._queries, query)

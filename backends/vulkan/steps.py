@@ -55,7 +55,7 @@ def _steps(index: int, node: Node, features: Features, limits: Limits) -> Iterat
         if reason := refusal(part, features):
             raise BackendError(f"{node.name or node.op}: {reason}")
         call = lower(part, features)
-        yield Step(index, part, call, *_bindings(node, call, limits))
+        yield Step(index, part, call, *bindings(node, call, limits))
 
 
 def _parts(node: Node, limits: Limits) -> list[Node]:
@@ -97,8 +97,9 @@ def _cut(node: Node, which: int, axis: int, lo: int, hi: int) -> Node:
     return replace(node, inputs=inputs, outputs=(out.slice(axis, lo * r, hi * r),))
 
 
-def _bindings(node: Node, call: KernelCall, limits: Limits) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Whole storages where the limit allows it; else the bytes that this call's arguments over the storage touch."""
+def bindings(node: Node, call: KernelCall, limits: Limits) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """`starts` and `ranges` of a call: whole storages where the limit allows it; else the bytes that this call's
+    arguments over the storage touch."""
     covered = {s: _covered(node, s, call, limits) for s in dict.fromkeys(t.storage for t in call.args)}
     return tuple(zip(*(covered[t.storage] for t in call.args), strict=True))  # type: ignore[return-value]
 

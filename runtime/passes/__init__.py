@@ -19,7 +19,7 @@ def lean(graph: Graph, level: int, has_kernel: Callable[[Node], bool]) -> Graph:
     """The graph at an optimisation level (0 to 3), of nothing but nodes for which the backend has a kernel."""
     on = config.read().has
     fuses = level >= 2 and on("FUSE")
-    graph = select(graph) if on("SELECT") else graph
+    graph = select(graph, has_kernel) if on("SELECT") else graph
     graph = fuse(graph, has_kernel) if fuses else graph
     graph = decompose(graph, lambda node: fuses and has_kernel(node))
     graph = elide_copies(graph, has_kernel) if level >= 1 and on("ELIDE") else graph

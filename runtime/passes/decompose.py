@@ -35,7 +35,7 @@ def _parts(node: Node) -> Iterator[Node]:
             renamed[_whole(made, g)] = wanted.storage
     for part in g.nodes:
         ins, made = ([_rename(t, renamed) for t in ts] for ts in (part.inputs, part.outputs))
-        yield replace(part, inputs=tuple(ins), outputs=tuple(made))
+        yield replace(part, inputs=tuple(ins), outputs=tuple(made), branch=node.branch)
 
 
 def _whole(made: Tensor, g: Graph) -> Storage:

@@ -55,8 +55,12 @@ class Editing:
         """Positions in [start, stop) where something is written over t."""
         return (i for i, n in self.users(t.storage, start, stop) if any(t.overlaps(o) for o in n.outputs))
 
-    def readers(self, t: Tensor, start: int, stop: int | None = None) -> Iterator[int]:
-        return (i for i, n in self.users(t.storage, start, stop) if any(t.overlaps(x) for x in n.inputs))
+    def is_written(self, t: Tensor, start: int, stop: int | None = None) -> bool:
+        return any(True for _ in self.writers(t, start, stop))
+
+    def is_read(self, t: Tensor, start: int, stop: int | None = None) -> bool:
+        """Does anything at positions [start, stop) read elements of t?"""
+        return any(t.overlaps(x) for _, n in self.users(t.storage, start, stop) for x in n.inputs)
 
     def last_use(self, s: Storage) -> int:
         """The last position that reads a storage; the graph's end for an output."""

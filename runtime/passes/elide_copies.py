@@ -57,7 +57,7 @@ def _read_source(edit: Editing, i: int, copy: Tensor, source: Tensor) -> None:
     """Let the readers of a copy look at its source, unless that is overwritten while they still read."""
     if not whole(copy) or not is_temp(copy) or copy.dtype is not source.dtype or edit.is_output(copy.storage):
         return
-    if any(edit.writers(source, i + 1, edit.last_use(copy.storage) + 1)) or any(edit.writers(copy, i + 1)):
+    if edit.is_written(source, i + 1, edit.last_use(copy.storage) + 1) or edit.is_written(copy, i + 1):
         return
     node = edit.at(i)
     edit.remove(i)
@@ -95,7 +95,7 @@ def _set_in_place(edit: Editing, i: int, node: Node) -> None:
     if not (whole(x) and is_temp(x) and whole(out) and is_temp(out)) or edit.is_output(x.storage):
         return
     place = view(x, region)
-    if any(edit.readers(place, i + 1)) or any(edit.writers(out, i + 1)) or any(edit.writers(x, i + 1)):
+    if edit.is_read(place, i + 1) or edit.is_written(out, i + 1) or edit.is_written(x, i + 1):
         return
     edit.put(i, _cpy(node, src, place))
     if not edit.substitute(out.storage, x):
@@ -103,7 +103,7 @@ def _set_in_place(edit: Editing, i: int, node: Node) -> None:
 
 
 def _cpy(node: Node, src: Tensor, dst: Tensor) -> Node:
-    return Node("cpy", (src, dst), (dst,), {}, f"{node.name}.part")
+    return Node("cpy", (src, dst), (dst,), {}, f"{node.name}.part", node.branch)
 
 
 def _producer(edit: Editing, i: int, src: Tensor) -> int | None:
@@ -121,17 +121,23 @@ def _write_in_place(edit: Editing, i: int, node: Node) -> None:
     """Let the producer of a copy's source write to where the copy would bring it."""
     src, dst = node.inputs[0], node.outputs[0]
     at = _producer(edit, i, src)
-    if at is None or src.dtype is not dst.dtype or node.op != "cpy":
+    if at is None or src.dtype is not dst.dtype or node.op != "cpy" or not _same_runs(edit.at(at), node):
         return
     target = _target(src, dst)
-    if target is None or any(edit.writers(dst, at, i)) or _old_value_read(edit, at, i, node, dst):
+    if target is None or _touched_between(edit, at, i, node, dst):
         return
-    if any(edit.writers(dst, i + 1, edit.last_use(src.storage) + 1)):
+    if edit.is_written(dst, i + 1, edit.last_use(src.storage) + 1):
         return
     before = edit.all_at(i)
     edit.put(i, *(n for n in before if n is not node))
     if not edit.substitute(src.storage, target, also=lambda n: _safe_in_place(n, target)):
         edit.put(i, *before)
+
+
+def _same_runs(producer: Node | None, copy: Node) -> bool:
+    """Does the producer run just when the copy does?"""
+    branch = producer and producer.branch
+    return branch is copy.branch or (branch is not None and branch.same_runs(copy.branch))
 
 
 def _target(src: Tensor, dst: Tensor) -> Tensor | None:
@@ -142,10 +148,15 @@ def _target(src: Tensor, dst: Tensor) -> Tensor | None:
     return None if layout is None else view(dst, layout)
 
 
-def _old_value_read(edit: Editing, at: int, i: int, copy: Node, dst: Tensor) -> bool:
-    """Does anything after the producer still read what stood in the copy's place?"""
-    users = edit.users(dst.storage, at + 1, i + 1)
-    return any(n is not copy and any(dst.overlaps(x) for x in n.inputs) for _, n in users)
+def _touched_between(edit: Editing, at: int, i: int, copy: Node, dst: Tensor) -> bool:
+    """Does a run of the copy at i write to its place from the producer at `at` on, or read there what stood before?"""
+    nodes = [(j, n) for j, n in edit.users(dst.storage, at, i + 1) if n is not copy and not _other_runs(n, copy)]
+    written = any(dst.overlaps(t) for j, n in nodes if j < i for t in n.outputs)
+    return written or any(dst.overlaps(t) for j, n in nodes if j > at for t in n.inputs)
+
+
+def _other_runs(node: Node, copy: Node) -> bool:
+    return node.branch is not None and node.branch.other_runs(copy.branch)
 
 
 def _safe_in_place(node: Node, target: Tensor) -> bool:

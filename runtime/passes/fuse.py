@@ -21,7 +21,7 @@ def fuse(graph: Graph, supports: Supports) -> Graph:
         edit = Editing(graph, supports)
         for i in range(len(edit)):
             node = edit.at(i)
-            if node is not None and node.op == op:
+            if node is not None and node.op == op and node.branch is None:
                 rule(edit, i, node, supports)
         graph = edit.finished()
     return graph
@@ -54,7 +54,13 @@ def _maker(edit: Editing, t: Tensor, op: str, before: int) -> tuple[int, Node] |
     if not is_temp(t) or not t.layout.is_contiguous or t.layout.n_elements != t.storage.n_elements:
         return None
     made = [(j, n) for j, n in edit.users(t.storage, 0, before) if any(o.storage is t.storage for o in n.outputs)]
-    return made[0] if len(made) == 1 and made[0][1].op == op and edit.at(made[0][0]) is made[0][1] else None
+    alone = len(made) == 1 and made[0][1].op == op and _stands(edit, *made[0])
+    return made[0] if alone else None
+
+
+def _stands(edit: Editing, i: int, node: Node) -> bool:
+    """Is the node still alone at its position, and run whatever branch a step takes?"""
+    return edit.at(i) is node and node.branch is None
 
 
 def _readers(edit: Editing, t: Tensor, i: int) -> list[tuple[int, Node]]:
@@ -65,7 +71,7 @@ def _only_reader(edit: Editing, t: Tensor, i: int, op: str) -> tuple[int, Node] 
     """The single node that reads what position i makes, when it is of an op and the graph does not give it out."""
     readers = _readers(edit, t, i)
     alone = len(readers) == 1 and readers[0][1].op == op and not edit.is_output(t.storage)
-    return readers[0] if alone and edit.at(readers[0][0]) is readers[0][1] else None
+    return readers[0] if alone and _stands(edit, *readers[0]) else None
 
 
 def _untouched(edit: Editing, s: Storage, start: int, stop: int) -> bool:
@@ -101,7 +107,7 @@ def _moe(edit: Editing, i: int, node: Node, supports: Supports) -> None:
 def _add_norm(edit: Editing, i: int, node: Node, supports: Supports) -> None:
     """The residual add and the norm of its sum."""
     (total,) = node.outputs
-    norms = [(j, n) for j, n in _readers(edit, total, i) if n.op == "rms_norm_scale"]
+    norms = [(j, n) for j, n in _readers(edit, total, i) if n.op == "rms_norm_scale" and _stands(edit, j, n)]
     if len(norms) != 1 or not _same(norms[0][1].inputs[0], total) or not whole(total):
         return
     j, norm = norms[0]
@@ -163,7 +169,7 @@ def _qk_rope(edit: Editing, i: int, node: Node, supports: Supports) -> None:
 
 def _last_write(edit: Editing, cache: Tensor, before: int) -> tuple[int, Node] | None:
     found = [(j, n) for j, n in edit.users(cache.storage, 0, before) if n.op == "set_rows"]
-    return found[-1] if found and edit.at(found[-1][0]) is found[-1][1] else None
+    return found[-1] if found and _stands(edit, *found[-1]) else None
 
 
 def _split_attention(edit: Editing, i: int, node: Node, supports: Supports) -> None:
@@ -183,9 +189,9 @@ def _projections(edit: Editing, i: int, node: Node, supports: Supports) -> None:
     w, x = node.inputs
     if w.ndim != 2 or x.ndim != 2 or w.storage.kind is not Kind.WEIGHT:
         return
-    kin = [(j, n) for j, n in edit.users(x.storage, i) if n.op == "mul_mat" and _projects(n, x)]
+    kin = [(j, n) for j, n in edit.users(x.storage, i) if _stands(edit, j, n) and _projects(n, x)]
     kin = [(j, n) for j, n in kin if n.inputs[0].dtype is w.dtype][:MAX_PROJECTIONS]
-    if len(kin) < 2 or kin[0][0] != i or any(edit.writers(x, i, kin[-1][0] + 1)):
+    if len(kin) < 2 or kin[0][0] != i or edit.is_written(x, i, kin[-1][0] + 1):
         return
     outs = [n.outputs[0] for _, n in kin]
     fused = make("mul_mats", (x, *(n.inputs[0] for _, n in kin)), _scope(node), outs)
@@ -196,6 +202,8 @@ def _projections(edit: Editing, i: int, node: Node, supports: Supports) -> None:
 
 
 def _projects(n: Node, x: Tensor) -> bool:
+    if n.op != "mul_mat":
+        return False
     w = n.inputs[0]
     return _same(n.inputs[1], x) and w.ndim == 2 and w.storage.kind is Kind.WEIGHT and is_temp(n.outputs[0])
 

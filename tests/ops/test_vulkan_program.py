@@ -12,8 +12,8 @@ from vkrun.backends.vulkan.api import vk
 from vkrun.backends.vulkan.device import VulkanDevice
 from vkrun.runtime.dtypes import DType
 from vkrun.runtime.errors import BackendError
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.plan import make_plan
+from vkrun.runtime.graph import Branch, Graph, Node
+from vkrun.runtime.plan import lean_plan, make_plan
 from vkrun.runtime.tensor import Kind, Storage, Tensor
 from vkrun.shaders.kernel import Features
 
@@ -69,6 +69,46 @@ def test_inputs_change_between_runs_and_nothing_is_recorded(device: VulkanDevice
         assert calls == {"vkQueueSubmit": 1, "vkWaitForFences": 1, "vkResetFences": 1}
         assert np.array_equal(program.read(y), total)
         assert np.array_equal(device.read(s.storage), total)
+
+
+@pytest.mark.parametrize("level", range(4))
+def test_only_the_branch_that_a_step_takes_is_dispatched(device: VulkanDevice, level: int) -> None:
+    """One recording serves both; the counts in a state tell which dispatches ran."""
+    count = state(1, 3, name="count")
+    g, which = branching()
+    device.alloc([count.storage, *storages(g)])
+    device.write(g.inputs["x"].storage, np.arange(6, dtype=np.float32))
+    plan = lean_plan(g, level, device.supports)
+    assert "select" not in {n.op for n in plan.nodes}
+    nodes = *plan.nodes, *counted(count, which)
+    plan = replace(plan, graph=plan.graph.replaced(nodes), barriers=(*plan.barriers, True, True))
+    program, ran = device.compile(plan), np.zeros(3)
+    for side in (0, 1, 7, 0, -1):
+        device.write(which.storage, np.array([side], np.int32))
+        with vk.counting() as calls:
+            program.run()
+        assert calls == {"vkQueueSubmit": 1, "vkWaitForFences": 1, "vkResetFences": 1}
+        x = np.arange(6, dtype=np.float32)
+        wanted = np.exp(x) if side else -x
+        assert np.allclose(program.read(plan.graph.outputs["y"]), wanted)
+        ran[1 if side else 0] += 1
+        assert np.array_equal(device.read(count.storage)[0], ran)
+    assert sum(seconds > 0 for seconds in program.profile()) >= 3
+
+
+def branching() -> tuple[Graph, Tensor]:
+    """exp(x) or -x."""
+    g = Graph()
+    x, which = g.input("x", (6,)), g.input("which", (1,), DType.I32)
+    g.output("y", g.select("it", which, g.neg(x), g.exp(x)))
+    return g, which
+
+
+def counted(count: Tensor, which: Tensor) -> Iterator[Node]:
+    """Nodes that count how often each branch ran."""
+    for side in (0, 1):
+        place = count.slice(1, side, side + 1)
+        yield Node("scale", (place,), (place,), {"factor": 1.0, "bias": 1.0}, "", Branch(which, side))
 
 
 def test_an_input_write_makes_no_vulkan_call(device: VulkanDevice) -> None:
@@ -301,8 +341,8 @@ def test_an_op_without_a_kernel_is_named(device: VulkanDevice) -> None:
 def test_a_process_may_end_without_closing_anything() -> None:
     code = """
 from vkrun.backends.vulkan import BACKEND
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.plan import make_plan
+from vkrun.runtime.graph import Branch, Graph, Node
+from vkrun.runtime.plan import lean_plan, make_plan
 device = BACKEND.open(BACKEND.devices()[0])
 g = Graph()
 g.output("y", g.neg(g.input("x", (4,))))

@@ -13,7 +13,7 @@ from vkrun.runtime.tensor import Kind, Storage, Tensor
 
 STEPS = (
     "unary", "add", "contiguous", "permuted", "repeat", "concat", "pad", "set", "slice", "cpy", "read_state",
-    "set_rows", "mul_mat",
+    "set_rows", "mul_mat", "select",
 )  # fmt: skip
 
 
@@ -35,15 +35,17 @@ def graphs(draw) -> Made:
     source = Storage("x", Kind.INPUT, DType.F32, (3, 4))
     ids = Storage("ids", Kind.INPUT, DType.I32, (3,))
     filled |= {source: rng.standard_normal((3, 4)).astype(np.float32), ids: np.array([2, 0, 1], np.int32)}
+    sides = Storage("sides", Kind.INPUT, DType.I32, (2,))
+    filled[sides] = np.array([draw(st.integers(0, 1)), draw(st.integers(-1, 2))], np.int32)
     pool = [source.tensor()]
     for _ in range(draw(st.integers(1, 14))):
-        pool.append(_step(draw, g, pool, [s.tensor() for s in states], ids.tensor()))
+        pool.append(_step(draw, g, pool, [s.tensor() for s in states], ids.tensor(), sides.tensor()))
     for i in range(draw(st.integers(1, 3))):
         g.output(f"y{i}", draw(st.sampled_from(pool)))
     return Made(g, filled, states)
 
 
-def _step(draw, g: Graph, pool: list[Tensor], states: list[Tensor], ids: Tensor) -> Tensor:
+def _step(draw, g: Graph, pool: list[Tensor], states: list[Tensor], ids: Tensor, sides: Tensor) -> Tensor:
     """One more node; every tensor of the pool has the shape (3, 4)."""
     x, y = draw(st.sampled_from(pool)), draw(st.sampled_from(pool))
     state = draw(st.sampled_from(states))
@@ -76,6 +78,10 @@ def _step(draw, g: Graph, pool: list[Tensor], states: list[Tensor], ids: Tensor)
         case "set_rows":
             g.set_rows(state, ids, x)
             return y
+        case "select":
+            side = draw(st.integers(0, 1))
+            y = draw(st.sampled_from([y, g.exp(g.neg(y)), g.sigmoid(x)]))
+            return g.select("it", sides.slice(0, side, side + 1), draw(st.sampled_from([x, g.neg(x)])), y)
         case _:
             return g.add(g.repeat(g.contiguous(g.mul_mat(y, x).slice(1, 0, 1)), 3, 4), x)
 
