@@ -13,6 +13,7 @@ from .products import (
     ceil_div,
     defines_of,
     is_grouped,
+    lanes_tile,
     lower_product,
     operands_of,
     takes_rows,
@@ -58,17 +59,9 @@ def _lanes_refuses(node: Node, features: Features) -> str:
     return takes_rows(node)
 
 
-def _lanes_tile(node: Node, n_cols: int) -> tuple[int, int]:
-    """Rows and columns an invocation, as measured on llvmpipe: more rows of plain numbers cost more loads, and seconds
-    of compiling."""
-    if node.inputs[0].dtype.is_quantised:
-        return 2, ceil_div(n_cols, ceil_div(n_cols, 4))
-    return 1, next(c for c in (1, 2, 4, 8) if c >= min(n_cols, 8))
-
-
 def _lanes_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
     p = operands_of(node)
-    rows, cols = _lanes_tile(node, p.n_cols)
+    rows, cols = lanes_tile(p.n_cols, node.inputs[0].dtype)
     return ceil_div(p.n_rows, LANES * rows) * ceil_div(p.n_cols, cols) * p.n_batch, (LANES, rows, cols)
 
 
@@ -82,7 +75,7 @@ def _grouped_lanes_refuses(node: Node, features: Features) -> str:
 
 def _grouped_lanes_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
     p, n_experts = operands_of(node), node.inputs[0].shape[0]
-    rows, cols = _lanes_tile(node, 4)
+    rows, cols = lanes_tile(4, node.inputs[0].dtype)
     return ceil_div(p.n_rows, LANES * rows) * n_experts, (LANES, rows, cols)
 
 

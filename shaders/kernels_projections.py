@@ -5,7 +5,7 @@ from ..runtime.graph import Node
 from .indexing import refuse_dtype, refuse_large
 from .kernel import At, Features, Kernel, KernelCall, grid_of
 from .kernels_rows import SUBGROUPS, row_call, row_strides, rows_words
-from .products import WEIGHT_TYPES, ceil_div, vec_tile
+from .products import WEIGHT_TYPES, ceil_div, lanes_tile, vec_tile
 from .several import defines, form_of, local_of, refuse_cols, refuse_rows, row_words, tile_of, variants
 
 MAX_WEIGHTS = 3
@@ -25,10 +25,10 @@ def _tile(node: Node, features: Features) -> tuple[int, int, int]:
     """Invocations, rows and columns of each, as mul_mat has them."""
     x, w, *_ = node.inputs
     local = local_of(x.shape[1], features)
-    rows, cols = vec_tile(x.shape[0], features)
     if "LANES" not in form_of(features):
-        return local, rows, cols
-    return (local, 2, min(cols, 4)) if w.dtype.is_quantised else (local, 1 if cols == 1 else 2, cols)
+        return local, *vec_tile(x.shape[0], features)
+    rows, cols = lanes_tile(x.shape[0], w.dtype)
+    return local, min(cols, 2) if not w.dtype.is_quantised else rows, cols
 
 
 def _lower(node: Node, features: Features) -> KernelCall:

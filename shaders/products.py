@@ -9,6 +9,7 @@ from ..runtime.quants import packed_row_nbytes
 from ..runtime.tensor import Tensor
 from .kernel import At, Defines, Features, KernelCall, grid_of
 
+FEW_COLS = 16  # of a batch of sequences, where a tile less counts for more than registers do
 WEIGHT_TYPES = tuple(t for t in DType if t is not DType.I32)
 
 
@@ -113,13 +114,24 @@ def _merge_group(p: Product) -> Product:
 
 
 def vec_tile(n_cols: int, features: Features) -> tuple[int, int]:
-    """Rows and columns a workgroup of vec.glsl: columns are a power of two up to 8, in tiles of about one size.
+    """Rows and columns a workgroup of vec.glsl.
 
     Without subgroups each output costs a round of barriers, and drivers take long to compile many of these.
     """
-    share = ceil_div(n_cols, ceil_div(n_cols, 8))
-    cols = next(c for c in (1, 2, 4, 8) if c >= share)
-    return (2, cols) if features.subgroup_size else (1, min(cols, 2))
+    return (2, even_tile(n_cols, 8)) if features.subgroup_size else (1, min(n_cols, 2))
+
+
+def lanes_tile(n_cols: int, dtype: DType) -> tuple[int, int]:
+    """Rows and columns an invocation of lanes.glsl, as measured on llvmpipe: more rows of plain numbers cost more
+    loads, and seconds of compiling."""
+    if not dtype.is_quantised:
+        return 1, even_tile(n_cols, 8)
+    return 2, even_tile(n_cols, 5 if n_cols <= FEW_COLS else 4)
+
+
+def even_tile(n: int, most: int) -> int:
+    """The size of as few tiles as can be, of about one size, at most `most`: columns beyond the last cost as much."""
+    return ceil_div(n, ceil_div(n, most))
 
 
 def ceil_div(a: int, b: int) -> int:
