@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import vkrun
 from vkrun.backends import registry
+from vkrun.backends.base import Device
 from vkrun.runtime.bench.measure import Measured, Test, run
 from vkrun.runtime.models.step import StepShape
 from vkrun.runtime.optable.run import run_case
@@ -31,11 +32,17 @@ def devices(_args: argparse.Namespace) -> list[dict]:
 
 
 def table(args: argparse.Namespace) -> dict:
-    """Counts and every case that did not pass."""
+    """Each op as one node and at every level: counts, and every case that did not pass."""
     backend, info = registry.choose(args.backend, None)
     device = backend.open(info)
-    outcomes = [run_case(case, device) for case in cases_for(info.is_software)]
-    device.close()
+    try:
+        return {f"opt {level}": _table(device, level) for level in (None, *LEVELS)}
+    finally:
+        device.close()
+
+
+def _table(device: Device, level: int | None) -> dict:
+    outcomes = [run_case(case, device, level) for case in cases_for(device.info.is_software, level)]
     wrong = [f"{o.case.op} {o.case.what}: {o.status} {o.why}" for o in outcomes if o.status != "pass"]
     worst = max((o for o in outcomes if o.status == "pass"), key=lambda o: o.nmse / max(o.case.nmse, 1e-300))
     return {"cases": len(outcomes), "wrong": wrong, "worst": f"{worst.case.op} {worst.case.what} {worst.nmse:.1e}"}

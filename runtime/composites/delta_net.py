@@ -33,7 +33,8 @@ def gated_delta_net(
 
     q, k [B, T, Hk, D]; v [B, T, Hv, D]; beta, alpha [B, T, Hk, Hv/Hk], before their sigmoid and softplus; a, dt [Hv]:
     g = a softplus(alpha + dt); state [n_slots, Hv*D*D]; slots [B], outside of the state: read clamped, not written;
-    n_valid [B]: tokens from there on leave the state as it is. Value head j reads key head j // (Hv/Hk).
+    n_valid [B]: tokens from there on leave the state as it is, and what comes out for them is 0. Value head j reads key
+    head j // (Hv/Hk). A state of one slot is that of slot 0, and a lone token of a lone sequence is valid.
     """
     return g.emit("gated_delta_net", q, k, v, beta, alpha, a, dt, state, slots, n_valid)[0]
 
@@ -91,12 +92,11 @@ def _decompose(g: Graph, q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> 
     q = _heads(g, g.scale(g.l2_norm(q, EPS, eps_inside=True), dim**-0.5), n_heads)
     k = _heads(g, g.l2_norm(k, EPS, eps_inside=True), n_heads)
     beta, decay = _gates(g, beta, alpha, a, dt)
-    s = read_slots(g, state, slots).reshape(n_seqs, n_heads, dim, dim)
-    if n_tokens == 1:
-        out, s = _one_token(g, q, k, v, beta, decay, s)
-    else:
+    if (n_seqs, n_tokens) != (1, 1):
         valid = g.one("valid_mask", n_valid, n_tokens=n_tokens).unsqueeze(2)
-        out, s = chunked_scan(g, q, k, v, g.mul(beta, valid), g.mul(decay, valid), s)
+        q, beta, decay = g.mul(q, valid.unsqueeze(3)), g.mul(beta, valid), g.mul(decay, valid)
+    s = read_slots(g, state, slots).reshape(n_seqs, n_heads, dim, dim)
+    out, s = (_one_token if n_tokens == 1 else chunked_scan)(g, q, k, v, beta, decay, s)
     return out, write_slots(g, state, slots, s.reshape(n_seqs, n_heads * dim * dim))
 
 

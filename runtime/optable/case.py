@@ -68,6 +68,7 @@ class Case:
     what: what is special about it ("permuted", "offset", "2 x 7 broadcast"), printed when it fails.
     plain: every operand is whole and contiguous and so is the output; at least half the table is not.
     strided_out: the output's rows stand apart, as in a slice of a larger tensor.
+    in_parts: the decomposition of a composite means the same here; not so for some edge values.
     nmse, row: limits of sum((a-b)^2)/sum(b^2), and of each row's largest |a-b| against its largest |b|.
     """
 
@@ -78,6 +79,7 @@ class Case:
     strided_out: bool = False
     nmse: float = 1e-10
     row: float = 1e-4
+    in_parts: bool = True
 
     @property
     def plain(self) -> bool:

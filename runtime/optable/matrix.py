@@ -14,8 +14,13 @@ from .run import Outcome, run_case
 from .table import CASES, cases_for
 
 
-def run_matrix(ops: Sequence[str], backends: Sequence[str], device: str | None, verbose: bool) -> bool:
-    """Run the table (or some ops of it) on the backends that are here (or those named); print; True when all passed."""
+def run_matrix(
+    ops: Sequence[str], backends: Sequence[str], device: str | None, verbose: bool, level: int | None = None
+) -> bool:
+    """Run the table (or some ops of it) on the backends that are here (or those named); print; True when all passed.
+
+    level: of optimisation, 0 to 3, at which each case is planned; None runs each op as one node.
+    """
     known = list(dict.fromkeys(c.op for c in CASES))
     if unknown := [op for op in ops if op not in known]:
         raise UsageError(f"no cases for op {unknown[0]}; there are {', '.join(sorted(known))}")
@@ -24,10 +29,12 @@ def run_matrix(ops: Sequence[str], backends: Sequence[str], device: str | None, 
     for name in names:
         backend, info = registry.choose(name, device)
         console.print(escape(printable(f"{name}: {info.name}, {info.driver}")), highlight=False, soft_wrap=True)
-        cases = [c for c in cases_for(info.is_software) if not ops or c.op in ops]
+        cases = [c for c in cases_for(info.is_software, level) if not ops or c.op in ops]
         opened = backend.open(info)
         try:
-            outcomes[name] = [run_case(c, opened) for c in track(cases, f"{name}", console=console, transient=True)]
+            outcomes[name] = [
+                run_case(c, opened, level) for c in track(cases, f"{name}", console=console, transient=True)
+            ]
         finally:
             opened.close()
     console.print(_matrix(outcomes))

@@ -12,7 +12,7 @@ from ..dtypes import DType, from_bf16
 from ..errors import VkrunError
 from ..graph import Graph, Node
 from ..layout import Layout, contiguous_strides
-from ..plan import make_plan
+from ..plan import lean_plan, make_plan
 from ..tensor import Kind, Storage, Tensor
 from .case import Case
 
@@ -39,12 +39,13 @@ class Setting:
     contents: dict[Storage, np.ndarray]
 
 
-def run_case(case: Case, device: Device) -> Outcome:
+def run_case(case: Case, device: Device, level: int | None = None) -> Outcome:
+    """The case's op as one node; with a level (0 to 3) as that level plans it, decomposed or whole."""
     setting = prepare(case)
-    if why := device.supports(setting.node):
+    if level is None and (why := device.supports(setting.node)):
         return Outcome(case, "refused", why)
     try:
-        got = execute(setting, device)
+        got = execute(setting, device, level)
     except VkrunError as error:
         return Outcome(case, "fail", str(error))
     return compare(case, setting, got, execute(setting, CPU.open(CPU.devices()[0])))
@@ -81,13 +82,14 @@ def _guarded_output(t: Tensor, strided: bool) -> Tensor:
     return Tensor(t.dtype, Layout(t.shape, contiguous_strides(room), GUARD), storage)
 
 
-def execute(setting: Setting, device: Device) -> dict[Storage, np.ndarray]:
+def execute(setting: Setting, device: Device, level: int | None = None) -> dict[Storage, np.ndarray]:
     """The content of every storage that the node writes, after it ran."""
+    plan = make_plan(setting.graph) if level is None else lean_plan(setting.graph, level, device.supports)
     device.alloc(setting.contents)
     try:
         for storage, data in setting.contents.items():
             device.write(storage, data)
-        program = device.compile(make_plan(setting.graph))
+        program = device.compile(plan)
         program.run()
         program.close()
         return {t.storage: device.read(t.storage) for t in setting.node.outputs}

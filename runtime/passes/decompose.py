@@ -6,6 +6,7 @@ from dataclasses import replace
 from ..graph import Graph, Node
 from ..ops import OPS
 from ..tensor import Storage, Tensor
+from .editing import whole
 
 Keep = Callable[[Node], bool]
 
@@ -29,10 +30,14 @@ def _parts(node: Node) -> Iterator[Node]:
     g = Graph()
     with g.scope(node.name or node.op):
         outs = OPS[node.op].decompose(g, *node.inputs, **node.attrs)  # pyright: ignore[reportOptionalCall]
-    renamed: dict[Storage, Storage] = {}
-    for made, wanted in zip(outs, node.outputs, strict=True):
-        if made.storage is not wanted.storage:
-            renamed[_whole(made, g)] = wanted.storage
+        renamed: dict[Storage, Storage] = {}
+        for made, wanted in zip(outs, node.outputs, strict=True):
+            if made.storage is wanted.storage:
+                continue
+            if whole(wanted):
+                renamed[_whole(made, g)] = wanted.storage
+            else:
+                g.cpy(made, wanted)
     for part in g.nodes:
         ins, made = ([_rename(t, renamed) for t in ts] for ts in (part.inputs, part.outputs))
         yield replace(part, inputs=tuple(ins), outputs=tuple(made), branch=node.branch)
@@ -40,8 +45,7 @@ def _parts(node: Node) -> Iterator[Node]:
 
 def _whole(made: Tensor, g: Graph) -> Storage:
     """The storage that holds just this result, in order; a copy of it where the result is something else."""
-    whole = made.layout.is_contiguous and made.layout.n_elements == made.storage.n_elements
-    return (made if whole else g.contiguous(made)).storage
+    return (made if whole(made) else g.contiguous(made)).storage
 
 
 def _rename(t: Tensor, renamed: dict[Storage, Storage]) -> Tensor:

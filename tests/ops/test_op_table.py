@@ -3,7 +3,7 @@
 import pytest
 from vkrun.runtime.ops import OPS
 from vkrun.runtime.optable.run import run_case
-from vkrun.runtime.optable.table import CASES
+from vkrun.runtime.optable.table import CASES, cases_for
 
 OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
 
@@ -11,6 +11,15 @@ OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
 @pytest.mark.parametrize("op", OPS_OF_TABLE)
 def test_op(op, backend, devices):
     outcomes = [run_case(c, devices(backend)) for c in CASES if c.op == op]
+    wrong = [f"{o.case.what}: {o.status}, {o.why}" for o in outcomes if o.status != "pass"]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("op", [name for name in OPS_OF_TABLE if OPS[name].decompose])
+def test_decomposed(op, level, backend, devices):
+    """Primitives are the same at every level, and levels 2 and 3 keep what has a kernel."""
+    outcomes = [run_case(c, devices(backend), level) for c in cases_for(True, level) if c.op == op]
     wrong = [f"{o.case.what}: {o.status}, {o.why}" for o in outcomes if o.status != "pass"]
     assert not wrong, "\n".join(wrong)
 
