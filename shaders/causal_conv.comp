@@ -19,12 +19,12 @@ layout(std430, binding = 4) readonly buffer Tails { int tails[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
 
 layout(push_constant) uniform Args {
-    uint n_seqs, n_tokens, n_channels, n_slots, n_runs, run_length;
+    uint n_seqs, n_tokens, n_channels, n_slots, n_runs, run_length, n_places;
     uint x_seq, x_token, x_channel, x_at;
     uint w_channel, w_tap, w_at;
     uint state_slot, state_column, state_at;
-    uint slots_seq, slots_at;
-    uint tails_seq, tails_column, tails_at;
+    uint slots_seq, slots_place, slots_at;
+    uint tails_seq, tails_place, tails_column, tails_at;
     uint y_seq, y_token, y_channel, y_at;
 };
 
@@ -44,13 +44,22 @@ float row_of(int i, uint x_first) {
     return found;
 }
 
-void move_state(uint seq, uint state_first, uint channel, uint x_first) {
-    float kept[TAPS];
-    [[unroll]] for (uint j = 0u; j < PAST; j++) {
-        kept[j] = row_of(tails[tails_at + seq * tails_seq + j * tails_column], x_first);
-    }
-    [[unroll]] for (uint j = 0u; j < PAST; j++) {
-        state[state_first + (j * n_channels + channel) * state_column] = kept[j];
+uint state_of(int slot) {
+    return state_at + uint(clamp(slot, 0, int(n_slots) - 1)) * state_slot;
+}
+
+// The rows that `tails` names, to the sequence's slot and to those of its snapshots.
+void move_state(uint seq, uint channel, uint x_first) {
+    for (uint place = 0u; place < n_places; place++) {
+        int slot = slots[slots_at + seq * slots_seq + place * slots_place];
+        if (slot < 0 || slot >= int(n_slots)) {
+            continue;
+        }
+        uint tails_first = tails_at + seq * tails_seq + place * tails_place;
+        [[unroll]] for (uint j = 0u; j < PAST; j++) {
+            float kept = row_of(tails[tails_first + j * tails_column], x_first);
+            state[state_of(slot) + (j * n_channels + channel) * state_column] = kept;
+        }
     }
 }
 
@@ -64,14 +73,11 @@ void main() {
     }
     uint x_first = x_at + seq * x_seq + channel * x_channel, first = run * run_length;
     if (run == 0u) {
-        int slot = slots[slots_at + seq * slots_seq];
-        uint state_first = state_at + uint(clamp(slot, 0, int(n_slots) - 1)) * state_slot;
+        uint state_first = state_of(slots[slots_at + seq * slots_seq]);
         [[unroll]] for (uint j = 0u; j < PAST; j++) {
             past[j] = state[state_first + (j * n_channels + channel) * state_column];
         }
-        if (slot >= 0 && slot < int(n_slots)) {
-            move_state(seq, state_first, channel, x_first);
-        }
+        move_state(seq, channel, x_first);
     } else {
         [[unroll]] for (uint j = 0u; j < PAST; j++) {
             past[j] = x[x_first + (first - PAST + j) * x_token];

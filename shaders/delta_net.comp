@@ -14,44 +14,10 @@
 #include "rows.glsl"
 #include "maths.glsl"
 
-layout(constant_id = 3) const uint DIM = 128;
-layout(constant_id = 4) const uint N_HEADS = 1;
-layout(constant_id = 5) const uint SHARE = 1;  // value heads that share a key head
-layout(constant_id = 6) const uint GATE_KEY = 1;  // strides of beta and alpha
-layout(constant_id = 7) const uint GATE_SHARE = 1;
 layout(constant_id = 8) const uint SPLIT = 1;  // a power of two, at most 8; 1 without SUBGROUPS
 layout(constant_id = 9) const uint EACH = 1;  // at most SPLIT, so that lane e of a row's lanes can speak for row e
 
-layout(std430, binding = 0) readonly buffer Q { float q[]; };
-layout(std430, binding = 1) readonly buffer K { float k[]; };
-layout(std430, binding = 2) readonly buffer V { float v[]; };
-layout(std430, binding = 3) readonly buffer Beta { float beta[]; };
-layout(std430, binding = 4) readonly buffer Alpha { float alpha[]; };
-layout(std430, binding = 5) readonly buffer A { float a[]; };
-layout(std430, binding = 6) readonly buffer Dt { float dt[]; };
-layout(std430, binding = 7) buffer State { float state[]; };
-layout(std430, binding = 8) readonly buffer Slots { int slots[]; };
-layout(std430, binding = 9) readonly buffer Valid { int n_valid[]; };
-layout(std430, binding = 10) buffer Y { float y[]; };
-#ifdef NORM
-layout(std430, binding = 11) readonly buffer W { float w[]; };
-layout(std430, binding = 12) readonly buffer Gate { float gate[]; };
-#endif
-
-layout(push_constant) uniform Args {
-    uint n_seqs, n_tokens, n_slots;
-    uint q_seq, q_token, q_head, q_at, k_at;  // k has q's strides, alpha has beta's
-    uint v_seq, v_token, v_head, v_at;
-    uint beta_seq, beta_token, beta_at, alpha_at;
-    uint a_at, dt_at;
-    uint state_slot, state_at;
-    uint slots_at, n_valid_at;
-    uint y_seq, y_token, y_head, y_at;
-#ifdef NORM
-    uint gate_seq, gate_token, gate_head, gate_at, w_at;
-    float eps;
-#endif
-};
+#include "delta_args.glsl"
 
 const uint PER = (DIM + SPLIT - 1u) / SPLIT;  // columns of this lane: part, part + SPLIT, ...
 const uint STEP = gl_WorkGroupSize.x / SPLIT;
@@ -187,11 +153,8 @@ void main() {
         return;
     }
     uint key = head / SHARE, n = uint(clamp(n_valid[n_valid_at + seq], 0, int(n_tokens)));
-    int slot = slots[slots_at + seq];
-    bool kept = slot >= 0 && slot < int(n_slots) && n > 0u;
-    uint state_first = state_at + uint(clamp(slot, 0, int(n_slots) - 1)) * state_slot + head * DIM * DIM;
     uint q_first = seq * q_seq + key * q_head, v_first = v_at + seq * v_seq + head * v_head;
-    uint gates = seq * beta_seq + key * GATE_KEY + head % SHARE * GATE_SHARE;
+    uint gates = gates_of(seq, head);
     uint y_first = y_at + seq * y_seq + head * y_head;
     float rate = a[a_at + head], bias = dt[dt_at + head];
 #ifdef NORM
@@ -201,24 +164,30 @@ void main() {
         uint row = tile * TILE + LANE / SPLIT, own = row + (EACH > 1u ? part * STEP : 0u);
         uint held = min(own, DIM - 1u);
         bool speaks = part < EACH && own < DIM;
-        load_state(state_first, row, part);
-        for (uint t = 0u; t < n; t++) {
-            uint gate_of = gates + t * beta_token, kq = q_first + t * q_token;
-            float decay = exp_of(rate * softplus(alpha[alpha_at + gate_of] + bias));
-            float strength = sigmoid(beta[beta_at + gate_of]), value = v[v_first + t * v_token + held];
-            float mine = take_token(part, k_at + kq, q_at + kq, value, decay, strength);
+        load_state(state_of(slot_of(seq, 0u), head), row, part);
+        for (uint first = 0u; first < n; first += SPAN) {
+            uint stop = min(first + SPAN, n);
+            for (uint t = first; t < stop; t++) {
+                uint gate_of = gates + t * beta_token, kq = q_first + t * q_token;
+                float decay = exp_of(log_decay_of(gate_of, rate, bias));
+                float strength = sigmoid(beta[beta_at + gate_of]), value = v[v_first + t * v_token + held];
+                float mine = take_token(part, k_at + kq, q_at + kq, value, decay, strength);
 #ifdef NORM
-            if (TILES == 1u) {
-                mine *= norm_factor(speaks ? mine * mine : 0.0) * w[w_at + held];
-                mine *= silu(gate[gate_first + t * gate_token + held]);
-            }
+                if (TILES == 1u) {
+                    mine *= norm_factor(speaks ? mine * mine : 0.0) * w[w_at + held];
+                    mine *= silu(gate[gate_first + t * gate_token + held]);
+                }
 #endif
-            if (speaks) {
-                y[y_first + t * y_token + own] = mine;
+                if (speaks) {
+                    y[y_first + t * y_token + own] = mine;
+                }
             }
-        }
-        if (kept) {
-            store_state(state_first, row, part);
+            for (uint place = FIRST_PLACE; place < N_PLACES; place++) {
+                int slot = place_of(place, seq, first, stop == n);
+                if (is_slot(slot)) {
+                    store_state(state_of(slot, head), row, part);
+                }
+            }
         }
         for (uint t = n; t < n_tokens; t++) {
             if (speaks) {

@@ -1,26 +1,16 @@
 """Kernels of the delta net: the convolution in front of it, the gated delta rule, and the rule with its norm."""
 
-from ..runtime.dtypes import DType
 from ..runtime.graph import Node
-from ..runtime.tensor import Tensor
-from .indexing import Word, refuse_dtype, refuse_large
+from . import kernels_delta_chunks
+from .delta_operands import N_OPERANDS, delta_constants, delta_operands, inner_strides, refuses_delta, refuses_types
+from .indexing import Word
 from .kernel import At, Features, Kernel, KernelCall, Variant, grid_of
 
 MAX_TAPS = 16  # held in registers
-MAX_DIM = 256
 HELD = 64  # numbers of the state that a lane of a CPU holds
 RUN = 32  # tokens of a convolution that an invocation takes one after the other
 FEW_TOKENS = 100
 SPLIT = 8  # lanes that hold a row of the state: no device has smaller subgroups
-
-
-def _refuses_types(node: Node, ids: tuple[int, ...]) -> str:
-    plain = (t for i, t in enumerate(node.inputs) if i not in ids)
-    return (
-        refuse_dtype((DType.I32,), *(node.inputs[i] for i in ids))
-        or refuse_dtype((DType.F32,), *plain)
-        or refuse_large(*node.inputs, *node.outputs)
-    )
 
 
 # the convolution
@@ -28,17 +18,19 @@ def _refuses_types(node: Node, ids: tuple[int, ...]) -> str:
 
 def _refuses_conv(node: Node, features: Features) -> str:
     n_taps = node.inputs[1].shape[1]
-    return _refuses_types(node, (3, 4)) if 2 <= n_taps <= MAX_TAPS else f"{n_taps} taps, expected 2 to {MAX_TAPS}"
+    return refuses_types(node, (3, 4)) if 2 <= n_taps <= MAX_TAPS else f"{n_taps} taps, expected 2 to {MAX_TAPS}"
 
 
 def _lower_conv(node: Node, features: Features) -> KernelCall:
-    x, w, state = node.inputs[:3]
-    args = (*node.inputs, node.outputs[0])
+    x, w, state, slots, tails = node.inputs
+    if slots.ndim == 1:
+        slots, tails = slots.unsqueeze(1), tails.unsqueeze(1)
+    args = x, w, state, slots, tails, node.outputs[0]
     n_seqs, n_tokens, n_channels = x.shape
     n_runs = -(-n_tokens // RUN)
     local = 64 if n_tokens == 1 or not features.software else 8
     strides: tuple[Word, ...] = tuple(word for i, t in enumerate(args) for word in (*t.layout.strides, At(i)))
-    push = (n_seqs, n_tokens, n_channels, state.shape[0], n_runs, RUN, *strides)
+    push = (n_seqs, n_tokens, n_channels, state.shape[0], n_runs, RUN, slots.shape[1], *strides)
     groups = -(-n_channels // local) * n_runs * n_seqs
     return KernelCall("causal_conv", (), args, push, grid_of(groups), (local, w.shape[1]))
 
@@ -46,31 +38,15 @@ def _lower_conv(node: Node, features: Features) -> KernelCall:
 # the delta rule
 
 
-def _strides(t: Tensor) -> tuple[int, ...]:
-    """Strides, with 0 for axes of one entry, whose stride says nothing."""
-    return tuple(s if n > 1 else 0 for n, s in zip(t.shape, t.layout.strides, strict=True))
-
-
-def _refuses_delta(node: Node, features: Features) -> str:
-    q, k, v, beta, alpha, a, dt, state, slots, n_valid, *norm = node.inputs
-    if v.shape[3] > MAX_DIM:
-        return f"heads of {v.shape[3]}, at most {MAX_DIM}"
-    for t in (q, k, v, a, dt, state, slots, n_valid, node.outputs[0], *norm):
-        if not t.layout.rows_contiguous:
-            return f"{t}: strides {t.layout.strides}, the last one is not 1"
-    for t, other in ((q, k), (beta, alpha)):
-        if _strides(t) != _strides(other):
-            return f"{t}: strides {t.layout.strides}, of {other} {other.layout.strides}"
-    return _refuses_types(node, (8, 9))
-
-
 def _refuses_norm(node: Node, features: Features) -> str:
     """A workgroup a head: too few of them for a GPU to scan many tokens, which the rule alone shares among more."""
     n_seqs, n_tokens, n_heads, _ = node.inputs[2].shape
+    if not kernels_delta_chunks.refuses(node, features):
+        return f"{n_tokens} tokens, better taken in chunks"
     fewest = 1 if features.software else 128
     if n_tokens > FEW_TOKENS and n_seqs * n_heads < fewest:
         return f"{n_tokens} tokens of {n_seqs * n_heads} heads, at least {fewest} for more than {FEW_TOKENS} tokens"
-    return _refuses_delta(node, features)
+    return refuses_delta(node, features)
 
 
 def _lower_delta(node: Node, features: Features) -> KernelCall:
@@ -93,20 +69,15 @@ def _shape(node: Node, features: Features) -> tuple[int, int, int]:
 
 
 def _delta_call(node: Node, features: Features, local: int, split: int, each: int) -> KernelCall:
-    q, _, v, beta, *_ = node.inputs
-    state, norm, y = node.inputs[7], node.inputs[10:], node.outputs[0]
-    n_seqs, n_tokens, n_heads, dim = v.shape
+    n_seqs, _, n_heads, dim = node.inputs[2].shape
+    norm = len(node.inputs) > N_OPERANDS
     rows = local // split * each
     n_groups = n_seqs * n_heads * (1 if norm else -(-dim // rows))
-    gates = _strides(beta)
-    push: tuple[Word, ...] = (n_seqs, n_tokens, state.shape[0])
-    push += (*_strides(q)[:3], At(0), At(1), *_strides(v)[:3], At(2), *gates[:2], At(3), At(4), At(5), At(6))
-    push += (state.layout.strides[0], At(7), At(8), At(9), *_strides(y)[:3], At(10))
+    args, push = delta_operands(node)
     if norm:
-        push += (*_strides(norm[1])[:3], At(12), At(11), float(node.attrs["eps"]))
-    args = (*node.inputs[:10], y, *norm)
-    variant = _variant(bool(norm), features.subgroup_size >= SPLIT)
-    spec = (local, 0, 0, dim, n_heads, n_heads // q.shape[2], *gates[2:], split, each)
+        push += (*inner_strides(node.inputs[11])[:3], At(12), At(11), float(node.attrs["eps"]))
+    variant = _variant(norm, features.subgroup_size >= SPLIT)
+    spec = (local, 0, 0, *delta_constants(node)[:5], split, each, *delta_constants(node)[5:])
     return KernelCall(*variant, args, push, grid_of(n_groups), spec)
 
 
@@ -115,7 +86,8 @@ def _variant(norm: bool, subgroups: bool) -> Variant:
 
 
 KERNELS = (
+    *kernels_delta_chunks.KERNELS,  # first, where it runs at all
     Kernel("causal_conv", _refuses_conv, _lower_conv, (("causal_conv", ()),)),
-    Kernel("gated_delta_net", _refuses_delta, _lower_delta, (_variant(False, False), _variant(False, True))),
+    Kernel("gated_delta_net", refuses_delta, _lower_delta, (_variant(False, False), _variant(False, True))),
     Kernel("gated_delta_norm", _refuses_norm, _lower_delta, (_variant(True, False), _variant(True, True))),
 )

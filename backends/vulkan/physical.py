@@ -267,6 +267,7 @@ def _features(handle: Any, enabled: Mapping[str, tuple[str, ...]], core: tuple[s
         cooperative_matrix={"cooperativeMatrix", "vulkanMemoryModel"} <= on,
         shared_nbytes=limits.maxComputeSharedMemorySize,
         max_workgroup=min(limits.maxComputeWorkGroupInvocations, limits.maxComputeWorkGroupSize[0]),
+        delta_chunks=config.read().has("DELTA_CHUNKS"),
         software=properties.deviceType == vk.VK_PHYSICAL_DEVICE_TYPE_CPU,
     )
 

@@ -9,17 +9,17 @@ then V = U - W S, o = (q exp(G)) S + (q k^T * L) V, and S = exp(G_C) S + (k exp(
 from ..graph import Graph
 from ..layout import Layout
 from ..tensor import Tensor
+from .slots import SPAN
 
-CHUNK = 64
 
-
-def chunked_scan(g: Graph, q, k, v, beta: Tensor, decay: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-    """q, k, v [B, T, H, D], beta and log decay [B, T, H], s [B, H, D, D] transposed -> o [B, T, H, D] and the new s.
+def chunked_scan(g: Graph, q, k, v, beta: Tensor, decay: Tensor, s: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """q, k, v [B, T, H, D], beta and log decay [B, T, H], s [B, H, D, D] transposed -> o [B, T, H, D], and s after each
+    chunk of SPAN tokens.
 
     Padding at a chunk's end has decay 0 and beta 0, which leaves the state as it is.
     """
     n_seqs, n_tokens, n_heads, dim = v.shape
-    chunk = min(CHUNK, n_tokens)
+    chunk = min(SPAN, n_tokens)
     q, k, v, beta, decay = (_chunks(g, x, chunk) for x in (q, k, v, beta.unsqueeze(3), decay.unsqueeze(3)))
     total = g.cumsum(decay.select(3, 0))  # G [B*H, n, C]
     mask = _decay_mask(g, total)
@@ -31,9 +31,9 @@ def chunked_scan(g: Graph, q, k, v, beta: Tensor, decay: Tensor, s: Tensor) -> t
     w = g.solve_tri(a, g.mul(k_beta, grown))
     inner = g.mul(g.mul_mat(k, q), mask)
     parts = (g.mul(q, grown), k, u, w, inner, total)
-    out, s = _scan(g, parts, s.reshape(n_seqs * n_heads, dim, dim))
+    out, states = _scan(g, parts, s.reshape(n_seqs * n_heads, dim, dim))
     out = out.reshape(n_seqs, n_heads, out.shape[1] * chunk, dim).slice(2, 0, n_tokens)
-    return g.contiguous(out.permute(0, 2, 1, 3)), s.reshape(n_seqs, n_heads, dim, dim)
+    return g.contiguous(out.permute(0, 2, 1, 3)), states
 
 
 def _chunks(g: Graph, x: Tensor, chunk: int) -> Tensor:
@@ -55,15 +55,17 @@ def _identity(g: Graph, like: Tensor) -> Tensor:
     return g.tri(g.tri(ones), lower=False)
 
 
-def _scan(g: Graph, parts: tuple[Tensor, ...], s: Tensor) -> tuple[Tensor, Tensor]:
-    """Chunk after chunk: o [B*H, n, C, D] and the last state."""
+def _scan(g: Graph, parts: tuple[Tensor, ...], s: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Chunk after chunk: o [B*H, n, C, D] and the states [B*H, D, D] after each."""
+    states = []
     out = parts[2]  # U: of o's shape, and each chunk of it is read before that chunk of o is set
     for c in range(out.shape[1]):
         o, s = _one_chunk(g, [p.select(1, c) for p in parts], s)
+        states.append(s)
         out = g.set(
             out, o, Layout(o.shape, (out.layout.strides[0], *out.layout.strides[2:]), c * out.layout.strides[1])
         )
-    return out, s
+    return out, states
 
 
 def _one_chunk(g: Graph, parts: list[Tensor], s: Tensor) -> tuple[Tensor, Tensor]:

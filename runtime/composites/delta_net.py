@@ -11,7 +11,7 @@ from ..ops.elementwise import sigmoid, softplus
 from ..ops.op import Op, Out, Spec, register, require
 from ..tensor import Tensor
 from .delta_chunks import chunked_scan
-from .slots import read_slots, write_slots
+from .slots import SPAN, fits_slots, read_slots, write_slots
 
 EPS = 1e-6  # under the root of the norm of q and k
 
@@ -32,7 +32,8 @@ def gated_delta_net(
     """Normalise q and k, form the gates, scan the tokens, update the state; returns [B, T, Hv, D].
 
     q, k [B, T, Hk, D]; v [B, T, Hv, D]; beta, alpha [B, T, Hk, Hv/Hk], before their sigmoid and softplus; a, dt [Hv]:
-    g = a softplus(alpha + dt); state [n_slots, Hv*D*D]; slots [B], outside of the state: read clamped, not written;
+    g = a softplus(alpha + dt); state [n_slots, Hv*D*D]; slots [B] or with snapshots (see slots.py), outside of the
+    state: read clamped, not written;
     n_valid [B]: tokens from there on leave the state as it is, and what comes out for them is 0. Value head j reads key
     head j // (Hv/Hk). A state of one slot is that of slot 0, and a lone token of a lone sequence is valid.
     """
@@ -46,7 +47,8 @@ def _infer(q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[Out, ...
     gates = (n_seqs, n_tokens, q.shape[2], n_heads // q.shape[2])
     ok = beta.shape == alpha.shape == gates and a.shape == dt.shape == (n_heads,)
     require(ok, "gated_delta_net", f"beta {beta.shape}, alpha {alpha.shape}, expected {gates}; a {a.shape}")
-    ok = state.shape[1:] == (n_heads * dim * dim,) and slots.shape == n_valid.shape == (n_seqs,)
+    ok = state.shape[1:] == (n_heads * dim * dim,) and n_valid.shape == (n_seqs,)
+    ok = ok and fits_slots(slots.shape, n_seqs, n_tokens)
     require(ok, "gated_delta_net", f"v {v.shape}, state {state.shape}, slots {slots.shape}")
     return Spec(v.shape), state
 
@@ -57,17 +59,24 @@ def _compute(q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[np.nda
     q, k = (np.repeat(x / np.sqrt((x.astype(np.float64) ** 2).sum(-1, keepdims=True) + EPS), share, 2) for x in (q, k))
     beta, alpha = (x.reshape(n_seqs, n_tokens, n_heads).astype(np.float64) for x in (beta, alpha))
     decay, beta = np.exp(a * softplus(alpha + dt)), sigmoid(beta)
-    out, state = np.zeros(v.shape), state.copy()
-    for b, slot in enumerate(slots):
-        s = state[np.clip(slot, 0, len(state) - 1)].reshape(n_heads, dim, dim).astype(np.float64)
-        for t in range(min(n_tokens, n_valid[b])):
-            s *= decay[b, t, :, None, None]
+    out, columns = np.zeros(v.shape), slots.reshape(n_seqs, -1)
+    old, state = state[np.clip(columns[:, 0], 0, len(state) - 1)].astype(np.float64), state.copy()
+    for b, (slot, *snapshots) in enumerate(columns):
+        s, n = old[b].reshape(n_heads, dim, dim), min(n_tokens, n_valid[b])
+        for t in range(n):
+            s = s * decay[b, t, :, None, None]
             d = beta[b, t, :, None] * (v[b, t] - np.einsum("hvk,hk->hv", s, k[b, t]))
             s += d[:, :, None] * k[b, t, :, None]
             out[b, t] = np.einsum("hvk,hk->hv", s, q[b, t]) / np.sqrt(dim)
-        if 0 <= slot < len(state):
-            state[slot] = s.reshape(-1)
+            if snapshots and (t + 1 == n or (t + 1) % SPAN == 0):
+                _keep(state, snapshots[t // SPAN], s)
+        _keep(state, slot, s)
     return out, state
+
+
+def _keep(state: np.ndarray, slot: int, s: np.ndarray) -> None:
+    if 0 <= slot < len(state):
+        state[slot] = s.reshape(-1)
 
 
 def _heads(g: Graph, x: Tensor, n_heads: int) -> Tensor:
@@ -96,18 +105,19 @@ def _decompose(g: Graph, q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> 
         valid = g.one("valid_mask", n_valid, n_tokens=n_tokens).unsqueeze(2)
         q, beta, decay = g.mul(q, valid.unsqueeze(3)), g.mul(beta, valid), g.mul(decay, valid)
     s = read_slots(g, state, slots).reshape(n_seqs, n_heads, dim, dim)
-    out, s = (_one_token if n_tokens == 1 else chunked_scan)(g, q, k, v, beta, decay, s)
-    return out, write_slots(g, state, slots, s.reshape(n_seqs, n_heads * dim * dim))
+    out, spans = (_one_token if n_tokens == 1 else chunked_scan)(g, q, k, v, beta, decay, s)
+    spans = [s.reshape(n_seqs, n_heads * dim * dim) for s in spans]
+    return out, write_slots(g, state, slots, spans[-1], spans)
 
 
-def _one_token(g: Graph, q, k, v, beta, decay, s) -> tuple[Tensor, Tensor]:
+def _one_token(g: Graph, q, k, v, beta, decay, s) -> tuple[Tensor, list[Tensor]]:
     n_seqs, _, n_heads, _ = v.shape
     q, k, v = (x.permute(0, 2, 1, 3) for x in (q, k, v))  # [B, Hv, 1, D]
     beta, decay = (x.reshape(n_seqs, n_heads, 1, 1) for x in (beta, decay))
     s = g.mul(s, g.exp(decay))
     d = g.mul(g.sub(v, g.mul_mat(s, k)), beta)
     s = g.add(s, g.mul(d.permute(0, 1, 3, 2), k))
-    return g.mul_mat(s, q).permute(0, 2, 1, 3), s
+    return g.mul_mat(s, q).permute(0, 2, 1, 3), [s]
 
 
 register(Op("gated_delta_net", _infer, _compute, _decompose))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import composites  # noqa: F401  (whose ops these are)
+from ..composites.slots import SPAN, n_spans
 from ..dtypes import DType
 from ..layout import Shape
 from .case import Case, Fill, Operand, normal, uniform, values
@@ -31,15 +32,28 @@ def _ids(*ids: int) -> Fill:
 
 
 class Batch(NamedTuple):
-    """Sequences of n_tokens tokens, of which `valid` count, in these of n_slots slots."""
+    """Sequences of n_tokens tokens, of which `valid` count, in these of n_slots slots, and the slots of snapshots."""
 
     n_tokens: int
     valid: tuple[int, ...]
     slots: tuple[int, ...]
     n_slots: int
+    snapshots: tuple[tuple[int, ...], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.n_tokens} tokens, valid {self.valid}, slots {self.slots} of {self.n_slots}"
+        text = f"{self.n_tokens} tokens, valid {self.valid}, slots {self.slots} of {self.n_slots}"
+        return text + (f", snapshots {self.snapshots}" if self.snapshots else "")
+
+    def ids(self) -> np.ndarray:
+        """[B], or with snapshots [B, 1 + S]."""
+        own = np.array(self.slots)
+        return np.column_stack([own, np.array(self.snapshots)]) if self.snapshots else own
+
+    def ends(self) -> np.ndarray:
+        """After how many tokens each of the ids gets its state."""
+        valid = np.array(self.valid)
+        spans = [np.minimum(SPAN * (i + 1), valid) for i in range(n_spans(self.n_tokens))]
+        return np.column_stack([valid, *spans]) if self.snapshots else valid
 
 
 ONE = Batch(1, (1,), (0,), 1)
@@ -53,17 +67,27 @@ BATCHES: tuple[Batch, ...] = (
     Batch(65, (65,), (0,), 1),
     Batch(100, (64, 100), (3, 1), 4),
 )
+SNAPSHOTS: tuple[Batch, ...] = (
+    Batch(1, (1, 1), (0, 3), 6, ((5,), (-1,))),
+    Batch(70, (70, 30), (1, 0), 6, ((2, 3), (4, -1))),
+    Batch(130, (130, 64), (6, 2), 8, ((0, -1, 7), (99, -1, -1))),
+)
+LONG: tuple[Batch, ...] = (
+    Batch(64, (64,), (0,), 1),
+    Batch(128, (128, 63, 65), (2, -1, 1), 3),
+    Batch(200, (190, 0), (0, 1), 2),
+)
 MANY = Batch(6, tuple(b % 7 for b in range(32)), tuple(-1 if b == 5 else 33 - b for b in range(32)), 34)
 
 
 def _conv(batch: Batch, n_channels: int, n_taps: int, make: Make, state: Make = plain, ids: Make = plain) -> Case:
     n_seqs = len(batch.slots)
-    tails = np.array(batch.valid)[:, None] + np.arange(n_taps - 1)
+    tails = batch.ends()[..., None] + np.arange(n_taps - 1)
     operands = (
         make((n_seqs, batch.n_tokens, n_channels)),
         make((n_channels, n_taps)),
         state((batch.n_slots, (n_taps - 1) * n_channels)),
-        ids((n_seqs,), I32, _at(ids, _ids(*batch.slots))),
+        _slots(batch, ids),
         plain(tails.shape, I32, _ids(*tails.reshape(-1).tolist())) if make is plain else _columns(tails),
     )
     what = f"{n_channels} channels, {n_taps} taps, {_name(make)}, {batch}"
@@ -84,9 +108,15 @@ def _at(make: Make, fill: Fill) -> Fill:
 
 def _columns(ids: np.ndarray) -> Operand:
     """The ids transposed in their storage."""
+    axes = range(ids.ndim)[::-1]
     return Operand(
-        ids.T.shape, I32, lambda t: t.permute(1, 0), lambda _rng, shape: ids.T.reshape(shape).astype(np.int32)
+        ids.T.shape, I32, lambda t: t.permute(*axes), lambda _rng, shape: ids.T.reshape(shape).astype(np.int32)
     )
+
+
+def _slots(batch: Batch, make: Make) -> Operand:
+    ids = batch.ids()
+    return make(ids.shape, I32, _at(make, _ids(*batch.slots))) if ids.ndim == 1 else _columns(ids)
 
 
 def _convs() -> Iterator[Case]:
@@ -96,6 +126,8 @@ def _convs() -> Iterator[Case]:
         make, (n_channels, n_taps) = next(makes), next(sizes)
         ids = flat_offset if make is rows_apart else plain
         yield _conv(batch, n_channels, n_taps, make, outer_cut if make is outer_permuted else make, ids)
+    for batch, make in zip(SNAPSHOTS, (plain, permuted, rows_apart), strict=True):
+        yield _conv(batch, 65, 4, make)
     edges = (plain((1, 9, 3), fill=values(1, INF, -1, 2, NAN, 3, -100, 1e-40, 90)), plain((3, 4), fill=uniform(0.5, 1)))
     ids = plain((1,), I32, _ids(0)), plain((1, 3), I32, _ids(9, 10, 11))
     yield Case("causal_conv", "edge values", (*edges, plain((1, 9)), *ids), {}, strided_out=True)
@@ -118,10 +150,10 @@ def _net(
         make((*shape, n_values, dim)),
         beta,
         alpha,
-        plain((n_values,), fill=uniform(-8, -0.01)),
+        plain((n_values,), fill=uniform(-3, -0.01)),
         flat_offset((n_values,)),
         state((batch.n_slots, n_values * dim * dim)),
-        ids((n_seqs,), I32, _at(ids, _ids(*batch.slots))),
+        _slots(batch, ids),
         ids((n_seqs,), I32, _at(ids, _ids(*batch.valid))),
     )
 
@@ -142,13 +174,18 @@ def _nets() -> Iterator[Case]:
     makes, heads = cycle(ROWS), cycle(HEADS)
     states = cycle((plain, outer_cut, rows_apart, flat_offset))
     for batch, _ in zip(cycle((*BATCHES, MANY)), range(27), strict=False):
-        make, (head, dim), state = next(makes), next(heads), next(states)
-        ids = flat_offset if make is outer_cut else plain
-        operands = _net(batch, head, dim, make, state, ids)
-        what = f"heads {head} of {dim}, {_name(make)}, state {_name(state)}, {batch}"
-        yield Case("gated_delta_net", what, operands, {}, make is flat_offset)
-        gate = make((len(batch.slots), batch.n_tokens, head[1], dim), fill=uniform(-9, 9))
-        yield Case("gated_delta_norm", what, (*operands, flat_offset((dim,)), gate), {"eps": 1e-6}, make is plain)
+        yield from _both(batch, *next(heads), next(makes), next(states))
+    for batch, make in zip((*SNAPSHOTS, *LONG), ROWS * 2, strict=False):
+        yield from _both(batch, *next(heads), make, next(states))
+
+
+def _both(batch: Batch, heads: tuple[int, int], dim: int, make: Make, state: Make) -> Iterator[Case]:
+    """The rule, and the rule with its norm."""
+    operands = _net(batch, heads, dim, make, state, flat_offset if make is outer_cut else plain)
+    what = f"heads {heads} of {dim}, {_name(make)}, state {_name(state)}, {batch}"
+    yield Case("gated_delta_net", what, operands, {}, make is flat_offset)
+    gate = make((len(batch.slots), batch.n_tokens, heads[1], dim), fill=uniform(-9, 9))
+    yield Case("gated_delta_norm", what, (*operands, flat_offset((dim,)), gate), {"eps": 1e-6}, make is plain)
 
 
 def _extremes() -> Iterator[Case]:
