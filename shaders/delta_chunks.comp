@@ -7,26 +7,27 @@
 //   o = exp(G) q S^T + P X,  P[i, j] = q_i k_j L[i, j] for j <= i
 //   S = exp(G_C) S + X^T (k exp(G_C - G))
 // A workgroup has a tile of the state's rows in shared memory and takes one chunk after the other; row r of S needs
-// only column r of X. Lanes form a square of SIDE x SIDE, and hold every SIDE-th row and column of each product.
+// only column r of X. Lanes form a square, and each holds four tokens by four of a product of tokens, and four tokens
+// by every SIDE-th row of the state.
 // Grid: tiles of rows fastest, then heads, then sequences.
 
 #include "maths.glsl"
 
-const uint SIDE = 16u;
-layout(local_size_x = 256) in;
-layout(constant_id = 8) const uint CHUNK = 64;  // tokens, a multiple of SIDE that divides SNAPSHOT_SPAN
+layout(local_size_x_id = 0) in;  // SIDE * SIDE
+layout(constant_id = 8) const uint CHUNK = 64;  // tokens; divides SNAPSHOT_SPAN
 layout(constant_id = 9) const uint ROWS = 32;  // of the state, a multiple of SIDE
 
 #include "delta_args.glsl"
 
+const uint SIDE = CHUNK / 4u, LANES = SIDE * SIDE;
 const uint STEP = 16u;  // columns of k and q that are staged at a time
-const uint TILE_PITCH = STEP + 1u, PAIR_PITCH = CHUNK + 1u, X_PITCH = ROWS + 1u, STATE_PITCH = DIM + 1u;
-const uint TILE = CHUNK * TILE_PITCH, PAIRS = CHUNK * PAIR_PITCH;
-const uint TOKENS = CHUNK / SIDE, RUNS = ROWS / SIDE, COLUMNS = (DIM + SIDE - 1u) / SIDE;  // of a lane
+const uint PITCH = SIDE + 1u;  // four tokens to a number
+const uint X_PITCH = ROWS + 1u, STATE_PITCH = DIM + 1u;
+const uint RUNS = ROWS / SIDE, COLUMNS = (DIM + SIDE - 1u) / SIDE;  // of a lane
 const uint TILES = (DIM + ROWS - 1u) / ROWS;
 
 shared float state_tile[ROWS * STATE_PITCH];
-shared float pairs[PAIRS > 2u * TILE ? PAIRS : 2u * TILE];  // A, then P; before them the staged tiles of k and q
+shared vec4 pairs[CHUNK * PITCH > 2u * STEP * PITCH ? CHUNK * PITCH : 2u * STEP * PITCH];  // see the macros
 shared float solved[CHUNK * X_PITCH];  // X
 shared vec2 sums[CHUNK];  // G as a sum of two floats, so that differences of large sums stay exact
 shared float strengths[CHUNK], k_factors[CHUNK], q_factors[CHUNK], left[CHUNK];  // left: norm of k, exp(G_C - G)
@@ -34,9 +35,10 @@ shared float strengths[CHUNK], k_factors[CHUNK], q_factors[CHUNK], left[CHUNK]; 
 uint lane, lane_row, lane_column;  // of the square
 uint head, seq, n, key_first, row_first;
 
-#define K_TILE(i, c) pairs[(i) * TILE_PITCH + (c)]
-#define Q_TILE(i, c) pairs[TILE + (i) * TILE_PITCH + (c)]
-#define PAIR(i, j) pairs[(i) * PAIR_PITCH + (j)]
+// `pairs` is a staged tile of k and one of q, then A, then P.
+#define K_TILE(c, i4) pairs[(c) * PITCH + (i4)]
+#define Q_TILE(c, i4) pairs[(STEP + (c)) * PITCH + (i4)]
+#define PAIR(i, j) pairs[(i) * PITCH + (j) / 4u][(j) % 4u]
 #define X(j, r) solved[(j) * X_PITCH + (r)]
 #define S(r, c) state_tile[(r) * STATE_PITCH + (c)]
 
@@ -49,14 +51,14 @@ float q_of(uint t, uint c) {
 }
 
 void load_state(uint from) {
-    for (uint i = lane; i < ROWS * DIM; i += 256u) {
+    for (uint i = lane; i < ROWS * DIM; i += LANES) {
         uint r = i / DIM, c = i % DIM;
         S(r, c) = row_first + r < DIM ? state[from + (row_first + r) * DIM + c] : 0.0;
     }
 }
 
 void store_state(uint to) {
-    for (uint i = lane; i < ROWS * DIM; i += 256u) {
+    for (uint i = lane; i < ROWS * DIM; i += LANES) {
         uint r = i / DIM, c = i % DIM;
         if (row_first + r < DIM) {
             state[to + (row_first + r) * DIM + c] = S(r, c);
@@ -69,135 +71,182 @@ float decay_between(vec2 late, vec2 early) {
     return exp_of((late.x - early.x) + (late.y - early.y));
 }
 
-// Gates, their sums, and the factors that norm k and q, of a chunk from token `first` on.
+// The sum of two numbers of two floats each (Knuth's two-sum).
+vec2 add_exactly(vec2 x, vec2 y) {
+    precise float sum = x.x + y.x, part = sum - x.x;
+    precise float lost = (x.x - (sum - part)) + (y.x - part);
+    return vec2(sum, lost + (x.y + y.y));
+}
+
+// Gates and their sums, of a chunk from token `first` on. `left` is made ready by take_norms.
 void take_gates(uint first) {
-    float rate = a[a_at + head], bias = dt[dt_at + head];
     if (lane < CHUNK) {
         uint t = first + lane, gate = gates_of(seq, head) + min(t, n_tokens - 1u) * beta_token;
-        left[lane] = t < n ? log_decay_of(gate, rate, bias) : 0.0;
+        float log_decay = log_decay_of(gate, a[a_at + head], dt[dt_at + head]);
+        sums[lane] = vec2(t < n ? log_decay : 0.0, 0);
         strengths[lane] = t < n ? sigmoid(beta[beta_at + gate]) : 0.0;
-        vec2 squares = vec2(0);
-        for (uint c = 0u; c < DIM; c++) {
-            vec2 kq = vec2(k_of(t, c), q_of(t, c));
-            squares += kq * kq;
-        }
-        k_factors[lane] = 1.0 / sqrt(squares.x + 1e-6);
-        q_factors[lane] = 1.0 / sqrt(squares.y + 1e-6) * (1.0 / sqrt(float(DIM)));
     }
-    barrier();
-    if (lane < CHUNK) {
-        precise float total = 0.0, rest = 0.0;
-        for (uint j = 0u; j <= lane; j++) {
-            precise float term = left[j], next = total + term, part = next - total;
-            rest += (total - (next - part)) + (term - part);  // what rounding lost (Knuth's two-sum)
-            total = next;
+    for (uint reach = 1u; reach < CHUNK; reach *= 2u) {
+        barrier();
+        bool adds = lane >= reach && lane < CHUNK;
+        vec2 before = adds ? sums[lane - reach] : vec2(0);
+        barrier();
+        if (adds) {
+            sums[lane] = add_exactly(before, sums[lane]);
         }
-        sums[lane] = vec2(total, rest);
-    }
-    barrier();
-    if (lane < CHUNK) {
-        left[lane] = k_factors[lane] * decay_between(sums[CHUNK - 1u], sums[lane]);
     }
 }
 
-// Products of the chunk's k and q with its k, and with the state.
-float kk[TOKENS][TOKENS], qk[TOKENS][TOKENS], ks[TOKENS][RUNS], qs[TOKENS][RUNS];
+// Products of the chunk's k and q with its k, and with the state; squares of the k and q that the lane staged.
+vec4 kk[4], qk[4], ks[RUNS], qs[RUNS];  // [other][token], [row][token]
+const uint STAGED = CHUNK * STEP / LANES;
+vec2 squares[STAGED];
 
 void clear_products() {
-    [[unroll]] for (uint i = 0u; i < TOKENS; i++) {
-        [[unroll]] for (uint j = 0u; j < TOKENS; j++) {
-            kk[i][j] = qk[i][j] = 0.0;
-        }
-        [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-            ks[i][r] = qs[i][r] = 0.0;
-        }
+    [[unroll]] for (uint j = 0u; j < 4u; j++) {
+        kk[j] = qk[j] = vec4(0);
+    }
+    [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+        ks[r] = qs[r] = vec4(0);
+    }
+    [[unroll]] for (uint i = 0u; i < STAGED; i++) {
+        squares[i] = vec2(0);
     }
 }
 
-void add_column(uint c, uint staged) {
-    float keys[TOKENS], queries[TOKENS], others[TOKENS], rows[RUNS];
-    [[unroll]] for (uint i = 0u; i < TOKENS; i++) {
-        keys[i] = K_TILE(lane_row + i * SIDE, c);
-        queries[i] = Q_TILE(lane_row + i * SIDE, c);
-        others[i] = K_TILE(lane_column + i * SIDE, c);
+void add_column(uint c, uint column) {
+    vec4 keys = K_TILE(c, lane_row), queries = Q_TILE(c, lane_row), others = K_TILE(c, lane_column);
+    [[unroll]] for (uint j = 0u; j < 4u; j++) {
+        kk[j] += keys * others[j];
+        qk[j] += queries * others[j];
     }
     [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-        rows[r] = S(lane_column + r * SIDE, min(staged + c, DIM - 1u));
+        float s = S(lane_column + r * SIDE, column);
+        ks[r] += keys * s;
+        qs[r] += queries * s;
     }
-    [[unroll]] for (uint i = 0u; i < TOKENS; i++) {
-        [[unroll]] for (uint j = 0u; j < TOKENS; j++) {
-            kk[i][j] += keys[i] * others[j];
-            qk[i][j] += queries[i] * others[j];
-        }
-        [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-            ks[i][r] += keys[i] * rows[r];
-            qs[i][r] += queries[i] * rows[r];
-        }
+}
+
+void stage(uint first, uint column) {
+    [[unroll]] for (uint i = 0u; i < STAGED; i++) {
+        uint at = lane + i * LANES, t = at / STEP, c = at % STEP;
+        vec2 kq = vec2(k_of(first + t, column + c), q_of(first + t, column + c));
+        K_TILE(c, t / 4u)[t % 4u] = kq.x;
+        Q_TILE(c, t / 4u)[t % 4u] = kq.y;
+        squares[i] += kq * kq;
     }
 }
 
 void multiply(uint first) {
     clear_products();
-    for (uint staged = 0u; staged < DIM; staged += STEP) {
+    for (uint column = 0u; column < DIM; column += STEP) {
         barrier();
-        for (uint i = lane; i < CHUNK * STEP; i += 256u) {
-            uint t = i / STEP, c = i % STEP;
-            K_TILE(t, c) = k_of(first + t, staged + c);
-            Q_TILE(t, c) = q_of(first + t, staged + c);
-        }
+        stage(first, column);
         barrier();
-        for (uint c = 0u; c < min(STEP, DIM - staged); c++) {
-            add_column(c, staged);
+        for (uint c = 0u; c < min(STEP, DIM - column); c++) {
+            add_column(c, column + c);
         }
+    }
+    barrier();
+}
+
+// The factors that norm k and q, from the squares of which STEP lanes have a part for each token.
+void take_norms() {
+    [[unroll]] for (uint i = 0u; i < STAGED; i++) {
+        uint at = lane + i * LANES;
+        pairs[at / 2u][at % 2u * 2u] = squares[i].x;
+        pairs[at / 2u][at % 2u * 2u + 1u] = squares[i].y;
+    }
+    barrier();
+    if (lane < CHUNK) {
+        vec4 total = vec4(0);
+        for (uint i = 0u; i < STEP / 2u; i++) {
+            total += pairs[lane * STEP / 2u + i];
+        }
+        vec2 norms = 1.0 / sqrt(total.xy + total.zw + 1e-6);
+        k_factors[lane] = norms.x;
+        q_factors[lane] = norms.y * (1.0 / sqrt(float(DIM)));
+        left[lane] = norms.x * decay_between(sums[CHUNK - 1u], sums[lane]);
     }
     barrier();
 }
 
 // A, and the right side of its equation.
 void set_up(uint first) {
-    [[unroll]] for (uint i = 0u; i < TOKENS; i++) {
-        uint at = lane_row + i * SIDE, t = first + at;
+    [[unroll]] for (uint i = 0u; i < 4u; i++) {
+        uint at = lane_row * 4u + i, t = first + at;
         float factor = strengths[at] * k_factors[at];
-        [[unroll]] for (uint j = 0u; j < TOKENS; j++) {
-            uint of = lane_column + j * SIDE;
-            PAIR(at, of) = of < at ? factor * k_factors[of] * decay_between(sums[at], sums[of]) * kk[i][j] : 0.0;
+        vec4 row = vec4(0);
+        [[unroll]] for (uint j = 0u; j < 4u; j++) {
+            uint of = lane_column * 4u + j;
+            row[j] = of < at ? factor * k_factors[of] * decay_between(sums[at], sums[of]) * kk[j][i] : 0.0;
         }
+        pairs[at * PITCH + lane_column] = row;
         float grown = factor * decay_between(sums[at], vec2(0));
         [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-            uint row = row_first + lane_column + r * SIDE;
-            float value = t < n && row < DIM ? v[v_at + seq * v_seq + t * v_token + head * v_head + row] : 0.0;
-            X(at, lane_column + r * SIDE) = strengths[at] * value - grown * ks[i][r];
+            uint column = lane_column + r * SIDE, state_row = row_first + column;
+            bool is_there = t < n && state_row < DIM;
+            float value = is_there ? v[v_at + seq * v_seq + t * v_token + head * v_head + state_row] : 0.0;
+            X(at, column) = strengths[at] * value - grown * ks[r][i];
         }
     }
     barrier();
 }
 
-// (I + A) X = right side, in blocks of SIDE tokens: a lane a column solves a block by substitution, then every lane takes
-// the block's part out of the tokens after it.
+// The blocks of SIDE tokens on the diagonal of I + A are replaced by their inverses: a lane a column.
+void invert_blocks() {
+    uint block = lane / SIDE * SIDE, column = lane % SIDE;
+    float x[SIDE];
+    if (lane < CHUNK) {
+        [[unroll]] for (uint i = 0u; i < SIDE; i++) {
+            x[i] = i == column ? 1.0 : 0.0;
+        }
+        [[unroll]] for (uint j = 0u; j < SIDE; j++) {
+            [[unroll]] for (uint i = j + 1u; i < SIDE; i++) {
+                x[i] -= PAIR(block + i, block + j) * x[j];
+            }
+        }
+    }
+    barrier();
+    if (lane < CHUNK) {
+        [[unroll]] for (uint i = 0u; i < SIDE; i++) {
+            PAIR(block + i, block + column) = x[i];
+        }
+    }
+    barrier();
+}
+
+// (I + A) X = right side, block after block: solve one, then take its part out of the tokens after it.
 void solve() {
+    invert_blocks();
     for (uint block = 0u; block < CHUNK; block += SIDE) {
-        if (lane < ROWS) {
-            float x[SIDE];
-            [[unroll]] for (uint i = 0u; i < SIDE; i++) {
-                x[i] = X(block + i, lane);
+        float x[RUNS];
+        [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+            x[r] = 0.0;
+        }
+        for (uint j = 0u; j < SIDE; j++) {
+            float pair = PAIR(block + lane_row, block + j);
+            [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+                x[r] += pair * X(block + j, lane_column + r * SIDE);
             }
-            [[unroll]] for (uint j = 0u; j < SIDE; j++) {
-                [[unroll]] for (uint i = j + 1u; i < SIDE; i++) {
-                    x[i] -= PAIR(block + i, block + j) * x[j];
-                }
-            }
-            [[unroll]] for (uint i = 0u; i < SIDE; i++) {
-                X(block + i, lane) = x[i];
-            }
+        }
+        barrier();
+        [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+            X(block + lane_row, lane_column + r * SIDE) = x[r];
         }
         barrier();
         for (uint i = block + SIDE + lane_row; i < CHUNK; i += SIDE) {
             [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-                float sum = 0.0;
-                for (uint j = block; j < block + SIDE; j++) {
-                    sum += PAIR(i, j) * X(j, lane_column + r * SIDE);
+                x[r] = X(i, lane_column + r * SIDE);
+            }
+            for (uint j = block; j < block + SIDE; j++) {
+                float pair = PAIR(i, j);
+                [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+                    x[r] -= pair * X(j, lane_column + r * SIDE);
                 }
-                X(i, lane_column + r * SIDE) -= sum;
+            }
+            [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+                X(i, lane_column + r * SIDE) = x[r];
             }
         }
         barrier();
@@ -205,36 +254,39 @@ void solve() {
 }
 
 void set_pairs_of_q() {
-    [[unroll]] for (uint i = 0u; i < TOKENS; i++) {
-        uint at = lane_row + i * SIDE;
-        [[unroll]] for (uint j = 0u; j < TOKENS; j++) {
-            uint of = lane_column + j * SIDE;
+    [[unroll]] for (uint i = 0u; i < 4u; i++) {
+        uint at = lane_row * 4u + i;
+        vec4 row = vec4(0);
+        [[unroll]] for (uint j = 0u; j < 4u; j++) {
+            uint of = lane_column * 4u + j;
             float factor = q_factors[at] * k_factors[of];
-            PAIR(at, of) = of <= at ? factor * decay_between(sums[at], sums[of]) * qk[i][j] : 0.0;
+            row[j] = of <= at ? factor * decay_between(sums[at], sums[of]) * qk[j][i] : 0.0;
         }
+        pairs[at * PITCH + lane_column] = row;
     }
     barrier();
 }
 
 void store_outputs(uint first) {
-    float o[TOKENS][RUNS];
-    [[unroll]] for (uint i = 0u; i < TOKENS; i++) {
-        uint at = lane_row + i * SIDE;
+    float o[4][RUNS];
+    [[unroll]] for (uint i = 0u; i < 4u; i++) {
+        uint at = lane_row * 4u + i;
         float grown = q_factors[at] * decay_between(sums[at], vec2(0));
         [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-            o[i][r] = grown * qs[i][r];
+            o[i][r] = grown * qs[r][i];
         }
     }
-    for (uint j = 0u; j < CHUNK; j++) {
-        [[unroll]] for (uint i = 0u; i < TOKENS; i++) {
-            float pair = PAIR(lane_row + i * SIDE, j);
+    for (uint j = 0u; j < CHUNK; j += 4u) {
+        [[unroll]] for (uint i = 0u; i < 4u; i++) {
+            vec4 pair = pairs[(lane_row * 4u + i) * PITCH + j / 4u];
             [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-                o[i][r] += pair * X(j, lane_column + r * SIDE);
+                uint column = lane_column + r * SIDE;
+                o[i][r] += dot(pair, vec4(X(j, column), X(j + 1u, column), X(j + 2u, column), X(j + 3u, column)));
             }
         }
     }
-    [[unroll]] for (uint i = 0u; i < TOKENS; i++) {
-        uint t = first + lane_row + i * SIDE;
+    [[unroll]] for (uint i = 0u; i < 4u; i++) {
+        uint t = first + lane_row * 4u + i;
         [[unroll]] for (uint r = 0u; r < RUNS; r++) {
             uint row = row_first + lane_column + r * SIDE;
             if (t < n && row < DIM) {
@@ -297,6 +349,7 @@ void main() {
     for (uint first = 0u; first < n; first += CHUNK) {
         take_gates(first);
         multiply(first);
+        take_norms();
         set_up(first);
         solve();
         set_pairs_of_q();
@@ -304,7 +357,7 @@ void main() {
         update_state(first);
         store_places(first);
     }
-    for (uint i = n * ROWS + lane; i < n_tokens * ROWS; i += 256u) {
+    for (uint i = n * ROWS + lane; i < n_tokens * ROWS; i += LANES) {
         uint t = i / ROWS, row = row_first + i % ROWS;
         if (row < DIM) {
             y[y_at + seq * y_seq + t * y_token + head * y_head + row] = 0.0;

@@ -43,9 +43,15 @@ def table(args: argparse.Namespace) -> dict:
 
 def _table(device: Device, level: int | None) -> dict:
     outcomes = [run_case(case, device, level) for case in cases_for(device.info.is_software, level)]
-    wrong = [f"{o.case.op} {o.case.what}: {o.status} {o.why}" for o in outcomes if o.status != "pass"]
+    wrong = [f"{o.case.op} {o.case.what}: {o.status} {o.why}" for o in outcomes if o.status == "fail"]
+    refused = [f"{o.case.op} {o.case.what}: {o.why}" for o in outcomes if o.status == "refused"]
     worst = max((o for o in outcomes if o.status == "pass"), key=lambda o: o.nmse / max(o.case.nmse, 1e-300))
-    return {"cases": len(outcomes), "wrong": wrong, "worst": f"{worst.case.op} {worst.case.what} {worst.nmse:.1e}"}
+    return {
+        "cases": len(outcomes),
+        "wrong": wrong,
+        "refused": refused,
+        "worst": f"{worst.case.op} {worst.case.what} {worst.nmse:.1e}",
+    }
 
 
 def golden(args: argparse.Namespace) -> dict:
