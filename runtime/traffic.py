@@ -84,7 +84,14 @@ def _keys(node: Node) -> Limits:
 
 
 def _slots(node: Node, state: int, slots: int) -> int:
+    """Elements of the slots that are written: each sequence's own, and its snapshots."""
     return _picked(node.inputs[state], node.inputs[slots])
+
+
+def _own_slots(node: Node, state: int, slots: int) -> int:
+    """Elements of the slots that are read: snapshots are only written."""
+    own = node.inputs[slots]
+    return _picked(node.inputs[state], own.select(1, 0) if own.ndim == 2 else own)
 
 
 def _angles(node: Node, pos: int, table: int) -> Limits:
@@ -104,9 +111,9 @@ _READS: dict[str, Callable[[Node], Limits]] = {
     "attention_split": _keys,
     "rope": lambda n: _angles(n, 1, 2),
     "qk_rope_cache": lambda n: {**_angles(n, 5, 6), 8: 0, 9: 0},
-    "causal_conv": lambda n: {2: _slots(n, 2, 3)},
-    "gated_delta_net": lambda n: {7: _slots(n, 7, 8)},
-    "gated_delta_norm": lambda n: {7: _slots(n, 7, 8)},
+    "causal_conv": lambda n: {2: _own_slots(n, 2, 3)},
+    "gated_delta_net": lambda n: {7: _own_slots(n, 7, 8)},
+    "gated_delta_norm": lambda n: {7: _own_slots(n, 7, 8)},
 }
 
 _WRITES: dict[str, Callable[[Node], Limits]] = {

@@ -25,6 +25,7 @@ const uint PITCH = SIDE + 1u;  // four tokens to a number
 const uint X_PITCH = ROWS + 1u, STATE_PITCH = DIM + 1u;
 const uint RUNS = ROWS / SIDE, COLUMNS = (DIM + SIDE - 1u) / SIDE;  // of a lane
 const uint TILES = (DIM + ROWS - 1u) / ROWS;
+const float STEEPEST = -1000.0;  // log decay of a token: exp of it is 0, and sums of it stay exact and finite
 
 shared float state_tile[ROWS * STATE_PITCH];
 shared vec4 pairs[CHUNK * PITCH > 2u * STEP * PITCH ? CHUNK * PITCH : 2u * STEP * PITCH];  // see the macros
@@ -83,7 +84,7 @@ void take_gates(uint first) {
     if (lane < CHUNK) {
         uint t = first + lane, gate = gates_of(seq, head) + min(t, n_tokens - 1u) * beta_token;
         float log_decay = log_decay_of(gate, a[a_at + head], dt[dt_at + head]);
-        sums[lane] = vec2(t < n ? log_decay : 0.0, 0);
+        sums[lane] = vec2(t < n ? (log_decay < STEEPEST ? STEEPEST : log_decay) : 0.0, 0);
         strengths[lane] = t < n ? sigmoid(beta[beta_at + gate]) : 0.0;
     }
     for (uint reach = 1u; reach < CHUNK; reach *= 2u) {
@@ -216,7 +217,8 @@ void invert_blocks() {
     barrier();
 }
 
-// (I + A) X = right side, block after block: solve one, then take its part out of the tokens after it.
+// (I + A) X = right side, block after block: solve one, then take its part out of the tokens after it. What later
+// tokens would add is 0 but for NaN and infinities, which must not reach back: it is left out.
 void solve() {
     invert_blocks();
     for (uint block = 0u; block < CHUNK; block += SIDE) {
@@ -225,9 +227,11 @@ void solve() {
             x[r] = 0.0;
         }
         for (uint j = 0u; j < SIDE; j++) {
-            float pair = PAIR(block + lane_row, block + j);
-            [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-                x[r] += pair * X(block + j, lane_column + r * SIDE);
+            if (j <= lane_row) {
+                float pair = PAIR(block + lane_row, block + j);
+                [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+                    x[r] += pair * X(block + j, lane_column + r * SIDE);
+                }
             }
         }
         barrier();
@@ -277,11 +281,21 @@ void store_outputs(uint first) {
         }
     }
     for (uint j = 0u; j < CHUNK; j += 4u) {
-        [[unroll]] for (uint i = 0u; i < 4u; i++) {
-            vec4 pair = pairs[(lane_row * 4u + i) * PITCH + j / 4u];
+        if (j < lane_row * 4u) {
+            [[unroll]] for (uint i = 0u; i < 4u; i++) {
+                vec4 pair = pairs[(lane_row * 4u + i) * PITCH + j / 4u];
+                [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+                    uint column = lane_column + r * SIDE;
+                    o[i][r] += dot(pair, vec4(X(j, column), X(j + 1u, column), X(j + 2u, column), X(j + 3u, column)));
+                }
+            }
+        }
+    }
+    [[unroll]] for (uint i = 0u; i < 4u; i++) {
+        vec4 pair = pairs[(lane_row * 4u + i) * PITCH + lane_row];
+        [[unroll]] for (uint j = 0u; j <= i; j++) {
             [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-                uint column = lane_column + r * SIDE;
-                o[i][r] += dot(pair, vec4(X(j, column), X(j + 1u, column), X(j + 2u, column), X(j + 3u, column)));
+                o[i][r] += pair[j] * X(lane_row * 4u + j, lane_column + r * SIDE);
             }
         }
     }

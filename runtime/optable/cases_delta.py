@@ -213,4 +213,35 @@ def _extremes() -> Iterator[Case]:
         yield Case("gated_delta_norm", what, (*operands, *norm), {"eps": 1e-6})
 
 
-CASES: tuple[Case, ...] = (*_convs(), *_nets(), *_extremes())
+def _spoilt(number: float, base: Fill = normal) -> Fill:
+    """`base`, but for one number in the middle."""
+
+    def fill(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        x = base(rng, shape).astype(np.float32)
+        x.reshape(-1)[x.size // 2] = number
+        return x
+
+    return fill
+
+
+def _in_chunks() -> Iterator[Case]:
+    """What products over a chunk of tokens may spread to the tokens before; and snapshots of spans without tokens."""
+    n_tokens, (n_keys, n_values), dim = 70, (2, 4), 32
+    net = _net(Batch(n_tokens, (n_tokens,), (0,), 1), (n_keys, n_values), dim, plain, plain)
+    keys, rows, gates = ((1, n_tokens, *rest) for rest in ((n_keys, dim), (n_values, dim), (n_keys, 2)))
+    for what, at, operand in (
+        ("NaN in a query", 0, plain(keys, fill=_spoilt(NAN, _leaning))),
+        ("NaN in a key", 1, plain(keys, fill=_spoilt(NAN, _leaning))),
+        ("NaN in a value", 2, plain(rows, fill=_spoilt(NAN))),
+        ("NaN in beta", 3, plain(gates, fill=_spoilt(NAN))),
+        ("NaN in alpha", 4, plain(gates, fill=_spoilt(NAN))),
+        ("inf in alpha", 4, plain(gates, fill=_spoilt(INF))),
+        ("steepest decay", 5, plain((n_values,), fill=values(-1e38, -INF, -100, -1e-30))),
+    ):
+        operands = (*net[:at], operand, *net[at + 1 :])
+        yield Case("gated_delta_net", f"{what}, {n_tokens} tokens", operands, in_parts=False)
+    batch = Batch(n_tokens, (0, 64), (1, 0), 6, ((2, 3), (4, 5)))
+    yield Case("gated_delta_net", f"{batch}", _net(batch, (1, 2), 16, plain, plain), in_parts=False)
+
+
+CASES: tuple[Case, ...] = (*_convs(), *_nets(), *_extremes(), *_in_chunks())

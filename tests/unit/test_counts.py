@@ -156,6 +156,9 @@ def test_traffic_of_states_and_caches():
     tails = tensor(Kind.INPUT, 2, 3, dtype=DType.I32)
     g.emit("causal_conv", x, w, state, slots, tails)
     assert of_last(g) == Traffic(4 * (36 + 24 + 2 * 18 + 2 + 6), 4 * (36 + 2 * 18), 2 * 36 * 4)
+    slots, tails = (tensor(Kind.INPUT, 2, 2, *rest, dtype=DType.I32) for rest in ((), (3,)))
+    g.emit("causal_conv", x, w, state, slots, tails)  # each with a snapshot, which is only written
+    assert of_last(g) == Traffic(4 * (36 + 24 + 2 * 18 + 4 + 12), 4 * (36 + 4 * 18), 2 * 36 * 4)
 
 
 def test_an_embedding_lookup_is_no_copy():
