@@ -9,8 +9,9 @@ import pytest
 from vkrun.backends.vulkan import BACKEND
 from vkrun.backends.vulkan.device import VulkanDevice
 from vkrun.runtime.optable.case import Case
-from vkrun.runtime.optable.run import run_case
+from vkrun.runtime.optable.run import prepare, run_case
 from vkrun.runtime.optable.table import CASES, cases_for
+from vkrun.shaders import kernels_delta_chunks
 from vkrun.shaders.kernel import Features
 
 Open = Callable[[Features], VulkanDevice]
@@ -39,11 +40,20 @@ def wrong(cases: Iterable[Case], device: VulkanDevice) -> list[str]:
 @pytest.mark.parametrize("op", list(dict.fromkeys(c.op for c in CASES)))
 def test_kernels_for_gpus(op: str, opened: Open) -> None:
     own = Features(**BACKEND.devices()[0].features)  # type: ignore[arg-type]
-    device = opened(Features(**{**vars(own), "software": False}))
+    device = opened(Features(**{**vars(own), "software": False, "delta_chunks": False}))
     own_cases = cases_for(is_software=False)[len(CASES) :]
     assert wrong([*(c for c in CASES if c.op == op)][::6] + [c for c in own_cases if c.op == op], device) == []
 
 
 def test_no_features_at_all(opened: Open) -> None:
     """The kompute backend runs the whole table on such a device."""
-    assert wrong(CASES[::9], opened(Features())) == []
+    assert wrong(CASES[::9], opened(Features(delta_chunks=False))) == []
+
+
+@pytest.mark.parametrize("what", ["70 tokens", "130 tokens", "128, rows apart, state rows apart, 65 tokens"])
+def test_the_delta_net_in_chunks(what: str, opened: Open) -> None:
+    """In chunks of 32 tokens, which software drivers take 20 s to compile; the other sizes run on real GPUs."""
+    cases = [c for c in CASES if c.op == "gated_delta_net" and what in c.what]
+    small = Features(max_workgroup=64)
+    assert cases and all(not kernels_delta_chunks.refuses(prepare(c).node, small) for c in cases)
+    assert wrong(cases, opened(small)) == []
