@@ -4,7 +4,7 @@
     delta_report.py [--runs 10]
 
 A row a shape (sequences, tokens, key heads, value heads, width), microseconds of one dispatch, the best of the runs; in
-brackets how far the chunks' output is from the scan's (NMSE). A card lowers its clock while it idles: compare within a row.
+brackets how far the chunks' output is from the scan's (NMSE). Cards lower their clock while idle: compare within a row.
 """
 
 import argparse
