@@ -214,34 +214,38 @@ def _extremes() -> Iterator[Case]:
 
 
 def _spoilt(number: float, base: Fill = normal) -> Fill:
-    """`base`, but for one number in the middle."""
+    """`base` of [B, T, ...], but for token 35 of the first sequence."""
 
     def fill(rng: np.random.Generator, shape: Shape) -> np.ndarray:
         x = base(rng, shape).astype(np.float32)
-        x.reshape(-1)[x.size // 2] = number
+        x[0, 35] = number
         return x
 
     return fill
 
 
 def _in_chunks() -> Iterator[Case]:
-    """What products over a chunk of tokens may spread to the tokens before; and snapshots of spans without tokens."""
-    n_tokens, (n_keys, n_values), dim = 70, (2, 4), 32
-    net = _net(Batch(n_tokens, (n_tokens,), (0,), 1), (n_keys, n_values), dim, plain, plain)
-    keys, rows, gates = ((1, n_tokens, *rest) for rest in ((n_keys, dim), (n_values, dim), (n_keys, 2)))
+    """What products over a chunk of tokens may spread to the tokens before; and snapshots of spans without tokens.
+
+    All of one shape, that of the snapshots in the middle, so that drivers compile one kernel for them.
+    """
+    batch, (n_keys, n_values), dim = SNAPSHOTS[1], (4, 8), 32
+    net = _net(batch, (n_keys, n_values), dim, rows_apart, plain)
+    n_seqs, n_tokens = len(batch.slots), batch.n_tokens
+    keys, rows, gates = ((n_seqs, n_tokens, *rest) for rest in ((n_keys, dim), (n_values, dim), (n_keys, 2)))
     for what, at, operand in (
-        ("NaN in a query", 0, plain(keys, fill=_spoilt(NAN, _leaning))),
-        ("NaN in a key", 1, plain(keys, fill=_spoilt(NAN, _leaning))),
-        ("NaN in a value", 2, plain(rows, fill=_spoilt(NAN))),
-        ("NaN in beta", 3, plain(gates, fill=_spoilt(NAN))),
-        ("NaN in alpha", 4, plain(gates, fill=_spoilt(NAN))),
-        ("inf in alpha", 4, plain(gates, fill=_spoilt(INF))),
+        ("NaN in a query", 0, rows_apart(keys, fill=_spoilt(NAN, _leaning))),
+        ("NaN in a key", 1, rows_apart(keys, fill=_spoilt(NAN, _leaning))),
+        ("NaN in a value", 2, rows_apart(rows, fill=_spoilt(NAN))),
+        ("NaN in beta", 3, rows_apart(gates, fill=_spoilt(NAN))),
+        ("NaN in alpha", 4, rows_apart(gates, fill=_spoilt(NAN))),
+        ("inf in alpha", 4, rows_apart(gates, fill=_spoilt(INF))),
         ("steepest decay", 5, plain((n_values,), fill=values(-1e38, -INF, -100, -1e-30))),
     ):
         operands = (*net[:at], operand, *net[at + 1 :])
         yield Case("gated_delta_net", f"{what}, {n_tokens} tokens", operands, in_parts=False)
     batch = Batch(n_tokens, (0, 64), (1, 0), 6, ((2, 3), (4, 5)))
-    yield Case("gated_delta_net", f"{batch}", _net(batch, (1, 2), 16, plain, plain), in_parts=False)
+    yield Case("gated_delta_net", f"{batch}", _net(batch, (n_keys, n_values), dim, rows_apart, plain), in_parts=False)
 
 
 CASES: tuple[Case, ...] = (*_convs(), *_nets(), *_extremes(), *_in_chunks())
