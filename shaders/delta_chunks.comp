@@ -84,7 +84,7 @@ void take_gates(uint first) {
     if (lane < CHUNK) {
         uint t = first + lane, gate = gates_of(seq, head) + min(t, n_tokens - 1u) * beta_token;
         float log_decay = log_decay_of(gate, a[a_at + head], dt[dt_at + head]);
-        sums[lane] = vec2(t < n ? (log_decay < STEEPEST ? STEEPEST : log_decay) : 0.0, 0);
+        sums[lane] = vec2(t < n ? select_nan(log_decay, max(log_decay, STEEPEST)) : 0.0, 0);
         strengths[lane] = t < n ? sigmoid(beta[beta_at + gate]) : 0.0;
     }
     for (uint reach = 1u; reach < CHUNK; reach *= 2u) {
