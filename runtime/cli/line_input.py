@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Self
 
 from ..errors import VkrunError
+from .line_wait import LineWait
 from .screen import is_terminal
 
 QUOTES = '"""'
@@ -33,15 +34,18 @@ class LineInput:
         self._on_terminal = is_terminal(sys.stdin)
         self._readline = _readline() if self._on_terminal else None
         self._history: Path | None = None
+        self._wait = LineWait(self._on_terminal)
 
     def __enter__(self) -> Self:
         if self._readline is not None and (path := _history_file()) is not None:
             with contextlib.suppress(OSError):  # a history that this readline cannot read: it starts anew
                 self._readline.read_history_file(path)
             self._history = path
+        self._wait.start()
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self._wait.stop()
         if self._readline is not None and self._history is not None:
             self._readline.set_history_length(N_HISTORY)
             with contextlib.suppress(OSError):  # the disk filled up meanwhile: no reason to fail on leaving
@@ -65,7 +69,10 @@ class LineInput:
 
     def _line(self, prompt: str) -> str | None:
         try:
-            return input(prompt) if self._on_terminal else _read_line()
+            if not self._on_terminal:
+                return _read_line()
+            with self._wait.waiting():
+                return input(prompt)
         except EOFError:
             return None
         except UnicodeDecodeError:

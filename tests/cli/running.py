@@ -1,5 +1,6 @@
 """Runs the real command, in pipes or on a pseudo-terminal."""
 
+import ctypes
 import os
 import pty
 import re
@@ -59,6 +60,12 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._fd, text.encode())
+
+    def interrupt_thread(self) -> None:
+        """SIGINT to one of the command's threads that is not its main one, as the kernel may choose."""
+        pid = self.process.pid
+        other = max(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
+        assert other != pid and ctypes.CDLL(None).tgkill(pid, other, signal.SIGINT) == 0
 
     def wait_for(self, pattern: str) -> str:
         """The text up to and with the pattern, from where the last call ended."""

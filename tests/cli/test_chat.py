@@ -1,7 +1,6 @@
 """The chat on a pseudo-terminal."""
 
 import stat
-import time
 
 import pytest
 from vkrun.tests.cli.running import MODEL, ON_CPU, Terminal, errors, vkrun
@@ -60,11 +59,22 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(home):
         assert "/     3 runs" in terminal.wait_for(PROMPT)
         terminal.type("half a line")
         terminal.wait_for("half a line")
-        time.sleep(
-            0.5
-        )  # Python's readline sees a signal that comes in the instant before it waits at the next key only
         terminal.type("\x03")
         assert "Ctrl-D or /bye leaves" in terminal.wait_for(PROMPT)
+        terminal.type("\x04")
+        assert terminal.ends() == 0
+
+
+def test_ctrl_c_that_another_thread_gets_is_seen_at_once(home):
+    with chat(home) as terminal:
+        terminal.wait_for(PROMPT)
+        for _ in range(3):
+            terminal.type("half a line")
+            terminal.wait_for("half a line")
+            terminal.interrupt_thread()
+            assert "Ctrl-D or /bye leaves" in terminal.wait_for(PROMPT)
+        terminal.type("/help\n")
+        assert "/bye" in terminal.wait_for(PROMPT)
         terminal.type("\x04")
         assert terminal.ends() == 0
 
