@@ -22,6 +22,7 @@ USUAL_GPU = Features(
     float16=True,
     int8=True,
     int_dot=True,
+    delta_chunks=True,
     shared_nbytes=32768,
     max_workgroup=1024,
 )

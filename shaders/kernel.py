@@ -29,7 +29,7 @@ class Features:
     cooperative_matrix: bool = False
     shared_nbytes: int = 16384
     max_workgroup: int = 128
-    delta_chunks: bool = True  # the delta rule in chunks, where shared memory allows it
+    delta_chunks: bool = False  # may the delta rule run in chunks of tokens, where shared memory allows it?
     software: bool = False  # a CPU: a workgroup runs on one thread, barriers are dear
 
 

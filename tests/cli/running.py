@@ -108,4 +108,5 @@ def _take_terminal() -> None:
     import fcntl
     import termios
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which shells ignore for what they start in the background
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -138,7 +138,9 @@ def test_test_ops_prints_the_matrix(capsys):
 def test_test_ops_fails_where_an_op_does(capsys, monkeypatch):
     from vkrun.runtime.optable import matrix
 
-    monkeypatch.setattr(matrix, "run_case", lambda case, _device: matrix.Outcome(case, "fail", "as told to [red]"))
+    monkeypatch.setattr(
+        matrix, "run_case", lambda case, _device, _level: matrix.Outcome(case, "fail", "as told to [red]")
+    )
     assert main(["test-ops", "-o", "l2_norm", "--backend", "cpu"]) == 1
     out = capsys.readouterr().out
     assert "FAILED" in out and "as told to [red]" in out

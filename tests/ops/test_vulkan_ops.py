@@ -47,13 +47,13 @@ def test_kernels_for_gpus(op: str, opened: Open) -> None:
 
 def test_no_features_at_all(opened: Open) -> None:
     """The kompute backend runs the whole table on such a device."""
-    assert wrong(CASES[::9], opened(Features(delta_chunks=False))) == []
+    assert wrong(CASES[::9], opened(Features())) == []
 
 
 @pytest.mark.parametrize("what", ["70 tokens", "130 tokens", "128, rows apart, state rows apart, 65 tokens"])
 def test_the_delta_net_in_chunks(what: str, opened: Open) -> None:
     """In chunks of 32 tokens, which software drivers take 20 s to compile; the other sizes run on real GPUs."""
     cases = [c for c in CASES if c.op == "gated_delta_net" and what in c.what]
-    small = Features(max_workgroup=64)
+    small = Features(max_workgroup=64, delta_chunks=True)
     assert cases and all(not kernels_delta_chunks.refuses(prepare(c).node, small) for c in cases)
     assert wrong(cases, opened(small)) == []
