@@ -10,6 +10,7 @@ from ..runtime.tensor import Tensor
 from .kernel import At, Defines, Features, KernelCall, grid_of
 
 AXES = 4
+MANY = 2**20  # elements that fill any GPU with several for each invocation: twice the bytes a second on an H200
 COUNT_LIMIT = 2**31  # fast_div is exact below
 TYPE_DEFINES = {DType.F32: "F32", DType.I32: "F32", DType.F16: "F16", DType.BF16: "BF16"}
 Word = int | float | At
@@ -54,7 +55,7 @@ class Walk:
 def lanes_of(n: int, features: Features) -> tuple[int, int]:
     """Invocations of a workgroup, and elements that each takes, for n elements."""
     if not features.software:
-        return min(128, features.max_workgroup), 1
+        return min(128, features.max_workgroup), 8 if n > MANY else 1
     return 128, 16 if n > 512 else 4 if n > 128 else 1
 
 
