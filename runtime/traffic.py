@@ -155,7 +155,6 @@ def _delta_flops(node: Node) -> int:
 
 
 _FLOPS: dict[str, Callable[[Node], int]] = {
-    "fma_chain": lambda n: 2 * _n_out(n) * n.attrs["n"],
     "mul_mat": lambda n: 2 * _n_out(n) * n.inputs[1].shape[-1],
     "mul_mats": lambda n: 2 * n.inputs[0].shape[-1] * sum(_n_out(n, i) for i in range(len(n.outputs))),
     "mul_mat_id": lambda n: 2 * _n_out(n) * n.inputs[1].shape[-1],

@@ -2,9 +2,8 @@
 
 from ..runtime.dtypes import DType
 from ..runtime.graph import Node
-from ..runtime.ops.elementwise import CHAIN_ROUND
 from .indexing import refuse_dtype, refuse_large, walk
-from .kernel import At, Features, Kernel, KernelCall, Variant, grid_of
+from .kernel import At, Features, Kernel, KernelCall, Variant
 
 UNARY = ("neg", "abs", "sqr", "sqrt", "exp", "log", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu")
 PARAMETERS = {"scale": ("factor", "bias"), "clamp": ("low", "high")}
@@ -41,20 +40,7 @@ def _lower_select(node: Node, features: Features) -> KernelCall:
     return walk(a.layout, b.layout, y.layout).call(("select", ()), (a, b, y, which), features, (At(3),))
 
 
-def _refuses_chain(node: Node, features: Features) -> str:
-    strided = [t for t in (*node.inputs, *node.outputs) if not t.layout.is_contiguous]
-    return f"{strided[0]} is not contiguous" if strided else _refuses(node, features)
-
-
-def _lower_chain(node: Node, features: Features) -> KernelCall:
-    (x,), (y,) = node.inputs, node.outputs
-    n, lanes = x.layout.n_elements, 8 if features.software else min(256, features.max_workgroup)
-    push = n, At(0), At(1), node.attrs["n"] // CHAIN_ROUND, float(node.attrs["factor"]), float(node.attrs["bias"])
-    return KernelCall("fma_chain", (), (x, y), push, grid_of(-(-n // (32 * lanes))), (lanes,))
-
-
 KERNELS = (
-    Kernel("fma_chain", _refuses_chain, _lower_chain, (("fma_chain", ()),)),
     Kernel("select", _refuses_select, _lower_select, (("select", ()),)),
     *(Kernel(op, _refuses, _lower_unary, (("unary", (("OP", f"op_{op}"),)),)) for op in (*UNARY, *PARAMETERS)),
     *(Kernel(op, _refuses, _lower_binary, (("binary", (("OP", f"op_{op}"),)),)) for op in BINARY),

@@ -1,6 +1,6 @@
-"""What a device can do at best, measured: bytes moved by a large plain copy, arithmetic alone and in large products.
+"""What a device can do at best, measured: bytes moved by a large plain copy, arithmetic of large products.
 
-All run as nodes through the same backend and are timed by it, as the kernels that are held against them.
+Both run as nodes through the same backend and are timed by it, as the kernels that are held against them.
 """
 
 import time
@@ -20,18 +20,13 @@ COPY_NBYTES_SOFTWARE = 64 << 20
 PRODUCT = 4096, 4096, 4096  # rows of x, rows of w, their length
 PRODUCT_SOFTWARE = 512, 1024, 1024
 PRODUCT_CPU = 256, 512, 512
-CHAIN = 1 << 23, 8192  # numbers, multiply-adds of each: enough for any GPU's lanes, and so long that memory is idle
-CHAIN_SOFTWARE = 1 << 16, 4096
-CHAIN_CPU = 1 << 16, 64
 N_RUNS = 5
 WARM_S = 0.2  # of running first: cards lower their clock while they idle
-Size = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Bytes a second, read and written together, and fp32 operations a second (2 a multiply and add), the most that any
-    of these came to: multiply-adds that touch no memory, an F32 product and a Q8_0 one."""
+    """Bytes a second, read and written together, and operations a second of the faster of an F32 and a Q8_0 product."""
 
     bytes_per_s: float
     flops_per_s: float
@@ -39,8 +34,7 @@ class Ceilings:
 
 def measure_ceilings(device: Device) -> Ceilings:
     copied, copy_s = _copy(device)
-    computed = [_chain(device), *(_product(device, dtype) for dtype in (DType.F32, DType.Q8_0))]
-    rates = [made.flops / seconds for made, seconds in computed]
+    rates = [made.flops / seconds for made, seconds in (_product(device, dtype) for dtype in (DType.F32, DType.Q8_0))]
     return Ceilings((copied.read + copied.written) / copy_s, max(rates))
 
 
@@ -55,24 +49,13 @@ def _copy(device: Device) -> tuple[Traffic, float]:
         nbytes //= 2
 
 
-def _chain(device: Device) -> tuple[Traffic, float]:
-    """1 stays 1 here, so that no denormal slows a device down."""
-    n_numbers, n = _size(device, CHAIN, CHAIN_SOFTWARE, CHAIN_CPU)
-    source, graph = _tensor("ceiling.x", n_numbers), Graph()
-    graph.one("fma_chain", source, n=n, factor=0.75, bias=0.25)
-    return _timed(device, graph, [source])
-
-
 def _product(device: Device, dtype: DType) -> tuple[Traffic, float]:
-    n, m, k = _size(device, PRODUCT, PRODUCT_SOFTWARE, PRODUCT_CPU)
+    is_plain = device.info.backend == "cpu"
+    n, m, k = PRODUCT_CPU if is_plain else PRODUCT_SOFTWARE if device.info.is_software else PRODUCT
     w, x = _tensor("ceiling.w", m, k, dtype=dtype), _tensor("ceiling.x", n, k)
     graph = Graph()
     graph.mul_mat(w, x)
     return _timed(device, graph, [w, x])
-
-
-def _size(device: Device, gpu: Size, software: Size, cpu: Size) -> Size:
-    return cpu if device.info.backend == "cpu" else software if device.info.is_software else gpu
 
 
 def _tensor(name: str, *shape: int, dtype: DType = DType.F32) -> Tensor:

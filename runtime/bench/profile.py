@@ -13,7 +13,7 @@ from .ceilings import Ceilings
 from .report import line
 
 N_RUNS = 5
-COLUMNS = ("kernel", "n", "us", "share", "MB", "GB/s", "of copy", "MFLOP", "GFLOP/s", "of peak")
+COLUMNS = ("kernel", "n", "us", "share", "MB", "GB/s", "of copy", "MFLOP", "GFLOP/s", "of product")
 
 
 @dataclass
@@ -102,7 +102,7 @@ def heading(made: Profile, name: str, opt: int) -> str:
     c = made.ceilings
     return (
         f"{name}, opt {opt}: one step of {made.n_tokens} x {made.n_seqs} tokens over {made.n_kv} keys; this device "
-        f"copies {c.bytes_per_s / 1e9:.1f} GB/s and computes {c.flops_per_s / 1e9:.1f} GFLOP/s"
+        f"copies {c.bytes_per_s / 1e9:.1f} GB/s and multiplies {c.flops_per_s / 1e9:.1f} GFLOP/s"
     )
 
 

@@ -91,26 +91,6 @@ register(Op("scale", _one("scale"), lambda x, factor, bias: (x * np.float32(fact
 register(Op("clamp", _one("clamp"), lambda x, low, high: (np.clip(x, low, high),)))
 
 
-CHAIN_ROUND = 8  # multiply-adds between two looks at the end
-
-
-def _chain_infer(x: Tensor, n: int, **_attrs: float) -> tuple[Spec]:
-    require(n % CHAIN_ROUND == 0, "fma_chain", f"n {n} is no multiple of {CHAIN_ROUND}")
-    return _one("fma_chain")(x)
-
-
-def _chain(x: Array, n: int, factor: float, bias: float) -> tuple[Array]:
-    """n times x = x * factor + bias: arithmetic without memory, of which bench's ceilings are made."""
-    y = x.copy()
-    for _ in range(n):
-        y *= np.float32(factor)
-        y += np.float32(bias)
-    return (y,)
-
-
-register(Op("fma_chain", _chain_infer, _chain))
-
-
 def _swiglu_infer(gate: Tensor, up: Tensor) -> tuple[Spec]:
     return (Spec(broadcast_shapes("swiglu", gate.shape, up.shape)),)
 

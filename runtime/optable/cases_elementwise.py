@@ -93,11 +93,4 @@ def _selects() -> Iterator[Case]:
             )
 
 
-def _chains() -> Iterator[Case]:
-    for n, shape in ((0, (3, 33)), (8, (1,)), (16, (2, 3, 5, 9)), (64, (257,)), (80, (3, 3000))):
-        for name, make in (("plain", plain), ("offset", flat_offset)):
-            attrs = {"n": n, "factor": -0.75, "bias": 0.3}
-            yield Case("fma_chain", f"{n} times {named(shape)} {name}", (make(shape),), attrs)
-
-
-CASES: tuple[Case, ...] = (*_unary(), *_binary(), *_clamps(), *_selects(), *_chains())
+CASES: tuple[Case, ...] = (*_unary(), *_binary(), *_clamps(), *_selects())

@@ -14,10 +14,8 @@ from vkrun.runtime.bench.report import ladder, params_text, replay_table, size_t
 from vkrun.runtime.bench.settings import Setting, Wanted
 from vkrun.runtime.cli.main import main
 from vkrun.runtime.engine import step_size
-from vkrun.runtime.errors import GraphError, UsageError
-from vkrun.runtime.graph import Graph
+from vkrun.runtime.errors import UsageError
 from vkrun.runtime.model import load
-from vkrun.runtime.traffic import Traffic, traffic
 from vkrun.tests.cli.running import MODEL
 
 Test.__test__ = False  # a benchmark's, not pytest's
@@ -190,7 +188,6 @@ def test_profile_of_a_step(capsys):
 def test_profile_as_a_table(capsys):
     _, head, text = bench(capsys, "-p", "4", "-n", "0", "--profile").split("\n\n")
     assert head.startswith("pp4, opt 3: one step of 8 x 1 tokens over 256 keys; this device copies ")
-    assert re.search(r" keys; this device copies [\d.]+ GB/s and computes [\d.]+ GFLOP/s$", head)
     assert text.splitlines()[0].startswith("| kernel") and text.splitlines()[-1].startswith("| all ")
 
 
@@ -204,14 +201,6 @@ def test_time_and_traffic_on_each_backend(backend):
         made = profile(ready, Ceilings(1e9, 1e9))
         assert made.total.n == len(ready.plan.nodes)
     assert made.total.seconds > 0 and made.total.moved.flops > 0
-
-
-def test_the_chain_of_the_ceiling_is_counted_exactly():
-    graph = Graph()
-    graph.one("fma_chain", graph.input("x", (3, 5)), n=16, factor=0.75, bias=0.25)
-    assert traffic(graph.nodes[0]) == Traffic(60, 60, 2 * 15 * 16)
-    with pytest.raises(GraphError, match="n 12 is no multiple of 8"):
-        graph.one("fma_chain", graph.inputs["x"], n=12, factor=0.75, bias=0.25)
 
 
 def test_an_engine_without_replay_gives_the_same():
