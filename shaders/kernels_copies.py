@@ -51,31 +51,6 @@ def _copied(node: Node) -> tuple[Tensor, Tensor]:
 
 # contiguous, cpy, cast
 
-WIDE = 16  # bytes that an invocation of copy_wide moves at once; its start in a binding must be a multiple of that
-WIDE_LANES, WIDE_QUADS = 256, 4
-
-
-def _refuses_wide(node: Node, features: Features) -> str:
-    """A binding starts at a multiple of 16 bytes wherever all arguments over its storage do: memory is cut by 256."""
-    x, y = _copied(node)
-    rows = collapse_together((x.layout, y.layout))
-    if features.software or x.dtype is not y.dtype:
-        return "for GPUs" if features.software else f"{x} is not {y.dtype.name}"
-    if any(a.strides != (1,) for a in rows):
-        return f"{x} or {y} is not contiguous"
-    odd = [t for t, a in zip((x, y), rows, strict=True) if a.offset * t.dtype.block_bytes % WIDE]
-    if odd or x.dtype.nbytes(x.layout.n_elements) % 4:
-        return f"{(odd or [x])[0]} is not aligned"
-    return _refuses(node, features)
-
-
-def _lower_wide(node: Node, features: Features) -> KernelCall:
-    x, y = _copied(node)
-    lanes, nbytes = min(WIDE_LANES, features.max_workgroup), x.dtype.nbytes(x.layout.n_elements)
-    shift = (WIDE // x.dtype.block_bytes).bit_length() - 1
-    grid = grid_of(max(1, -(-nbytes // (WIDE * WIDE_QUADS * lanes))))
-    return KernelCall("copy_wide", (), (x, y), (nbytes // 4, At(0), At(1)), grid, (lanes, shift))
-
 
 def _refuses_words(node: Node, features: Features) -> str:
     x, y = _copied(node)
@@ -201,7 +176,6 @@ _PLAIN: dict[str, Callable[[Node, Features], KernelCall]] = {
 }
 
 KERNELS = (
-    *(Kernel(op, _refuses_wide, _lower_wide, (("copy_wide", ()),)) for op in ("contiguous", "cpy", "cast")),
     *(
         Kernel(op, _refuses_words, _lower_words, _variants("copy_words", _TO_HALF))
         for op in ("contiguous", "cpy", "cast")

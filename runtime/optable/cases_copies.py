@@ -9,7 +9,7 @@ import numpy as np
 from ..dtypes import DType
 from ..layout import Shape
 from ..tensor import Tensor
-from .case import Case, Fill, Operand, View, integers, normal, values
+from .case import Case, Fill, Operand, integers, normal, values
 from .views import STRIDED, VIEWS, broadcast, flat_offset, named, outer_cut, permuted, plain, rows_apart, stepped
 
 F32, F16, BF16, I32 = DType.F32, DType.F16, DType.BF16, DType.I32
@@ -66,20 +66,6 @@ def _cpy() -> Iterator[Case]:
     for n in (1, 2, 3, 8, 65):
         slot = Operand((4, 6, n), F16, lambda t: t.select(0, 2).slice(0, 1, 4))
         yield _exact("cpy", f"3x{n} to rows of a slot of F16", (plain((3, n)), slot))
-
-
-def _wide() -> Iterator[Case]:
-    """One contiguous run into another, starting at multiples of 16 bytes or beside them: copies in wide words, and the
-    last ones of 1 to 3 words, with neighbours that must stay."""
-    beside = cycle(((5, 8), (8, 13)))
-    for dtype, n in product((F32, F16, BF16, I32), (1, 2, 6, 15, 4099, 18438)):
-        for first, at in ((8, 16), (16, 0), next(beside)):
-            src, dst = (Operand((k + n + 3,), dtype, _run(k, n), _fill(dtype)) for k in (first, at))
-            yield _exact("cpy", f"{n} of {dtype.name} from {first} to {at}", (src, dst))
-
-
-def _run(first: int, n: int) -> View:
-    return lambda t: t.slice(0, first, first + n)
 
 
 def _concat() -> Iterator[Case]:
@@ -211,7 +197,6 @@ CASES: tuple[Case, ...] = (
     *_contiguous(),
     *_cast(),
     *_cpy(),
-    *_wide(),
     *_concat(),
     *_repeat(),
     *_pad(),

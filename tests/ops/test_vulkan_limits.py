@@ -12,7 +12,6 @@ from vkrun.runtime.graph import Graph
 from vkrun.runtime.plan import make_plan
 from vkrun.runtime.quants import dequantise, random_blocks
 from vkrun.runtime.tensor import Kind, Storage, Tensor
-from vkrun.shaders.catalogue import lower
 from vkrun.shaders.kernel import Features
 
 RNG = np.random.default_rng(11)
@@ -140,18 +139,3 @@ def test_a_device_with_all_features_off_opens_and_computes(monkeypatch: pytest.M
 
 def test_the_default_features_are_those_of_no_device_in_particular() -> None:
     assert not any(v for k, v in vars(Features()).items() if k not in ("shared_nbytes", "max_workgroup"))
-
-
-@pytest.mark.parametrize("alignment", [4, 16, 64])
-def test_a_wide_copy_of_storages_over_the_limit(alignment: int) -> None:
-    limits = {"max_binding": LIMIT, "alignment": alignment}
-    device = BACKEND.open(BACKEND.devices()[0], features=Features(), limits=limits)
-    a, b = (Storage(name, Kind.STATE, DType.F32, (5000,)) for name in "ab")
-    g, data = Graph(), {s: RNG.standard_normal(5000).astype(np.float32) for s in (a, b)}
-    g.cpy(a.tensor().slice(0, 1028, 1543), b.tensor().slice(0, 2060, 2575))
-    g.cpy(b.tensor().slice(0, 4004, 4107), b.tensor().slice(0, 4108, 4211))  # two arguments in one binding
-    assert {lower(node, Features()).stem for node in g.nodes} == {"copy_wide"}
-    run(device, g, data)
-    data[b][2060:2575], data[b][4108:4211] = data[a][1028:1543], data[b][4004:4107].copy()
-    assert all(np.array_equal(device.read(s), data[s]) for s in (a, b))
-    device.close()

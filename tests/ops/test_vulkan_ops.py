@@ -12,7 +12,6 @@ from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import prepare, run_case
 from vkrun.runtime.optable.table import CASES, cases_for
 from vkrun.shaders import kernels_delta_chunks
-from vkrun.shaders.catalogue import lower
 from vkrun.shaders.kernel import Features
 
 Open = Callable[[Features], VulkanDevice]
@@ -44,18 +43,6 @@ def test_kernels_for_gpus(op: str, opened: Open) -> None:
     device = opened(Features(**{**vars(own), "software": False, "delta_chunks": False}))
     own_cases = cases_for(is_software=False)[len(CASES) :]
     assert wrong([*(c for c in CASES if c.op == op)][::6] + [c for c in own_cases if c.op == op], device) == []
-
-
-def test_copies_in_wide_words(opened: Open) -> None:
-    """On GPUs alone; runs that start beside multiples of 16 bytes, and odd numbers of halves, take other kernels."""
-    wide = [c for c in CASES if c.op in ("contiguous", "cpy", "cast") and _stem(c) == "copy_wide"]
-    assert len(wide) == 36 and wrong(wide, opened(Features(max_workgroup=256))) == []
-    beside = [c for c in CASES if c.op == "cpy" and c.what.endswith(("from 5 to 8", "from 8 to 13"))]
-    assert len(beside) == 24 and not any(_stem(c) == "copy_wide" for c in beside)
-
-
-def _stem(case: Case) -> str:
-    return lower(prepare(case).node, Features()).stem
 
 
 def test_no_features_at_all(opened: Open) -> None:
