@@ -314,8 +314,9 @@ void update_state(uint first) {
     float whole = decay_between(sums[CHUNK - 1u], vec2(0));
     float made[RUNS][COLUMNS];
     [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
+        uint column = lane_column + c * SIDE;
         [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-            made[r][c] = whole * S(lane_row + r * SIDE, min(lane_column + c * SIDE, DIM - 1u));
+            made[r][c] = column < DIM ? whole * S(lane_row + r * SIDE, column) : 0.0;
         }
     }
     for (uint j = 0u; j < min(CHUNK, n - first); j++) {
