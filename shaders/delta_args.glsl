@@ -42,7 +42,7 @@ layout(push_constant) uniform Args {
 #endif
 };
 
-const uint SNAPSHOT_SPAN = 64u;
+const uint SNAPSHOT_SPAN = 64u;  // SPAN of runtime/composites/slots.py
 
 int slot_of(uint seq, uint column) {
     return slots[slots_at + seq * SLOTS_SEQ + column * SLOTS_COLUMN];

@@ -9,11 +9,12 @@ brackets how far the chunks' output is from the scan's (NMSE). Cards lower their
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from vkrun.backends.base import Device
 from vkrun.backends.vulkan import BACKEND
-from vkrun.runtime import composites  # noqa: F401  (whose op is timed)
+from vkrun.runtime.composites.delta_net import gated_delta_net
 from vkrun.runtime.dtypes import DType
 from vkrun.runtime.graph import Graph
 from vkrun.runtime.plan import make_plan
@@ -59,7 +60,7 @@ def timed(device: Device, shape: Shape, n_runs: int) -> tuple[np.ndarray, float]
     for t, data in operands.items():
         device.write(t.storage, data)
     graph = Graph()
-    graph.output("y", graph.emit("gated_delta_net", *operands)[0])
+    graph.output("y", gated_delta_net(graph, *operands))
     program = device.compile(make_plan(graph))
     program.run()
     made = program.read(graph.outputs["y"])
@@ -69,11 +70,12 @@ def timed(device: Device, shape: Shape, n_runs: int) -> tuple[np.ndarray, float]
     return made, seconds
 
 
-def row(scan: Device, chunked: Device, shape: Shape, n_runs: int) -> str:
+def row(scan: Device, chunked: Device, room: int, shape: Shape, n_runs: int) -> str:
+    """room: bytes of shared memory."""
     wanted, seconds = timed(scan, shape, n_runs)
     text = f"{shape!s:24} scan {seconds * 1e6:8.1f}"
     for size in chunks.SIZES:
-        if chunks.shared_nbytes(*size, shape[4]) <= scan.info.features["shared_nbytes"]:  # type: ignore[operator]
+        if chunks.shared_nbytes(*size, shape[4]) <= room:
             chunks.forced = size
             got, seconds = timed(chunked, shape, n_runs)
             error = ((got - wanted) ** 2).sum() / (wanted**2).sum()
@@ -86,10 +88,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10)
     args = parser.parse_args()
     info = BACKEND.devices()[0]
-    on = {**info.features, "software": False}
-    scan, chunked = (BACKEND.open(info, features=Features(**{**on, "delta_chunks": c})) for c in (False, True))
+    own = Features(**{**info.features, "software": False})
+    scan, chunked = (BACKEND.open(info, features=replace(own, delta_chunks=on)) for on in (False, True))
     for shape in SHAPES:
-        print(row(scan, chunked, shape, args.runs), flush=True)
+        print(row(scan, chunked, own.shared_nbytes, shape, args.runs), flush=True)
 
 
 if __name__ == "__main__":
