@@ -34,7 +34,8 @@ def gated_delta_net(
     q, k [B, T, Hk, D]; v [B, T, Hv, D]; beta, alpha [B, T, Hk, Hv/Hk], before their sigmoid and softplus; a, dt [Hv]:
     g = a softplus(alpha + dt); state [n_slots, Hv*D*D]; slots [B] or with snapshots (see slots.py), outside of the
     state: read clamped, not written; n_valid [B]: tokens from there on leave the state as it is, and what comes out for
-    them is 0. Value head j reads key head j // (Hv/Hk). A state of one slot is that of slot 0, and a lone token of a lone sequence is valid.
+    them is 0. Value head j reads key head j // (Hv/Hk). A state of one slot is that of slot 0, and a lone token of a
+    lone sequence is valid.
     """
     return g.emit("gated_delta_net", q, k, v, beta, alpha, a, dt, state, slots, n_valid)[0]
 
