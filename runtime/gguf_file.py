@@ -9,6 +9,7 @@ import io
 import os
 import stat
 import threading
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Self
 
@@ -58,13 +59,18 @@ class GGUFFile(GGUFKeys):
         self.close()
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> TensorInfo:
-        """The tensor of that name; GGUFError if it is missing or has another shape."""
+        """The tensor of that name, in that shape; GGUFError if it is missing or has another one.
+
+        Axes of 1 make no difference, as converters leave and add them: the bytes are the same.
+        """
         info = self.tensors.get(name)
         if info is None:
             raise GGUFError(f"{printable(name)}: missing tensor" + (f", expected shape {shape}" if shape else ""))
-        if shape is not None and info.shape != tuple(shape):
+        if shape is None or info.shape == tuple(shape):
+            return info
+        if not _is_same_but_for_ones(info, shape):
             raise GGUFError(f"{printable(name)}: shape {info.shape}, expected {tuple(shape)}")
-        return info
+        return replace(info, shape=tuple(shape))
 
     def read_into(self, info: TensorInfo, view: memoryview, start: int = 0) -> None:
         """Fill the view with the tensor's bytes from byte `start` on."""
@@ -88,6 +94,12 @@ class GGUFFile(GGUFKeys):
         """The whole tensor: numbers in its shape (BF16 as uint16), blocks as uint8 [..., bytes of a row]."""
         data = self.read(info).view(info.dtype.numpy.newbyteorder("<"))
         return data.reshape((*info.shape[:-1], -1)) if info.dtype.is_quantised else data.reshape(info.shape)
+
+
+def _is_same_but_for_ones(info: TensorInfo, shape: tuple[int, ...]) -> bool:
+    """A row of blocks stays the last axis."""
+    rows_stay = not info.dtype.is_quantised or info.shape[-1] == shape[-1]
+    return rows_stay and [n for n in info.shape if n != 1] == [n for n in shape if n != 1]
 
 
 def _check_range(info: TensorInfo, start: int, n: int) -> None:

@@ -6,6 +6,7 @@ arrays do not nest, and no tensor may be misaligned or overlap another.
 
 import itertools
 import math
+import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -80,12 +81,12 @@ class _Cursor:
     """Walks the header, which is read only as far as it is walked."""
 
     def __init__(self, read_into: Callable[[memoryview, int, str], None], size: int) -> None:
-        self._read_into, self._size = read_into, size
+        self._read_into, self.size = read_into, size
         self.data = bytearray()
         self.pos = 0
 
     def check_left(self, n: int, what: str) -> None:
-        left = self._size - self.pos
+        left = self.size - self.pos
         if n > left:
             raise GGUFError(f"{what}: {n} bytes claimed, {left} left in the file")
         if self.pos + n > MAX_HEADER:
@@ -99,9 +100,16 @@ class _Cursor:
         self.pos = start + n
         return start
 
+    def peek(self, n: int) -> bytearray:
+        """Up to n bytes from here on, which are not stepped over."""
+        n = min(n, self.size - self.pos)
+        if self.pos + n > len(self.data):
+            self._fetch(n, "start of the file")
+        return self.data[self.pos : self.pos + n]
+
     def _fetch(self, n: int, what: str) -> None:
         self.check_left(n, what)
-        end = max(self.pos + n, min(len(self.data) + max(_CHUNK, len(self.data)), self._size, MAX_HEADER))
+        end = max(self.pos + n, min(len(self.data) + max(_CHUNK, len(self.data)), self.size, MAX_HEADER))
         more = bytearray(end - len(self.data))
         self._read_into(memoryview(more), len(self.data), what)
         self.data.extend(more)
@@ -181,10 +189,7 @@ def _bools(values: np.ndarray | np.uint8, what: str) -> np.ndarray:
 
 def _read_preamble(cursor: _Cursor) -> tuple[int, int, int]:
     """Version, number of tensors, number of keys."""
-    start = cursor.take(4, "magic")
-    magic = bytes(cursor.data[start : start + 4])
-    if magic != b"GGUF":
-        raise GGUFError(f"not a GGUF file: starts with {magic!r}, expected {b'GGUF'!r}")
+    _check_magic(cursor)
     version = cursor.u32("version")
     if version & 0xFFFF == 0 and version:
         raise GGUFError("a big-endian GGUF file, expected a little-endian one")
@@ -195,6 +200,34 @@ def _read_preamble(cursor: _Cursor) -> tuple[int, int, int]:
     cursor.check_left(n_tensors * (8 + 4 + 8 + 4 + 8), f"{n_tensors} tensors")
     cursor.check_left(n_keys * (8 + 4 + 1), f"{n_keys} keys")
     return version, n_tensors, n_keys
+
+
+# how other things begin that people hand over as models, and what to tell them
+_FOREIGN = (
+    (rb"version https://git-lfs", "a Git LFS pointer and not the file itself, which `git lfs pull` fetches"),
+    (rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html|head|!--)", "an HTML page: the link leads to a page about the file"),
+    (rb"(\xef\xbb\xbf)?\s*<\?xml", "an XML document: most likely a server's error message"),
+    (rb"\s*[{\[]", "a JSON text: most likely a server's error message, or a model's index"),
+    (rb".{8}\{\"", "a safetensors file; `vkrun convert` makes GGUF of a checkpoint's folder"),
+    (rb"PK\x03\x04", "a zip archive, as PyTorch's checkpoints are"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ\0|\x28\xb5\x2f\xfd", "a compressed file, to be unpacked first"),
+    (rb"lmgg|fmgg|tjgg|algg", "a model in GGML's format of before August 2023, which GGUF replaced"),
+    (rb"FUGG", "a big-endian GGUF file, expected a little-endian one"),
+    (rb"\0{4}", "zeros at its start: a download that was not finished"),
+)
+
+
+def _check_magic(cursor: _Cursor) -> None:
+    if not cursor.size:
+        raise GGUFError("an empty file (0 bytes): a download that failed, most likely")
+    start = bytes(cursor.peek(64))
+    if start.startswith(b"GGUF"):
+        cursor.take(4, "magic")
+        return
+    for pattern, what in _FOREIGN:
+        if re.match(pattern, start, re.IGNORECASE | re.DOTALL):
+            raise GGUFError(f"not a GGUF file but {what}")
+    raise GGUFError(f"not a GGUF file: starts with {start[:4]!r}, expected {b'GGUF'!r}")
 
 
 def _read_keys(cursor: _Cursor, n_keys: int) -> tuple[Mapping[str, Value], Mapping[str, str]]:

@@ -11,7 +11,8 @@ from .errors import GGUFError
 Value = bool | int | float | str | list[str] | np.ndarray
 
 INTEGERS = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"})
-FLOATS = frozenset({"float32", "float64"})
+NUMBERS = INTEGERS | {"float32", "float64"}
+BOOLS = INTEGERS | {"bool"}
 _INT64_MAX = 2**63 - 1
 
 
@@ -30,7 +31,9 @@ def _escape(char: str) -> str:
 class GGUFKeys:
     """Getters over `keys` (name to value) and `types` (name to GGUF's type: `uint32`, `array of string`).
 
-    Each takes a default for a missing key; without one a missing key is an error. Bounds are inclusive.
+    Each takes a default for a missing key; without one a missing key is an error. Bounds are inclusive. How a
+    converter spells a value is no difference: integers of any width, an integer where a float is wanted, 0 and 1 as
+    bools, an array of equal values as one value, and where a length is given one value as an array.
     """
 
     def __init__(self, keys: Mapping[str, Value], types: Mapping[str, str]) -> None:
@@ -39,7 +42,7 @@ class GGUFKeys:
     def get_int(self, key: str, default: int | None = None, lo: int | None = None, hi: int | None = None) -> int:
         if default is not None and key not in self.keys:
             return default
-        return _in_range(key, self._typed(key, INTEGERS, "an integer"), lo, hi)
+        return _in_range(key, self._one(key, INTEGERS, "an integer"), lo, hi)
 
     def get_float(
         self, key: str, default: float | None = None, lo: float | None = None, hi: float | None = None
@@ -47,12 +50,12 @@ class GGUFKeys:
         """A finite float."""
         if default is not None and key not in self.keys:
             return default
-        return _in_range(key, self._typed(key, FLOATS, "a float"), lo, hi)
+        return _in_range(key, float(self._one(key, NUMBERS, "a float")), lo, hi)
 
     def get_bool(self, key: str, default: bool | None = None) -> bool:
         if default is not None and key not in self.keys:
             return default
-        return self._typed(key, {"bool"}, "a bool")
+        return bool(_in_range(key, self._one(key, BOOLS, "a bool"), 0, 1))
 
     def get_str(self, key: str, default: str | None = None) -> str:
         if default is not None and key not in self.keys:
@@ -86,13 +89,13 @@ class GGUFKeys:
         """float64 [length], all finite; one number stands for many as in get_ints."""
         if default is not None and key not in self.keys:
             return default
-        return _all_in_range(key, self._array(key, FLOATS, "floats", length).astype(np.float64), lo, hi)
+        return _all_in_range(key, self._array(key, NUMBERS, "floats", length).astype(np.float64), lo, hi)
 
     def get_bools(self, key: str, default: np.ndarray | None = None, length: int | None = None) -> np.ndarray:
         """bool [length]; one value stands for many as in get_ints."""
         if default is not None and key not in self.keys:
             return default
-        return self._array(key, {"bool"}, "bools", length)
+        return _all_in_range(key, self._array(key, BOOLS, "bools", length), 0, 1).astype(np.bool_)
 
     def get_strs(self, key: str, default: list[str] | None = None, length: int | None = None) -> list[str]:
         if default is not None and key not in self.keys:
@@ -100,6 +103,16 @@ class GGUFKeys:
         texts = self._typed(key, {"array of string"}, "an array of strings")
         _check_length(key, len(texts), length)
         return texts
+
+    def _one(self, key: str, kinds: Collection[str], wanted: str) -> Any:
+        """A single value, which may stand in the file as an array of equal ones (a value per layer)."""
+        value = self._typed(key, {*kinds, *(f"array of {kind}" for kind in kinds)}, wanted)
+        if not isinstance(value, np.ndarray):
+            return value
+        if not len(value) or (value != value[0]).any():
+            different = f"{value.min()} to {value.max()}" if len(value) else "none"
+            raise GGUFError(f"{printable(key)}: {len(value)} values, {different}, expected {wanted}")
+        return value[0].item()
 
     def _typed(self, key: str, kinds: Collection[str], wanted: str) -> Any:
         """The key's value, whose type is one of the kinds."""

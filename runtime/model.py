@@ -68,7 +68,7 @@ def load(
     _check_range("opt", opt, 0, 3)
     with GGUFFile.open(path) as f:
         model = open_model(f, n_ctx, n_seqs)
-        tokenizer = tokenizer_from_gguf(f.keys)
+        tokenizer = tokenizer_from_gguf(f.keys, model.n_vocab)
         found, info = registry.choose(backend, device)
         opened = found.open(info)
         try:

@@ -92,7 +92,7 @@ def bad_files() -> Iterator[BadFile]:
 def _truncated() -> Iterator[BadFile]:
     whole = good_file()
     for n in range(len(whole)):
-        yield BadFile(f"cut_at_{n}", whole[:n], "left in the file|ends at byte")
+        yield BadFile(f"cut_at_{n}", whole[:n], "left in the file|ends at byte" if n >= 4 else "empty file|starts with")
 
 
 def _bad_preambles() -> Iterator[BadFile]:

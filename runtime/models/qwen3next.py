@@ -153,7 +153,7 @@ class Qwen3Next:
                 weights.matrix(at + "ffn_gate_shexp.weight", (p.shared_width, p.width)),
                 weights.matrix(at + "ffn_up_shexp.weight", (p.shared_width, p.width)),
                 weights.matrix(at + "ffn_down_shexp.weight", (p.width, p.shared_width)),
-                weights.vector(at + "ffn_gate_inp_shexp.weight", (1, p.width), stored=(p.width,)),
+                weights.vector(at + "ffn_gate_inp_shexp.weight", (1, p.width)),
             ),
         )
 

@@ -59,15 +59,15 @@ class Qwen3NextParams:
             n_vocab=f.tensor("token_embd.weight").shape[0],
             width=width,
             n_heads=n_heads,
-            n_heads_kv=number("attention.head_count_kv", 4096),
+            n_heads_kv=number("attention.head_count_kv", 4096, n_heads),
             head_dim=head_dim,
             rope_dims=number("rope.dimension_count", 4096, head_dim),
             rope_base=f.get_float(f"{ARCHITECTURE}.rope.freq_base", 10000.0, lo=1.0, hi=1e12),
             eps=f.get_float(f"{ARCHITECTURE}.attention.layer_norm_rms_epsilon", lo=1e-12, hi=1.0),
             n_experts=number("expert_count", 65536),
             n_experts_used=number("expert_used_count", 256),
-            expert_width=number("expert_feed_forward_length"),
-            shared_width=number("expert_shared_feed_forward_length"),
+            expert_width=number("expert_feed_forward_length", default=_width(f, "ffn_down_exps")),
+            shared_width=number("expert_shared_feed_forward_length", default=_width(f, "ffn_down_shexp")),
             conv_width=number("ssm.conv_kernel", 64, lo=2),
             delta_dim=number("ssm.state_size", 1024),
             n_delta_keys=number("ssm.group_count", 4096),
@@ -76,6 +76,12 @@ class Qwen3NextParams:
         )
         _check(f, p)
         return p
+
+
+def _width(f: GGUFFile, name: str) -> int | None:
+    """What a feed-forward's missing key would say: the columns of its last matrix."""
+    info = f.tensors.get(f"blk.0.{name}.weight")
+    return None if info is None else info.shape[-1]
 
 
 def _recurrent(f: GGUFFile, n_layers: int) -> tuple[bool, ...]:

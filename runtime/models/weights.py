@@ -42,11 +42,9 @@ class Weights:
             raise ModelError(f"{name}: dtype I32, expected a float or block type")
         return self._declare(name, info.dtype, shape, lambda: _stream(self._file, info))
 
-    def vector(self, name: str, shape: Shape, stored: Shape | None = None) -> Tensor:
-        """A small weight as F32, whatever float it is stored as: F16 and BF16 vectors hit slow paths.
-
-        stored: its shape in the file where that differs by axes of 1."""
-        info = self._file.tensor(name, stored or shape)
+    def vector(self, name: str, shape: Shape) -> Tensor:
+        """A small weight as F32, whatever float it is stored as: F16 and BF16 vectors hit slow paths."""
+        info = self._file.tensor(name, shape)
         if info.dtype not in (DType.F32, DType.F16, DType.BF16):
             raise ModelError(f"{name}: dtype {info.dtype.name}, expected F32, F16 or BF16")
         return self._declare(name, DType.F32, shape, lambda: iter([(0, _as_float32(self._file, info))]))

@@ -12,17 +12,21 @@ from .vocab import PREFIX
 KINDS = {"gpt2": bpe_from_gguf, "llama": spm_from_gguf}
 
 
-def tokenizer_from_gguf(keys: Mapping[str, Any]) -> Tokenizer | None:
+def tokenizer_from_gguf(keys: Mapping[str, Any], n_rows: int | None = None) -> Tokenizer | None:
     """The tokenizer that `keys` (key -> value, lists as lists) describes; None for a file without one.
 
-    Raises TextError for a kind that is not known and for data that does not fit together.
+    n_rows: of the model's embedding, one for each token. Raises TextError for a kind that is not known and for data
+    that does not fit together.
     """
     name = _model_name(keys)
     if name is None:
         return None
     if name not in KINDS:
         raise TextError(f"{PREFIX}model: {name!r:.60}, expected one of {', '.join(KINDS)}")
-    return KINDS[name](keys)
+    made = KINDS[name](keys)
+    if n_rows is not None and made.n_vocab != n_rows:
+        raise TextError(f"{PREFIX}tokens: {made.n_vocab} entries, but the model's embedding has {n_rows} rows")
+    return made
 
 
 def need_tokenizer(tokenizer: Tokenizer | None) -> Tokenizer:

@@ -67,7 +67,8 @@ def vocab_from_gguf(
 ) -> Vocab:
     """The checked vocabulary in `keys`; the keyword values hold where the file says nothing.
 
-    Raises TextError for lists that are missing, of another length or kind, and for ids outside the vocabulary.
+    Raises TextError for lists that are missing and of another length or kind. A special id outside the vocabulary is
+    none.
     """
     tokens = [token or f"[EMPTY_{i}]" for i, token in enumerate(list_of(keys, "tokens", str))]
     if not tokens:
@@ -114,10 +115,7 @@ def _special_id(keys: Mapping[str, Any], name: str, n_vocab: int, default: int |
         return default if default is not None and default < n_vocab else None
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TextError(f"{PREFIX}{name}: {value!r:.60}, expected an integer")
-    token = int(value)
-    if not 0 <= token < n_vocab:
-        raise TextError(f"{PREFIX}{name}: {token}, expected an id below {n_vocab}")
-    return token
+    return int(value) if 0 <= int(value) < n_vocab else None  # -1 and its kin: how converters write "none"
 
 
 def _flag(keys: Mapping[str, Any], name: str, default: bool) -> bool:

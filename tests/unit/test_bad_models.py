@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import vkrun
 from vkrun.backends import registry
-from vkrun.runtime.errors import GGUFError, ModelError
+from vkrun.runtime.errors import GGUFError, ModelError, TextError
 from vkrun.tests.model_files import Shape
 
 SMALL = Shape(n_layers=2, interval=2)  # a delta net, then attention
@@ -27,12 +27,19 @@ def no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(
-    path: Path, shape: Shape = SMALL, keys: dict | None = None, tensors: dict | None = None, kind: str = "float32"
+    path: Path,
+    shape: Shape = SMALL,
+    keys: dict | None = None,
+    tensors: dict | None = None,
+    kind: str = "float32",
+    others: dict | None = None,
 ) -> Path:
-    """A model of zeros with some keys and tensors' shapes replaced; None takes one out."""
+    """A model of zeros with some keys and tensors' shapes replaced, None takes one out; and with other keys."""
     writer = gguf.GGUFWriter(path, "qwen3next")
     for key, value in {**shape.keys(), **(keys or {})}.items():
         _add(writer, f"qwen3next.{key}", value)
+    for key, value in (others or {}).items():
+        _add(writer, key, value)
     for name, dims in {**shape.tensors(), **(tensors or {})}.items():
         if dims is not None:
             writer.add_tensor(name, np.zeros(dims, kind if name in (tensors or {}) else "float32"))
@@ -56,7 +63,7 @@ def _add(writer: gguf.GGUFWriter, key: str, value: object) -> None:
 def refusal(path: Path) -> str:
     """What load() says, in under a second and in one line."""
     before = time.perf_counter()
-    with pytest.raises((GGUFError, ModelError)) as caught:
+    with pytest.raises((GGUFError, ModelError, TextError)) as caught:
         vkrun.load(path)
     assert time.perf_counter() - before < 1
     assert str(caught.value).isprintable()
@@ -82,21 +89,27 @@ KEYS = {
         (-1e-6, "-1e-06, expected|-9.99.*e-07, expected"),
         (0.0, "0.0, expected"),
         (2.0, "2.0, expected"),
-        (1, "type uint32, expected"),
+        (2, "2.0, expected"),
+        ([1e-6, 1e-5], "2 values, .*, expected a float"),
         (None, "missing key"),
     ],
     "rope.freq_base": [(NAN, "nan, expected"), (0.0, "0.0, expected"), (-INF, "-inf, expected"), (1e20, "e.20, exp")],
     "rope.dimension_count": [(7, "7, expected even"), (0, "0, expected"), (18, "18, expected even, at most 16")],
     "expert_count": [(0, "0, expected"), (1 << 20, "1048576, expected"), (5, None), (None, "missing key")],
     "expert_used_count": [(0, "0, expected"), (5, "5, expected at most 4"), (-2, "-2, expected"), (None, "missing")],
-    "expert_feed_forward_length": [(0, "0, expected"), (31, None), (None, "missing key")],
-    "expert_shared_feed_forward_length": [(0, "0, expected"), (64, None), (None, "missing key")],
+    "expert_feed_forward_length": [(0, "0, expected"), (31, None)],
+    "expert_shared_feed_forward_length": [(0, "0, expected"), (64, None)],
     "ssm.conv_kernel": [(0, "0, expected 2 to 64"), (1, "1, expected 2 to 64"), (5, None), (1 << 31, "expected 2 to")],
     "ssm.state_size": [(0, "0, expected"), (15, "inner_size: 64, expected 60"), (1 << 16, "65536, expected")],
     "ssm.group_count": [(0, "0, expected"), (3, "3, expected a divisor of 4"), (8, "8, expected a divisor"), (1, None)],
     "ssm.time_step_rank": [(0, "0, expected"), (6, "inner_size: 64, expected 96"), (None, "missing key")],
     "ssm.inner_size": [(63, "63, expected 64"), (0, "0, expected")],
-    "full_attention_interval": [(0, "0, expected"), (-4, "-4, expected"), (1, None), ([2, 2], "type array")],
+    "full_attention_interval": [
+        (0, "0, expected"),
+        (-4, "-4, expected"),
+        (1, None),
+        ([2, 4], "2 values, 2 to 4, expected"),
+    ],
 }
 
 
@@ -113,10 +126,12 @@ def test_hyper_parameters(tmp_path: Path, key: str) -> None:
 
 def test_recurrent_layers(tmp_path: Path) -> None:
     listed = "attention.recurrent_layers"
-    for value, wanted in (([True], "1 values, expected 2"), ([1, 0], "type array of int32"), ("yes", "type string")):
+    for value, wanted in (([True], "1 values, expected 2"), ("yes", "type string")):
         assert f"qwen3next.{listed}: {wanted}" in refusal(write(tmp_path / "a.gguf", keys={listed: value}))
-    said = refusal(write(tmp_path / "a.gguf", keys={listed: [False, True]}))
-    assert "blk.0.attn_q.weight: missing tensor, expected shape (128, 32)" in said
+    assert f"{listed}[1]: 2, expected 0 to 1" in refusal(write(tmp_path / "a.gguf", keys={listed: [1, 2]}))
+    for layers in ([False, True], [0, 1]):
+        said = refusal(write(tmp_path / "a.gguf", keys={listed: layers}))
+        assert "blk.0.attn_q.weight: missing tensor, expected shape (128, 32)" in said
 
 
 @pytest.mark.parametrize("name", SMALL.tensors())
@@ -135,6 +150,14 @@ def test_tensors(tmp_path: Path, name: str) -> None:
     if name != "output.weight":  # absent, it is the embedding
         said = refusal(write(tmp_path / "a.gguf", tensors={name: None}))
         assert f"{name}: missing tensor" in said
+
+
+@pytest.mark.parametrize("n", [63, 65])
+def test_a_vocabulary_of_another_length_than_the_embedding(tmp_path: Path, n: int) -> None:
+    tokens = [f"t{i}" for i in range(n)]
+    lists = {"tokens": tokens, "merges": ["t 0"], "model": "gpt2"}
+    path = write(tmp_path / "a.gguf", others={f"tokenizer.ggml.{key}": value for key, value in lists.items()})
+    assert f"tokenizer.ggml.tokens: {n} entries, but the model's embedding has 64 rows" in refusal(path)
 
 
 def test_no_vocabulary(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import os
 import random
+import re
 import socket
+import struct
 import time
 import tracemalloc
 from pathlib import Path
@@ -63,10 +65,32 @@ def test_no_regular_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_no_file_at_all(tmp_path: Path) -> None:
     (tmp_path / "empty.gguf").touch()
-    assert "4 bytes claimed, 0 left in the file" in error_line(tmp_path / "empty.gguf")
+    assert "empty.gguf: an empty file (0 bytes)" in error_line(tmp_path / "empty.gguf")
     assert "No such file" in error_line(tmp_path / "missing.gguf")
     assert "cannot open" in error_line("a\0b")
     assert "\\x1b[31m" in error_line(tmp_path / "\x1b[31m.gguf")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a Git LFS pointer .*`git lfs pull`"),
+        (b"<!DOCTYPE html><html>", "an HTML page"),
+        (b"\xef\xbb\xbf\n  <HTML lang=en>", "an HTML page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code>', "an XML document"),
+        (b'{"error":"Entry not found"}', "a JSON text"),
+        (struct.pack("<Q", 40) + b'{"model.norm.weight":{"dtype":"F32"', "a safetensors file; `vkrun convert`"),
+        (b"PK\3\4\0\0", "a zip archive"),
+        (b"\x1f\x8b\x08\0", "a compressed file"),
+        (b"tjgg\3\0\0\0", "before August 2023"),
+        (bytes(1 << 20), "a download that was not finished"),
+        (b"GGU", "starts with b'GGU', expected b'GGUF'"),
+        (b"Entry not found", "starts with b'Entr', expected b'GGUF'"),
+    ],
+)
+def test_what_is_taken_for_a_model(tmp_path: Path, data: bytes, words: str) -> None:
+    (tmp_path / "m.gguf").write_bytes(data)
+    assert re.search(words, error_line(tmp_path / "m.gguf"))
 
 
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,6 +208,23 @@ def test_tensors_of_a_model(good: Path) -> None:
             f.tensor("c")
 
 
+def test_axes_of_1_make_no_difference(tmp_path: Path) -> None:
+    path = tmp_path / "ones.gguf"
+    tensors = [corpus.tensor("v", (4, 1), 0), corpus.tensor("q", (32, 1, 2), 2, offset=32)]
+    path.write_bytes(corpus.build([], tensors, bytes(32 + 36)))
+    with GGUFFile.open(path) as f:
+        assert f.tensors["v"].shape == (1, 4)
+        for shape in ((4,), (1, 4), (4, 1), (1, 4, 1)):
+            assert f.tensor("v", shape).shape == shape
+            assert f.read_array(f.tensor("v", shape)).shape == shape
+        assert f.tensor("q", (2, 32)).nbytes == 36
+        with pytest.raises(GGUFError, match=r"q: shape \(2, 1, 32\), expected \(2, 32, 1\)"):
+            f.tensor("q", (2, 32, 1))
+        for shape in ((2, 2), (8,), ()):
+            with pytest.raises(GGUFError, match="v: shape"):
+                f.tensor("v", shape)
+
+
 def test_large_vocabulary_parses_fast(tmp_path: Path) -> None:
     path, n = tmp_path / "vocab.gguf", 150_000
     words = [f"Ġtoken{i * 7919 % 1_000_003}" for i in range(n)]

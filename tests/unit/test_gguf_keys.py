@@ -23,6 +23,11 @@ ENTRIES: dict[str, tuple[str, Any]] = {
     "scores": ("array of float32", np.array([0.5, math.nan], np.float32)),
     "flags": ("array of bool", np.array([True, False])),
     "none": ("array of uint64", np.array([], np.uint64)),
+    "equal": ("array of int32", np.array([8, 8, 8], np.int32)),
+    "bases": ("array of float32", np.array([1e4, 1e4], np.float32)),
+    "yes": ("array of bool", np.array([True, True])),
+    "zero": ("int8", 0),
+    "ones": ("array of uint8", np.array([1, 0, 1], np.uint8)),
 }
 KEYS = GGUFKeys({k: v[1] for k, v in ENTRIES.items()}, {k: v[0] for k, v in ENTRIES.items()})
 
@@ -43,6 +48,18 @@ def test_one_number_stands_for_many_where_a_length_is_given() -> None:
     assert KEYS.get_ints("n", length=3).tolist() == [7, 7, 7]
     assert KEYS.get_floats("eps", length=2).tolist() == [1e-6, 1e-6]
     assert KEYS.get_bools("flag", length=2).tolist() == [True, True]
+
+
+def test_how_a_converter_spells_a_value_is_no_difference() -> None:
+    assert KEYS.get_int("equal", lo=8) == 8
+    assert KEYS.get_float("bases") == 1e4 and type(KEYS.get_float("n")) is float
+    assert KEYS.get_float("n", lo=7, hi=7) == KEYS.get_float("equal") - 1 == 7.0
+    assert KEYS.get_bool("zero") is False and KEYS.get_bool("yes") is True
+    assert KEYS.get_bools("ones", length=3).tolist() == [True, False, True]
+    assert KEYS.get_bools("ones").dtype == KEYS.get_bools("zero", length=2).dtype == np.bool_
+    assert KEYS.get_bools("zero", length=2).tolist() == [False, False]
+    assert KEYS.get_floats("equal", length=3).tolist() == KEYS.get_floats("equal").tolist() == [8.0, 8.0, 8.0]
+    assert KEYS.get_floats("n", length=2).tolist() == [7.0, 7.0]
 
 
 def test_defaults_are_for_missing_keys_only() -> None:
@@ -66,14 +83,22 @@ ERRORS: list[tuple[Callable[[], object], str]] = [
     (lambda: KEYS.get_strs("a.b"), "a.b: missing key, expected an array of strings"),
     (lambda: KEYS.get_int("eps"), "eps: type float32, expected an integer"),
     (lambda: KEYS.get_int("flag"), "flag: type bool, expected an integer"),
-    (lambda: KEYS.get_int("heads"), "heads: type array of uint32, expected an integer"),
-    (lambda: KEYS.get_float("n"), "n: type uint32, expected a float"),
-    (lambda: KEYS.get_bool("n"), "n: type uint32, expected a bool"),
+    (lambda: KEYS.get_int("heads"), "heads: 3 values, 1 to 3, expected an integer"),
+    (lambda: KEYS.get_int("none"), "none: 0 values, none, expected an integer"),
+    (lambda: KEYS.get_int("bases"), "bases: type array of float32, expected an integer"),
+    (lambda: KEYS.get_int("equal", hi=7), "equal: 8, expected at most 7"),
+    (lambda: KEYS.get_float("scores"), "scores: 2 values, nan to nan, expected a float"),
+    (lambda: KEYS.get_float("flag"), "flag: type bool, expected a float"),
+    (lambda: KEYS.get_bool("n"), "n: 7, expected 0 to 1"),
+    (lambda: KEYS.get_bool("eps"), "eps: type float32, expected a bool"),
+    (lambda: KEYS.get_bool("flags"), "flags: 2 values, False to True, expected a bool"),
+    (lambda: KEYS.get_bools("heads"), "heads[1]: 2, expected 0 to 1"),
     (lambda: KEYS.get_str("texts"), "texts: type array of string, expected a string"),
     (lambda: KEYS.get_strs("text"), "text: type string, expected an array of strings"),
     (lambda: KEYS.get_ints("n"), "n: type uint32, expected an array of integers"),
     (lambda: KEYS.get_ints("scores"), "scores: type array of float32, expected an array of integers"),
-    (lambda: KEYS.get_floats("n", length=2), "n: type uint32, expected an array of floats"),
+    (lambda: KEYS.get_floats("n"), "n: type uint32, expected an array of floats"),
+    (lambda: KEYS.get_floats("flags", length=2), "flags: type array of bool, expected an array of floats"),
     (lambda: KEYS.get_int("n", lo=8), "n: 7, expected at least 8"),
     (lambda: KEYS.get_int("n", hi=6), "n: 7, expected at most 6"),
     (lambda: KEYS.get_int("negative", lo=1, hi=512), "negative: -2, expected 1 to 512"),

@@ -50,9 +50,6 @@ def test_a_file_without_a_tokenizer_has_none(name: str | None) -> None:
         ({"merges": [["a", "b"]]}, r"tokenizer.ggml.merges: \['a', 'b'\], expected str"),
         ({"token_type": [1, 1]}, "tokenizer.ggml.token_type: 2 entries, expected 4"),
         ({"token_type": ["1"] * 4}, "tokenizer.ggml.token_type: '1', expected int"),
-        ({"eos_token_id": 4}, "tokenizer.ggml.eos_token_id: 4, expected an id below 4"),
-        ({"bos_token_id": -1}, "tokenizer.ggml.bos_token_id: -1, expected an id below 4"),
-        ({"eot_token_id": 2**63}, "tokenizer.ggml.eot_token_id: 9223372036854775808, expected an id below 4"),
         ({"bos_token_id": 1.5}, "tokenizer.ggml.bos_token_id: 1.5, expected an integer"),
         ({"add_bos_token": "yes"}, "tokenizer.ggml.add_bos_token: 'yes', expected a boolean"),
     ],
@@ -61,6 +58,13 @@ def test_bad_data_is_named_in_one_line(change: dict, message: str) -> None:
     with pytest.raises(TextError, match=message) as caught:
         need_tokenizer(build(**change)).encode("ab")
     assert "\n" not in str(caught.value)
+
+
+def test_a_special_id_outside_the_vocabulary_is_none() -> None:
+    ours = need_tokenizer(build(bos_token_id=-1, eos_token_id=4, eot_token_id=2**63, add_bos_token=True))
+    assert (ours.bos_id, ours.vocab.eos_id) == (None, None)
+    assert ours.eos_ids == {3}  # known by its text
+    assert ours.encode("ab") == need_tokenizer(build()).encode("ab")
 
 
 def test_ids_outside_the_vocabulary() -> None:
