@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from .backends.registry import devices
     from .runtime.counts import counts
     from .runtime.errors import VkrunError
-    from .runtime.graph import Graph
-    from .runtime.layout import Layout
+    from .runtime.ir.graph import Graph
+    from .runtime.ir.layout import Layout
     from .runtime.model import BUNDLED, Model, load
 
 _HOMES = {
     "BUNDLED": "runtime.model",
-    "Graph": "runtime.graph",
-    "Layout": "runtime.layout",
+    "Graph": "runtime.ir.graph",
+    "Layout": "runtime.ir.layout",
     "Model": "runtime.model",
     "VkrunError": "runtime.errors",
     "counts": "runtime.counts",

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..runtime.graph import Node
-from ..runtime.plan import Plan
-from ..runtime.tensor import Storage, Tensor
+from ..runtime.ir.graph import Node
+from ..runtime.ir.plan import Plan
+from ..runtime.ir.tensor import Storage, Tensor
 
 
 @dataclass(frozen=True)

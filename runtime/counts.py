@@ -5,13 +5,11 @@ import os
 from ..shaders.catalogue import refusal
 from ..shaders.kernel import Features
 from .errors import UsageError
-from .gguf_file import GGUFFile
-from .graph import Node
+from .gguf.file import GGUFFile
+from .ir.counts import counts_of
+from .ir.plan import Plan, lean_plan
 from .models import open_model
 from .models.step import StepShape
-from .plan import Plan, lean_plan
-from .tensor import Kind
-from .traffic import Traffic, traffic
 
 # what GPUs of the last years offer; cooperative matrices, which only some have, left out
 USUAL_GPU = Features(
@@ -64,29 +62,3 @@ def plan_step(
     graph = model.graph(model.inputs(shape))
     offered = features or USUAL_GPU
     return lean_plan(graph, opt, lambda node: refusal(node, offered))
-
-
-def counts_of(plan: Plan) -> dict[str, int]:
-    """What one run of a plan does; sizes in bytes.
-
-    nodes; dispatches: nodes that write anything, each one dispatch unless a device's limits split it; copies: nodes
-    that move elements and compute nothing, the lookup in a weight's rows apart; copy_bytes: read and written by them;
-    barriers; arena_bytes: for all temporaries; bytes_read, bytes_written: by every node.
-    """
-    copies = [n for n in plan.nodes if is_copy(n)]
-    moved, copied = (sum(map(traffic, nodes), Traffic()) for nodes in (plan.nodes, copies))
-    return {
-        "nodes": len(plan.nodes),
-        "dispatches": sum(any(t.layout.n_elements for t in n.outputs) for n in plan.nodes),
-        "copies": len(copies),
-        "copy_bytes": copied.read + copied.written,
-        "barriers": plan.n_barriers,
-        "arena_bytes": plan.arena.nbytes,
-        "bytes_read": moved.read,
-        "bytes_written": moved.written,
-    }
-
-
-def is_copy(node: Node) -> bool:
-    """Does the node only move elements? A lookup in a weight, such as the embedding's, is no copy of anything."""
-    return node.is_copy and node.inputs[0].storage.kind is not Kind.WEIGHT

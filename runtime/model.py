@@ -11,13 +11,13 @@ from typing import Self
 import numpy as np
 
 from ..backends import registry
-from .engine import Engine
+from .engine.engine import Engine
+from .engine.generate import Timings, generate_ids, generate_text
+from .engine.sequence import Sequence
 from .errors import UsageError, VkrunError
-from .generate import Timings, generate_ids, generate_text
-from .gguf_file import GGUFFile
-from .gguf_keys import printable
+from .gguf.file import GGUFFile
+from .gguf.keys import printable
 from .models import open_model
-from .sequence import Sequence
 from .text.base import Tokenizer
 from .text.chat import ChatTemplate
 from .text.sampler import Sampler, SamplerSettings

@@ -2,36 +2,19 @@
 
 from collections.abc import Iterator
 
-from ..runtime.graph import Node
-from . import (
-    kernels_attention,
-    kernels_blocks,
-    kernels_copies,
-    kernels_delta,
-    kernels_elementwise,
-    kernels_matmul,
-    kernels_moe,
-    kernels_projections,
-    kernels_rows,
-    kernels_sampling,
-    kernels_sequence,
-)
-from .branches import CHOOSE_GRID
+from ..runtime.ir.graph import Node
+from .attention import kernels as attention
+from .common.choose_grid import CHOOSE_GRID
+from .copies import kernels as copies
+from .elementwise import kernels as elementwise
 from .kernel import PUSH_NBYTES, Features, Kernel, KernelCall, Variant
+from .matmul import kernels as matmul
+from .moe import kernels as moe
+from .recurrent import kernels as recurrent
+from .rows import kernels as rows
+from .sampling import kernels as sampling
 
-FAMILIES = (
-    kernels_attention,
-    kernels_elementwise,
-    kernels_copies,
-    kernels_rows,
-    kernels_matmul,
-    kernels_blocks,
-    kernels_sequence,
-    kernels_sampling,
-    kernels_delta,
-    kernels_moe,
-    kernels_projections,
-)
+FAMILIES = (attention, copies, elementwise, matmul, moe, recurrent, rows, sampling)
 
 KERNELS: dict[str, list[Kernel]] = {}
 for _family in FAMILIES:

@@ -1,7 +1,7 @@
 """GLSL to SPIR-V: from the package where a wheel brought it, compiled on first use in a checkout.
 
-A variant is `(stem, defines)`: `<stem>.comp` compiled with `-Dname=value` for each define. Its file is named after
-the variant and a hash of everything that goes into it (the .comp, every header it includes, the flags), so that
+A variant is `(stem, defines)`: `<family>/<stem>.comp` compiled with `-Dname=value` for each define. Its file is named
+after the variant and a hash of everything that goes into it (the .comp, every header it includes, the flags), so that
 stale SPIR-V is never found, and written by rename, so that several processes may compile at once.
 """
 
@@ -110,7 +110,17 @@ def _run_compiler(sources: Path, stem: str, defines: Defines, made: Path) -> Non
             "install it (Debian, Ubuntu: glslang-tools), or install vkrun from a wheel, which brings its SPIR-V"
         )
     options = [f"-D{key}={value}" if value else f"-D{key}" for key, value in defines]
-    run = _run([compiler, *FLAGS, *options, f"-I{sources}", "-o", str(made), str(sources / f"{stem}.comp")])
+    run = _run(
+        [
+            compiler,
+            *FLAGS,
+            *options,
+            *(f"-I{folder}" for folder in _folders(sources)),
+            "-o",
+            str(made),
+            str(source_of(sources, stem)),
+        ]
+    )
     if run.returncode:
         _raise_compiler_error(name, sources, run.stdout + run.stderr)
     if (validator := _tool(VALIDATOR)) and (check := _run([validator, *TARGET, str(made)])).returncode:
@@ -148,7 +158,7 @@ def _tool(name: str) -> str | None:
 @functools.cache
 def _source_digest(sources: Path, stem: str) -> str:
     """A hash of a shader and all that it includes, in the order of inclusion. Read once a process."""
-    digest, seen, todo = hashlib.sha256(), set[Path](), [sources / f"{stem}.comp"]
+    digest, seen, todo = hashlib.sha256(), set[Path](), [source_of(sources, stem)]
     while todo:
         path = todo.pop()
         if path in seen:
@@ -161,9 +171,25 @@ def _source_digest(sources: Path, stem: str) -> str:
 
 
 def _resolve(sources: Path, includer: Path, name: str) -> Path:
-    """An included file: beside its includer, else in the shaders' folder, as the compiler looks for it."""
-    beside = includer.parent / name
-    return beside if beside.is_file() else sources / name
+    """An included file: beside its includer, else in one of the families' folders, as the compiler looks for it."""
+    places = (folder / name for folder in (includer.parent, *_folders(sources)))
+    return next((p for p in places if p.is_file()), sources / name)
+
+
+def source_of(sources: Path, stem: str) -> Path:
+    """The .comp file of a stem; no two families have one of the same name."""
+    return next(
+        (p for folder in _folders(sources) if (p := folder / f"{stem}.comp").is_file()), sources / f"{stem}.comp"
+    )
+
+
+@functools.cache
+def _folders(sources: Path) -> tuple[Path, ...]:
+    """Where sources stand: the folder itself and those of the families."""
+    return (
+        sources,
+        *sorted({p.parent for p in sources.glob("*/*.glsl")} | {p.parent for p in sources.glob("*/*.comp")}),
+    )
 
 
 def _read_source(path: Path) -> str:

@@ -4,9 +4,9 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ..runtime.graph import Node
-from ..runtime.quants import packed_row_nbytes
-from ..runtime.tensor import Storage, Tensor
+from ..runtime.ir.graph import Node
+from ..runtime.ir.quants import packed_row_nbytes
+from ..runtime.ir.tensor import Storage, Tensor
 
 Defines = tuple[tuple[str, str], ...]
 Variant = tuple[str, Defines]  # the stem of a .comp file, and its -D options
@@ -85,3 +85,14 @@ def grid_of(n_groups: int) -> tuple[int, int, int]:
         return n_groups, 1, 1
     rows = -(-n_groups // MAX_GROUPS)
     return -(-n_groups // rows), rows, 1
+
+
+def fills_subgroup(features: Features) -> int:
+    """Invocations of a workgroup that fills a GPU's widest subgroup; on a CPU one SIMD register, so that there are more
+    to share."""
+    return 8 if features.software else 64
+
+
+def takes_all(_node: Node, _features: Features) -> str:
+    """Of a kernel that refuses nothing."""
+    return ""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from vkrun.backends.base import Device, DeviceInfo, Program
-from vkrun.runtime.graph import Node
-from vkrun.runtime.plan import Plan
-from vkrun.runtime.tensor import Kind, Storage, Tensor
+from vkrun.runtime.ir.graph import Node
+from vkrun.runtime.ir.plan import Plan
+from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 
 
 @dataclass(eq=False)

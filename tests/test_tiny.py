@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import vkrun
-from vkrun.runtime.generate import Timings, generate_ids
-from vkrun.runtime.gguf_file import GGUFFile
-from vkrun.runtime.sequence import Sequence
+from vkrun.runtime.engine.generate import Timings, generate_ids
+from vkrun.runtime.engine.sequence import Sequence
+from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.text.sampler import Sampler, SamplerSettings
 from vkrun.tests.comparing import nmse
 from vkrun.tests.model_files import Shape, write_model

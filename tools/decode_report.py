@@ -14,7 +14,7 @@ from pathlib import Path
 
 import vkrun
 from vkrun.backends.vulkan.api import vk
-from vkrun.runtime.drawing import Drawing
+from vkrun.runtime.engine.drawing import Drawing
 from vkrun.runtime.models.step import Chunk
 from vkrun.runtime.text.sampler import SamplerSettings
 

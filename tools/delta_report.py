@@ -14,13 +14,13 @@ from dataclasses import replace
 import numpy as np
 from vkrun.backends.base import Device
 from vkrun.backends.vulkan import BACKEND
-from vkrun.runtime.composites.delta_net import gated_delta_net
-from vkrun.runtime.dtypes import DType
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.plan import make_plan
-from vkrun.runtime.tensor import Kind, Storage, Tensor
-from vkrun.shaders import kernels_delta_chunks as chunks
+from vkrun.runtime.ir.composites.delta_net import gated_delta_net
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.plan import make_plan
+from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 from vkrun.shaders.kernel import Features
+from vkrun.shaders.recurrent import delta_chunks as chunks
 
 Shape = tuple[int, int, int, int, int]
 SHAPES: tuple[Shape, ...] = (

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ...runtime.dtypes import DType, from_bf16, to_bf16
 from ...runtime.errors import BackendError
-from ...runtime.graph import Node
-from ...runtime.ops import OPS
-from ...runtime.ops.blocks import Blocks
-from ...runtime.plan import Plan
-from ...runtime.tensor import Kind, Storage, Tensor
+from ...runtime.ir.dtypes import DType, from_bf16, to_bf16
+from ...runtime.ir.graph import Node
+from ...runtime.ir.ops import OPS
+from ...runtime.ir.ops.blocks import Blocks
+from ...runtime.ir.plan import Plan
+from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ..base import Backend, Device, DeviceInfo, Program
 from ..host_memory import host_nbytes_free
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...runtime import config
-from ...runtime.graph import Node
-from ...runtime.tensor import Storage, Tensor
+from ...runtime.ir.graph import Node
+from ...runtime.ir.tensor import Storage, Tensor
 from ...shaders import catalogue
 from ...shaders.compile import compile_all, spirv, title
 from ...shaders.kernel import Features, KernelCall

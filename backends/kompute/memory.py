@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ...runtime.errors import BackendError
-from ...runtime.plan import Plan
-from ...runtime.quants import packed_row_nbytes
-from ...runtime.tensor import Kind, Storage
+from ...runtime.ir.plan import Plan
+from ...runtime.ir.quants import packed_row_nbytes
+from ...runtime.ir.tensor import Kind, Storage
 from .api import BLOCK_NBYTES, Block
 
 ALIGNMENT = 256  # bytes; a cache line or two, so that kernels' wide loads do not straddle
@@ -26,7 +26,7 @@ MakeBlock = Callable[[int], Block]
 
 
 def device_nbytes(s: Storage) -> int:
-    """Bytes on the device: whole words, block types in rows as runtime/quants.py packs them."""
+    """Bytes on the device: whole words, block types in rows as runtime/ir/quants.py packs them."""
     if s.dtype.is_quantised:
         return s.n_elements // s.shape[-1] * packed_row_nbytes(s.dtype, s.shape[-1]) if s.n_elements else 0
     return -(-s.nbytes // 4) * 4

@@ -7,9 +7,9 @@ import numpy as np
 
 from ...runtime import config
 from ...runtime.errors import BackendError
-from ...runtime.graph import Node
-from ...runtime.plan import Plan
-from ...runtime.tensor import Kind, Storage, Tensor
+from ...runtime.ir.graph import Node
+from ...runtime.ir.plan import Plan
+from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
 from ..base import Program
 from .api import Api, errors

@@ -8,9 +8,9 @@ import numpy as np
 
 from ...runtime import config
 from ...runtime.errors import BackendError
-from ...runtime.plan import Plan
-from ...runtime.quants import pack_rows, packed_row_nbytes, row_nbytes
-from ...runtime.tensor import Kind, Storage, Tensor
+from ...runtime.ir.plan import Plan
+from ...runtime.ir.quants import pack_rows, packed_row_nbytes, row_nbytes
+from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
 from ..host_memory import host_nbytes_free
 from .api import BLOCK_NBYTES, Api, Block

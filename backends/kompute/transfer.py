@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.dtypes import DType
 from ...runtime.errors import BackendError
-from ...runtime.graph import Node
-from ...runtime.tensor import Kind, Storage, Tensor
+from ...runtime.ir.dtypes import DType
+from ...runtime.ir.graph import Node
+from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
 from .api import Api, Block, errors
 from .dispatch import Dispatcher

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ...runtime.dtypes import DType
-from ...runtime.tensor import Kind, Storage
-from ...shaders.branches import choose_grid
+from ...runtime.ir.dtypes import DType
+from ...runtime.ir.tensor import Kind, Storage
+from ...shaders.common.choose_grid import choose_grid
 from .physical import Limits
 from .steps import Step, bindings
 

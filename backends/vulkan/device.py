@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from ...runtime.errors import BackendError
-from ...runtime.graph import Node
-from ...runtime.plan import Plan
-from ...runtime.tensor import Kind, Storage
+from ...runtime.ir.graph import Node
+from ...runtime.ir.plan import Plan
+from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
 from ..base import Device, DeviceInfo, Program
 from .instance import instance

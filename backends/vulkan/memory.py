@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.arena import ALIGNMENT
 from ...runtime.errors import BackendError
+from ...runtime.ir.arena import ALIGNMENT
 from .api import vk
 from .logical import Logical
 from .physical import GIB, MemoryType

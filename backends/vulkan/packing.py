@@ -1,12 +1,12 @@
-"""How storages stand in device memory: block types row by row as runtime/quants.py packs them, the rest as it is."""
+"""How storages stand in device memory: block types row by row as runtime/ir/quants.py packs them, the rest as it is."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from ...runtime.errors import BackendError
-from ...runtime.quants import pack_rows, packed_row_nbytes
-from ...runtime.tensor import Storage, Tensor
+from ...runtime.ir.quants import pack_rows, packed_row_nbytes
+from ...runtime.ir.tensor import Storage, Tensor
 from .transfers import SLOT_NBYTES, Fill
 
 

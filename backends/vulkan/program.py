@@ -8,9 +8,9 @@ import numpy as np
 
 from ...runtime import config
 from ...runtime.errors import BackendError
-from ...runtime.layout import Layout
-from ...runtime.plan import Plan
-from ...runtime.tensor import Kind, Storage, Tensor
+from ...runtime.ir.layout import Layout
+from ...runtime.ir.plan import Plan
+from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ..base import Program
 from .branches import Branches
 from .memory import Place

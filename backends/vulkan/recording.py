@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import BackendError
-from ...runtime.tensor import Storage
+from ...runtime.ir.tensor import Storage
 from .api import vk
 from .branches import GRID_NBYTES, Branches
 from .logical import copy, submit_info

@@ -6,7 +6,7 @@ from math import inf
 
 from ...runtime import config
 from ...runtime.errors import BackendError
-from ...runtime.tensor import Kind, Storage
+from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
 from ..base import Program
 from .instance import instance

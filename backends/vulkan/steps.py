@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from ...runtime.errors import BackendError
-from ...runtime.graph import Node
-from ...runtime.plan import Plan
-from ...runtime.tensor import Storage, Tensor
+from ...runtime.ir.graph import Node
+from ...runtime.ir.plan import Plan
+from ...runtime.ir.tensor import Storage, Tensor
 from ...shaders.catalogue import lower, refusal
 from ...shaders.kernel import Features, KernelCall
 from .packing import packed_nbytes, packed_range

@@ -6,8 +6,8 @@ Windows and amdgpu reset a device that works on one submission for 2 s, and i915
 from collections.abc import Sequence
 from math import prod
 
-from ...runtime.graph import Node
-from ...runtime.tensor import Tensor
+from ...runtime.ir.graph import Node
+from ...runtime.ir.tensor import Tensor
 from .steps import Step
 
 # operations that take at most some 100 ms on a slow device of its kind

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...backends.base import Device, Program
-from ..dtypes import DType
-from ..graph import Graph
-from ..plan import make_plan
-from ..tensor import Kind, Storage, Tensor
-from ..traffic import Traffic, traffic
+from ..ir.dtypes import DType
+from ..ir.graph import Graph
+from ..ir.plan import make_plan
+from ..ir.tensor import Kind, Storage, Tensor
+from ..ir.traffic import Traffic, traffic
 
 COPY_NBYTES = 256 << 20  # beyond the caches of the largest GPUs; less where a device's limits want it
 COPY_NBYTES_SOFTWARE = 64 << 20

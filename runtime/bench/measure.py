@@ -6,8 +6,8 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from ..drawing import Drawing
-from ..engine import Engine
+from ..engine.drawing import Drawing
+from ..engine.engine import Engine
 from ..models.step import Chunk
 from ..text.sampler import SamplerSettings
 

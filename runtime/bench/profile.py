@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from ..engine import Ready
+from ..engine.engine import Ready
 from ..errors import UsageError
-from ..graph import Node
-from ..tensor import Kind
-from ..traffic import Traffic, traffic
+from ..ir.graph import Node
+from ..ir.tensor import Kind
+from ..ir.traffic import Traffic, traffic
 from .ceilings import Ceilings
 from .report import line
 

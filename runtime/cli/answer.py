@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from ..engine.generate import Timings
 from ..errors import VkrunError
-from ..generate import Timings
 from ..model import Model
 from ..text.sampler import SamplerSettings
 from .options import RunOptions

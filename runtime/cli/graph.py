@@ -6,8 +6,8 @@ import click
 
 from ..counts import plan_step
 from ..errors import UsageError, VkrunError
-from ..gguf_file import GGUFFile
-from ..gguf_keys import printable
+from ..gguf.file import GGUFFile
+from ..gguf.keys import printable
 from ..model import BUNDLED, model_kind
 from ..picture.boxes import Picture, side
 from ..picture.svg import svg

@@ -7,8 +7,8 @@ from typing import Any
 import click
 import numpy as np
 
-from ..gguf_describe import KEY_COLUMNS, TENSOR_COLUMNS, TOTAL_COLUMNS, key_rows, summary_line, tensor_rows, total_rows
-from ..gguf_file import GGUFFile
+from ..gguf.describe import KEY_COLUMNS, TENSOR_COLUMNS, TOTAL_COLUMNS, key_rows, summary_line, tensor_rows, total_rows
+from ..gguf.file import GGUFFile
 from .screen import columns
 
 

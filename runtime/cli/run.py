@@ -7,7 +7,7 @@ import click
 
 from .. import config, models
 from ..errors import VkrunError
-from ..gguf_file import GGUFFile
+from ..gguf.file import GGUFFile
 from ..model import BUNDLED, Model, load
 from .answer import Answers, sampler_settings, stats_text
 from .chat import Chat

@@ -1,8 +1,8 @@
 """Architectures: each turns a GGUF file into weights to upload, states to keep and graphs to run."""
 
 from ..errors import ModelError
-from ..gguf_file import GGUFFile
-from ..gguf_keys import printable
+from ..gguf.file import GGUFFile
+from ..gguf.keys import printable
 from .qwen3next import Qwen3Next
 
 ARCHITECTURES = {Qwen3Next.architecture: Qwen3Next}

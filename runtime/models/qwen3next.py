@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..composites import attention, cache_write, causal_conv, gated_delta_net, moe_ffn
-from ..dtypes import DType
-from ..gguf_file import GGUFFile
-from ..graph import Graph
-from ..tensor import Kind, Storage, Tensor
+from ..gguf.file import GGUFFile
+from ..ir.composites import attention, cache_write, causal_conv, gated_delta_net, moe_ffn
+from ..ir.dtypes import DType
+from ..ir.graph import Graph
+from ..ir.tensor import Kind, Storage, Tensor
 from .qwen3next_params import ARCHITECTURE, Qwen3NextParams
 from .step import StepInputs, StepShape
 from .weights import Weights

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..errors import ModelError
-from ..gguf_file import GGUFFile
+from ..gguf.file import GGUFFile
 
 ARCHITECTURE = "qwen3next"
 

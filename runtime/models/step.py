@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..dtypes import DType
-from ..layout import Layout, Shape
-from ..ops.sampling import N_SETTINGS
-from ..tensor import Kind, Storage, Tensor
+from ..ir.dtypes import DType
+from ..ir.layout import Layout, Shape
+from ..ir.ops.sampling import N_SETTINGS
+from ..ir.tensor import Kind, Storage, Tensor
 
 RING = 8  # drawn tokens that wait for the host
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..dtypes import DType, from_bf16
 from ..errors import ModelError
-from ..gguf_file import GGUFFile, TensorInfo
-from ..layout import Shape
-from ..tensor import Kind, Storage, Tensor
+from ..gguf.file import GGUFFile, TensorInfo
+from ..ir.dtypes import DType, from_bf16
+from ..ir.layout import Shape
+from ..ir.tensor import Kind, Storage, Tensor
 
 PIECE_NBYTES = 16 << 20  # read at once
 CONSTANT_ROWS = 1 << 14  # made at once

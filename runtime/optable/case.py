@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import DType, to_bf16
-from ..layout import Shape
-from ..quants import random_blocks
-from ..tensor import Tensor
+from ..ir.dtypes import DType, to_bf16
+from ..ir.layout import Shape
+from ..ir.quants import random_blocks
+from ..ir.tensor import Tensor
 
 Fill = Callable[[np.random.Generator, Shape], np.ndarray]
 View = Callable[[Tensor], Tensor]

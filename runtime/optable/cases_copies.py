@@ -6,11 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import DType
-from ..layout import Shape
-from ..tensor import Tensor
+from ..ir.dtypes import DType
+from ..ir.layout import Shape
+from ..ir.tensor import Tensor
 from .case import Case, Fill, Operand, integers, normal, values
-from .views import STRIDED, VIEWS, broadcast, flat_offset, named, outer_cut, permuted, plain, rows_apart, stepped
+from .views import (
+    STRIDED,
+    VIEWS,
+    broadcast,
+    flat_offset,
+    named,
+    outer_cut,
+    permuted,
+    plain,
+    rows_apart,
+    stepped,
+    transpose,
+)
 
 F32, F16, BF16, I32 = DType.F32, DType.F16, DType.BF16, DType.I32
 FLOATS = (F32, F16, BF16)
@@ -193,6 +205,31 @@ def _slot(t: Tensor) -> Tensor:
     return t.select(0, 1)
 
 
+def _block_rows(what: str, table: Operand, ids: Operand, strided_out: bool = False) -> Case:
+    return Case("get_rows", f"{table.dtype.name}: {what}", (table, ids), strided_out=strided_out)
+
+
+def _get_block_rows() -> list[Case]:
+    cases = []
+    for t in [t for t in DType if t.is_quantised]:
+        k = 3 * t.block
+        cases += [
+            _block_rows("blocks", Operand((33, k), t), Operand((7,), I32, fill=integers(0, 33))),
+            _block_rows(
+                "blocks, rows 5 to 30", Operand((33, k), t, lambda w: w.slice(0, 5, 30)), _ids((4, 3), -2, 27), True
+            ),
+        ]
+    ids = Operand((5, 3), I32, transpose, integers(0, 20))
+    return [
+        *cases,
+        _block_rows("blocks, batched", Operand((3, 20, 64), DType.Q8_0), ids),
+        _block_rows(
+            "blocks, three axes of ids", Operand((20, 64), DType.Q4_0), Operand((2, 3, 5), I32, fill=integers(0, 20))
+        ),
+        _block_rows("long row", Operand((3, 8192), DType.Q4_0), Operand((2,), I32, fill=integers(0, 3))),
+    ]
+
+
 CASES: tuple[Case, ...] = (
     *_contiguous(),
     *_cast(),
@@ -202,5 +239,6 @@ CASES: tuple[Case, ...] = (
     *_pad(),
     *_set(),
     *_get_rows(),
+    *_get_block_rows(),
     *_set_rows(),
 )

@@ -5,8 +5,8 @@ from itertools import cycle
 
 import numpy as np
 
-from ..dtypes import DType
-from ..layout import Shape
+from ..ir.dtypes import DType
+from ..ir.layout import Shape
 from .case import Case, Fill, Operand, uniform, values
 from .views import STRIDED, VIEWS, flat_offset, named, permuted, plain, rows_apart, stepped
 

@@ -1,6 +1,6 @@
 """Cases of the op table: routing to experts, their gate and up, their weighted sum."""
 
-from ..dtypes import DType
+from ..ir.dtypes import DType
 from .case import Case, Operand, View, integers, uniform, values
 from .views import STRIDED, Make, flat_offset, named, outer_cut, permuted, plain, rows_apart, stepped
 

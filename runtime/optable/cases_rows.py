@@ -6,10 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import DType
-from ..layout import Shape
-from .case import Case, Fill, integers, masked, normal, uniform, values
-from .views import STRIDED, VIEWS, broadcast, flat_offset, named, outer_permuted, permuted, plain, rows_apart, stepped
+from ..ir.dtypes import DType
+from ..ir.layout import Shape
+from .case import Case, Fill, Operand, integers, masked, normal, uniform, values
+from .views import (
+    STRIDED,
+    VIEWS,
+    broadcast,
+    flat_offset,
+    named,
+    outer_permuted,
+    permuted,
+    plain,
+    rows_apart,
+    stepped,
+)
 
 I32 = DType.I32
 INF, NAN = float("inf"), float("nan")
@@ -186,4 +197,27 @@ def _masks() -> Iterator[Case]:
             yield Case("valid_mask", f"{n_seqs} of {n_tokens} {make.__name__}", (n_valid,), attrs, n_tokens == 8)
 
 
-CASES: tuple[Case, ...] = (*_norms(), *_scaled_norms(), *_softmax(), *_sums(), *_top_k(), *_masks())
+ADD_EDGES = values(0.0, -0.0, 1e-41, 3e-39, 1e-20, 1.5, float("inf"), float("-inf"), float("nan"), -2.0, 7.0)
+
+
+def _add_norm(what: str, x: Operand, y: Operand, w: Operand, strided_out: bool = False) -> Case:
+    return Case("add_rms_norm", what, (x, y, w), {"eps": 1e-6}, strided_out, 1e-11, 1e-5)
+
+
+def _add_rms_norm() -> list[Case]:
+    shapes = (1, 1), (1, 256), (7, 31), (33, 65), (3, 257), (2, 4099), (100, 63)
+    cases = [_add_norm(named(s), plain(s), plain(s), plain(s[1:])) for s in shapes]
+    for name, make in VIEWS.items():
+        cases += [
+            _add_norm(f"{name} x", make((9, 100)), plain((9, 100)), plain((100,)), True),
+            _add_norm(f"{name} y", rows_apart((5, 33)), make((5, 33)), stepped((33,))),
+        ]
+    return [
+        *cases,
+        _add_norm("edges", Operand((11, 7), fill=ADD_EDGES), plain((11, 7)), plain((7,))),
+        _add_norm("zeros", Operand((3, 8), fill=values(0.0)), Operand((3, 8), fill=values(0.0)), plain((8,)), True),
+        _add_norm("both transposed", permuted((12, 40)), permuted((12, 40)), plain((40,))),
+    ]
+
+
+CASES: tuple[Case, ...] = (*_norms(), *_scaled_norms(), *_softmax(), *_sums(), *_top_k(), *_masks(), *_add_rms_norm())

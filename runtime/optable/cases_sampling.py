@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..dtypes import DType
-from ..layout import Shape
-from ..ops.sampling import N_SETTINGS, settings_row
-from ..tensor import Tensor
+from ..ir.dtypes import DType
+from ..ir.layout import Shape
+from ..ir.ops.sampling import N_SETTINGS, settings_row
+from ..ir.tensor import Tensor
 from .case import Case, Fill, Operand, integers
 
 I32 = DType.I32

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ...backends import registry
 from ..errors import UsageError
-from ..gguf_keys import printable
+from ..gguf.keys import printable
 from .run import Outcome, run_case
 from .table import CASES, cases_for
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from ...backends.base import Device
 from ...backends.cpu import BACKEND as CPU
-from ..dtypes import DType, from_bf16
 from ..errors import VkrunError
-from ..graph import Graph, Node
-from ..layout import Layout, contiguous_strides
-from ..plan import lean_plan, make_plan
-from ..tensor import Kind, Storage, Tensor
+from ..ir.dtypes import DType, from_bf16
+from ..ir.graph import Graph, Node
+from ..ir.layout import Layout, contiguous_strides
+from ..ir.plan import lean_plan, make_plan
+from ..ir.tensor import Kind, Storage, Tensor
 from .case import Case
 
 GUARD = 67  # elements around an output that must keep their bits

@@ -3,11 +3,10 @@
 from . import (
     cases_attention,
     cases_copies,
-    cases_delta,
     cases_elementwise,
     cases_matmul,
     cases_moe,
-    cases_projections,
+    cases_recurrent,
     cases_rows,
     cases_sampling,
 )
@@ -20,9 +19,8 @@ CASES: tuple[Case, ...] = (
     *cases_rows.CASES,
     *cases_sampling.CASES,
     *cases_matmul.CASES,
-    *cases_delta.CASES,
+    *cases_recurrent.CASES,
     *cases_moe.CASES,
-    *cases_projections.CASES,
 )
 
 

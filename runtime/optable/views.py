@@ -3,8 +3,10 @@
 from math import prod
 from typing import Protocol
 
-from ..dtypes import DType
-from ..layout import Shape
+import numpy as np
+
+from ..ir.dtypes import DType
+from ..ir.layout import Shape
 from .case import Fill, Operand, normal
 
 
@@ -77,3 +79,20 @@ STRIDED = {name: make for name, make in VIEWS.items() if name != "plain"}
 
 def named(shape: Shape) -> str:
     return "x".join(map(str, shape))
+
+
+def one_inf(_rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Ones with an infinity in the second row and a NaN in the last."""
+    made = np.ones(shape, np.float32)
+    made.reshape(-1, shape[-1])[1, 3], made.reshape(-1, shape[-1])[-1, 0] = np.inf, np.nan
+    return made
+
+
+def transpose(t):
+    return t.permute(1, 0)
+
+
+def swapped(*shape: int) -> Operand:
+    """A tensor of `shape` whose last two axes stand transposed in memory."""
+    axes = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
+    return Operand((*shape[:-2], shape[-1], shape[-2]), view=lambda t: t.permute(*axes))

@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..counts import counts_of, is_copy
-from ..graph import Graph, Node
-from ..ops import OPS
-from ..passes import decompose
-from ..plan import Plan
-from ..tensor import Kind, Storage, Tensor
-from ..traffic import Traffic, traffic
+from ..ir.counts import counts_of, is_copy
+from ..ir.graph import Graph, Node
+from ..ir.ops import OPS
+from ..ir.passes import decompose
+from ..ir.plan import Plan
+from ..ir.tensor import Kind, Storage, Tensor
+from ..ir.traffic import Traffic, traffic
 
 COPY, FUSED, PRODUCT, PLAIN = "copy", "fused", "product", "plain"
 _PRODUCTS = {"mul_mat", "mul_mat_id", "solve_tri"}

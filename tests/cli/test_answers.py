@@ -10,8 +10,8 @@ from vkrun.runtime.cli.answer import Answers, stats_text
 from vkrun.runtime.cli.conversation import Conversation
 from vkrun.runtime.cli.line_input import data_dir
 from vkrun.runtime.cli.screen import Screen, columns, one_line, safe
+from vkrun.runtime.engine.generate import Timings
 from vkrun.runtime.errors import BackendError, VkrunError
-from vkrun.runtime.generate import Timings
 from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.cli.running import MODEL
 

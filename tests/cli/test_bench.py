@@ -13,7 +13,7 @@ from vkrun.runtime.bench.ranges import numbers, pairs
 from vkrun.runtime.bench.report import ladder, params_text, replay_table, size_text
 from vkrun.runtime.bench.settings import Setting, Wanted
 from vkrun.runtime.cli.main import main
-from vkrun.runtime.engine import step_size
+from vkrun.runtime.engine.engine import step_size
 from vkrun.runtime.errors import UsageError
 from vkrun.runtime.model import load
 from vkrun.tests.cli.running import MODEL

@@ -9,7 +9,7 @@ from vkrun.backends.base import Backend, Device, DeviceInfo
 from vkrun.runtime.cli import devices
 from vkrun.runtime.cli.main import main
 from vkrun.runtime.errors import BackendError
-from vkrun.runtime.gguf_file import GGUFFile
+from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.tests import gguf_corpus as corpus
 from vkrun.tests.cli.running import MODEL, errors, vkrun
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import vkrun
 from vkrun.backends.vulkan.api import vk
-from vkrun.runtime.drawing import Drawing, can_draw
+from vkrun.runtime.engine.drawing import Drawing, can_draw
+from vkrun.runtime.engine.sequence import Sequence
 from vkrun.runtime.models.step import Chunk
-from vkrun.runtime.sequence import Sequence
 from vkrun.runtime.text.sampler import Sampler, SamplerSettings
 from vkrun.tests.model_files import write_model
 

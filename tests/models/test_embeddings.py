@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import vkrun
 from vkrun.runtime.errors import UsageError
-from vkrun.runtime.gguf_file import GGUFFile
+from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.models.step import Chunk
 from vkrun.tests.comparing import nmse
 from vkrun.tests.model_files import write_model

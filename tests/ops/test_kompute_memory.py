@@ -7,12 +7,12 @@ import pytest
 from vkrun.backends.kompute import BACKEND, api, store
 from vkrun.backends.kompute.device import KomputeDevice
 from vkrun.backends.kompute.transfer import WINDOW_WORDS, _pieces
-from vkrun.runtime.dtypes import DType
 from vkrun.runtime.errors import BackendError
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.plan import make_plan
-from vkrun.runtime.quants import dequantise, random_blocks
-from vkrun.runtime.tensor import Kind, Storage
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.plan import make_plan
+from vkrun.runtime.ir.quants import dequantise, random_blocks
+from vkrun.runtime.ir.tensor import Kind, Storage
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 

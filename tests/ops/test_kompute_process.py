@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import vulkan
 from vkrun.backends.kompute import BACKEND, api
-from vkrun.runtime.dtypes import DType
 from vkrun.runtime.errors import BackendError
-from vkrun.runtime.tensor import Kind, Storage
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.tensor import Kind, Storage
 
 needs_kp = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 

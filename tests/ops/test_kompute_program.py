@@ -7,11 +7,11 @@ from vkrun.backends.cpu import BACKEND as CPU
 from vkrun.backends.kompute import BACKEND
 from vkrun.backends.kompute.device import KomputeDevice
 from vkrun.backends.kompute.program import KomputeProgram
-from vkrun.runtime.dtypes import DType
 from vkrun.runtime.errors import BackendError
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.plan import Plan, make_plan
-from vkrun.runtime.tensor import Kind, Storage, Tensor
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.plan import Plan, make_plan
+from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 

@@ -1,7 +1,7 @@
 """The op table on every backend, and what the table itself must hold."""
 
 import pytest
-from vkrun.runtime.ops import OPS
+from vkrun.runtime.ir.ops import OPS
 from vkrun.runtime.optable.run import run_case
 from vkrun.runtime.optable.table import CASES, cases_for
 

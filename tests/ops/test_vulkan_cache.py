@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from vkrun.backends.vulkan import BACKEND, pipeline_cache
 from vkrun.backends.vulkan.physical import physicals
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.plan import make_plan
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.plan import make_plan
 
 
 @pytest.fixture

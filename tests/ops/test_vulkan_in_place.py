@@ -5,10 +5,10 @@ import pytest
 from vkrun.backends.base import Device
 from vkrun.backends.cpu import BACKEND as CPU
 from vkrun.backends.vulkan import BACKEND
-from vkrun.runtime.dtypes import DType
-from vkrun.runtime.graph import Graph, Node
-from vkrun.runtime.plan import make_plan
-from vkrun.runtime.tensor import Kind, Storage
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph, Node
+from vkrun.runtime.ir.plan import make_plan
+from vkrun.runtime.ir.tensor import Kind, Storage
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 

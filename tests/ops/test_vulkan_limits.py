@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from vkrun.backends.vulkan import BACKEND
 from vkrun.backends.vulkan.device import VulkanDevice
-from vkrun.runtime.dtypes import DType
 from vkrun.runtime.errors import BackendError
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.plan import make_plan
-from vkrun.runtime.quants import dequantise, random_blocks
-from vkrun.runtime.tensor import Kind, Storage, Tensor
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.plan import make_plan
+from vkrun.runtime.ir.quants import dequantise, random_blocks
+from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 from vkrun.shaders.kernel import Features
 
 RNG = np.random.default_rng(11)

@@ -11,8 +11,8 @@ from vkrun.backends.vulkan.device import VulkanDevice
 from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import prepare, run_case
 from vkrun.runtime.optable.table import CASES, cases_for
-from vkrun.shaders import kernels_delta_chunks
 from vkrun.shaders.kernel import Features
+from vkrun.shaders.recurrent import delta_chunks
 
 Open = Callable[[Features], VulkanDevice]
 
@@ -55,5 +55,5 @@ def test_the_delta_net_in_chunks(what: str, opened: Open) -> None:
     """In chunks of 32 tokens, which software drivers take 20 s to compile; the other sizes run on real GPUs."""
     cases = [c for c in CASES if c.op == "gated_delta_net" and what in c.what]
     small = Features(max_workgroup=64, delta_chunks=True)
-    assert cases and all(not kernels_delta_chunks.refuses(prepare(c).node, small) for c in cases)
+    assert cases and all(not delta_chunks.refuses(prepare(c).node, small) for c in cases)
     assert wrong(cases, opened(small)) == []

@@ -10,11 +10,11 @@ import pytest
 from vkrun.backends.vulkan import BACKEND
 from vkrun.backends.vulkan.api import vk
 from vkrun.backends.vulkan.device import VulkanDevice
-from vkrun.runtime.dtypes import DType
 from vkrun.runtime.errors import BackendError
-from vkrun.runtime.graph import Branch, Graph, Node
-from vkrun.runtime.plan import lean_plan, make_plan
-from vkrun.runtime.tensor import Kind, Storage, Tensor
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Branch, Graph, Node
+from vkrun.runtime.ir.plan import lean_plan, make_plan
+from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 from vkrun.shaders.kernel import Features
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 from vkrun.backends.cpu import BACKEND
-from vkrun.runtime.dtypes import DType
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.layout import Layout
-from vkrun.runtime.plan import make_plan
-from vkrun.runtime.tensor import Kind, Storage, Tensor
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.layout import Layout
+from vkrun.runtime.ir.plan import make_plan
+from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 
 STEPS = (
     "unary", "add", "contiguous", "permuted", "repeat", "concat", "pad", "set", "slice", "cpy", "read_state",

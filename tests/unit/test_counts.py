@@ -7,14 +7,15 @@ from pathlib import Path
 import gguf
 import pytest
 import vkrun
-from vkrun.runtime.counts import counts_of, is_copy, plan_step
-from vkrun.runtime.dtypes import DType
+from vkrun.runtime.counts import plan_step
 from vkrun.runtime.errors import UsageError
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.layout import Layout
-from vkrun.runtime.plan import Plan, make_plan
-from vkrun.runtime.tensor import Kind, Storage, Tensor
-from vkrun.runtime.traffic import Traffic, n_distinct, traffic
+from vkrun.runtime.ir.counts import counts_of, is_copy
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.layout import Layout
+from vkrun.runtime.ir.plan import Plan, make_plan
+from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
+from vkrun.runtime.ir.traffic import Traffic, n_distinct, traffic
 from vkrun.tests.model_files import QWEN3_NEXT_80B, write_header
 
 LEVELS = range(4)

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vkrun.runtime.engine import Engine
-from vkrun.runtime.gguf_file import GGUFFile
+from vkrun.runtime.engine.engine import Engine
+from vkrun.runtime.gguf.file import GGUFFile
+from vkrun.runtime.ir.ops import OPS
+from vkrun.runtime.ir.tensor import Kind
 from vkrun.runtime.models import open_model
 from vkrun.runtime.models.step import Chunk
-from vkrun.runtime.ops import OPS
-from vkrun.runtime.tensor import Kind
 from vkrun.tests.model_files import Shape, write_model
 from vkrun.tests.null_backend import NullDevice
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vkrun.runtime.errors import GGUFError
-from vkrun.runtime.gguf_describe import key_rows, summary_line, tensor_rows, total_rows
-from vkrun.runtime.gguf_file import GGUFFile
+from vkrun.runtime.gguf.describe import key_rows, summary_line, tensor_rows, total_rows
+from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.tests import gguf_corpus as corpus
 
 BAD = {bad.name: bad for bad in corpus.bad_files() if not bad.name.startswith("cut_at_")}

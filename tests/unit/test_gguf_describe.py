@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from vkrun.runtime.gguf_describe import key_rows, size_text, summary_line, tensor_rows, total_rows
-from vkrun.runtime.gguf_file import GGUFFile
+from vkrun.runtime.gguf.describe import key_rows, size_text, summary_line, tensor_rows, total_rows
+from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.tests import gguf_corpus as corpus
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from vkrun.runtime import gguf_file as module
-from vkrun.runtime.dtypes import DType
 from vkrun.runtime.errors import GGUFError, UsageError
-from vkrun.runtime.gguf_file import GGUFFile
-from vkrun.runtime.quants import random_blocks
+from vkrun.runtime.gguf import file as module
+from vkrun.runtime.gguf.file import GGUFFile
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.quants import random_blocks
 from vkrun.tests import gguf_corpus as corpus
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from vkrun.runtime.errors import GGUFError
-from vkrun.runtime.gguf_keys import GGUFKeys, printable
+from vkrun.runtime.gguf.keys import GGUFKeys, printable
 
 ENTRIES: dict[str, tuple[str, Any]] = {
     "n": ("uint32", 7),

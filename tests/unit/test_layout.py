@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vkrun.runtime.errors import LayoutError
-from vkrun.runtime.layout import Layout, collapse_together
+from vkrun.runtime.ir.layout import Layout, collapse_together
 
 SIZE = 4096
 MEMORY = np.arange(SIZE)

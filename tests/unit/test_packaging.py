@@ -102,9 +102,9 @@ def test_the_wheel_carries_what_runs_and_no_more(wheel: Path) -> None:
     spv = {n.removeprefix("vkrun/shaders/spv/").removesuffix(".spv") for n in names if n.endswith(".spv")}
     library = compile.Library(wheel.parent / CHECKOUT / "shaders", compile.LIBRARY.outputs)
     assert spv == {library.key(*v) for v in catalogue.variants() if library.available(*v)}
-    assert {"vkrun/py.typed", "vkrun/shaders/common.glsl", "vkrun/__init__.py"} <= set(names)
+    assert {"vkrun/py.typed", "vkrun/shaders/common/common.glsl", "vkrun/__init__.py"} <= set(names)
     assert any(n.endswith("licenses/LICENSE") for n in names)
-    sources = {f"vkrun/{p.relative_to(ROOT)}" for p in ROOT.glob("shaders/*.*") if p.suffix in {".comp", ".glsl"}}
+    sources = {f"vkrun/{p.relative_to(ROOT)}" for p in ROOT.glob("shaders/*/*.*") if p.suffix in {".comp", ".glsl"}}
     models = {f"vkrun/{p.relative_to(ROOT)}" for p in ROOT.glob("runtime/data/*.gguf")}
     assert sources | models <= set(names)
     unwanted = ("vkrun/setup.py", "vkrun/tests", "vkrun/tools", "vkrun/old.py", "vkrun/build")

@@ -2,11 +2,11 @@
 
 import numpy as np
 from hypothesis import given, settings
-from vkrun.runtime.dtypes import DType
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.layout import Layout
-from vkrun.runtime.passes import elide_copies, lean, order, select
-from vkrun.runtime.tensor import Kind, Storage
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.layout import Layout
+from vkrun.runtime.ir.passes import elide_copies, lean, order, select
+from vkrun.runtime.ir.tensor import Kind, Storage
 from vkrun.tests.unit.random_graphs import graphs, results
 
 

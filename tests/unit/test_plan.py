@@ -2,11 +2,11 @@
 
 import numpy as np
 from hypothesis import given, settings
-from vkrun.runtime.arena import ALIGNMENT
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.passes import lean
-from vkrun.runtime.plan import make_plan
-from vkrun.runtime.tensor import Kind, Tensor
+from vkrun.runtime.ir.arena import ALIGNMENT
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.passes import lean
+from vkrun.runtime.ir.plan import make_plan
+from vkrun.runtime.ir.tensor import Kind, Tensor
 from vkrun.tests.unit.random_graphs import graphs
 
 

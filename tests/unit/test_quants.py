@@ -4,16 +4,9 @@ import time
 
 import numpy as np
 import pytest
-from vkrun.runtime.dtypes import DType
 from vkrun.runtime.errors import UsageError
-from vkrun.runtime.quants import (
-    dequantise,
-    pack_rows,
-    packed_row_nbytes,
-    quantise,
-    random_blocks,
-    unpack_rows,
-)
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.quants import dequantise, pack_rows, packed_row_nbytes, quantise, random_blocks, unpack_rows
 
 # where d stands and how many bytes it has, for the types whose blocks are no multiple of 4 bytes
 MOVED = {

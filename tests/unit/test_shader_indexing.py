@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vkrun.runtime.layout import Layout
-from vkrun.shaders.indexing import COUNT_LIMIT, fast_div_words, four, walk, walk_apart
+from vkrun.runtime.ir.layout import Layout
+from vkrun.shaders.common.walk import COUNT_LIMIT, fast_div_words, four, walk, walk_apart
 
 
 def fast_div(n: int, magic: int, shift: int) -> int:

@@ -1,0 +1,1 @@
+"""Running a model: the programs of its steps, the sequences in its slots, the tokens it draws."""

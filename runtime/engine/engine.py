@@ -1,0 +1,169 @@
+"""Engine: a model on a device. Plans each step size once, replays it, and keeps the sequences' states in slots."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...backends.base import Device, Program
+from ..errors import UsageError
+from ..ir.plan import Plan, lean_plan
+from ..ir.tensor import Kind, Tensor
+from ..models.qwen3next import Qwen3Next
+from ..models.step import Chunk, StepInputs, StepShape
+
+PROMPT_SIZES = (1, 8, 64, 512)  # tokens of a planned step
+N_UBATCH = PROMPT_SIZES[-1]
+KV_SIZE = 256  # keys of the smallest planned step; the next ones double
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A step size planned, compiled and ready to replay."""
+
+    inputs: StepInputs
+    plan: Plan
+    program: Program
+    output: Tensor  # logits, or the ring of drawn tokens
+
+
+class Engine:
+    """Owns the model's memory on the device. One thread at a time.
+
+    n_ubatch: most tokens of a planned step, which is also one of the planned sizes.
+    """
+
+    def __init__(
+        self,
+        model: Qwen3Next,
+        device: Device,
+        level: int = 3,
+        progress: Progress | None = None,
+        n_ubatch: int = N_UBATCH,
+    ) -> None:
+        self.model, self.device = model, device
+        self.level, self.n_ubatch, self.replay = level, n_ubatch, True
+        self.last: Ready | None = None  # what was asked for latest
+        self._ready: dict[tuple[int, bool, StepShape], Ready] = {}  # by level and replay
+        self._upload(progress or (lambda _done, _total: None))
+
+    def configure(self, level: int, n_ubatch: int = N_UBATCH, replay: bool = True) -> None:
+        """Plan at another level or for other sizes from now on; weights, states and the programs so far stay.
+
+        Without replay every step builds, plans and records its graph anew, as runtimes without a plan do.
+        """
+        self.level, self.n_ubatch, self.replay = level, n_ubatch, replay
+
+    def reset(self, slot: int) -> None:
+        """Forget the sequence in a slot."""
+        for s in self.model.recurrent_states:
+            self.device.write(s, np.zeros(s.n_elements // s.shape[0], np.float32), row=slot)
+
+    def prompt(self, slot: int, pos: int, ids: Sequence[int], every: bool = False) -> np.ndarray:
+        """Run a sequence's next tokens in chunks: logits of the last, [1, n_vocab], or of every one, [n, n_vocab]."""
+        self._check(ids, pos)
+        rows, at = [], 0
+        while at < len(ids):
+            size = step_size(len(ids) - at, self.n_ubatch)
+            part = ids[at : at + size]
+            last = at + len(part) == len(ids)
+            rows.append(self.step([Chunk(slot, pos + at, part)], size, every))
+            rows = rows if every or last else []
+            at += len(part)
+        return np.concatenate(rows)
+
+    def step(self, chunks: Sequence[Chunk], n_tokens: int = 1, every: bool = False) -> np.ndarray:
+        """One run for chunks of different slots, none longer than n_tokens: logits of each chunk's last token, or of
+        every token, in the chunks' order. Either all chunks bring embeddings or none does."""
+        if every:
+            wanted = [b * n_tokens + t for b, c in enumerate(chunks) for t in range(len(c.ids))]
+        else:
+            wanted = [b * n_tokens + len(c.ids) - 1 for b, c in enumerate(chunks)]
+        n_out = len(chunks) * (n_tokens if every else 1)
+        n_kv = self.kv_size(max(c.pos + len(c.ids) for c in chunks))
+        rows = _embeddings(chunks, n_tokens)
+        ready = self.ready(StepShape(len(chunks), n_tokens, n_kv, n_out, embeddings=rows is not None))
+        self.device.write(ready.inputs.storage, ready.inputs.fill(chunks, self.model.n_ctx, [] if every else wanted))
+        if rows is not None:
+            self.device.write(ready.plan.graph.inputs["embeddings"].storage, rows)
+        ready.program.run()
+        logits = ready.program.read(ready.output)
+        return logits[wanted] if every else logits
+
+    def ready(self, shape: StepShape) -> Ready:
+        """The program for a step size, compiled on first use."""
+        key = self.level, self.replay, shape
+        if not self.replay and key in self._ready:
+            self._drop(self._ready.pop(key))
+        if key not in self._ready:
+            self._ready[key] = self._compile(shape)
+        self.last = self._ready[key]
+        return self.last
+
+    def plan(self, inputs: StepInputs) -> Plan:
+        return lean_plan(self.model.graph(inputs), self.level, self.device.supports)
+
+    def close(self) -> None:
+        """Drop every program; the next step plans anew."""
+        for ready in self._ready.values():
+            self._drop(ready)
+        self._ready.clear()
+        self.last = None
+
+    def _drop(self, ready: Ready) -> None:
+        ready.program.close()
+        self.device.free(ready.plan.storages(Kind.INPUT))
+
+    def _compile(self, shape: StepShape) -> Ready:
+        inputs = self.model.inputs(shape)
+        plan = self.plan(inputs)
+        self.device.alloc(plan.storages(Kind.INPUT))
+        (output,) = plan.graph.outputs.values()
+        return Ready(inputs, plan, self.device.compile(plan), output)
+
+    def kv_size(self, needed: int) -> int:
+        """The planned number of keys for positions below `needed`."""
+        size = KV_SIZE
+        while size < needed:
+            size *= 2
+        return min(size, self.model.n_ctx)
+
+    def _upload(self, progress: Progress) -> None:
+        uploads, total, done = self.model.weights.uploads, self.model.weights.nbytes, 0
+        self.device.alloc([*(u.storage for u in uploads), *self.model.states])
+        for upload in uploads:
+            for row, data in upload.pieces():
+                self.device.write(upload.storage, data, row)
+                done += data.nbytes
+                progress(min(done, total), total)
+
+    def _check(self, ids: Sequence[int], pos: int) -> None:
+        if not len(ids):
+            raise UsageError("ids: no tokens to evaluate, expected at least 1")
+        if pos + len(ids) > self.model.n_ctx:
+            raise UsageError(f"ids: {pos + len(ids)} tokens do not fit a context of {self.model.n_ctx} (n_ctx)")
+        if bad := next((i for i in ids if not 0 <= i < self.model.n_vocab), None):
+            raise UsageError(f"ids: token {bad}, expected 0 to {self.model.n_vocab - 1}")
+
+
+def _embeddings(chunks: Sequence[Chunk], n_tokens: int) -> np.ndarray | None:
+    """The chunks' embeddings as rows of a step, [n_seqs * n_tokens, width], padded with zeros."""
+    brought = [c.embeddings for c in chunks if c.embeddings is not None]
+    if not brought:
+        return None
+    if len(brought) != len(chunks):
+        raise UsageError(f"chunks: {len(brought)} of {len(chunks)} bring embeddings, expected all or none")
+    rows = np.zeros((len(chunks), n_tokens, brought[0].shape[-1]), np.float32)
+    for row, part in zip(rows, brought, strict=True):
+        row[: len(part)] = part
+    return rows
+
+
+def step_size(n: int, n_ubatch: int = N_UBATCH) -> int:
+    """The planned size, at most n_ubatch, for the next chunk of n tokens: the next larger one while it is mostly full,
+    else the largest that n fills."""
+    sizes = (*(s for s in PROMPT_SIZES if s < n_ubatch), n_ubatch)
+    above = next((s for s in sizes if s >= n), n_ubatch)
+    return above if above <= 4 * n else max(s for s in sizes if s <= n)

@@ -1,0 +1,1 @@
+"""Reading GGUF files, which may be hostile: header, keys, tensors."""

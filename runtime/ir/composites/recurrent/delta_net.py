@@ -1,0 +1,150 @@
+"""The gated delta rule (Yang, Kautz & Hatamizadeh, 2024): a linear attention whose state is a matrix a head.
+
+Per head, with S of D x D: S *= exp(g); d = beta (v - S^T k); S += k d^T; o = S^T q. The state is kept transposed, a
+row a value dimension, so that S^T k is a product of rows.
+"""
+
+import numpy as np
+
+from ...graph import Graph
+from ...ops import OPS
+from ...ops.elementwise import sigmoid, softplus
+from ...ops.op import Op, Out, Spec, register, require
+from ...tensor import Tensor
+from ..slots import SPAN, fits_slots, read_slots, write_slots
+from .delta_chunks import chunked_scan
+
+Array = np.ndarray
+EPS = 1e-6  # under the root of the norm of q and k
+
+
+def gated_delta_net(
+    g: Graph,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    alpha: Tensor,
+    a: Tensor,
+    dt: Tensor,
+    state: Tensor,
+    slots: Tensor,
+    n_valid: Tensor,
+) -> Tensor:
+    """Normalise q and k, form the gates, scan the tokens, update the state; returns [B, T, Hv, D].
+
+    q, k [B, T, Hk, D]; v [B, T, Hv, D]; beta, alpha [B, T, Hk, Hv/Hk], before their sigmoid and softplus; a, dt [Hv]:
+    g = a softplus(alpha + dt); state [n_slots, Hv*D*D]; slots [B] or with snapshots (see slots.py), outside of the
+    state: read clamped, not written; n_valid [B]: tokens from there on leave the state as it is, and what comes out for
+    them is 0. Value head j reads key head j // (Hv/Hk). A state of one slot is that of slot 0, and a lone token of a
+    lone sequence is valid.
+    """
+    return g.emit("gated_delta_net", q, k, v, beta, alpha, a, dt, state, slots, n_valid)[0]
+
+
+def _infer(q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[Out, ...]:
+    n_seqs, n_tokens, n_heads, dim = v.shape
+    ok = q.shape == k.shape and q.shape[:2] == v.shape[:2] and q.shape[3] == dim and n_heads % q.shape[2] == 0
+    require(ok, "gated_delta_net", f"q {q.shape}, k {k.shape}, v {v.shape}")
+    gates = (n_seqs, n_tokens, q.shape[2], n_heads // q.shape[2])
+    ok = beta.shape == alpha.shape == gates and a.shape == dt.shape == (n_heads,)
+    require(ok, "gated_delta_net", f"beta {beta.shape}, alpha {alpha.shape}, expected {gates}; a {a.shape}")
+    ok = state.shape[1:] == (n_heads * dim * dim,) and n_valid.shape == (n_seqs,)
+    ok = ok and fits_slots(slots.shape, n_seqs, n_tokens)
+    require(ok, "gated_delta_net", f"v {v.shape}, state {state.shape}, slots {slots.shape}")
+    return Spec(v.shape), state
+
+
+def _compute(q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[np.ndarray, ...]:
+    n_seqs, n_tokens, n_heads, dim = v.shape
+    share = n_heads // q.shape[2]
+    q, k = (np.repeat(x / np.sqrt((x.astype(np.float64) ** 2).sum(-1, keepdims=True) + EPS), share, 2) for x in (q, k))
+    beta, alpha = (x.reshape(n_seqs, n_tokens, n_heads).astype(np.float64) for x in (beta, alpha))
+    decay, beta = np.exp(a * softplus(alpha + dt)), sigmoid(beta)
+    out, columns = np.zeros(v.shape), slots.reshape(n_seqs, -1)
+    old, state = state[np.clip(columns[:, 0], 0, len(state) - 1)].astype(np.float64), state.copy()
+    for b, (slot, *snapshots) in enumerate(columns):
+        s, n = old[b].reshape(n_heads, dim, dim), min(n_tokens, n_valid[b])
+        for t in range(n):
+            s = s * decay[b, t, :, None, None]
+            d = beta[b, t, :, None] * (v[b, t] - np.einsum("hvk,hk->hv", s, k[b, t]))
+            s += d[:, :, None] * k[b, t, :, None]
+            out[b, t] = np.einsum("hvk,hk->hv", s, q[b, t]) / np.sqrt(dim)
+            if snapshots and (t + 1 == n or (t + 1) % SPAN == 0):
+                _keep(state, snapshots[t // SPAN], s)
+        _keep(state, slot, s)
+    return out, state
+
+
+def _keep(state: np.ndarray, slot: int, s: np.ndarray) -> None:
+    if 0 <= slot < len(state):
+        state[slot] = s.reshape(-1)
+
+
+def _heads(g: Graph, x: Tensor, n_heads: int) -> Tensor:
+    """Key heads [B, T, Hk, D] repeated onto value heads [B, T, Hv, D]."""
+    n_seqs, n_tokens, n_keys, dim = x.shape
+    if n_keys == n_heads:
+        return x
+    each = x.reshape(n_seqs * n_tokens, n_keys, 1, dim)
+    return g.repeat(each, n_seqs * n_tokens, n_keys, n_heads // n_keys, dim).reshape(n_seqs, n_tokens, n_heads, dim)
+
+
+def _gates(g: Graph, beta: Tensor, alpha: Tensor, a: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+    """beta and the log decay, [B, T, Hv]."""
+    n_seqs, n_tokens, n_keys, share = beta.shape
+    log_decay = g.mul(g.softplus(g.add(alpha, dt.reshape(n_keys, share))), a.reshape(n_keys, share))
+    shape = n_seqs, n_tokens, n_keys * share
+    return g.sigmoid(beta).reshape(*shape), log_decay.reshape(*shape)
+
+
+def _decompose(g: Graph, q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[Tensor, ...]:
+    n_seqs, n_tokens, n_heads, dim = v.shape
+    q = _heads(g, g.scale(g.l2_norm(q, EPS, eps_inside=True), dim**-0.5), n_heads)
+    k = _heads(g, g.l2_norm(k, EPS, eps_inside=True), n_heads)
+    beta, decay = _gates(g, beta, alpha, a, dt)
+    if (n_seqs, n_tokens) != (1, 1):
+        valid = g.one("valid_mask", n_valid, n_tokens=n_tokens).unsqueeze(2)
+        q, beta, decay = g.mul(q, valid.unsqueeze(3)), g.mul(beta, valid), g.mul(decay, valid)
+    s = read_slots(g, state, slots).reshape(n_seqs, n_heads, dim, dim)
+    out, spans = (_one_token if n_tokens == 1 else chunked_scan)(g, q, k, v, beta, decay, s)
+    spans = [s.reshape(n_seqs, n_heads * dim * dim) for s in spans]
+    return out, write_slots(g, state, slots, spans[-1], spans)
+
+
+def _one_token(g: Graph, q, k, v, beta, decay, s) -> tuple[Tensor, list[Tensor]]:
+    n_seqs, _, n_heads, _ = v.shape
+    q, k, v = (x.permute(0, 2, 1, 3) for x in (q, k, v))  # [B, Hv, 1, D]
+    beta, decay = (x.reshape(n_seqs, n_heads, 1, 1) for x in (beta, decay))
+    s = g.mul(s, g.exp(decay))
+    d = g.mul(g.sub(v, g.mul_mat(s, k)), beta)
+    s = g.add(s, g.mul(d.permute(0, 1, 3, 2), k))
+    return g.mul_mat(s, q).permute(0, 2, 1, 3), [s]
+
+
+register(Op("gated_delta_net", _infer, _compute, _decompose))
+
+
+def _gated_delta_norm_infer(*ins: Tensor, eps: float) -> tuple[Out, ...]:
+    """gated_delta_net of the first ten inputs, then gated_norm with w [D] and gate [B, T, Hv, D]."""
+    *net, w, gate = ins
+    made, state = OPS["gated_delta_net"].infer(*net)
+    require(
+        w.shape == made.shape[-1:] and gate.shape == made.shape, "gated_delta_norm", f"w {w.shape}, gate {gate.shape}"
+    )
+    return made, state
+
+
+def _gated_delta_norm(*ins: Array, eps: float) -> tuple[Array, Array]:
+    *net, w, gate = ins
+    o, state = OPS["gated_delta_net"].compute(*net)
+    return OPS["gated_norm"].compute(o, w, gate, eps=eps)[0], state
+
+
+def _gated_delta_norm_parts(g: Graph, *ins: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    *net, w, gate = ins
+    o, state = g.emit("gated_delta_net", *net)
+    return g.gated_norm(o, w, gate, eps), state
+
+
+register(Op("gated_delta_norm", _gated_delta_norm_infer, _gated_delta_norm, _gated_delta_norm_parts))

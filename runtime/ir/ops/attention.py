@@ -1,0 +1,33 @@
+"""What attention is made of beside products and softmax: rotary embedding."""
+
+import numpy as np
+
+from ..dtypes import DType
+from ..tensor import Tensor
+from .op import Op, Spec, register, require, require_dtype
+
+F32 = DType.F32
+
+
+def _rope_infer(x: Tensor, pos: Tensor, table: Tensor) -> tuple[Spec]:
+    """Rotary embedding, NEOX pairs (i, i + n/2) of the first n dims; the others are copied.
+
+    x [B, T, H, D], pos [B, T] (clamped to the table), table [n_ctx, n] = cos (n/2), then sin (n/2) -> x's shape.
+    """
+    require_dtype("rope", x, F32)
+    require_dtype("rope", pos, DType.I32)
+    require_dtype("rope", table, F32)
+    n = table.shape[-1]
+    require(x.ndim == 4 and pos.shape == x.shape[:2], "rope", f"x {x.shape}, pos {pos.shape}")
+    require(table.ndim == 2 and n % 2 == 0 and n <= x.shape[-1], "rope", f"table {table.shape}, x {x.shape}")
+    return (Spec(x.shape),)
+
+
+def _rope(x: np.ndarray, pos: np.ndarray, table: np.ndarray) -> tuple[np.ndarray]:
+    half = table.shape[1] // 2
+    row = table[np.clip(pos, 0, table.shape[0] - 1)][:, :, None].astype(np.float64)
+    cos, sin, a, b = row[..., :half], row[..., half:], x[..., :half], x[..., half : 2 * half]
+    return (np.concatenate([a * cos - b * sin, a * sin + b * cos, x[..., 2 * half :]], -1),)
+
+
+register(Op("rope", _rope_infer, _rope))

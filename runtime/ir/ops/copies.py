@@ -1,0 +1,112 @@
+"""Ops that move elements and compute nothing: what the passes look for and take out."""
+
+import numpy as np
+
+from ...errors import GraphError
+from ..dtypes import DType
+from ..layout import Layout, Shape
+from ..tensor import Tensor
+from .op import Op, Spec, register, require, require_dtype
+
+NUMBERS = (DType.F32, DType.F16, DType.BF16, DType.I32)
+
+
+def _contiguous(x: Tensor) -> tuple[Spec]:
+    require_dtype("contiguous", x, *NUMBERS)
+    return (Spec(x.shape, x.dtype),)
+
+
+def _cpy(src: Tensor, dst: Tensor) -> tuple[Tensor]:
+    require(src.shape == dst.shape, "cpy", f"shapes differ: src {src.shape}, dst {dst.shape}")
+    require((src.dtype is DType.I32) == (dst.dtype is DType.I32), "cpy", f"no cast from {src.dtype} to {dst.dtype}")
+    require_dtype("cpy", dst, *NUMBERS)
+    return (dst,)
+
+
+def _cast(x: Tensor, dtype: DType) -> tuple[Spec]:
+    require_dtype("cast", x, DType.F32, DType.F16, DType.BF16)
+    require(dtype in (DType.F32, DType.F16, DType.BF16), "cast", f"no cast to {dtype.name}")
+    return (Spec(x.shape, dtype),)
+
+
+def _concat(a: Tensor, b: Tensor, axis: int) -> tuple[Spec]:
+    ok = a.ndim == b.ndim and all(n == m for i, (n, m) in enumerate(zip(a.shape, b.shape, strict=True)) if i != axis)
+    require(ok and 0 <= axis < a.ndim, "concat", f"along axis {axis}: {a.shape}, {b.shape}")
+    require_dtype("concat", b, a.dtype)
+    return (Spec((*a.shape[:axis], a.shape[axis] + b.shape[axis], *a.shape[axis + 1 :]), a.dtype),)
+
+
+def _repeat(x: Tensor, shape: Shape) -> tuple[Spec]:
+    ok = len(shape) == x.ndim and all(n and m % n == 0 for n, m in zip(x.shape, shape, strict=True))
+    require(ok, "repeat", f"{x.shape} does not tile {shape}")
+    return (Spec(tuple(shape), x.dtype),)
+
+
+def _repeat_compute(x: np.ndarray, shape: Shape) -> tuple[np.ndarray]:
+    return (np.tile(x, [m // n for n, m in zip(x.shape, shape, strict=True)]),)
+
+
+def _pad(x: Tensor, before: Shape, after: Shape) -> tuple[Spec]:
+    require_dtype("pad", x, DType.F32)
+    return (Spec(x.layout.pad_extents(before, after).shape),)
+
+
+def set_region(x: Tensor, src: Tensor, strides: Shape, offset: int) -> Layout:
+    """The region of a contiguous tensor of x's shape that `set` overwrites."""
+    region = Layout(src.shape, tuple(strides), offset)
+    if region.span[1] > x.layout.n_elements:
+        raise GraphError(f"[set] region {region.span} lies outside of {x.layout.n_elements} elements")
+    return region
+
+
+def _set(x: Tensor, src: Tensor, strides: Shape, offset: int) -> tuple[Spec]:
+    require_dtype("set", src, x.dtype)
+    set_region(x, src, strides, offset)
+    return (Spec(x.shape, x.dtype),)
+
+
+def _set_compute(x: np.ndarray, src: np.ndarray, strides: Shape, offset: int) -> tuple[np.ndarray]:
+    out = x.copy(order="C")
+    nbytes = [s * out.itemsize for s in strides]
+    np.lib.stride_tricks.as_strided(out.reshape(-1)[offset:], src.shape, nbytes)[...] = src
+    return (out,)
+
+
+def _get_rows(table: Tensor, ids: Tensor) -> tuple[Spec]:
+    """table [R, K], ids [...] -> [..., K]; or table [B, R, K], ids [B, n] -> [B, n, K]. Ids are clamped."""
+    require_dtype("get_rows", ids, DType.I32)
+    batched = table.ndim == 3 and ids.ndim == 2 and table.shape[0] == ids.shape[0]
+    require(batched or (table.ndim == 2 and ids.ndim <= 3), "get_rows", f"table {table.shape}, ids {ids.shape}")
+    require(table.shape[-2] > 0, "get_rows", f"table {table.shape} has no rows")
+    return (Spec((*ids.shape, table.shape[-1]), DType.I32 if table.dtype is DType.I32 else DType.F32),)
+
+
+def _get_rows_compute(table, ids: np.ndarray) -> tuple[np.ndarray]:
+    rows = np.clip(ids, 0, table.shape[-2] - 1)
+    return (table[rows] if table.ndim == 2 else table[np.arange(table.shape[0])[:, None], rows],)
+
+
+def _set_rows(dst: Tensor, ids: Tensor, src: Tensor) -> tuple[Tensor]:
+    """dst [R, K], ids [n], src [n, K]: dst[ids[i]] = src[i]; rows outside of dst are dropped."""
+    require_dtype("set_rows", ids, DType.I32)
+    ok = dst.ndim == 2 and ids.ndim == 1 and src.shape == (ids.shape[0], dst.shape[1])
+    require(ok, "set_rows", f"dst {dst.shape}, ids {ids.shape}, src {src.shape}")
+    require_dtype("set_rows", dst, DType.F32, DType.F16)
+    return (dst,)
+
+
+def _set_rows_compute(dst: np.ndarray, ids: np.ndarray, src: np.ndarray) -> tuple[np.ndarray]:
+    out, keep = dst.copy(), (ids >= 0) & (ids < dst.shape[0])
+    out[ids[keep]] = src[keep]
+    return (out,)
+
+
+register(Op("contiguous", _contiguous, lambda x: (x.copy(order="C"),), is_copy=True))
+register(Op("cpy", _cpy, lambda src, dst: (src,), is_copy=True))
+register(Op("cast", _cast, lambda x, dtype: (x,), is_copy=True))
+register(Op("concat", _concat, lambda a, b, axis: (np.concatenate([a, b], axis),), is_copy=True))
+register(Op("repeat", _repeat, _repeat_compute, is_copy=True))
+register(Op("pad", _pad, lambda x, before, after: (np.pad(x, list(zip(before, after, strict=True))),), is_copy=True))
+register(Op("set", _set, _set_compute, is_copy=True))
+register(Op("get_rows", _get_rows, _get_rows_compute, is_copy=True))
+register(Op("set_rows", _set_rows, _set_rows_compute, is_copy=True))

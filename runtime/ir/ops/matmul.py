@@ -1,0 +1,59 @@
+"""Matrix products: with one weight, or with one of many picked by id."""
+
+import numpy as np
+
+from ..dtypes import DType
+from ..tensor import Tensor
+from .op import Op, Spec, register, require, require_dtype
+
+F32 = DType.F32
+
+
+def _mul_mat_infer(w: Tensor, x: Tensor) -> tuple[Spec]:
+    """w [..., M, K], x [..., N, K] -> [..., N, M]: out[n, m] = sum_k x[n, k] w[m, k].
+
+    Batch axes of w divide x's: head h of x meets head h // (H / Hw) of w, as grouped queries want it.
+    """
+    require_dtype("mul_mat", x, F32)
+    require(w.ndim >= 2 and x.ndim >= w.ndim, "mul_mat", f"w {w.shape}, x {x.shape}")
+    require(w.shape[-1] == x.shape[-1], "mul_mat", f"inner axes differ: w {w.shape}, x {x.shape}")
+    batch = zip(reversed(w.shape[:-2]), reversed(x.shape[:-2]), strict=False)
+    require(all(m and n % m == 0 for m, n in batch), "mul_mat", f"batch axes do not divide: w {w.shape}, x {x.shape}")
+    return (Spec((*x.shape[:-1], w.shape[-2])),)
+
+
+def _mul_mat(w, x: np.ndarray) -> tuple[np.ndarray]:
+    a = np.asarray(w)
+    for axis in range(-3, -a.ndim - 1, -1):
+        a = np.repeat(a, x.shape[axis] // a.shape[axis], axis)
+    with np.errstate(all="ignore"):  # inf and NaN are data
+        return (x @ np.swapaxes(a, -1, -2),)
+
+
+def _mul_mat_id_infer(w: Tensor, x: Tensor, ids: Tensor) -> tuple[Spec]:
+    """Expert products. w [X, M, K], x [N, 1 or k, K], ids [N, k] -> [N, k, M] = x[n, j] . w[ids[n, j]].
+
+    Ids are clamped and may repeat.
+    """
+    require_dtype("mul_mat_id", x, F32)
+    require_dtype("mul_mat_id", ids, DType.I32)
+    shapes = f"w {w.shape}, x {x.shape}, ids {ids.shape}"
+    require(w.ndim == 3 and x.ndim == 3 and ids.ndim == 2, "mul_mat_id", shapes)
+    ok = x.shape[0] == ids.shape[0] and x.shape[1] in (1, ids.shape[1]) and x.shape[2] == w.shape[2]
+    require(ok, "mul_mat_id", shapes)
+    return (Spec((*ids.shape, w.shape[1])),)
+
+
+def _mul_mat_id(w, x: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray]:
+    ids = np.clip(ids, 0, w.shape[0] - 1)
+    wide = np.broadcast_to(x, (*ids.shape, x.shape[-1]))
+    out = np.empty((*ids.shape, w.shape[1]), np.float32)
+    for e in np.unique(ids):
+        hit = ids == e
+        with np.errstate(all="ignore"):
+            out[hit] = wide[hit] @ w[int(e)].T
+    return (out,)
+
+
+register(Op("mul_mat", _mul_mat_infer, _mul_mat))
+register(Op("mul_mat_id", _mul_mat_id_infer, _mul_mat_id))

@@ -1,0 +1,167 @@
+"""Block types outside the GPU: to and from floats, and the layout that the devices hold them in.
+
+A file's rows are runs of blocks of which many are no multiple of 4 bytes, which a shader that loads 32-bit words
+cannot address. On the device a row of such a type holds first the blocks without their scale d, then all the scales,
+then zeros to a multiple of 4 bytes:
+
+    file    d0 q0.. | d1 q1.. | d2 q2..        (or q before d: Q3_K, Q6_K)
+    device  q0.. q1.. q2.. | d0 d1 d2 | 0
+
+Q4_1, Q5_1, Q2_K, Q4_K and Q5_K are multiples of 4 and stay as they are; F16 and BF16 rows of odd length get 2 zero
+bytes.
+"""
+
+import numpy as np
+from gguf import GGMLQuantizationType
+from gguf.quants import dequantize, quantize
+
+from ..errors import UsageError
+from .dtypes import DType
+
+# where in the block the scale stands that the device layout moves, and its bytes (MXFP4: an exponent)
+SCALE_MOVED = {
+    DType.Q4_0: (0, 2),
+    DType.Q5_0: (0, 2),
+    DType.Q8_0: (0, 2),
+    DType.Q3_K: (108, 2),
+    DType.Q6_K: (208, 2),
+    DType.IQ4_NL: (0, 2),
+    DType.MXFP4: (0, 1),
+}
+
+# the halves in each block that scale it, and the largest magnitude of what they are multiplied with
+_SCALES = {
+    DType.Q4_0: ((0,), 8),
+    DType.Q4_1: ((0, 2), 15),
+    DType.Q5_0: ((0,), 16),
+    DType.Q5_1: ((0, 2), 31),
+    DType.Q8_0: ((0,), 128),
+    DType.Q2_K: ((80, 82), 15 * 3),
+    DType.Q3_K: ((108,), 32 * 4),
+    DType.Q4_K: ((0, 2), 63 * 15),
+    DType.Q5_K: ((0, 2), 63 * 31),
+    DType.Q6_K: ((208,), 128 * 32),
+    DType.IQ4_NL: ((0,), 127),
+}
+
+_QUANTISABLE = {DType.Q4_0, DType.Q4_1, DType.Q5_0, DType.Q5_1, DType.Q8_0, DType.MXFP4}
+
+
+def row_nbytes(dtype: DType, n: int) -> int:
+    """Bytes of a file's row of n elements; UsageError if n is no multiple of the block."""
+    if n % dtype.block:
+        raise UsageError(f"{dtype.name}: row of {n} elements, expected a multiple of {dtype.block}")
+    return dtype.nbytes(n)
+
+
+def packed_row_nbytes(dtype: DType, n: int) -> int:
+    """Bytes of a device's row of n elements: a multiple of 4."""
+    return -(-row_nbytes(dtype, n) // 4) * 4
+
+
+def pack_rows(raw: np.ndarray, dtype: DType, out: np.ndarray | None = None) -> np.ndarray:
+    """uint8 [rows, row_nbytes] of a file to uint8 [rows, packed_row_nbytes] of a device.
+
+    Without `out` a type whose layouts agree comes back uncopied.
+    """
+    n = _row_elements(raw, dtype)
+    packed = packed_row_nbytes(dtype, n)
+    if out is None and dtype not in SCALE_MOVED and packed == raw.shape[1]:
+        return raw
+    if out is None:
+        out = np.empty((len(raw), packed), np.uint8)
+    elif out.shape != (len(raw), packed) or out.dtype != np.uint8:
+        raise UsageError(f"pack_rows: out is {out.dtype} {out.shape}, expected uint8 {(len(raw), packed)}")
+    if dtype in SCALE_MOVED:
+        blocks = np.ascontiguousarray(raw).view(_fields(dtype))
+        body, scales = _device_parts(out, dtype, n)
+        body[...], scales[...] = blocks["body"], blocks["scale"]
+    else:
+        out[:, : raw.shape[1]] = raw
+    out[:, raw.shape[1] :] = 0
+    return out
+
+
+def unpack_rows(packed: np.ndarray, dtype: DType, n: int) -> np.ndarray:
+    """The inverse of pack_rows for rows of n elements."""
+    _check_bytes("unpack_rows", packed, packed_row_nbytes(dtype, n))
+    if dtype not in SCALE_MOVED:
+        return packed[:, : row_nbytes(dtype, n)]
+    raw = np.empty((len(packed), row_nbytes(dtype, n)), np.uint8)
+    blocks = raw.view(_fields(dtype))
+    blocks["body"], blocks["scale"] = _device_parts(packed, dtype, n)
+    return raw
+
+
+def dequantise(raw: np.ndarray, dtype: DType, n: int) -> np.ndarray:
+    """uint8 [..., bytes of n elements] as in the file to float32 [..., n], by gguf's own code."""
+    _check_bytes("dequantise", raw, row_nbytes(dtype, n))
+    if dtype is DType.I32:
+        return raw.view("<i4").astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # files may hold scales that are no numbers
+        return dequantize(np.ascontiguousarray(raw), GGMLQuantizationType(dtype.gguf_id))
+
+
+def quantise(x: np.ndarray, dtype: DType) -> np.ndarray:
+    """float32 [..., n] to the file's uint8 [..., bytes of n elements], for the types that gguf can quantise."""
+    row_nbytes(dtype, x.shape[-1])
+    if dtype.is_quantised and dtype not in _QUANTISABLE:
+        raise UsageError(f"quantise: no quantiser for {dtype.name}, expected a plain type or one of {_names()}")
+    if dtype.is_quantised and not np.isfinite(x).all():
+        raise UsageError(f"quantise: values that are not finite, which {dtype.name} cannot hold")
+    if dtype is DType.I32:
+        return np.ascontiguousarray(x, "<i4").view(np.uint8)
+    with np.errstate(all="ignore"):  # an all-zero block divides by its zero scale and then drops the result
+        return quantize(np.ascontiguousarray(x, np.float32), GGMLQuantizationType(dtype.gguf_id)).view(np.uint8)
+
+
+def random_blocks(dtype: DType, rows: int, n: int, rng: np.random.Generator, amplitude: float = 1.0) -> np.ndarray:
+    """Test data: uint8 [rows, row_nbytes] of random bits whose scales are finite and of both signs.
+
+    Values reach about `amplitude`, twice that where a block has a minimum as well. Plain types are normal numbers.
+    """
+    if not dtype.is_quantised:
+        return quantise(rng.standard_normal((rows, n)).astype(np.float32) * amplitude, dtype)
+    blocks = rng.integers(0, 256, (rows, row_nbytes(dtype, n) // dtype.block_bytes, dtype.block_bytes), np.uint8)
+    if dtype is DType.MXFP4:  # the doubled values reach 12 and the exponent's bias is 128
+        blocks[..., 0] = rng.integers(122, 126, blocks.shape[:2]) + round(np.log2(amplitude))
+    for at in _SCALES[dtype][0] if dtype in _SCALES else ():
+        scale = rng.uniform(0.25, 1, (*blocks.shape[:2], 1)) * rng.choice([-1, 1], (*blocks.shape[:2], 1))
+        blocks[..., at : at + 2] = (scale * amplitude / _SCALES[dtype][1]).astype("<f2").view(np.uint8)
+    return blocks.reshape(rows, -1)
+
+
+def _fields(dtype: DType) -> np.dtype:
+    """A block as two fields; copying whole fields is twice as fast as copying runs of bytes."""
+    at, size = SCALE_MOVED[dtype]
+    return np.dtype(
+        {
+            "names": ["body", "scale"],
+            "formats": [f"V{dtype.block_bytes - size}", f"V{size}"],
+            "offsets": [0 if at else size, at],
+            "itemsize": dtype.block_bytes,
+        }
+    )
+
+
+def _device_parts(packed: np.ndarray, dtype: DType, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Views of device rows: block bodies [rows, blocks] and scales [rows, blocks]."""
+    size = SCALE_MOVED[dtype][1]
+    body, end = n // dtype.block * (dtype.block_bytes - size), row_nbytes(dtype, n)
+    return packed[:, :body].view(f"V{dtype.block_bytes - size}"), packed[:, body:end].view(f"V{size}")
+
+
+def _row_elements(raw: np.ndarray, dtype: DType) -> int:
+    if raw.dtype != np.uint8 or raw.ndim != 2 or raw.shape[1] % dtype.block_bytes:
+        wanted = f"uint8 [rows, multiple of {dtype.block_bytes}]"
+        raise UsageError(f"pack_rows: {dtype.name} rows are {raw.dtype} {raw.shape}, expected {wanted}")
+    return raw.shape[1] // dtype.block_bytes * dtype.block
+
+
+def _check_bytes(what: str, raw: np.ndarray, nbytes: int) -> None:
+    if raw.dtype != np.uint8 or raw.shape[-1:] != (nbytes,):
+        raise UsageError(f"{what}: {raw.dtype} {raw.shape}, expected uint8 (..., {nbytes})")
+
+
+def _names() -> str:
+    return ", ".join(sorted(dtype.name for dtype in _QUANTISABLE))

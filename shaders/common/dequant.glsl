@@ -1,0 +1,136 @@
+// Weights of every type as floats. TYPE_<name> picks the type; binding 0 holds the weights.
+//
+// A row is groups of 32 elements: 16 from group_at(g) on, and 16 from OCTET_STEP further on. Each group has one Scale
+// and four octets, 4g + j for j < 4; an octet is two quads, a at group_at(g) + 4j and b OCTET_STEP further on:
+//     quad a = scale.d.x * codes.a + scale.m.x        quad b = scale.d.y * codes.b + scale.m.y
+// Without HAS_MIN m is 0, without HAS_SCALE d is 1 as well; ONE_SCALE: d.x is d.y, and m.x is m.y. `row` is the first
+// 32-bit word of a row (elements for
+// F32, F16 and BF16). The device's layout of rows, scales at the tail, is described in runtime/ir/quants.py.
+
+#include "numbers.glsl"
+
+// What all types share; kernels of several weights declare word_at themselves, see weights.glsl.
+#ifndef DEQUANT_SHARED
+#define DEQUANT_SHARED
+
+struct Octet {
+    vec4 a, b;
+};
+
+struct Scale {
+    vec2 d, m;
+};
+
+#if !defined(WORDS_GIVEN)
+layout(std430, binding = 0) readonly buffer Weights {
+    uint weights[];
+};
+
+uint word_at(uint i) {
+    return weights[i];
+}
+#endif
+
+uint half_at(uint first, uint i) {
+    return half_of(word_at(first + (i >> 1)), i);
+}
+
+vec4 bytes(uint word) {
+    return vec4(int(word) << 24 >> 24, int(word) << 16 >> 24, int(word) << 8 >> 24, int(word) >> 24);
+}
+
+vec4 nibbles(uint word) {
+    return vec4(int(word) & 15, int(word >> 8) & 15, int(word >> 16) & 15, int(word >> 24) & 15);
+}
+
+uint byte_of(uvec3 words, uint i) {
+    return ((i < 4u ? words.x : i < 8u ? words.y : words.z) >> ((i & 3u) << 3)) & 255u;
+}
+
+#endif
+
+#if defined(TYPE_F32)
+float weight(uint i) {
+    return uintBitsToFloat(word_at(i));
+}
+#elif defined(TYPE_F16)
+float weight(uint i) {
+    return f16_to_f32(half_at(0u, i));
+}
+#elif defined(TYPE_BF16)
+float weight(uint i) {
+    return bf16_to_f32(half_at(0u, i));
+}
+#endif
+
+#if defined(TYPE_F32) || defined(TYPE_F16) || defined(TYPE_BF16)
+
+#define PLAIN
+const uint OCTET_STEP = 16u;
+
+uint group_at(uint g) {
+    return g << 5;
+}
+
+Scale scale_of(uint row, uint n_inner, uint g) {
+    return Scale(vec2(1), vec2(0));
+}
+
+vec4 quad_at(uint i) {
+    return vec4(weight(i), weight(i + 1u), weight(i + 2u), weight(i + 3u));
+}
+
+Octet codes_of(uint row, uint i) {
+    uint at = row + ((i >> 2) << 5) + ((i & 3u) << 2);
+    return Octet(quad_at(at), quad_at(at + OCTET_STEP));
+}
+
+#elif defined(TYPE_Q8_0)
+#define HAS_SCALE
+#define ONE_SCALE
+const uint OCTET_STEP = 16u;
+
+uint group_at(uint g) {
+    return g << 5;
+}
+
+Scale scale_of(uint row, uint n_inner, uint g) {
+    return Scale(vec2(f16_to_f32(half_at(row + (n_inner >> 2), g))), vec2(0));
+}
+
+Octet codes_of(uint row, uint i) {
+    uint at = row + ((i >> 2) << 3) + (i & 3u);
+    return Octet(bytes(word_at(at)), bytes(word_at(at + 4u)));
+}
+
+#elif defined(TYPE_Q2_K) || defined(TYPE_Q3_K) || defined(TYPE_Q4_K) || defined(TYPE_Q5_K) || defined(TYPE_Q6_K)
+#include "dequant_k.glsl"
+#else
+#include "dequant_32.glsl"
+#endif
+
+// Scales without minima can wait until a group is summed; one for both quads, until both are.
+#if defined(HAS_SCALE) && !defined(HAS_MIN)
+const bool SCALE_LATE = true;
+#else
+const bool SCALE_LATE = false;
+#endif
+#if defined(ONE_SCALE)
+const bool SCALE_BOTH = true;
+#else
+const bool SCALE_BOTH = false;
+#endif
+
+uint octet_at(uint i) {
+    return group_at(i >> 2) + ((i & 3u) << 2);
+}
+
+Octet scaled(Octet codes, Scale s) {
+#if defined(HAS_MIN)
+    return Octet(codes.a * s.d.x + s.m.x, codes.b * s.d.y + s.m.y);
+#elif defined(HAS_SCALE)
+    return Octet(codes.a * s.d.x, codes.b * s.d.y);
+#else
+    return codes;
+#endif
+}

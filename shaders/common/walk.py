@@ -1,0 +1,128 @@
+"""Push constants of walk.glsl: shapes and strides of up to four axes, collapsed, with divisors made into products."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from ...runtime.ir.dtypes import DType
+from ...runtime.ir.layout import Layout, Shape, collapse_together
+from ...runtime.ir.tensor import Tensor
+from ..kernel import At, Defines, Features, KernelCall, grid_of
+
+AXES = 4
+MANY = 2**20  # elements that fill any GPU with several for each invocation: twice the bytes a second on an H200
+COUNT_LIMIT = 2**31  # fast_div is exact below
+TYPE_DEFINES = {DType.F32: "F32", DType.I32: "F32", DType.F16: "F16", DType.BF16: "BF16"}
+Word = int | float | At
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Layouts of one shape, collapsed together: what each invocation needs to find its elements."""
+
+    layouts: tuple[Layout, ...]
+
+    @property
+    def shape(self) -> Shape:
+        return self.layouts[0].shape
+
+    @property
+    def n_axes(self) -> int:
+        return len(self.shape)
+
+    def words(self, *args: int) -> tuple[Word, ...]:
+        """WALK, then STRIDES of each layout; `args` are the arguments that the layouts belong to."""
+        strides = (strides_words(a, arg) for a, arg in zip(self.layouts, args or range(len(self.layouts)), strict=True))
+        return (*walk_words(self.shape), *(w for s in strides for w in s))
+
+    def call(
+        self,
+        variant: tuple[str, Defines],
+        tensors: Iterable[Tensor],
+        features: Features,
+        more: Sequence[Word] = (),
+        spec: Sequence[int] = (),
+    ) -> KernelCall:
+        """The dispatch over all elements: `more` follows WALK and STRIDES, `spec` follows walk.glsl's constants."""
+        n = self.layouts[0].n_elements
+        lanes, per = lanes_of(n, features)
+        push = (*self.words(), *more)
+        return KernelCall(
+            *variant, tuple(tensors), push, grid_of(-(-n // (lanes * per))), (lanes, self.n_axes, per, *spec)
+        )
+
+
+def lanes_of(n: int, features: Features) -> tuple[int, int]:
+    """Invocations of a workgroup, and elements that each takes, for n elements."""
+    if not features.software:
+        return min(128, features.max_workgroup), 8 if n > MANY else 1
+    return 128, 16 if n > 512 else 4 if n > 128 else 1
+
+
+def walk(*layouts: Layout) -> Walk:
+    return Walk(collapse_together(layouts))
+
+
+def walk_apart(*layouts: Layout, fences: Iterable[int]) -> tuple[Walk, tuple[int, ...]]:
+    """A walk that merges no fenced axis with another, and where each fenced axis stands among the four."""
+    fenced = sorted(set(fences))
+    runs = _runs(layouts[0].ndim, fenced)
+    parts = [_take(layouts, run, run[0] in fenced) for run in runs]
+    merged = tuple(_join([p[k] for p in parts], a.offset) for k, a in enumerate(layouts))
+    places, at = {}, AXES - merged[0].ndim
+    for run, part in zip(runs, parts, strict=True):
+        places[run[0]] = at
+        at += part[0].ndim
+    return Walk(merged), tuple(places[a] for a in fenced)
+
+
+def _runs(n_axes: int, fenced: Sequence[int]) -> list[list[int]]:
+    """Axes in order, in runs that may merge; a fenced axis is a run of its own."""
+    keys = [(a if a in fenced else -1, sum(f < a for f in fenced)) for a in range(n_axes)]
+    return [list(run) for _, run in groupby(range(n_axes), keys.__getitem__)]
+
+
+def _take(layouts: Sequence[Layout], run: list[int], fenced: bool) -> tuple[Layout, ...]:
+    cut = tuple(Layout(tuple(a.shape[i] for i in run), tuple(a.strides[i] for i in run)) for a in layouts)
+    if fenced:
+        return cut
+    merged = collapse_together(cut)
+    return tuple(Layout((), ()) for _ in cut) if merged[0].n_elements == 1 else merged
+
+
+def _join(parts: Sequence[Layout], offset: int) -> Layout:
+    return Layout(tuple(n for p in parts for n in p.shape), tuple(s for p in parts for s in p.strides), offset)
+
+
+def walk_words(shape: Shape) -> tuple[int, ...]:
+    sizes = four(shape, 1)
+    magic = [fast_div_words(n) for n in sizes[1:]]
+    n = Layout.contiguous(shape).n_elements
+    shifts = sum(shift << 8 * k for k, (_, shift) in enumerate(magic))
+    return (n, *sizes[1:], *(m for m, _ in magic), shifts)
+
+
+def strides_words(layout: Layout, arg: int) -> tuple[Word, ...]:
+    return (*four(layout.strides, 0), At(arg))
+
+
+def four(t: Sequence[int], fill: int) -> tuple[int, ...]:
+    """The last four entries of an axis list, missing ones in front."""
+    return (fill,) * (AXES - len(t)) + tuple(t)
+
+
+def fast_div_words(d: int) -> tuple[int, int]:
+    """Magic and shift of common.glsl's fast_div."""
+    shift = (d - 1).bit_length()
+    return (2**32 * (2**shift - d) // d + 1) & 0xFFFFFFFF, shift
+
+
+def refuse_large(*tensors: Tensor) -> str:
+    """Indices are 32 bits wide, and fast_div's numbers 31."""
+    large = [t for t in tensors if t.layout.n_elements >= COUNT_LIMIT or t.layout.span[1] >= 2 * COUNT_LIMIT]
+    return f"{large[0]} has {large[0].layout.n_elements} elements, more than 2^31 - 1" if large else ""
+
+
+def refuse_dtype(allowed: Iterable[DType], *tensors: Tensor) -> str:
+    names = [d.name for d in allowed]
+    return next((f"{t} is not {' or '.join(names)}" for t in tensors if t.dtype.name not in names), "")

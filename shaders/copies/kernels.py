@@ -1,0 +1,187 @@
+"""Kernels of the ops that move elements: any layout in, any layout out, 16-bit types in 32-bit words."""
+
+from collections.abc import Callable
+from itertools import product
+
+from ...runtime.ir.dtypes import DType
+from ...runtime.ir.graph import Node
+from ...runtime.ir.layout import Layout, collapse_together
+from ...runtime.ir.tensor import Tensor
+from ..common.walk import TYPE_DEFINES, Walk, four, lanes_of, refuse_dtype, refuse_large, walk, walk_apart
+from ..kernel import At, Defines, Features, Kernel, KernelCall, Variant, grid_of
+from . import get_rows_blocks
+
+F32, F16, BF16, I32 = DType.F32, DType.F16, DType.BF16, DType.I32
+NUMBERS = (F32, F16, BF16, I32)
+
+
+def _types(src: DType, dst: DType) -> Defines:
+    """-DSRC and -DDST; equal types copy bits, whatever they mean."""
+    names = [TYPE_DEFINES[d] for d in (src, dst)]
+    if src is dst is BF16:
+        names = ["F16", "F16"]
+    return ("SRC", names[0]), ("DST", names[1])
+
+
+_SAME = tuple((("SRC", t), ("DST", t)) for t in ("F32", "F16"))
+_ALL = tuple(dict.fromkeys(_types(a, b) for a, b in product((F32, F16, BF16), repeat=2)))
+_TO_HALF = tuple(d for d in _ALL if d[1][1] != "F32")
+
+
+def _variants(stem: str, defines: tuple[Defines, ...]) -> tuple[Variant, ...]:
+    return tuple((stem, d) for d in defines)
+
+
+def _refuses(node: Node, _features: Features) -> str:
+    tensors = (*node.inputs, *node.outputs)
+    return refuse_dtype(NUMBERS, *tensors) or refuse_large(*tensors)
+
+
+def _copied(node: Node) -> tuple[Tensor, Tensor]:
+    return node.inputs[0], node.outputs[0]
+
+
+# contiguous, cpy, cast
+
+
+def _refuses_words(node: Node, features: Features) -> str:
+    x, y = _copied(node)
+    if y.dtype not in (F16, BF16):
+        return f"{y} is not F16 or BF16"
+    rows = collapse_together((x.layout, y.layout))[1].rows_contiguous
+    return _refuses(node, features) if rows else f"rows of {y} have strides {y.layout.strides}"
+
+
+def _lower_words(node: Node, features: Features) -> KernelCall:
+    x, y = _copied(node)
+    rows = collapse_together((x.layout, y.layout))
+    n = rows[0].shape[-1]
+    words = Walk(tuple(Layout((*a.shape[:-1], n // 2 + 1), a.strides, a.offset) for a in rows))
+    return words.call(("copy_words", _types(x.dtype, y.dtype)), (x, y), features, (n,))
+
+
+def _lower_copy(node: Node, features: Features) -> KernelCall:
+    x, y = _copied(node)
+    return walk(x.layout, y.layout).call(("copy", _types(x.dtype, y.dtype)), (x, y), features)
+
+
+# concat, repeat, pad, set
+
+
+def _lower_concat(node: Node, features: Features) -> KernelCall:
+    (a, b), (y,) = node.inputs, node.outputs
+    axis, n_a = node.attrs["axis"], a.shape[node.attrs["axis"]]
+    wide = (Layout(y.shape, t.layout.strides, t.layout.offset) for t in (a, b, y))
+    walked, places = walk_apart(*wide, fences=[axis])
+    full = [t if t.layout.n_elements else y for t in (a, b)]  # nothing is read from an empty one, but it must be bound
+    return walked.call(("concat", _types(y.dtype, y.dtype)), (*full, y), features, (n_a,), places)
+
+
+def _lower_repeat(node: Node, features: Features) -> KernelCall:
+    x, y = _copied(node)
+    tiled = [i for i, (n, m) in enumerate(zip(x.shape, y.shape, strict=True)) if n not in (1, m)]
+    strides = tuple(0 if n == 1 else s for n, s in zip(x.shape, x.layout.strides, strict=True))
+    walked, places = walk_apart(Layout(y.shape, strides, x.layout.offset), y.layout, fences=tiled)
+    sizes = _placed(places, [x.shape[i] for i in tiled], 1)
+    return walked.call(("repeat", _types(y.dtype, y.dtype)), (x, y), features, sizes, (sum(1 << p for p in places),))
+
+
+def _lower_pad(node: Node, features: Features) -> KernelCall:
+    x, y = _copied(node)
+    before = node.attrs["before"]
+    padded = [i for i, (n, m) in enumerate(zip(x.shape, y.shape, strict=True)) if n != m]
+    walked, places = walk_apart(Layout(y.shape, x.layout.strides, x.layout.offset), y.layout, fences=padded)
+    sizes = _placed(places, [x.shape[i] for i in padded], 2**32 - 1)
+    more = (*sizes, *_placed(places, [before[i] for i in padded], 0))
+    full = x if x.layout.n_elements else y
+    return walked.call(("pad", ()), (full, y), features, more)
+
+
+def _placed(places: tuple[int, ...], values: list[int], fill: int) -> tuple[int, ...]:
+    at = dict(zip(places, values, strict=True))
+    return tuple(at.get(i, fill) for i in range(4))
+
+
+def _region(node: Node) -> tuple[Layout, Layout]:
+    """The region that `set` overwrites and the layout of its source, collapsed, largest stride first."""
+    src = node.inputs[1].layout
+    pair = (Layout(src.shape, node.attrs["strides"], node.attrs["offset"]), src)
+    region, src = collapse_together(pair)
+    order = sorted(range(region.ndim), key=lambda i: -region.strides[i])
+    return region.permute(*order), src.permute(*order)
+
+
+def _refuses_set(node: Node, features: Features) -> str:
+    region, inner = _region(node)[0], 1
+    for n, stride in reversed(list(zip(region.shape, region.strides, strict=True))):
+        if stride < inner:
+            return f"region of shape {region.shape} and strides {region.strides} is interleaved"
+        inner += (n - 1) * stride
+    return _refuses(node, features)
+
+
+def _lower_set(node: Node, features: Features) -> KernelCall:
+    (x, src), (y,) = node.inputs, node.outputs
+    region, source = _region(node)
+    full = src if src.layout.n_elements else y
+    more = (*four(source.strides, 0), At(2), *four(region.shape, 1), *four(region.strides, 2**31), region.offset)
+    variant = ("set", _types(y.dtype, y.dtype))
+    return walk(x.layout, y.layout).call(variant, (x, y, full), features, more, (region.ndim,))
+
+
+# get_rows, set_rows
+
+
+def _lower_get_rows(node: Node, features: Features) -> KernelCall:
+    """All three over y's shape: the table has strides for batches and columns only, ids none for columns."""
+    (table, ids), (y,) = node.inputs, node.outputs
+    *batch, row, column = table.layout.strides
+    strides = (*batch, *(0,) * (y.ndim - 1 - len(batch)), column)
+    columns = Layout(y.shape, strides, table.layout.offset)
+    walked = walk(columns, ids.layout.unsqueeze(-1).broadcast_to(y.shape), y.layout)
+    more = table.shape[-2], row
+    return walked.call(("get_rows", _types(table.dtype, y.dtype)), (table, ids, y), features, more)
+
+
+def _refuses_set_rows(node: Node, features: Features) -> str:
+    dst, _, src = node.inputs
+    return refuse_dtype((F32, F16, BF16), src) or refuse_dtype((F32, F16), dst) or _refuses(node, features)
+
+
+def _lower_set_rows(node: Node, features: Features) -> KernelCall:
+    (_, ids, src), (dst,) = node.inputs, node.outputs
+    n_rows, n_cols = src.shape
+    lanes = lanes_of(0, features)[0]
+    push = (
+        *(n_rows, n_cols, dst.shape[0], ids.layout.strides[0], At(0)),
+        *(*src.layout.strides, At(1), *dst.layout.strides, At(2)),
+    )
+    halves = dst.dtype is F16 and dst.layout.rows_contiguous
+    defines = _types(src.dtype, dst.dtype)
+    return KernelCall("set_rows", defines, (ids, src, dst), push, grid_of(n_rows), (lanes, int(halves)))
+
+
+_ROWS = tuple(d for d in _ALL if d[1][1] != "BF16")
+_PLAIN: dict[str, Callable[[Node, Features], KernelCall]] = {
+    "concat": _lower_concat,
+    "repeat": _lower_repeat,
+}
+
+KERNELS = (
+    *(
+        Kernel(op, _refuses_words, _lower_words, _variants("copy_words", _TO_HALF))
+        for op in ("contiguous", "cpy", "cast")
+    ),
+    *(Kernel(op, _refuses, _lower_copy, _variants("copy", _ALL)) for op in ("contiguous", "cpy", "cast")),
+    *(Kernel(op, _refuses, lower, _variants(op, _SAME)) for op, lower in _PLAIN.items()),
+    Kernel("pad", _refuses, _lower_pad, (("pad", ()),)),
+    Kernel("set", _refuses_set, _lower_set, _variants("set", _SAME)),
+    Kernel(
+        "get_rows",
+        _refuses,
+        _lower_get_rows,
+        _variants("get_rows", tuple(d for d in _ALL if d[1][1] == "F32")),
+    ),
+    Kernel("set_rows", _refuses_set_rows, _lower_set_rows, _variants("set_rows", _ROWS)),
+    *get_rows_blocks.KERNELS,
+)

@@ -1,0 +1,47 @@
+"""Kernels of the elementwise ops: one shader for one input, one for two."""
+
+from ...runtime.ir.dtypes import DType
+from ...runtime.ir.graph import Node
+from ..common.walk import refuse_dtype, refuse_large, walk
+from ..kernel import At, Features, Kernel, KernelCall, Variant
+
+UNARY = ("neg", "abs", "sqr", "sqrt", "exp", "log", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu")
+PARAMETERS = {"scale": ("factor", "bias"), "clamp": ("low", "high")}
+BINARY = ("add", "sub", "mul", "div", "swiglu")
+
+
+def _variant(node: Node, stem: str) -> Variant:
+    return stem, (("OP", f"op_{node.op}"),)
+
+
+def _refuses(node: Node, _features: Features) -> str:
+    tensors = (*node.inputs, *node.outputs)
+    return refuse_dtype((DType.F32,), *tensors) or refuse_large(*tensors)
+
+
+def _lower_unary(node: Node, features: Features) -> KernelCall:
+    (x,), (y,) = node.inputs, node.outputs
+    parameters = [float(node.attrs[name]) for name in PARAMETERS.get(node.op, ())] or [0.0, 0.0]
+    return walk(x.layout, y.layout).call(_variant(node, "unary"), (x, y), features, parameters)
+
+
+def _lower_binary(node: Node, features: Features) -> KernelCall:
+    (a, b), (y,) = node.inputs, node.outputs
+    layouts = (t.layout.broadcast_to(y.shape) for t in (a, b, y))
+    return walk(*layouts).call(_variant(node, "binary"), (a, b, y), features)
+
+
+def _refuses_select(node: Node, _features: Features) -> str:
+    return refuse_large(*node.inputs, *node.outputs)
+
+
+def _lower_select(node: Node, features: Features) -> KernelCall:
+    (which, a, b), (y,) = node.inputs, node.outputs
+    return walk(a.layout, b.layout, y.layout).call(("select", ()), (a, b, y, which), features, (At(3),))
+
+
+KERNELS = (
+    Kernel("select", _refuses_select, _lower_select, (("select", ()),)),
+    *(Kernel(op, _refuses, _lower_unary, (("unary", (("OP", f"op_{op}"),)),)) for op in (*UNARY, *PARAMETERS)),
+    *(Kernel(op, _refuses, _lower_binary, (("binary", (("OP", f"op_{op}"),)),)) for op in BINARY),
+)

@@ -1,0 +1,229 @@
+"""Kernels along the last axis: norms, softmax, sums, scans, selection; and the two masks.
+
+Each row kernel has a variant that reduces with subgroup arithmetic and a plain one that reduces in shared memory.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ...runtime.ir.dtypes import DType
+from ...runtime.ir.graph import Node
+from ...runtime.ir.layout import Layout
+from ...runtime.ir.tensor import Tensor
+from ..common.walk import Word, four, refuse_dtype, refuse_large, walk_apart
+from ..kernel import At, Defines, Features, Kernel, KernelCall, Variant, grid_of
+
+Lower = Callable[[Node, Features], KernelCall]
+N_SUBGROUPS, PLAIN_LANES, KEPT = 64, 256, 1024  # limits of rows.glsl and of top_k.comp
+HELD, HELD_SOFTWARE = 16, 64  # columns a lane
+SUBGROUPS: Defines = (("SUBGROUPS", ""),)
+
+
+def _refuses(node: Node, _features: Features) -> str:
+    expected = DType.I32 if node.op in ("causal_mask", "valid_mask") else DType.F32
+    return refuse_dtype((expected,), *node.inputs) or refuse_large(*node.inputs, *node.outputs)
+
+
+def _lanes(n_cols: int, features: Features) -> int:
+    """Invocations for a row: a power of two that leaves each about eight columns; a subgroup at least, if there is one.
+
+    On a CPU all lanes are one thread's, and what is no wider than its subgroup needs no barrier.
+    """
+    if features.software:
+        return features.subgroup_size or 8
+    subgroups = _with_subgroups(features)
+    most = min(1024, N_SUBGROUPS * features.subgroup_size) if subgroups else PLAIN_LANES
+    most = 1 << min(most, features.max_workgroup).bit_length() - 1
+    return min(most, max(features.subgroup_size or 32, 1 << (n_cols // 8).bit_length()))
+
+
+def _held(n_cols: int, lanes: int, features: Features) -> tuple[int, int]:
+    """rows.glsl's HELD_COLS and KNOWN_COLS: rows that fit into so many registers a lane are read once.
+
+    On a CPU one pipeline serves all short rows.
+    """
+    if features.software:
+        return (HELD_SOFTWARE * lanes, 0) if n_cols <= HELD_SOFTWARE * lanes else (0, 0)
+    return (n_cols, n_cols) if n_cols <= HELD * lanes else (0, 0)
+
+
+def _with_subgroups(features: Features) -> bool:
+    """So many lanes at least that the subgroups of a usual workgroup have room in rows.glsl."""
+    return features.subgroup_size >= 4
+
+
+def rows_words(*layouts: Layout) -> tuple[Word, ...]:
+    """ROWS of the first layout, then ROW_STRIDES of each."""
+    shape = four(layouts[0].shape, 1)
+    n_rows = shape[0] * shape[1] * shape[2]
+    strides = (w for arg, a in enumerate(layouts) for w in row_strides(a, arg))
+    return n_rows, shape[3], shape[1], shape[2], *strides
+
+
+def row_strides(layout: Layout, arg: int) -> tuple[Word, ...]:
+    return (*four(layout.strides, 0), At(arg))
+
+
+def _n_rows(x: Tensor) -> int:
+    return x.layout.n_elements // x.shape[-1]
+
+
+def row_call(variant: Variant, tensors: Sequence[Tensor], features: Features, push: tuple[Word, ...]) -> KernelCall:
+    """A dispatch of a workgroup a row of the first tensor; the push constants begin with ROWS."""
+    n_rows, n_cols = _n_rows(tensors[0]), tensors[0].shape[-1]
+    stem, defines = variant
+    defines = (*defines, *(SUBGROUPS if _with_subgroups(features) else ()))
+    lanes = _lanes(n_cols, features)
+    return KernelCall(stem, defines, tuple(tensors), push, grid_of(n_rows), (lanes, *_held(n_cols, lanes, features)))
+
+
+def _both(*variants: Variant) -> tuple[Variant, ...]:
+    return tuple((stem, (*defines, *more)) for stem, defines in variants for more in ((), SUBGROUPS))
+
+
+# norms
+
+_L2 = {True: "L2", False: "L2_MAX"}
+
+
+def _norm(kind: str, *flags: str) -> Variant:
+    return "norm", (("KIND", kind), *((flag, "") for flag in flags))
+
+
+def _lower_rms_norm(node: Node, features: Features) -> KernelCall:
+    return _lower_norm(_norm("RMS"), node, features)
+
+
+def _lower_l2_norm(node: Node, features: Features) -> KernelCall:
+    return _lower_norm(_norm(_L2[bool(node.attrs["eps_inside"])]), node, features)
+
+
+def _lower_norm(variant: Variant, node: Node, features: Features, *more: Word) -> KernelCall:
+    x, y = node.inputs[0], node.outputs[0]
+    push = (*rows_words(x.layout, y.layout), float(node.attrs["eps"]), *more)
+    return row_call(variant, (x, y, *node.inputs[1:]), features, push)
+
+
+def _lower_rms_norm_scale(node: Node, features: Features) -> KernelCall:
+    weight = node.inputs[1].layout.strides[0], At(2)
+    return _lower_norm(_norm("RMS", "WEIGHT"), node, features, *weight)
+
+
+def _lower_gated_norm(node: Node, features: Features) -> KernelCall:
+    _, w, gate = node.inputs
+    more = w.layout.strides[0], At(2), *row_strides(gate.layout, 3)
+    return _lower_norm(_norm("RMS", "WEIGHT", "GATE"), node, features, *more)
+
+
+# softmax, sums
+
+
+def _lower_softmax(node: Node, features: Features) -> KernelCall:
+    x, y = node.inputs[0], node.outputs[0]
+    push = (*rows_words(x.layout, y.layout), float(node.attrs["scale"]))
+    if len(node.inputs) == 1:
+        return row_call(("softmax", ()), (x, y), features, push)
+    mask = node.inputs[1]
+    push = (*push, *row_strides(mask.layout.broadcast_to(x.shape), 2))
+    return row_call(("softmax", (("MASK", ""),)), (x, y, mask), features, push)
+
+
+def _lower_sum_rows(node: Node, features: Features) -> KernelCall:
+    x, y = node.inputs[0], node.outputs[0]
+    return row_call(("sum_rows", ()), (x, y), features, rows_words(x.layout, y.layout))
+
+
+def _lower_cumsum(node: Node, features: Features) -> KernelCall:
+    x, y = node.inputs[0], node.outputs[0]
+    push = rows_words(x.layout, y.layout)
+    lanes = 8 if features.software else 32 if x.shape[-1] <= 1024 else 128
+    return KernelCall("cumsum", (), (x, y), push, grid_of(_n_rows(x)), (lanes,))
+
+
+# selection
+
+
+def _refuses_few(node: Node, features: Features) -> str:
+    n, k = node.inputs[0].shape[-1], node.attrs["k"]
+    few = (n <= 1024 and k <= 32) or k <= (8 if features.software else 2)
+    return _refuses(node, features) if few else f"k {k} of rows of {n}: not few"
+
+
+def _lower_few(node: Node, features: Features) -> KernelCall:
+    """Short rows are held in the registers of one subgroup, which needs no barrier."""
+    x, y = node.inputs[0], node.outputs[0]
+    push = (*rows_words(x.layout, y.layout), node.attrs["k"])
+    return row_call(("top_k_few", ()), (x, y), features, push)
+
+
+def _refuses_top_k(node: Node, features: Features) -> str:
+    k = node.attrs["k"]
+    return f"k {k}, at most {KEPT}" if k > KEPT else _refuses(node, features)
+
+
+def _lower_top_k(node: Node, features: Features) -> KernelCall:
+    x, y = node.inputs[0], node.outputs[0]
+    push = (*rows_words(x.layout, y.layout), node.attrs["k"])
+    lanes = 8 if features.software else min(1024, 1 << features.max_workgroup.bit_length() - 1)
+    return KernelCall("top_k", (), (x, y), push, grid_of(_n_rows(x)), (lanes,))
+
+
+# masks
+
+
+def _lower_tri(node: Node, features: Features) -> KernelCall:
+    x, y = node.inputs[0], node.outputs[0]
+    walked, _ = walk_apart(x.layout, y.layout, fences=(x.ndim - 2, x.ndim - 1))
+    flags = int(node.attrs["lower"]), int(node.attrs["diagonal"])
+    return walked.call(("tri", ()), (x, y), features, (), flags)
+
+
+def _lower_causal_mask(node: Node, features: Features) -> KernelCall:
+    pos, y = node.inputs[0], node.outputs[0]
+    wide = Layout(y.shape, (pos.layout.strides[0], 0, pos.layout.strides[1], 0), pos.layout.offset)
+    walked, _ = walk_apart(wide, y.layout, fences=(3,))
+    return walked.call(("causal_mask", ()), (pos, y), features)
+
+
+def _lower_valid_mask(node: Node, features: Features) -> KernelCall:
+    n_valid, y = node.inputs[0], node.outputs[0]
+    wide = Layout(y.shape, (n_valid.layout.strides[0], 0), n_valid.layout.offset)
+    walked, _ = walk_apart(wide, y.layout, fences=(1,))
+    return walked.call(("causal_mask", (("VALID", ""),)), (n_valid, y), features)
+
+
+_ROW_KERNELS: dict[str, tuple[Lower, tuple[Variant, ...]]] = {
+    "rms_norm": (_lower_rms_norm, (_norm("RMS"),)),
+    "l2_norm": (_lower_l2_norm, (_norm("L2"), _norm("L2_MAX"))),
+    "rms_norm_scale": (_lower_rms_norm_scale, (_norm("RMS", "WEIGHT"),)),
+    "gated_norm": (_lower_gated_norm, (_norm("RMS", "WEIGHT", "GATE"),)),
+    "softmax": (_lower_softmax, (("softmax", ()), ("softmax", (("MASK", ""),)))),
+    "sum_rows": (_lower_sum_rows, (("sum_rows", ()),)),
+}
+
+
+def _refuses_add_norm(node: Node, _features: Features) -> str:
+    tensors = (*node.inputs, *node.outputs)
+    return refuse_dtype((DType.F32,), *tensors) or refuse_large(*tensors)
+
+
+def _lower_add_norm(node: Node, features: Features) -> KernelCall:
+    (x, y, w), (s, normed) = node.inputs, node.outputs
+    push = (
+        *rows_words(x.layout, y.layout),
+        *row_strides(s.layout, 3),
+        *row_strides(normed.layout, 4),
+        *(w.layout.strides[0], At(2), float(node.attrs["eps"])),
+    )
+    return row_call(("add_rms_norm", ()), (x, y, w, s, normed), features, push)
+
+
+KERNELS = (
+    *(Kernel(op, _refuses, lower, _both(*variants)) for op, (lower, variants) in _ROW_KERNELS.items()),
+    Kernel("cumsum", _refuses, _lower_cumsum, (("cumsum", ()),)),
+    Kernel("top_k", _refuses_few, _lower_few, _both(("top_k_few", ()))),
+    Kernel("top_k", _refuses_top_k, _lower_top_k, (("top_k", ()),)),
+    Kernel("tri", _refuses, _lower_tri, (("tri", ()),)),
+    Kernel("causal_mask", _refuses, _lower_causal_mask, (("causal_mask", ()),)),
+    Kernel("valid_mask", _refuses, _lower_valid_mask, (("causal_mask", (("VALID", ""),)),)),
+    Kernel("add_rms_norm", _refuses_add_norm, _lower_add_norm, (("add_rms_norm", ()), ("add_rms_norm", SUBGROUPS))),
+)

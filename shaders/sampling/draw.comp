@@ -1,0 +1,64 @@
+// token[b] = one of the candidates ids[b, :] by their logits; see runtime/ir/ops/sampling.py. Grid: a workgroup of one
+// invocation a sequence: at most some hundred candidates, of which most are cut off at once.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "maths.glsl"
+
+layout(local_size_x = 1) in;
+
+layout(std430, binding = 0) readonly buffer Logits { float logits[]; };
+layout(std430, binding = 1) readonly buffer Ids { int ids[]; };
+layout(std430, binding = 2) readonly buffer Settings { int settings[]; };
+layout(std430, binding = 3) readonly buffer Pos { int pos[]; };
+layout(std430, binding = 4) buffer Token { int token[]; };
+layout(push_constant) uniform Push {
+    uint n_seqs, n_vocab, n_ids;
+    uint logits_seq, ids_seq, settings_seq, pos_seq, token_seq;
+    uint logits_at, ids_at, settings_at, pos_at, token_at;
+} p;
+
+uint pcg(uint v) {
+    uint state = v * 747796405u + 2891336453u;
+    uint word = ((state >> ((state >> 28) + 4u)) ^ state) * 277803737u;
+    return (word >> 22) ^ word;
+}
+
+void main() {
+    uint b = group_index();
+    if (b >= p.n_seqs) {
+        return;
+    }
+    uint at = p.settings_at + b * p.settings_seq, first = p.ids_at + b * p.ids_seq;
+    float temp = intBitsToFloat(settings[at]), top_p = intBitsToFloat(settings[at + 1u]);
+    float min_p = intBitsToFloat(settings[at + 2u]);
+    int top_k = settings[at + 3u];
+    uint k = top_k > 0 ? min(uint(top_k), p.n_ids) : p.n_ids;
+    uint seed = uint(settings[at + 4u]), position = uint(pos[p.pos_at + b * p.pos_seq]);
+    float unit = float(pcg(pcg(seed) + position) >> 8) * (1.0 / 16777216.0);
+    #define LOGIT(j) logits[p.logits_at + b * p.logits_seq + uint(clamp(ids[first + j], 0, int(p.n_vocab) - 1))]
+    float top = LOGIT(0u), all = 0.0;
+    for (uint j = 0u; j < k; j++) {
+        all += exp_of(LOGIT(j) - top);
+    }
+    // Candidates come largest first, so that what top_p and min_p keep is a beginning of them.
+    uint kept = 0u;
+    float before = 0.0, total = 0.0;
+    for (; kept < k; kept++) {
+        float weight = exp_of(LOGIT(kept) - top);
+        if (kept > 0u && (weight < min_p || before >= top_p * all)) {
+            break;
+        }
+        before += weight;
+        total += temp > 0.0 ? exp_of((LOGIT(kept) - top) / temp) : float(kept == 0u);
+    }
+    float sum = 0.0;
+    uint chosen = 0u;
+    for (uint j = 0u; j < kept; j++) {
+        float weight = temp > 0.0 ? exp_of((LOGIT(j) - top) / temp) : float(j == 0u);
+        if (sum <= unit * total) {
+            chosen = j;  // the last whose predecessors do not reach the number
+        }
+        sum += weight;
+    }
+    token[p.token_at + b * p.token_seq] = ids[first + chosen];
+}

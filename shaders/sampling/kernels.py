@@ -1,0 +1,31 @@
+"""Kernels that choose the next token and move the step buffer on to it."""
+
+from ...runtime.ir.graph import Node
+from ..kernel import At, Features, Kernel, KernelCall, grid_of
+
+
+def _refuse_draw(node: Node, _features: Features) -> str:
+    bad = next((t for t in node.inputs[:3] if not t.layout.rows_contiguous), None)
+    return f"{bad} has inner stride {bad.layout.strides[-1]}, expected 1" if bad else ""
+
+
+def _lower_draw(node: Node, _features: Features) -> KernelCall:
+    logits, ids, *_ = node.inputs
+    args = (*node.inputs, *node.outputs)
+    sizes = (logits.shape[0], logits.shape[1], ids.shape[1])
+    push = (*sizes, *(t.layout.strides[0] for t in args), *(At(i) for i in range(len(args))))
+    return KernelCall("draw", (), args, push, grid_of(logits.shape[0]))
+
+
+def _lower_advance(node: Node, _features: Features) -> KernelCall:
+    token, ring = node.inputs[0], node.outputs[3]
+    args = (token, *node.outputs)
+    strides = (*(t.layout.strides[0] for t in args), ring.layout.strides[1])
+    push = (token.shape[0], ring.shape[1], *strides, *(At(i) for i in range(len(args))))
+    return KernelCall("advance", (), args, push, (1, 1, 1))
+
+
+KERNELS = (
+    Kernel("draw", _refuse_draw, _lower_draw, (("draw", ()),)),
+    Kernel("advance", lambda _node, _features: "", _lower_advance, (("advance", ()),)),
+)
