@@ -17,6 +17,10 @@ class GraphError(VkrunError, ValueError):
     """Operands that an op cannot take."""
 
 
+class ConvertError(VkrunError):
+    """A checkpoint that cannot be converted."""
+
+
 class ModelError(VkrunError):
     """A sound file that holds no model vkrun can run."""
 

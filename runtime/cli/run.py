@@ -12,7 +12,7 @@ from ..model import BUNDLED, Model, load
 from .answer import Answers, sampler_settings, stats_text
 from .chat import Chat
 from .options import RunOptions
-from .progress import LoadBar
+from .progress import Bar
 from .prompt import Asked, asked, read_stdin
 from .screen import Screen, lines, note
 
@@ -55,8 +55,15 @@ def open_model(options: RunOptions, wanted: Asked) -> Model:
     """The model, loaded with a bar on a terminal; says where it runs when that is no GPU or with -v."""
     path = _path(wanted)
     n_ctx = _n_ctx_trained(path) if options.ctx_size == 0 else options.ctx_size or N_CTX
-    with LoadBar() as bar:
-        model = load(path, options.backend, options.device, n_ctx, opt=options.opt, progress=bar)
+    with Bar() as bar:
+        model = load(
+            path,
+            options.backend,
+            options.device,
+            n_ctx,
+            opt=options.opt,
+            progress=lambda done, total: bar("loading", done, total),
+        )
     _say_where(model, options)
     return model
 

@@ -1,6 +1,6 @@
 """The gated delta rule in chunks of tokens, for GPUs: see delta_chunks.comp.
 
-Where it wins over the scan of delta_net.comp, and with which sizes: as tools/delta_report.py measured on an H200.
+Where it wins over the scan of delta_net.comp, and with which sizes: as tools/reports/delta.py measured on an H200.
 """
 
 from math import ceil

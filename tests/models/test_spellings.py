@@ -6,7 +6,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import vkrun
-from vkrun.runtime.gguf_file import GGUFFile
+from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.tests.model_files import Shape, write_model
 
 SHAPE = Shape(n_layers=2, interval=2)

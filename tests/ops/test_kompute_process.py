@@ -22,10 +22,10 @@ import sys
 import numpy as np
 from vkrun.backends.kompute import BACKEND
 from vkrun.backends.kompute.device import KomputeDevice
-from vkrun.runtime.dtypes import DType
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.plan import make_plan
-from vkrun.runtime.tensor import Kind, Storage
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.plan import make_plan
+from vkrun.runtime.ir.tensor import Kind, Storage
 
 def use(on_host):
     g = Graph()

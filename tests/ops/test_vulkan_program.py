@@ -341,8 +341,8 @@ def test_an_op_without_a_kernel_is_named(device: VulkanDevice) -> None:
 def test_a_process_may_end_without_closing_anything() -> None:
     code = """
 from vkrun.backends.vulkan import BACKEND
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.plan import make_plan
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.plan import make_plan
 device = BACKEND.open(BACKEND.devices()[0])
 g = Graph()
 g.output("y", g.neg(g.input("x", (4,))))

@@ -12,9 +12,9 @@ import numpy as np
 from dataclasses import replace
 from vkrun.backends.vulkan import BACKEND
 from vkrun.runtime.errors import BackendError
-from vkrun.runtime.graph import Graph
-from vkrun.runtime.plan import make_plan
-from vkrun.runtime.tensor import Kind
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.plan import make_plan
+from vkrun.runtime.ir.tensor import Kind
 device = BACKEND.open(BACKEND.devices()[0])
 g = Graph()
 x = g.input("x", (64,))

@@ -1,17 +1,16 @@
-"""tools/convert.py on checkpoints written here: layouts, types, tokenizer, and what it refuses."""
+"""`vkrun convert` on checkpoints written here: layouts, types, tokenizer, and what it refuses."""
 
 import json
 import struct
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
+from vkrun.tests.cli.running import VKRUN
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 E, LAYERS, VOCAB, HEADS, HEADS_KV, HEAD = 32, 2, 40, 3, 1, 8
 DELTA_K, DELTA_V, DELTA, EXPERTS, FFN, SHARED = 2, 4, 6, 3, 20, 12
 CONFIG: dict[str, Any] = {
@@ -106,7 +105,7 @@ def make_checkpoint(folder: Path, tensors: Tensors | None = None, dtype: str = "
 
 
 def run(folder: Path, *options: str, out: str = "out.gguf") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(TOOLS / "convert.py"), str(folder), str(folder / out), *options]
+    command = [VKRUN, "convert", str(folder), str(folder / out), *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -303,4 +302,4 @@ def test_cut_safetensors(tmp_path: Path, cut: int) -> None:
     path.write_bytes(path.read_bytes()[:cut])
     done = run(tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: model.safetensors: ")
+    assert done.stderr.startswith("vkrun: model.safetensors: ")

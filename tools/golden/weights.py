@@ -1,12 +1,12 @@
-"""Weights for make_golden.py: random blocks of every type, other layouts, and GGUF's tensors back in transformers."""
+"""Weights for make.py: random blocks of every type, other layouts, and GGUF's tensors back in transformers."""
 
 import re
 from typing import Any
 
 import gguf
 import numpy as np
-from convert_qwen3next import Shape
 from gguf import GGMLQuantizationType as Type
+from vkrun.runtime.convert.qwen3next import Shape
 
 Tensors = dict[str, np.ndarray]
 

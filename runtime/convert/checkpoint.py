@@ -15,12 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ConvertError
+
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 MAX_HEADER = 256 << 20
-
-
-class ConvertError(Exception):
-    """The checkpoint cannot be converted; the message is one line that says why."""
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from convert_checkpoint import Checkpoint, ConvertError
+from ..errors import ConvertError
+from .checkpoint import Checkpoint
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Trains the bundled model: a small Qwen3-Next on Python source, within a wall-clock budget.
 
-    train_demo.py --out DIR [--corpus DIR ...] [--minutes 8] [--device cuda]
+    tools/train/demo.py --out DIR [--corpus DIR ...] [--minutes 8] [--device cuda]
 
-Writes a Hugging Face checkpoint (config.json, float16 safetensors, tokenizer.json) that tools/convert.py turns into a
+Writes a Hugging Face checkpoint (config.json, float16 safetensors, tokenizer.json) that `vkrun convert` turns into a
 GGUF file. Needs torch, transformers (5 or later), tokenizers and numpy; the default corpus is the standard library of
 the running Python (PSF licence), third-party packages left out. The budget counts from the start of the process and
 holds whatever happens: the learning rate follows the clock, and a checkpoint is saved at its end.
@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from corpus import Corpus, load_corpus
+from fast import deviation, patched
+from muon import Muon
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from train_demo_corpus import Corpus, load_corpus
-from train_demo_fast import deviation, patched
-from train_demo_muon import Muon
 from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
 
 STARTED = time.monotonic()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a long generation costs: tokens a second and memory as it grows, the host's share of a step, and Vulkan calls.
 
-    decode_report.py [-m MODEL.gguf] [-n 4000] [--backend vulkan]
+    tools/reports/decode.py [-m MODEL.gguf] [-n 4000] [--backend vulkan]
 
 The rate is given for each tenth of the generation, with the device time of the attention layers beside it (profiled at
 that many keys), since that alone may grow.

@@ -1,4 +1,4 @@
-"""Python source files -> training documents for train_demo.py.
+"""Python source files -> training documents for demo.py.
 
 A file becomes one document; its short functions and classes become documents of their own (dedented, without comments,
 once with and once without docstring), so that the model sees many texts which begin with `def` and end where the

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from convert_checkpoint import Checkpoint, ConvertError
+
+from ..errors import ConvertError
+from .checkpoint import Checkpoint
 
 ARCH = "qwen3next"
 PIECE = 1 << 23  # elements converted at a time

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks and times vkrun on this machine's device in one go: for a GPU that is at hand for minutes only.
 
-    gpu_report.py [--backend vulkan] [--out DIR] [--only devices,table,golden,text,speed]
+    tools/reports/gpu.py [--backend vulkan] [--out DIR] [--only devices,table,golden,text,speed]
 
 Devices, the op table, the golden models at every level, greedy text of the bundled model, and tokens a second at each
 level with the time of each kind of node. A part that fails does not stop the next; the exit code counts them.

@@ -1,27 +1,23 @@
-#!/usr/bin/env python3
 """Converts a Hugging Face Qwen3-Next checkpoint into a GGUF file.
 
-    convert.py CHECKPOINT_DIR OUT.gguf --outtype q8_0 [--type REGEX=TYPE ...]
-
-Works tensor by tensor, an expert at a time: an 80B checkpoint needs a few hundred megabytes of memory. Needs numpy,
-gguf and click alone.
+Works tensor by tensor, an expert at a time: an 80B checkpoint needs a few hundred megabytes of memory.
 """
 
 import os
 import re
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
-import convert_qwen3next as qwen3next
 import gguf
 import numpy as np
-from convert_checkpoint import Checkpoint, ConvertError
-from convert_qwen3next import Spec
-from convert_tokenizer import Vocabulary, read_vocabulary
 from gguf import GGMLQuantizationType as Type
+
+from ..errors import ConvertError
+from . import qwen3next
+from .checkpoint import Checkpoint
+from .qwen3next import Spec
+from .tokenizer import Vocabulary, read_vocabulary
 
 TYPES = {name.lower(): Type[name] for name in ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "MXFP4")}
 FILE_TYPES = {
@@ -31,6 +27,7 @@ FILE_TYPES = {
 } | {Type[n]: gguf.LlamaFileType[f"MOSTLY_{n}"] for n in ("BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")}
 
 Rule = tuple[re.Pattern[str], Type]
+Progress = Callable[[int, int, str], None]  # tensors done, of how many, and the one being written
 
 
 def chosen_type(spec: Spec, default: Type, rules: Sequence[Rule]) -> Type:
@@ -92,7 +89,7 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_tensors(writer: gguf.GGUFWriter, plan: list[tuple[Spec, Type]], verbose: bool) -> None:
+def write_tensors(writer: gguf.GGUFWriter, plan: list[tuple[Spec, Type]], progress: Progress) -> None:
     """The header, then each tensor part by part behind it."""
     for spec, kind in plan:
         writer.add_tensor_info(spec.name, spec.shape, np.dtype(np.float32), n_bytes(spec.shape, kind), kind)
@@ -102,14 +99,12 @@ def write_tensors(writer: gguf.GGUFWriter, plan: list[tuple[Spec, Type]], verbos
     assert writer.fout
     file = writer.fout[0]
     writer.write_padding(file, file.tell())
-    with click.progressbar(plan, label="converting", file=sys.stderr) as bar:
-        for spec, kind in bar:
-            if verbose:
-                click.echo(f"{spec.name} {spec.shape} {kind.name}", err=True)
-            written = sum(file.write(encode(spec.name, part, kind)) for part in spec.parts())
-            if written != n_bytes(spec.shape, kind):
-                raise ConvertError(f"{spec.name}: {written} bytes, expected {n_bytes(spec.shape, kind)}")
-            writer.write_padding(file, written)
+    for i, (spec, kind) in enumerate(plan):
+        progress(i, len(plan), f"{spec.name} {spec.shape} {kind.name}")
+        written = sum(file.write(encode(spec.name, part, kind)) for part in spec.parts())
+        if written != n_bytes(spec.shape, kind):
+            raise ConvertError(f"{spec.name}: {written} bytes, expected {n_bytes(spec.shape, kind)}")
+        writer.write_padding(file, written)
 
 
 def describe(plan: list[tuple[Spec, Type]], source: Checkpoint) -> Iterator[str]:
@@ -134,7 +129,7 @@ def convert(
     general: Mapping[str, str] | None = None,
     pre: str | None = None,
     tokenizer: bool = True,
-    verbose: bool = False,
+    progress: Progress = lambda _done, _total, _name: None,
 ) -> list[str]:
     """Writes `out` from the checkpoint in `folder` and returns notes. ConvertError says what is wrong with it."""
     source = Checkpoint(folder)
@@ -152,54 +147,8 @@ def convert(
         if vocabulary:
             add_tokenizer(writer, vocabulary)
         try:
-            write_tensors(writer, plan, verbose)
+            write_tensors(writer, plan, progress)
         finally:
             writer.close()
     notes = list(describe(plan, source))
     return notes if vocabulary or not tokenizer else [*notes, "no tokenizer files: the tokenizer's keys are left out"]
-
-
-def _rule(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[Rule]:
-    rules: list[Rule] = []
-    for text in texts:
-        pattern, _, kind = text.rpartition("=")
-        if not pattern or kind.lower() not in TYPES:
-            raise click.BadParameter(f"{text}: expected REGEX=TYPE with a type of {', '.join(TYPES)}")
-        try:
-            rules.append((re.compile(pattern), TYPES[kind.lower()]))
-        except re.error as error:
-            raise click.BadParameter(f"{pattern}: {error}") from error
-    return rules
-
-
-@click.command(help=(__doc__ or "").split("\n\n")[0])
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--outtype", type=click.Choice(list(TYPES), case_sensitive=False), default="f16", show_default=True)
-@click.option("--type", "rules", multiple=True, callback=_rule, metavar="REGEX=TYPE",
-              help="Another type for tensors whose name matches; the first match counts.")  # fmt: skip
-@click.option("--name", help="general.name; the folder's name otherwise.")
-@click.option("--license", "licence", help="general.license, an SPDX expression.")
-@click.option("--license-link", help="general.license.link.")
-@click.option("--description", help="general.description.")
-@click.option("--pre", help="tokenizer.ggml.pre, where the split rule is not recognised.")
-@click.option("--no-tokenizer", is_flag=True, help="Leave the tokenizer out.")
-@click.option("-v", "--verbose", is_flag=True, help="Name each tensor as it is written.")
-def main(
-    checkpoint: Path, out: Path, outtype: str, rules: list[Rule], name: str | None, licence: str | None,
-    license_link: str | None, description: str | None, pre: str | None, no_tokenizer: bool, verbose: bool,
-) -> None:  # fmt: skip
-    general = {"license": licence, "license.link": license_link, "description": description}
-    given = {key: value for key, value in general.items() if value}
-    try:
-        notes = convert(checkpoint, out, outtype.lower(), rules, name=name, general=given, pre=pre,
-                        tokenizer=not no_tokenizer, verbose=verbose)  # fmt: skip
-    except (ConvertError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    for note in notes:
-        click.echo(f"note: {note}", err=True)
-    click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times the gated delta rule on this machine's device: the scan against chunks of several sizes.
 
-    delta_report.py [--runs 10]
+    tools/reports/delta.py [--runs 10]
 
 A row a shape (sequences, tokens, key heads, value heads, width), microseconds of one dispatch, the best of the runs; in
 brackets how far the chunks' output is from the scan's (NMSE). Cards lower their clock while idle: compare within a row.
@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from vkrun.backends.base import Device
 from vkrun.backends.vulkan import BACKEND
-from vkrun.runtime.ir.composites.delta_net import gated_delta_net
+from vkrun.runtime.ir.composites.recurrent.delta_net import gated_delta_net
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.plan import make_plan

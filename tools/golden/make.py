@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Makes tests/models/golden: small random Qwen3-Next models as GGUF files, and their logits by transformers.
 
-    make_golden.py [--out DIR] [--witness COMMAND]
+    tools/golden/make.py [--out DIR] [--witness COMMAND]
 
-A model is made in transformers, saved as a checkpoint, converted by convert.py's own code, and written with the types
-and layouts of make_golden_variants.py. The logits are those of transformers on the dequantised weights. --witness
-names a second implementation: COMMAND is run with a float32 twin of each model, the ids and an output path in place of
-{model}, {ids} and {out}, and has to write float32 logits [n_ids, n_vocab] with numpy.save. Needs torch, transformers.
+A model is made in transformers, saved as a checkpoint, converted by `vkrun convert`'s own code, and written with the
+types and layouts of variants.py. The logits are those of transformers on the dequantised weights. --witness names a
+second implementation: COMMAND is run with a float32 twin of each model, the ids and an output path in place of {model},
+{ids} and {out}, and has to write float32 logits [n_ids, n_vocab] with numpy.save. Needs torch, transformers.
 """
 
 import argparse
@@ -17,19 +17,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import convert
-import convert_qwen3next as qwen3next
 import gguf
 import numpy as np
 import torch
 import transformers
-from convert_checkpoint import Checkpoint
-from convert_tokenizer import CONTROL, NORMAL, Vocabulary
 from gguf import GGMLQuantizationType as Type
-from make_golden_variants import VARIANTS, Variant
-from make_golden_weights import Tensors, decoded, encoded, to_transformers, type_of, with_layout
 from tokenizers import pre_tokenizers
 from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
+from variants import VARIANTS, Variant
+from vkrun.runtime.convert import qwen3next, write
+from vkrun.runtime.convert.checkpoint import Checkpoint
+from vkrun.runtime.convert.tokenizer import CONTROL, NORMAL, Vocabulary
+from weights import Tensors, decoded, encoded, to_transformers, type_of, with_layout
 
 MIN_GAP = 1e-3  # between the last router logit that is used and the first that is not: no rounding flips an expert
 MERGES = ["Ġ Ġ", "r e", "i n", "d e", "de f", "ĠĠ ĠĠ", "re t", "s e", "se l"]
@@ -94,9 +93,9 @@ def write_gguf(path: Path, variant: Variant, keys: dict[str, Any], data: dict[st
                twin: bool = False) -> None:  # fmt: skip
     writer = gguf.GGUFWriter(path, qwen3next.ARCH)
     writer.add_name(f"random {variant.name}")
-    convert.add_keys(writer, keys)
+    write.add_keys(writer, keys)
     if variant.bytes_vocab:
-        convert.add_tokenizer(writer, byte_vocabulary(variant.config["vocab_size"]))
+        write.add_tokenizer(writer, byte_vocabulary(variant.config["vocab_size"]))
     elif twin:
         writer.add_tokenizer_model("no_vocab")
     for name, (x, kind) in data.items():
@@ -168,7 +167,7 @@ def make(variant: Variant, out: Path, command: str | None) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    here = Path(__file__).resolve().parent.parent
+    here = Path(__file__).resolve().parents[2]
     parser.add_argument("--out", type=Path, default=here / "tests/models/golden")
     parser.add_argument("--witness", metavar="COMMAND")
     parser.add_argument("--only", help="the name of one variant")

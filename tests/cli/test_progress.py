@@ -1,0 +1,81 @@
+"""What is shown of work that takes long, and what is not shown of work that does not."""
+
+import threading
+import time
+
+import pytest
+from vkrun.runtime.cli import progress
+from vkrun.runtime.cli.progress import Bar
+
+
+class FakeBar:
+    """What rich's Progress is asked for."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple] = []
+        self.started = threading.Event()
+
+    def add_task(self, title: str, total: int | None) -> int:
+        self.said.append((title, total))
+        return 7
+
+    def update(self, task: int, completed: int, total: int | None = None) -> None:
+        self.said.append((task, completed, total))
+
+    def start(self) -> None:
+        self.started.set()
+
+    def stop(self) -> None:
+        self.said.append(("stopped",))
+
+
+@pytest.fixture
+def made(monkeypatch):
+    bars: list[FakeBar] = []
+    monkeypatch.setattr(progress, "_bar", lambda _in_bytes: bars.append(FakeBar()) or bars[-1])
+    monkeypatch.setattr(progress, "PATIENCE", 0.01)
+    monkeypatch.setattr(progress, "PATIENCE_PLAIN", 0.01)
+    return bars
+
+
+def wait_until(condition) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_a_bar_comes_by_itself_while_the_caller_is_busy(made, monkeypatch):
+    monkeypatch.setattr(progress, "is_terminal", lambda _stream: True)
+    with Bar() as bar:
+        bar("compiling", 0, 0)  # and then nothing: a driver is at work
+        wait_until(lambda: made and made[0].started.is_set())
+        bar("compiling", 3, 9)
+        bar("compiling", 9, 9)
+        bar("loading", 0, 5)
+        wait_until(lambda: len(made) == 2 and made[1].started.is_set())
+    title = progress.TITLES["compiling"]
+    assert made[0].said == [(title, None), (7, 0, None), (7, 3, 9), ("stopped",)]
+    assert made[1].said == [("loading", 5), (7, 0, None), ("stopped",)]
+
+
+def test_what_is_quick_shows_nothing(made, monkeypatch, capsys):
+    for on_terminal in (True, False):
+        monkeypatch.setattr(progress, "is_terminal", lambda _stream, on=on_terminal: on)
+        monkeypatch.setattr(progress, "PATIENCE", 60)
+        monkeypatch.setattr(progress, "PATIENCE_PLAIN", 60)
+        with Bar() as bar:
+            for i in range(5):
+                bar("compiling", i, 4)
+    assert not made and capsys.readouterr().err == "" and threading.active_count() < 10
+
+
+def test_without_a_terminal_it_is_one_line(made, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "is_terminal", lambda _stream: False)
+    said = []
+    monkeypatch.setattr(progress, "note", said.append)
+    with Bar() as bar:
+        bar("compiling", 0, 9)
+        wait_until(lambda: said)
+        bar("compiling", 5, 9)
+    assert said == ["compiling kernels for this device, once ..."] and not made
