@@ -4,26 +4,20 @@ Windows and amdgpu reset a device that works on one submission for 2 s, and i915
 """
 
 from collections.abc import Sequence
-from math import prod
 
 from ...runtime.ir.graph import Node
-from ...runtime.ir.tensor import Tensor
+from ...runtime.ir.traffic import traffic
 from .steps import Step
 
 # operations that take at most some 100 ms on a slow device of its kind
 BUDGETS = {"discrete gpu": 1e11, "integrated gpu": 2e10, "virtual gpu": 2e10, "cpu": 1e12}
-PER_ELEMENT = 16.0
+PER_BYTE = 4.0
 
 
 def operations(node: Node) -> float:
-    """Twice the multiplications of a product of matrices; otherwise so many operations for each element touched."""
-    if node.op.startswith("mul_mat"):
-        return 2.0 * _size(node.outputs[0]) * node.inputs[0].shape[-1]
-    return PER_ELEMENT * sum(map(_size, (*node.inputs, *node.outputs)))
-
-
-def _size(t: Tensor) -> int:
-    return prod(t.shape)
+    """Those of its products, and PER_BYTE for each byte that it moves."""
+    work = traffic(node)
+    return work.flops + PER_BYTE * (work.read + work.written)
 
 
 def pieces(steps: Sequence[Step], budget: float) -> list[list[Step]]:

@@ -219,7 +219,7 @@ def test_without_timestamps_nothing_is_timed() -> None:
 def test_long_plans_are_split_into_submissions(device: VulkanDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VKRUN_SUBMIT_GFLOP", "0.001")
     small = BACKEND.open(BACKEND.devices()[0])
-    g = chain(10, 30_000)  # 16 operations an element in and out: 0.96e6 each
+    g = chain(10, 30_000)  # 4 operations a byte in and out: 0.96e6 each
     small.alloc(storages(g))
     program = small.compile(make_plan(g))
     with vk.counting() as calls:

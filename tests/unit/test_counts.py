@@ -7,7 +7,10 @@ from pathlib import Path
 import gguf
 import pytest
 import vkrun
-from vkrun.runtime.counts import plan_step
+from vkrun.backends.vulkan.physical import Limits
+from vkrun.backends.vulkan.steps import Step, steps_of
+from vkrun.backends.vulkan.work import BUDGETS, operations, pieces
+from vkrun.runtime.counts import USUAL_GPU, plan_step
 from vkrun.runtime.errors import UsageError
 from vkrun.runtime.ir.counts import counts_of, is_copy
 from vkrun.runtime.ir.dtypes import DType
@@ -83,6 +86,34 @@ def test_a_token_reads_little_more_than_the_weights_it_needs(plans):
     needed = DType.Q4_0.nbytes(blocks) + 4 * (routers + states + caches)
     read = counts_of(plans[3])["bytes_read"]
     assert needed <= read <= 1.03 * needed
+
+
+def submissions(kind: str, plan: Plan) -> list[list[Step]]:
+    """What a device of a kind is given at once; no device is needed to say so."""
+    gib = 1 << 30
+    return pieces(steps_of(plan, USUAL_GPU, Limits(4 * gib, gib, 4 * gib, 64, 1.0, 64)), BUDGETS[kind])
+
+
+@pytest.mark.parametrize(("kind", "level"), [*((k, 3) for k in BUDGETS), *(("discrete gpu", n) for n in LEVELS[:3])])
+def test_a_token_is_one_submission(plans, kind, level):
+    assert len(submissions(kind, plans[level])) == 1
+
+
+def test_a_prompt_chunk_is_cut_into_submissions_within_the_budget(header):
+    plan = plan_step(header, 3, 512)
+    made = submissions("discrete gpu", plan)
+    loads = [sum(operations(s.part) for s in piece) for piece in made]
+    assert 10 < len(made) < 100 and max(loads) <= BUDGETS["discrete gpu"]
+    assert [s.node for piece in made for s in piece] == sorted(s.node for piece in made for s in piece)
+
+
+def test_work_of_the_picked_experts_alone(plans):
+    """10 of 512 experts and the shared one."""
+    s = QWEN3_NEXT_80B
+    node = next(n for n in plans[3].nodes if n.op == "experts_gate_up")
+    flops = 2 * 2 * s.width * (s.n_experts_used * s.expert_width + s.shared_width)
+    assert traffic(node).flops == flops == 46137344
+    assert flops < operations(node) < 3 * flops
 
 
 def test_the_library_gives_the_same_counts(header, plans):
