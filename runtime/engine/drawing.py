@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..errors import TextError
 from ..ir.ops.sampling import settings_row
 from ..models.step import RING, Chunk, StepShape
 from ..text.sampler import SamplerSettings
@@ -83,5 +84,7 @@ class Drawing:
         step = len(self._drawn) - 1
         ring = ready.program.read(ready.output)
         token = np.array([ring[b, (c.pos + step) % RING] for b, c in enumerate(self._chunks)], np.int32)
+        if token.min() < 0:
+            raise TextError(f"logits: not finite after {self._last_pos(step) + 1} tokens, so no token can be drawn")
         self._drawn.append(token)
         return token

@@ -64,10 +64,13 @@ class Sequence:
         try:
             for drawn in drawing:
                 yield int(drawn[0])
-        finally:
-            drawing.close()
-            self.ids += [int(fed[0]) for fed in drawing.fed]
             self._intact = True
+        except GeneratorExit:
+            drawing.close()
+            self._intact = True
+            raise
+        finally:
+            self.ids += [int(fed[0]) for fed in drawing.fed]
 
     def _became(self, ids: Ids[int], logits: np.ndarray) -> np.ndarray:
         self.ids += ids

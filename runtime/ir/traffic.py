@@ -102,6 +102,7 @@ def _angles(node: Node, pos: int, table: int) -> Limits:
 _READS: dict[str, Callable[[Node], Limits]] = {
     "cpy": lambda _: {1: 0},
     "get_rows": _get_rows,
+    "advance": lambda n: {0: n.inputs[1].layout.n_elements},
     "set_rows": lambda _: {0: 0},
     "mul_mat_id": lambda n: _experts(n, 2, 0),
     "experts_gate_up": lambda n: _experts(n, 3, 1, 2),

@@ -222,7 +222,7 @@ def draw(g: Graph, logits: Tensor, step: Step, n_drawn: int) -> None:
     """Draw the next tokens from the n_drawn largest logits (1: take the largest), and move the step buffer on."""
     ids = g.top_k(logits, n_drawn)
     token = ids if n_drawn == 1 else g.one("draw", logits, ids, step["settings"], step["pos"])
-    g.emit("advance", token, step["ids"], step["pos"], step["cache_rows"], step["ring"])
+    g.emit("advance", logits, token, step["ids"], step["pos"], step["cache_rows"], step["ring"])
     g.output("ring", step["ring"])
 
 

@@ -8,9 +8,10 @@ from ..ir.dtypes import DType
 from ..ir.layout import Shape
 from ..ir.ops.sampling import N_SETTINGS, settings_row
 from ..ir.tensor import Tensor
-from .case import Case, Fill, Operand, integers
+from .case import Case, Fill, Operand, integers, values
 
 I32 = DType.I32
+INF, NAN = float("inf"), float("nan")
 
 
 def descending(rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -50,13 +51,14 @@ def _draws() -> Iterator[Case]:
 
 def _advances() -> Iterator[Case]:
     for n_seqs in (1, 5, 33):
+        logits = Operand((n_seqs, 4000), fill=values(-INF, NAN, INF, 0.5, -3.0))
         one = Operand((n_seqs, 1), I32, fill=integers(0, 4000))
         apart = Operand((2 * n_seqs, 1), I32, _apart, integers(-1, 4000))
         rows = Operand((2 * n_seqs,), I32, _apart, integers(-1, 9999))
         yield Case(
             "advance",
             f"{n_seqs} sequences",
-            (one, one, apart, rows, Operand((n_seqs, 8), I32, fill=integers(0, 9))),
+            (logits, one, one, apart, rows, Operand((n_seqs, 8), I32, fill=integers(0, 9))),
             {},
         )
 

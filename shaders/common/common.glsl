@@ -22,6 +22,10 @@ bool is_nan(float x) {
     return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u;
 }
 
+bool is_finite(float x) {
+    return (floatBitsToUint(x) & 0x7fffffffu) < 0x7f800000u;
+}
+
 // x with NaN and infinity kept whatever min and max do with them on a driver.
 float select_nan(float x, float y) {
     return is_nan(x) ? x : y;

@@ -3,11 +3,11 @@
 #ifndef ORDER_GLSL
 #define ORDER_GLSL
 
-// At least 0x7fffff; NaN counts as -inf, -0 as 0.
+// At least 0x7fffff; NaN is the largest, so that who chooses by the order sees it; -0 counts as 0.
 uint order_key(float x) {
     uint bits = floatBitsToUint(x), size = bits & 0x7fffffffu;
     if (size > 0x7f800000u) {
-        return 0x007fffffu;
+        return 0xff800001u;
     }
     bits = size == 0u ? 0u : bits;
     return (bits & 0x80000000u) != 0u ? ~bits : bits | 0x80000000u;

@@ -1,18 +1,22 @@
 // Moves a step buffer on to the token that was drawn: ring[b, pos % R] = token, ids = token, pos and rows + 1; a
-// sequence of pos < 0 is padding and stays. Grid: one workgroup; its lanes take the sequences.
+// sequence of pos < 0 is padding and stays. The ring gets -1 for a token whose logit is not finite. Grid: one
+// workgroup; its lanes take the sequences.
 #version 450
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
 
 layout(local_size_x = 32) in;
 
-layout(std430, binding = 0) readonly buffer Token { int token[]; };
-layout(std430, binding = 1) buffer Ids { int ids[]; };
-layout(std430, binding = 2) buffer Pos { int pos[]; };
-layout(std430, binding = 3) buffer Rows { int rows[]; };
-layout(std430, binding = 4) buffer Ring { int ring[]; };
+layout(std430, binding = 0) readonly buffer Logits { float logits[]; };
+layout(std430, binding = 1) readonly buffer Token { int token[]; };
+layout(std430, binding = 2) buffer Ids { int ids[]; };
+layout(std430, binding = 3) buffer Pos { int pos[]; };
+layout(std430, binding = 4) buffer Rows { int rows[]; };
+layout(std430, binding = 5) buffer Ring { int ring[]; };
 layout(push_constant) uniform Push {
-    uint n_seqs, n_ring;
-    uint token_seq, ids_seq, pos_seq, rows_seq, ring_seq, ring_place;
-    uint token_at, ids_at, pos_at, rows_at, ring_at;
+    uint n_seqs, n_vocab, n_ring;
+    uint logits_seq, token_seq, ids_seq, pos_seq, rows_seq, ring_seq, ring_place;
+    uint logits_at, token_at, ids_at, pos_at, rows_at, ring_at;
 } p;
 
 void main() {
@@ -20,7 +24,9 @@ void main() {
         uint at = p.pos_at + b * p.pos_seq;
         int position = pos[at], drawn = token[p.token_at + b * p.token_seq];
         if (position >= 0) {
-            ring[p.ring_at + b * p.ring_seq + uint(position) % p.n_ring * p.ring_place] = drawn;
+            float logit = logits[p.logits_at + b * p.logits_seq + uint(clamp(drawn, 0, int(p.n_vocab) - 1))];
+            uint place = p.ring_at + b * p.ring_seq + uint(position) % p.n_ring * p.ring_place;
+            ring[place] = is_finite(logit) ? drawn : -1;
             ids[p.ids_at + b * p.ids_seq] = drawn;
             rows[p.rows_at + b * p.rows_seq] += 1;
             pos[at] = position + 1;

@@ -37,6 +37,7 @@ void main() {
     float unit = float(pcg(pcg(seed) + position) >> 8) * (1.0 / 16777216.0);
     #define LOGIT(j) logits[p.logits_at + b * p.logits_seq + uint(clamp(ids[first + j], 0, int(p.n_vocab) - 1))]
     float top = LOGIT(0u), all = 0.0;
+    k = is_finite(top) ? k : 1u;  // `advance` tells the host
     for (uint j = 0u; j < k; j++) {
         all += exp_of(LOGIT(j) - top);
     }

@@ -18,10 +18,10 @@ def _lower_draw(node: Node, _features: Features) -> KernelCall:
 
 
 def _lower_advance(node: Node, _features: Features) -> KernelCall:
-    token, ring = node.inputs[0], node.outputs[3]
-    args = (token, *node.outputs)
+    logits, token, ring = *node.inputs[:2], node.outputs[3]
+    args = (logits, token, *node.outputs)
     strides = (*(t.layout.strides[0] for t in args), ring.layout.strides[1])
-    push = (token.shape[0], ring.shape[1], *strides, *(At(i) for i in range(len(args))))
+    push = (*logits.shape, ring.shape[1], *strides, *(At(i) for i in range(len(args))))
     return KernelCall("advance", (), args, push, (1, 1, 1))
 
 

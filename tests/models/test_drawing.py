@@ -6,6 +6,7 @@ import vkrun
 from vkrun.backends.vulkan.api import vk
 from vkrun.runtime.engine.drawing import Drawing, can_draw
 from vkrun.runtime.engine.sequence import Sequence
+from vkrun.runtime.errors import TextError
 from vkrun.runtime.models.step import Chunk
 from vkrun.runtime.text.sampler import Sampler, SamplerSettings
 from vkrun.tests.model_files import write_model
@@ -44,6 +45,16 @@ def test_sequences_side_by_side_draw_what_each_draws_alone(path):
         together = draw(model, [5, 9, 60], GREEDY, 12)
         for slot, token in enumerate((5, 9, 60)):
             assert together[:, slot].tolist() == greedy_on_the_host(model, slot, token, 12)
+
+
+@pytest.mark.parametrize("settings", [GREEDY, SamplerSettings(seed=1)], ids=["greedy", "drawn"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_refused(path, backend, settings, bad):
+    with vkrun.load(path, backend=backend, n_ctx=64) as model:
+        head = next(u.storage for u in model.engine.model.weights.uploads if u.storage.name == "output.weight")
+        model.engine.device.write(head, np.full((1, head.shape[1]), bad, np.float32), row=5)
+        with pytest.raises(TextError, match="logits: not finite after 1 tokens"):
+            draw(model, [7], settings, 3)
 
 
 def test_a_seed_repeats_itself_and_another_does_not(path, backend):

@@ -54,14 +54,15 @@ def _sum_rows(x: Tensor) -> tuple[Spec]:
 
 
 def _top_k_infer(x: Tensor, k: int) -> tuple[Spec]:
-    """Ids of the k largest of each row, largest first; of equals the lower id first. NaN counts as smallest."""
+    """Ids of the k largest of each row, largest first; of equals the lower id first. NaN is the largest."""
     require_dtype("top_k", x, F32)
     require(0 < k <= x.shape[-1], "top_k", f"k {k} of rows of {x.shape[-1]}")
     return (Spec((*x.shape[:-1], k), DType.I32),)
 
 
 def _top_k(x: np.ndarray, k: int) -> tuple[np.ndarray]:
-    order = np.argsort(-np.where(np.isnan(x), -np.inf, x), -1, kind="stable")
+    nan = np.isnan(x)
+    order = np.lexsort((-np.where(nan, 0, x), ~nan))  # stable
     return (order[..., :k].astype(np.int32),)
 
 

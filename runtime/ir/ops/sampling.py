@@ -19,8 +19,8 @@ def _draw_infer(logits: Tensor, ids: Tensor, settings: Tensor, pos: Tensor) -> t
     """logits [B, V], ids [B, K] of the largest, largest first, settings [B, N_SETTINGS], pos [B, 1] -> token [B, 1].
 
     Of the first top_k candidates (all K for 0 or less) those stay that top_p and min_p leave, in llama.cpp's order;
-    one is drawn by their logits over the temperature. temperature <= 0: the first. The random number is a hash of
-    seed and position, so that a step needs nothing from the host.
+    one is drawn by their logits over the temperature. temperature <= 0, or a largest that is not finite: the first.
+    The random number is a hash of seed and position, so that a step needs nothing from the host.
     """
     for t in (ids, settings, pos):
         require_dtype("draw", t, DType.I32)
@@ -61,21 +61,26 @@ def _draw(logits: np.ndarray, ids: np.ndarray, settings: np.ndarray, pos: np.nda
     return (token,)
 
 
-def _advance_infer(token: Tensor, ids: Tensor, pos: Tensor, rows: Tensor, ring: Tensor) -> tuple[Tensor, ...]:
+def _advance_infer(
+    logits: Tensor, token: Tensor, ids: Tensor, pos: Tensor, rows: Tensor, ring: Tensor
+) -> tuple[Tensor, ...]:
     """Move a step buffer on: ring[b, pos % R] = token, ids = token, pos and rows + 1; where pos < 0 nothing changes.
 
-    token, ids, pos [B, 1]; rows [B]; ring [B, R].
+    logits [B, V]; token, ids, pos [B, 1]; rows [B]; ring [B, R], which gets -1 for a token whose logit is not finite.
     """
     n_seqs = token.shape[0]
-    ok = token.shape == ids.shape == pos.shape == (n_seqs, 1) and rows.shape == (n_seqs,) and ring.shape[0] == n_seqs
+    ok = token.shape == ids.shape == pos.shape == (n_seqs, 1) and rows.shape == (n_seqs,)
     require(ok, "advance", f"token {token.shape}, ids {ids.shape}, pos {pos.shape}, rows {rows.shape}")
+    ok = logits.ndim == 2 and logits.shape[0] == ring.shape[0] == n_seqs
+    require(ok, "advance", f"token {token.shape}, logits {logits.shape}, ring {ring.shape}")
     return ids, pos, rows, ring
 
 
-def _advance(token, ids, pos, rows, ring) -> tuple[np.ndarray, ...]:
+def _advance(logits, token, ids, pos, rows, ring) -> tuple[np.ndarray, ...]:
     live = pos[:, 0] >= 0
     ring = ring.copy()
-    ring[live, pos[live, 0] % ring.shape[1]] = token[live, 0]
+    chosen = np.take_along_axis(logits, np.clip(token, 0, logits.shape[1] - 1), 1)
+    ring[live, pos[live, 0] % ring.shape[1]] = np.where(np.isfinite(chosen), token, -1)[live, 0]
     return np.where(live[:, None], token, ids), pos + live[:, None], rows + live, ring
 
 
