@@ -8,8 +8,8 @@ from .errors import UsageError
 from .gguf.file import GGUFFile
 from .ir.counts import counts_of
 from .ir.plan import Plan, lean_plan
-from .models import open_model
-from .models.step import StepShape
+from .models import Capacity, open_model
+from .models.step import StepInputs, StepShape
 
 # what GPUs of the last years offer; cooperative matrices, which only some have, left out
 USUAL_GPU = Features(
@@ -57,8 +57,8 @@ def plan_step(
         if not low <= value <= high:
             raise UsageError(f"{name}: {value}, expected {low} to {high}")
     with GGUFFile.open(path, header_only=True) as f:
-        model = open_model(f, n_kv, n_seqs)
-    shape = StepShape(n_seqs, n_tokens, n_kv, n_seqs, n_drawn=1 if n_tokens == 1 else 0)
-    graph = model.graph(model.inputs(shape))
+        model = open_model(f, Capacity(n_kv, n_seqs, n_seqs))
+    shape = StepShape(((n_seqs, n_tokens),), n_kv, n_seqs, n_drawn=1 if n_tokens == 1 else 0)
+    graph = model.graph(StepInputs(shape, model.tail))
     offered = features or USUAL_GPU
     return lean_plan(graph, opt, lambda node: refusal(node, offered))

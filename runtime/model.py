@@ -17,7 +17,7 @@ from .engine.sequence import Sequence
 from .errors import UsageError, VkrunError
 from .gguf.file import GGUFFile
 from .gguf.keys import printable
-from .models import open_model
+from .models import Capacity, open_model
 from .text.base import Tokenizer
 from .text.chat import ChatTemplate
 from .text.sampler import Sampler, SamplerSettings
@@ -67,8 +67,8 @@ def load(
     _check_range("n_seqs", n_seqs, 1, MAX_SEQS)
     _check_range("opt", opt, 0, 3)
     with GGUFFile.open(path) as f:
-        model = open_model(f, n_ctx, n_seqs)
-        tokenizer = tokenizer_from_gguf(f.keys, model.n_vocab)
+        model = open_model(f, Capacity(n_ctx, n_seqs, n_seqs))
+        tokenizer = tokenizer_from_gguf(f.keys, model.params.n_vocab)
         found, info = registry.choose(backend, device)
         opened = found.open(info)
         try:
@@ -77,14 +77,14 @@ def load(
             opened.close()
             raise
         described = ModelInfo(
-            architecture=model.architecture,
+            architecture=model.name,
             kind=model_kind(f),
             name=printable(f.get_str("general.name", Path(f.path).stem)),
             path=f.path,
             n_params=sum(int(np.prod(t.shape)) for t in f.tensors.values()),
             nbytes=sum(t.nbytes for t in f.tensors.values()),
             n_layers=model.params.n_layers,
-            n_vocab=model.n_vocab,
+            n_vocab=model.params.n_vocab,
             n_ctx=n_ctx,
             n_ctx_train=model.params.n_ctx_train,
             n_seqs=n_seqs,

@@ -72,7 +72,7 @@ def run(engine: Engine, test: Test) -> int:
     Prompts are random tokens; generation goes on from one token as it does for a user: each next token is the
     likeliest, found on the device, and comes back to the host.
     """
-    ids = np.random.default_rng(0).integers(0, engine.model.n_vocab, (test.n_seqs, test.n_ctx)).tolist()
+    ids = np.random.default_rng(0).integers(0, engine.model.params.n_vocab, (test.n_seqs, test.n_ctx)).tolist()
     for slot in range(test.n_seqs):
         engine.reset(slot)
         _prompt(engine, slot, 0, ids[slot][: test.n_depth])

@@ -53,7 +53,8 @@ def profile(ready: Ready | None, ceilings: Ceilings) -> Profile:
     runs = [ready.program.profile() for _ in range(N_RUNS)]
     seconds = [median(times) for times in zip(*runs, strict=True)]
     shape = ready.inputs.shape
-    return Profile(shape.n_tokens, shape.n_seqs, shape.n_kv, _grouped(ready.plan.nodes, seconds), ceilings)
+    (n_seqs, n_tokens), *_ = shape.groups
+    return Profile(n_tokens, n_seqs, shape.n_kv, _grouped(ready.plan.nodes, seconds), ceilings)
 
 
 def _grouped(nodes: Sequence[Node], seconds: Iterable[float]) -> tuple[KindOfKernel, ...]:

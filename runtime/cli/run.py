@@ -48,7 +48,7 @@ def run(options: RunOptions) -> int:
 def check_model(wanted: Asked) -> None:
     """Raises what load() would for a file that is no model vkrun runs. Touches no device."""
     with GGUFFile.open(_path(wanted)) as f:
-        models.open_model(f, 1, 1)
+        models.open_model(f, models.Capacity(1))
 
 
 def open_model(options: RunOptions, wanted: Asked) -> Model:

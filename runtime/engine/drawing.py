@@ -65,8 +65,9 @@ class Drawing:
             for c, t in zip(self._chunks, self._drawn[self._begun], strict=True)
         ]
         n_kv = engine.kv_size(self._last_pos(self._begun) + 1)
-        ready = engine.ready(StepShape(n_seqs, 1, n_kv, n_seqs, min(self._n_drawn, engine.model.n_vocab)))
-        engine.device.write(ready.inputs.storage, ready.inputs.fill(chunks, engine.model.n_ctx, settings=self._row))
+        ready = engine.ready(StepShape(((n_seqs, 1),), n_kv, n_seqs, min(self._n_drawn, engine.model.params.n_vocab)))
+        filled = ready.inputs.fill([chunks], engine.model.capacity.n_ctx, settings=self._row)
+        engine.device.write(ready.inputs.storage, filled)
         self._ready_now = ready
         return ready
 

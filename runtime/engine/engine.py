@@ -9,7 +9,7 @@ from ...backends.base import Device, Program
 from ..errors import UsageError
 from ..ir.plan import Plan, lean_plan
 from ..ir.tensor import Kind, Tensor
-from ..models.qwen3next import Qwen3Next
+from ..models.architecture import Architecture
 from ..models.step import Chunk, StepInputs, StepShape
 
 PROMPT_SIZES = (1, 8, 64, 512)  # tokens of a planned step
@@ -37,7 +37,7 @@ class Engine:
 
     def __init__(
         self,
-        model: Qwen3Next,
+        model: Architecture,
         device: Device,
         level: int = 3,
         progress: Progress | None = None,
@@ -58,7 +58,7 @@ class Engine:
 
     def reset(self, slot: int) -> None:
         """Forget the sequence in a slot."""
-        for s in self.model.recurrent_states:
+        for s in self.model.states:
             self.device.write(s, np.zeros(s.n_elements // s.shape[0], np.float32), row=slot)
 
     def prompt(self, slot: int, pos: int, ids: Sequence[int], every: bool = False) -> np.ndarray:
@@ -69,14 +69,15 @@ class Engine:
             size = step_size(len(ids) - at, self.n_ubatch)
             part = ids[at : at + size]
             last = at + len(part) == len(ids)
-            rows.append(self.step([Chunk(slot, pos + at, part)], size, every))
-            rows = rows if every or last else []
+            made = self.step([Chunk(slot, pos + at, part)], size, every, wants=every or last)
+            rows += [made] if every or last else []
             at += len(part)
         return np.concatenate(rows)
 
-    def step(self, chunks: Sequence[Chunk], n_tokens: int = 1, every: bool = False) -> np.ndarray:
+    def step(self, chunks: Sequence[Chunk], n_tokens: int = 1, every: bool = False, wants: bool = True) -> np.ndarray:
         """One run for chunks of different slots, none longer than n_tokens: logits of each chunk's last token, or of
-        every token, in the chunks' order. Either all chunks bring embeddings or none does."""
+        every token, in the chunks' order; where they are not wanted they may be 0. Either all chunks bring embeddings
+        or none does."""
         if every:
             wanted = [b * n_tokens + t for b, c in enumerate(chunks) for t in range(len(c.ids))]
         else:
@@ -84,8 +85,9 @@ class Engine:
         n_out = len(chunks) * (n_tokens if every else 1)
         n_kv = self.kv_size(max(c.pos + len(c.ids) for c in chunks))
         rows = _embeddings(chunks, n_tokens)
-        ready = self.ready(StepShape(len(chunks), n_tokens, n_kv, n_out, embeddings=rows is not None))
-        self.device.write(ready.inputs.storage, ready.inputs.fill(chunks, self.model.n_ctx, [] if every else wanted))
+        ready = self.ready(StepShape(((len(chunks), n_tokens),), n_kv, n_out, embeddings=rows is not None))
+        filled = ready.inputs.fill([chunks], self.model.capacity.n_ctx, [] if every else wanted, wants=wants)
+        self.device.write(ready.inputs.storage, filled)
         if rows is not None:
             self.device.write(ready.plan.graph.inputs["embeddings"].storage, rows)
         ready.program.run()
@@ -117,7 +119,7 @@ class Engine:
         self.device.free(ready.plan.storages(Kind.INPUT))
 
     def _compile(self, shape: StepShape) -> Ready:
-        inputs = self.model.inputs(shape)
+        inputs = StepInputs(shape, self.model.tail)
         plan = self.plan(inputs)
         self.device.alloc(plan.storages(Kind.INPUT))
         (output,) = plan.graph.outputs.values()
@@ -128,11 +130,11 @@ class Engine:
         size = KV_SIZE
         while size < needed:
             size *= 2
-        return min(size, self.model.n_ctx)
+        return min(size, self.model.capacity.n_ctx)
 
     def _upload(self, progress: Progress) -> None:
         uploads, total, done = self.model.weights.uploads, self.model.weights.nbytes, 0
-        self.device.alloc([*(u.storage for u in uploads), *self.model.states])
+        self.device.alloc([*(u.storage for u in uploads), *self.model.caches, *self.model.states])
         for upload in uploads:
             for row, data in upload.pieces():
                 self.device.write(upload.storage, data, row)
@@ -142,10 +144,12 @@ class Engine:
     def _check(self, ids: Sequence[int], pos: int) -> None:
         if not len(ids):
             raise UsageError("ids: no tokens to evaluate, expected at least 1")
-        if pos + len(ids) > self.model.n_ctx:
-            raise UsageError(f"ids: {pos + len(ids)} tokens do not fit a context of {self.model.n_ctx} (n_ctx)")
-        if bad := next((i for i in ids if not 0 <= i < self.model.n_vocab), None):
-            raise UsageError(f"ids: token {bad}, expected 0 to {self.model.n_vocab - 1}")
+        if pos + len(ids) > self.model.capacity.n_ctx:
+            raise UsageError(
+                f"ids: {pos + len(ids)} tokens do not fit a context of {self.model.capacity.n_ctx} (n_ctx)"
+            )
+        if bad := next((i for i in ids if not 0 <= i < self.model.params.n_vocab), None):
+            raise UsageError(f"ids: token {bad}, expected 0 to {self.model.params.n_vocab - 1}")
 
 
 def _embeddings(chunks: Sequence[Chunk], n_tokens: int) -> np.ndarray | None:

@@ -23,7 +23,7 @@ class Sequence:
     @property
     def room(self) -> int:
         """Tokens that still fit the context."""
-        return self._engine.model.n_ctx - len(self.ids)
+        return self._engine.model.capacity.n_ctx - len(self.ids)
 
     def clear(self) -> None:
         self._engine.reset(self._slot)

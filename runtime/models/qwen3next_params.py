@@ -4,24 +4,20 @@ from dataclasses import dataclass
 
 from ..errors import ModelError
 from ..gguf.file import GGUFFile
+from .architecture import Params
 
 ARCHITECTURE = "qwen3next"
 
 
 @dataclass(frozen=True)
-class Qwen3NextParams:
+class Qwen3NextParams(Params):
     """Sizes as FACTS of the architecture name them: H heads of Dh, delta net of Hk key and Hv value heads of D."""
 
-    n_layers: int
-    n_ctx_train: int
-    n_vocab: int
-    width: int  # E
     n_heads: int
     n_heads_kv: int
     head_dim: int
     rope_dims: int
     rope_base: float
-    eps: float
     n_experts: int
     n_experts_used: int
     expert_width: int

@@ -8,7 +8,7 @@ from vkrun.runtime.engine.engine import Engine
 from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.ir.ops import OPS
 from vkrun.runtime.ir.tensor import Kind
-from vkrun.runtime.models import open_model
+from vkrun.runtime.models import Capacity, open_model
 from vkrun.runtime.models.step import Chunk
 from vkrun.tests.model_files import Shape, write_model
 from vkrun.tests.null_backend import NullDevice
@@ -23,16 +23,16 @@ def file(tmp_path: Path) -> Iterator[GGUFFile]:
 
 
 def engine(f: GGUFFile, device: NullDevice, level: int = 3, n_slots: int = 2) -> Engine:
-    return Engine(open_model(f, n_ctx=1024, n_slots=n_slots), device, level)
+    return Engine(open_model(f, Capacity(1024, n_slots, n_slots)), device, level)
 
 
 def test_every_weight_is_written_whole_and_every_state_has_memory(file: GGUFFile) -> None:
     device, done = NullDevice(), []
-    made = Engine(open_model(file, 1024, 2), device, progress=lambda n, total: done.append((n, total)))
+    made = Engine(open_model(file, Capacity(1024, 2, 2)), device, progress=lambda n, total: done.append((n, total)))
     weights = [s for s in device.written if s.kind is Kind.WEIGHT]
-    assert {s.name for s in weights} == {*Shape().tensors(), "rope"}
+    assert {s.name for s in weights} == {*Shape().tensors(), "rope", "zero"}
     assert all(device.written[s] == s.nbytes for s in weights)
-    assert {s for s in device.written if s.kind is Kind.STATE} == set(made.model.states)
+    assert {s for s in device.written if s.kind is Kind.STATE} == {*made.model.caches, *made.model.states}
     assert done == sorted(done) and done[-1] == (made.model.weights.nbytes, made.model.weights.nbytes)
 
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 from hypothesis import given, settings
+from vkrun.runtime.ir import composites  # noqa: F401  which the fuse pass makes
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.layout import Layout
-from vkrun.runtime.ir.passes import elide_copies, lean, order, select
+from vkrun.runtime.ir.passes import branch, elide_copies, lean, order, select
 from vkrun.runtime.ir.tensor import Kind, Storage
 from vkrun.tests.unit.random_graphs import graphs, results
 
@@ -108,10 +109,10 @@ def test_a_select_that_is_decided_takes_one_branch_and_drops_the_other():
     g = Graph()
     x, which = g.input("x", (3, 4)), g.input("which", (1,), DType.I32)
     g.output("y", g.sigmoid(g.select("it", which, g.neg(x), g.exp(x))))
-    assert ops(select(g, lambda node: not node.branch)) == ["neg", "exp", "select", "sigmoid"]
+    assert ops(select(g)) == ops(branch(g, lambda node: not node.branch)) == ["neg", "exp", "select", "sigmoid"]
     for chosen, op in enumerate(("neg", "exp")):
         g.choices["it"] = chosen
-        assert ops(select(g, anything)) == [op, "sigmoid"]
+        assert ops(select(g)) == [op, "sigmoid"]
 
 
 def test_the_sides_of_an_undecided_select_become_branches_that_write_to_one_place():
@@ -119,7 +120,7 @@ def test_the_sides_of_an_undecided_select_become_branches_that_write_to_one_plac
     x, which = g.input("x", (3, 4)), g.input("which", (1,), DType.I32)
     shared = g.silu(x)
     g.output("y", g.sigmoid(g.select("it", which, g.neg(g.exp(shared)), g.softplus(shared))))
-    made = elide_copies(select(g, anything), anything)
+    made = elide_copies(branch(g, anything), anything)
     assert ops(made) == ["silu", "exp", "neg", "softplus", "sigmoid"]
     assert [n.branch and n.branch.side for n in made.nodes] == [None, 0, 0, 1, None]
     assert made.nodes[2].outputs[0].storage is made.nodes[3].outputs[0].storage
@@ -131,7 +132,7 @@ def test_what_both_sides_or_others_read_is_no_branch():
     seen = g.exp(x)
     y = g.select("it", which, g.neg(x), seen)
     g.output("y", g.add(y, seen))
-    made = elide_copies(select(g, anything), anything)
+    made = elide_copies(branch(g, anything), anything)
     sides = [(n.op, n.branch and n.branch.side) for n in made.nodes]
     assert sides == [("exp", None), ("neg", 0), ("cpy", 1), ("add", None)]
 
@@ -141,14 +142,15 @@ def test_a_select_by_what_the_plan_itself_writes_stays():
     x, which, other = g.input("x", (3, 4)), g.input("which", (1,), DType.I32), g.input("other", (1,), DType.I32)
     g.cpy(other, which)
     g.output("y", g.select("it", which, g.neg(x), g.exp(x)))
-    assert ops(select(g, anything)) == ["cpy", "neg", "exp", "select"]
+    assert ops(branch(g, anything)) == ["cpy", "neg", "exp", "select"]
 
 
-def test_branches_are_neither_fused_nor_lost_when_composites_are_decomposed():
+def test_branches_are_fused_and_not_lost_when_composites_are_decomposed():
     g = Graph()
     x, w, which = g.input("x", (3, 4)), g.input("w", (4,)), g.input("which", (1,), DType.I32)
     g.output("y", g.select("it", which, g.rms_norm_scale(g.add(x, x), w, 1e-6), g.neg(x)))
     for level in range(4):
-        made = lean(g, level, lambda node: node.op != "rms_norm_scale")
-        assert "add_rms_norm" not in ops(made)
-        assert all(n.branch is not None for n in made.nodes)
+        for has_kernel in (anything, lambda node: node.op not in ("rms_norm_scale", "add_rms_norm")):
+            made = lean(g, level, has_kernel)
+            assert ("add_rms_norm" in ops(made)) == (level >= 2 and has_kernel is anything)
+            assert all(n.branch is not None for n in made.nodes)

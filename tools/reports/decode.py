@@ -53,7 +53,8 @@ def attention_ms(model: vkrun.Model, pos: int) -> tuple[float, float]:
 
 
 def _at(engine, ready, pos: int) -> list[float]:
-    engine.device.write(ready.inputs.storage, ready.inputs.fill([Chunk(0, pos, (1,))], engine.model.n_ctx))
+    n_ctx = engine.model.capacity.n_ctx
+    engine.device.write(ready.inputs.storage, ready.inputs.fill([[Chunk(0, pos, (1,))]], n_ctx))
     return ready.program.profile()
 
 

@@ -100,12 +100,13 @@ def speed(args: argparse.Namespace) -> dict:
                 measured = Measured(test, [run(model.engine, test) for _ in range(3)])
                 figures[f"{test.name} opt {level}"] = round(max(measured.samples_ts), 1)
             if level == LEVELS[-1]:
-                figures["profile"] = {f"T={n}": _profile(model, StepShape(1, n, 512, 1)) for n in (1, 512)}
+                figures["profile"] = {f"T={n}": _profile(model, StepShape(((1, n),), 512, 1)) for n in (1, 512)}
     return figures
 
 
 def _profile(model: vkrun.Model, shape: StepShape) -> dict[str, str]:
-    program, nodes = model.engine.ready(shape).program, model.engine.plan(model.engine.model.inputs(shape)).nodes
+    ready = model.engine.ready(shape)
+    program, nodes = ready.program, ready.plan.nodes
     program.profile()
     sums: dict[str, list[float]] = defaultdict(list)
     for node, seconds in zip(nodes, program.profile(), strict=True):

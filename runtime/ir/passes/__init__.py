@@ -12,18 +12,19 @@ from .decompose import decompose
 from .elide_copies import elide_copies
 from .fuse import fuse
 from .order import order
-from .select import select
+from .select import branch, select
 
 
 def lean(graph: Graph, level: int, has_kernel: Callable[[Node], bool]) -> Graph:
     """The graph at an optimisation level (0 to 3), of nothing but nodes for which the backend has a kernel."""
     on = config.read().has
     fuses = level >= 2 and on("FUSE")
-    graph = select(graph, has_kernel) if on("SELECT") else graph
+    graph = select(graph) if on("SELECT") else graph
     graph = fuse(graph, has_kernel) if fuses else graph
     graph = decompose(graph, lambda node: fuses and has_kernel(node))
+    graph = branch(graph, has_kernel) if on("SELECT") else graph
     graph = elide_copies(graph, has_kernel) if level >= 1 and on("ELIDE") else graph
     return order(graph) if level >= 3 and on("ORDER") else graph
 
 
-__all__ = ["decompose", "elide_copies", "fuse", "lean", "order", "select"]
+__all__ = ["branch", "decompose", "elide_copies", "fuse", "lean", "order", "select"]

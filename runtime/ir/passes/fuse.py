@@ -21,7 +21,7 @@ def fuse(graph: Graph, supports: Supports) -> Graph:
         edit = Editing(graph, supports)
         for i in range(len(edit)):
             node = edit.at(i)
-            if node is not None and node.op == op and node.branch is None:
+            if node is not None and node.op == op:
                 rule(edit, i, node, supports)
         graph = edit.finished()
     return graph
@@ -51,7 +51,13 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 def _maker(edit: Editing, t: Tensor, op: str, before: int) -> tuple[int, Node] | None:
     """The node of an op that alone makes all of the temporary that t shows in order."""
-    if not is_temp(t) or not t.layout.is_contiguous or t.layout.n_elements != t.storage.n_elements:
+    in_order = t.layout.is_contiguous and t.layout.n_elements == t.storage.n_elements
+    return _sole_maker(edit, t, op, before) if in_order else None
+
+
+def _sole_maker(edit: Editing, t: Tensor, op: str, before: int) -> tuple[int, Node] | None:
+    """The node of an op that alone makes the temporary of which t is a view."""
+    if not is_temp(t):
         return None
     made = [(j, n) for j, n in edit.users(t.storage, 0, before) if any(o.storage is t.storage for o in n.outputs)]
     alone = len(made) == 1 and made[0][1].op == op and _stands(edit, *made[0])
@@ -59,8 +65,8 @@ def _maker(edit: Editing, t: Tensor, op: str, before: int) -> tuple[int, Node] |
 
 
 def _stands(edit: Editing, i: int, node: Node) -> bool:
-    """Is the node still alone at its position, and run whatever branch a step takes?"""
-    return edit.at(i) is node and node.branch is None
+    """Is the node still alone at its position?"""
+    return edit.at(i) is node
 
 
 def _readers(edit: Editing, t: Tensor, i: int) -> list[tuple[int, Node]]:
@@ -132,8 +138,8 @@ def _delta_norm(edit: Editing, i: int, node: Node, supports: Supports) -> None:
 
 
 def _normed_rope(edit: Editing, t: Tensor, before: int) -> tuple[list[int], Tensor, Node, Node] | None:
-    """Where rope(rms_norm_scale(x)) is made, and x, the rope and the norm."""
-    rope = _maker(edit, t, "rope", before)
+    """Where the rope(rms_norm_scale(x)) is made of which t is a view, and x, the rope and the norm."""
+    rope = _sole_maker(edit, t, "rope", before)
     norm = _maker(edit, rope[1].inputs[0], "rms_norm_scale", rope[0]) if rope else None
     if rope is None or norm is None or _only_reader(edit, norm[1].outputs[0], norm[0], "rope") is None:
         return None
@@ -152,6 +158,8 @@ def _qk_rope(edit: Editing, i: int, node: Node, supports: Supports) -> None:
     if k is None or not _same(k_write.inputs[1], v_write.inputs[1]):
         return
     if not all(_same(a, b) for a, b in zip(q[2].inputs[1:], k[2].inputs[1:], strict=True)):
+        return
+    if not whole(k_write.inputs[2]):
         return
     values = v_write.inputs[2]
     seen = values.layout.reshape(k[1].shape)

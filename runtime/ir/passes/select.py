@@ -1,11 +1,13 @@
-"""select: branches that do not change the topology, the way a constant graph wants it.
+"""select and branch: choices that do not change the topology, the way a constant graph wants it.
 
 A `select` node takes one of two tensors by a number that a step brings along, so that one graph serves both. Where the
 graph's `choices` name the side beforehand, its readers look at that tensor, and what only the other needed goes.
-Otherwise both sides stand in the graph, and what only one of them needs becomes its branch: a run dispatches the branch
-that the number takes (an indirect dispatch of zero for the other), and both write to one place.
+Otherwise both sides stand in the graph, and, once chains are fused, what only one of them needs becomes its branch: a
+run dispatches the branch that the number takes (an indirect dispatch of zero for the other), and both write to one
+place.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ..graph import Branch, Graph, Node
@@ -13,19 +15,27 @@ from ..tensor import Kind, Tensor
 from .editing import Editing, Supports, drop_dead, is_temp
 
 
-def select(graph: Graph, supports: Supports) -> Graph:
-    """A graph without selects, but those of a device that cannot leave a dispatch out."""
+def select(graph: Graph) -> Graph:
+    """A graph without the selects that are decided beforehand."""
     edit = Editing(graph, lambda _node: True)
-    for i in range(len(edit)):
-        node = edit.at(i)
-        if node is None or node.op != "select":
-            continue
+    for i, node in _selects(edit):
         if node.attrs["choice"] in graph.choices:
             _take(edit, i, node, graph.choices[node.attrs["choice"]])
-        else:
-            _branch(edit, i, node, supports)
     drop_dead(edit)
     return edit.finished()
+
+
+def branch(graph: Graph, supports: Supports) -> Graph:
+    """A graph without selects, but those of a device that cannot leave a dispatch out."""
+    edit = Editing(graph, lambda _node: True)
+    for i, node in _selects(edit):
+        _branch(edit, i, node, supports)
+    return edit.finished()
+
+
+def _selects(edit: Editing) -> Iterator[tuple[int, Node]]:
+    found = ((i, edit.at(i)) for i in range(len(edit)))
+    return ((i, node) for i, node in found if node is not None and node.op == "select")
 
 
 def _take(edit: Editing, i: int, node: Node, chosen: int) -> None:
@@ -44,11 +54,11 @@ def _branch(edit: Editing, i: int, node: Node, supports: Supports) -> None:
         return  # decided while the plan runs, after its dispatches were
     changed: dict[int, list[Node]] = {i: []}
     for side, source in enumerate(sources):
-        branch = Branch(which, side)
+        runs = Branch(which, side)
         for j in _needed_only_for(edit, i, node, source):
-            changed[j] = [replace(n, branch=branch) for n in edit.all_at(j)]
+            changed[j] = [replace(n, branch=runs) for n in edit.all_at(j)]
         (place,) = node.outputs
-        changed[i].append(Node("cpy", (source, place), (place,), {}, f"{node.name}.{side}", branch))
+        changed[i].append(Node("cpy", (source, place), (place,), {}, f"{node.name}.{side}", runs))
     if all(map(supports, changed[i])):
         for j, nodes in changed.items():
             edit.put(j, *nodes)

@@ -1,0 +1,72 @@
+"""Architecture: what the engine sees of a model. Each family of models is one, and nothing else knows of families."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..gguf.file import GGUFFile
+from ..ir.dtypes import DType
+from ..ir.graph import Graph
+from ..ir.layout import Shape
+from ..ir.tensor import Kind, Storage, Tensor
+from .step import StepInputs
+from .weights import Weights
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How much is kept on the device: the keys and values of n_caches sequences of up to n_ctx tokens, and n_states
+    recurrent states. Those of a sequence need not stand in slots of one number."""
+
+    n_ctx: int
+    n_caches: int = 1
+    n_states: int = 1
+
+
+@dataclass(frozen=True)
+class Params:
+    """Hyper-parameters that every model has."""
+
+    n_layers: int
+    n_vocab: int
+    n_ctx_train: int
+    width: int
+    eps: float
+
+
+class Architecture(ABC):
+    """A model file as weights to upload, memory to allocate and graphs to run.
+
+    `weights` says what is uploaded; `caches` [n_caches, n_ctx, ...] may hold anything at a sequence's begin, while
+    `states` [n_states, ...] must be zeros then; `tail` is how many rows a short convolution remembers, 0 without any.
+    """
+
+    name: ClassVar[str]  # general.architecture
+    params: Params
+    tail: int = 0
+
+    def __init__(self, f: GGUFFile, capacity: Capacity) -> None:
+        self.capacity = capacity
+        self.weights = Weights(f)
+        self.caches: list[Storage] = []
+        self.states: list[Storage] = []
+
+    @abstractmethod
+    def graph(self, inputs: StepInputs) -> Graph:
+        """The whole model for one step, whose buffer is the input "step".
+
+        Its one output is "logits" [n_out, n_vocab], or where tokens are drawn the step buffer's "ring". Where the shape
+        says so rows of the input "embeddings" [n_rows, width] may stand in the place of tokens.
+        """
+
+    def cache(self, name: str, width: int, dtype: DType = DType.F32) -> Tensor:
+        """A cache of one row a token, [n_caches, n_ctx, width]."""
+        return self._lasting(self.caches, name, dtype, (self.capacity.n_caches, self.capacity.n_ctx, width))
+
+    def state(self, name: str, n: int) -> Tensor:
+        """A recurrent state of n numbers, [n_states, n]."""
+        return self._lasting(self.states, name, DType.F32, (self.capacity.n_states, n))
+
+    def _lasting(self, kept: list[Storage], name: str, dtype: DType, shape: Shape) -> Tensor:
+        kept.append(Storage(name, Kind.STATE, dtype, shape))
+        return kept[-1].tensor()

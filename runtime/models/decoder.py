@@ -1,0 +1,86 @@
+"""Decoder: what families of causal language models share, from the embedding over a row of layers to the next token."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ..gguf.file import GGUFFile
+from ..ir.graph import Graph
+from ..ir.tensor import Tensor
+from .architecture import Architecture, Capacity, Params
+from .step import StepInputs, StepTensors
+
+
+class Layer(Protocol):
+    """One layer: x [n_rows, width] -> x of the next. It reads and writes its caches and states."""
+
+    def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor: ...
+
+
+class Decoder(Architecture):
+    """A family says what its parameters are (`read`) and how a layer is put together (`layer`)."""
+
+    def __init__(self, f: GGUFFile, capacity: Capacity) -> None:
+        super().__init__(f, capacity)
+        self.params = p = self.read(f)
+        self.embedding = self.weights.matrix("token_embd.weight", (p.n_vocab, p.width))
+        self.layers: Sequence[Layer] = [self.layer(i) for i in range(p.n_layers)]
+        self.norm = self.weights.vector("output_norm.weight", (p.width,))
+        tied = not self.weights.has("output.weight")
+        self.head = self.embedding if tied else self.weights.matrix("output.weight", (p.n_vocab, p.width))
+        self._zero = self.weights.constant("zero", (1, 1), lambda first, stop: np.zeros((stop - first, 1)))
+
+    @abstractmethod
+    def read(self, f: GGUFFile) -> Params:
+        """The file's hyper-parameters. Raises GGUFError and ModelError."""
+
+    @abstractmethod
+    def layer(self, i: int) -> Layer:
+        """Layer i, over weights declared with `self.weights`, and caches and states made for it."""
+
+    def graph(self, inputs: StepInputs) -> Graph:
+        g, step = Graph(), inputs.tensors()
+        g.inputs["step"] = inputs.storage.tensor()
+        x = self.embed(g, step)
+        for i, layer in enumerate(self.layers):
+            with g.scope(f"blk.{i}"):
+                x = layer(g, x, step)
+        with g.scope("output"):
+            give_out(g, self.logits(g, x, step), step)
+        return g
+
+    def embed(self, g: Graph, step: StepTensors) -> Tensor:
+        """Rows of the embedding, or those that come in their place: [n_rows, width]."""
+        x = g.get_rows(self.embedding, step.ids)
+        x = g.select("input", step.source, x, g.input("embeddings", (step.shape.n_rows, self.params.width)))
+        if not step.shape.embeddings:
+            g.choices["input"] = 0
+        return x
+
+    def logits(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
+        """[n_out, n_vocab]; 0 in steps that want none."""
+        n_out, n_rows = step.shape.n_out, step.shape.n_rows
+        if n_out != n_rows:
+            x = g.get_rows(x, step.out_rows)
+        logits = g.mul_mat(self.head, g.rms_norm_scale(x, self.norm, self.params.eps))
+        if n_out == n_rows:
+            g.choices["logits"] = 1
+        return g.select("logits", step.wants, self._zero.broadcast_to(n_out, self.params.n_vocab), logits)
+
+
+def give_out(g: Graph, logits: Tensor, step: StepTensors) -> None:
+    """The graph's output: logits, or the ring of tokens drawn by them, with which the step buffer moves on.
+
+    Tokens come from the n_drawn largest logits, with 1 by taking the largest.
+    """
+    n_drawn, n_out = step.shape.n_drawn, step.shape.n_out
+    if not n_drawn:
+        g.output("logits", logits)
+        return
+    ids, pos = (t.reshape(n_out, 1) for t in (step.out_ids, step.out_pos))
+    largest = g.top_k(logits, n_drawn)
+    token = largest if n_drawn == 1 else g.one("draw", logits, largest, step.settings, pos)
+    g.emit("advance", logits, token, ids, pos, step.out_cache_rows, step.ring)
+    g.output("ring", step.ring)
