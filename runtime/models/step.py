@@ -172,7 +172,7 @@ class StepInputs:
     ) -> np.ndarray:
         """The step buffer's content: for each group at most its n_seqs chunks of at most n_tokens tokens.
 
-        settings: a row of N_SETTINGS for all drawn tokens, or one for each, of those that are drawn. wants: will the
+        out_rows: whose logits are wanted, unless all are. settings: a row of N_SETTINGS for all drawn tokens, or one for each, of those that are drawn. wants: will the
         logits be read?
         """
         part = {name: np.full(shape, -1, np.int32) for name, shape in self._shapes().items()}
@@ -182,8 +182,10 @@ class StepInputs:
         part["wants"][:] = wants
         for i, chunks in enumerate(groups):
             self._fill_group(part, i, chunks, n_ctx)
-        part["out_rows"][: len(out_rows)] = out_rows
-        part["out_pos"][: len(out_rows)] = part["pos"][list(out_rows)] if len(part["out_pos"]) else 0
+        rows = list(range(self.shape.n_rows) if self.shape.n_out == self.shape.n_rows else out_rows)
+        part["out_rows"][: len(rows)] = rows
+        if len(part["out_pos"]):
+            part["out_pos"][: len(rows)] = part["pos"][rows]
         if settings is not None:
             part["settings"][: len(settings) if settings.ndim == 2 else None] = settings
         return np.concatenate([p.reshape(-1) for p in part.values()])
