@@ -8,8 +8,9 @@ with vkrun.load("model.gguf") as model:
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["BUNDLED", "Graph", "Layout", "Model", "VkrunError", "counts", "devices", "load"]
+from .runtime.version import VERSION as __version__
+
+__all__ = ["BUNDLED", "Graph", "Layout", "Model", "VkrunError", "__version__", "counts", "devices", "load"]
 
 if TYPE_CHECKING:
     from .backends.registry import devices

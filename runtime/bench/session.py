@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ... import __version__
 from ..model import Model, load
+from ..version import VERSION
 from . import profile
 from .ceilings import Ceilings, measure_ceilings
 from .measure import Measured, Test, run
@@ -22,18 +22,17 @@ class Session:
     say: Callable[[str], None] = lambda _: None
     _printers: list[Printer] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
+    _has_started: bool = False
 
     def run(self, paths: Sequence[str], backend: str | None, device: str | None) -> None:
         varied, emits = self.wanted.varied(), (self.emit, self.emit_second)
         both = zip(self.wanted.formats, emits, strict=True)
         self._printers = [printer(name, emit, varied) for name, emit in both if name != "none"]
-        for p in self._printers:
-            p.start()
         try:
             for path in paths:
                 self._model(path, backend, device)
         finally:
-            for p in self._printers:
+            for p in self._printers if self._has_started else []:
                 p.end()
         self._print_notes()
 
@@ -41,8 +40,15 @@ class Session:
         wanted = self.wanted
         self.say(f"loading {path}")
         with load(path, backend, device, n_ctx=wanted.n_ctx, n_seqs=max(wanted.n_seqs)) as model:
+            self._start()
             ceilings = measure_ceilings(model.engine.device) if wanted.profile else None
             self._notes += self._tables(self._tests(model, ceilings))
+
+    def _start(self) -> None:
+        """The tables' heads, once a model could be loaded: an error stands by itself."""
+        for p in self._printers if not self._has_started else []:
+            p.start()
+        self._has_started = True
 
     def _tests(self, model: Model, ceilings: Ceilings | None) -> list[Done]:
         tests, all_done = list(self.wanted.tests()), []
@@ -67,7 +73,7 @@ class Session:
 
     def _print(self, model: Model, done: Done, ceilings: Ceilings | None) -> None:
         test, setting, measured = done
-        row = fields(model.info, setting, __version__, measured)
+        row = fields(model.info, setting, VERSION, measured)
         if ceilings and setting.replay:
             _run(model, test, setting)
             made = profile.profile(model.engine.last, ceilings)

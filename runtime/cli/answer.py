@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -11,7 +11,7 @@ from ..engine.generate import Timings
 from ..errors import VkrunError
 from ..model import Model
 from ..text.sampler import SamplerSettings
-from .options import RunOptions
+from .run_options import RunOptions
 from .screen import Screen
 
 PIECE = 512  # tokens of a prompt between two looks at Ctrl-C
@@ -40,6 +40,17 @@ def stoppable() -> Iterator[Stop]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def lines_apart(screen: Screen) -> Iterator[None]:
+    """What an error says begins a line of its own."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # a pipe that broke is the error itself
+            screen.break_line()
+        raise
+
+
 @dataclass
 class Answers:
     """Makes answers with one model. `settings`, `n_predict` and `stops` may change between them."""
@@ -60,7 +71,7 @@ class Answers:
         if len(ids) >= n_ctx:
             raise VkrunError(f"the prompt has {len(ids)} tokens, the context holds {n_ctx}; a larger -c holds more")
         start, pieces = time.perf_counter(), []
-        with stoppable() as stop:
+        with stoppable() as stop, lines_apart(screen):
             self.timings = Timings()
             for piece in self._pieces(ids, stop):
                 screen.write(piece)

@@ -10,27 +10,36 @@ import click
 from ..bench.ranges import numbers, pairs
 from ..bench.session import Session
 from ..bench.settings import Wanted
-from ..errors import VkrunError
-from ..model import BUNDLED, MAX_SEQS
+from ..model import MAX_SEQS
+from .foreign import FOREIGN, Takes, table
+from .model_paths import bundled, check_model
 from .screen import note
-from .spelling import UNSUPPORTED, SpeltCommand
+from .spelling import SpeltCommand, without_effect
 
 MAX_TOKENS = 1 << 20
 FORMATS = ("md", "csv", "json", "jsonl")
 
-_ANSWERS = {
-    "measured as the device runs by default": "--numa --prio --poll --cpu-strict --cpu-mask --delay --defer-experts "
-    "--no-host -fitt --fit-target -fitc --fit-ctx",
+_REFUSED = {
+    "measured as the device runs by default": "--delay --defer-experts -fitt --fit-target -fitc --fit-ctx",
     "the model's own head is always run": "-embd --embeddings",
-    "files are read and never mapped, and no copy stays in memory": "-mmp",
-    "the whole model runs on the device": "-nopo",
 }
+_TAKEN = {
+    "files are read and never mapped, and no copy stays in memory": "-mmp --mmap -dio --direct-io",
+    "attention is always fused where the backend can": "-fa --flash-attn",
+}
+_ON_DEVICE = {"the whole model runs on the device": "-nkvo --no-kv-offload -nopo --no-op-offload --no-host"}
 
 
 class BenchCommand(SpeltCommand):
-    """llama-bench's options: those that vkrun has no use for are answered."""
+    """llama-bench's options, of which some that are flags elsewhere take 0 or 1."""
 
-    unsupported: ClassVar = {**UNSUPPORTED, **{name: why for why, names in _ANSWERS.items() for name in names.split()}}
+    foreign: ClassVar = {
+        **FOREIGN,
+        **table(_REFUSED),
+        **table(_TAKEN, Takes.VALUE),
+        **table(_ON_DEVICE, Takes.VALUE, "0"),
+    }
+    lists: ClassVar = True
 
 
 def _list_devices(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
@@ -62,6 +71,7 @@ _OPTIONS = [
     click.option("-o", "--output", "first", type=click.Choice(FORMATS), default="md", show_default=True),
     click.option("-oe", "--output-err", "second", type=click.Choice([*FORMATS, "none"]), default="none",
                  help="To stderr."),
+    click.option("-v", "--verbose", is_flag=True, help="Say which options change nothing here."),
     click.option("--progress", is_flag=True, help="Say on stderr what is run."),
     click.option("--backend", metavar="NAME", help="vulkan, kompute or cpu [default: the best there is]."),
     click.option("-dev", "--device", metavar="DEVICE", help="Index, UUID or part of the name; see `vkrun devices`."),
@@ -70,7 +80,17 @@ _OPTIONS = [
 ]  # fmt: skip
 
 
-def _run(models: tuple[str, ...], first: str, second: str, progress: bool, **values: Any) -> None:
+@click.pass_context
+def _run(
+    ctx: click.Context,
+    /,
+    models: tuple[str, ...],
+    first: str,
+    second: str,
+    progress: bool,
+    verbose: bool,
+    **values: Any,
+) -> None:
     """Measure tokens a second, as llama-bench does.
 
     LIST: 1,2,4 or 1-8 or 128-512+128 or 128-2048*2; every combination is run.
@@ -78,8 +98,12 @@ def _run(models: tuple[str, ...], first: str, second: str, progress: bool, **val
     backend, device = values.pop("backend"), values.pop("device")
     wanted = _wanted(values, (first, second))
     say: Callable[[str], None] = note if progress else lambda _: None
-    session = Session(wanted, click.echo, lambda text: click.echo(text, err=True), say)
-    session.run([path for text in models for path in _paths(text)] or [_bundled()], backend, device)
+    for line in without_effect(ctx) if verbose else ():
+        note(line)
+    paths = [path for text in models for path in _paths(text)] or [bundled("vkrun bench -m MODEL.gguf")]
+    for path in paths:
+        check_model(path)  # each of them before the first is measured
+    Session(wanted, click.echo, lambda text: click.echo(text, err=True), say).run(paths, backend, device)
 
 
 def _wanted(values: dict[str, Any], formats: tuple[str, str]) -> Wanted:
@@ -103,12 +127,6 @@ def _wanted(values: dict[str, Any], formats: tuple[str, str]) -> Wanted:
 def _paths(text: str) -> list[str]:
     """A list of files, unless a file of that very name is there."""
     return [text] if os.path.exists(text) else [part for part in text.split(",") if part]
-
-
-def _bundled() -> str:
-    if not BUNDLED.exists():
-        raise VkrunError(f"{BUNDLED}: the bundled model is missing; name a model: vkrun bench -m MODEL.gguf")
-    return str(BUNDLED)
 
 
 def _make() -> click.Command:

@@ -1,45 +1,13 @@
 """The default command: its options in llama.cpp's spellings. What it does lies in run.py, imported when it runs."""
 
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import click
 
-from .spelling import SpeltCommand
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """The command line as it was given; None is "not given" where that makes a difference."""
-
-    words: tuple[str, ...] = ()
-    model: str | None = None
-    prompt: str | None = None
-    file: str | None = None
-    predict: int | None = None
-    ctx_size: int | None = None
-    seed: int = -1
-    temp: float = 0.8
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.05
-    repeat_penalty: float = 1.0
-    repeat_last_n: int = 64
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    reverse_prompt: tuple[str, ...] = ()
-    system_prompt: str | None = None
-    conversation: bool | None = None
-    single_turn: bool = False
-    ignore_eos: bool = False
-    escape: bool | None = None
-    display_prompt: bool = True
-    backend: str | None = None
-    device: str | None = None
-    opt: int = 3
-    stats: bool = False
-    verbose: bool = False
+from ..version import VERSION
+from .run_options import RunOptions
+from .spelling import SpeltCommand, without_effect
 
 
 class _Whole(click.IntRange):
@@ -54,7 +22,7 @@ def _print_devices(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
 
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(f"vkrun {import_module('...', __package__).__version__}")
+        click.echo(f"vkrun {VERSION}")
         ctx.exit()
 
 
@@ -123,8 +91,8 @@ prompt where none is given. Without a prompt, on a terminal, you chat.
 
 def make_command(epilog: str) -> click.Command:
     @click.pass_context
-    def invoke(_ctx: click.Context, /, **values: Any) -> int:
-        return import_module(".run", __package__).run(RunOptions(**values))
+    def invoke(ctx: click.Context, /, **values: Any) -> int:
+        return import_module(".run", __package__).run(RunOptions(**values, without_effect=without_effect(ctx)))
 
     for add in reversed(_OPTIONS):
         invoke = add(invoke)

@@ -1,18 +1,23 @@
 """Which model and which prompt a command line means."""
 
+import contextlib
 import os
 import re
+import select
 import sys
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
 from ..errors import VkrunError
 from .commands import COMMANDS
-from .options import RunOptions
-from .screen import is_terminal, one_line
+from .run_options import RunOptions
+from .screen import is_terminal, note, one_line
 
+STDIN = "-"  # as the name of a file
+PATIENCE = 1.0  # seconds that a pipe beside a prompt may take without a word about it
 MAX_NBYTES = 64 << 20  # no context holds that much text
 _ESCAPE = re.compile(r"""\\(?:([nrt'"\\])|x([0-9a-fA-F]{1,2}))""")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "'": "'", '"': '"', "\\": "\\"}
@@ -20,7 +25,7 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "'": "'", '"': '"', "\\": "\\"}
 
 @dataclass(frozen=True)
 class Asked:
-    """`model` None: the bundled one. `prompt` None: it is on stdin where `on_stdin` says so, else there is none."""
+    """`model` None: the bundled one. on_stdin: text may be there, to go before `prompt`, where that is given."""
 
     model: str | None
     prompt: str | None
@@ -37,7 +42,7 @@ def asked(options: RunOptions) -> Asked:
     if len(sources) > 1:
         raise click.UsageError(f"{' and '.join(sources)}: the prompt comes from one place only")
     system = _typed(options, options.system_prompt, "-sys")
-    on_stdin = not sources and not options.conversation and not is_terminal(sys.stdin)
+    on_stdin = options.file == STDIN or (not options.conversation and not is_terminal(sys.stdin))
     return Asked(model, _prompt(options, word), on_stdin, system, _stops(options))
 
 
@@ -53,12 +58,24 @@ def unescape(text: str) -> str:
     return high.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def read_stdin(options: RunOptions) -> str:
-    """The prompt that is piped in; click's UsageError when nothing is."""
+def with_stdin(options: RunOptions, prompt: str | None) -> str:
+    """The prompt with what is piped in before it, a line apart; click's UsageError where there is neither."""
+    if prompt is not None:
+        _say_what_is_waited_for()
     data = sys.stdin.buffer.read(MAX_NBYTES + 1) if sys.stdin is not None else b""
-    if not data.strip():
+    if data.strip():
+        text = _text(options, data, "stdin")
+        return text if prompt is None else f"{text}\n{prompt}"
+    if prompt is None:
         raise click.UsageError("no prompt: stdin is empty; give a prompt as a word, with -p or with -f")
-    return _text(options, data, "stdin")
+    return prompt
+
+
+def _say_what_is_waited_for() -> None:
+    """Beside a prompt, a stdin that someone left open would look like a program that hangs."""
+    with contextlib.suppress(AttributeError, OSError, ValueError, TypeError):  # none, or nothing that can be waited for
+        if not select.select([sys.stdin], [], [], PATIENCE)[0]:
+            note("reading stdin, which goes before the prompt; < /dev/null leaves it out")
 
 
 def _words(options: RunOptions) -> tuple[str | None, str | None]:
@@ -67,23 +84,45 @@ def _words(options: RunOptions) -> tuple[str | None, str | None]:
     model = options.model
     if model is None and words and names_model(words[0]):
         model = words.pop(0)
-    if model is None and words and words[0] in COMMANDS:
-        raise click.UsageError(f"{words[0]}: a command comes first (vkrun {words[0]} ...); as a prompt: -p {words[0]}")
+    if model is None and words:
+        _check_no_command(words)
+    if second := next((word for word in words if model is not None and _is_gguf(word)), None):
+        first = one_line(model or "")
+        raise click.UsageError(f"{first} and {one_line(second)}: two models; one is run at a time (a prompt: -p TEXT)")
     if len(words) > 1:
         at = f"{one_line(words[0])!r:.60} is taken for the prompt" + ("" if model else ", as it names no file")
         raise click.UsageError(f"{at}, and {one_line(words[1])!r:.60} follows it; put a prompt into quotes")
+    if words and names_model(words[0]):
+        note(f"{one_line(words[0])!r:.60} is taken for the prompt itself; -f reads it from that file")
     return model, words[0] if words else None
+
+
+def _check_no_command(words: list[str]) -> None:
+    """UsageError where a first word is a command in the wrong place, misspelt, or another program's."""
+    first = words[0]
+    if first in COMMANDS:
+        raise click.UsageError(f"{first}: a command comes first (vkrun {first} ...); as a prompt: -p {first}")
+    if close := get_close_matches(first, COMMANDS, n=1, cutoff=0.75):
+        raise click.UsageError(f"{first}: no command and no file; did you mean {close[0]}? As a prompt: -p {first}")
+    if " " not in first and any(map(_is_gguf, words[1:])):
+        raise click.UsageError(f"{one_line(first)}: no command and no file; a model runs without one: vkrun MODEL.gguf")
 
 
 def names_model(word: str) -> bool:
     """Whether a first word is a model rather than a prompt."""
     try:
-        return word.lower().endswith(".gguf") or os.path.exists(word)
+        return _is_gguf(word) or os.path.exists(word)
     except ValueError:  # a word that no path can be
         return False
 
 
+def _is_gguf(word: str) -> bool:
+    return word.lower().endswith(".gguf")
+
+
 def _prompt(options: RunOptions, word: str | None) -> str | None:
+    if options.file == STDIN:
+        return None
     if options.file is not None:
         return _from_file(options, options.file)
     return _typed(options, word if word is not None else options.prompt, "prompt")

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import click
 
-from .. import config, models
-from ..errors import VkrunError
+from .. import config
 from ..gguf.file import GGUFFile
-from ..model import BUNDLED, Model, load
+from ..model import Model, load
 from .answer import Answers, sampler_settings, stats_text
 from .chat import Chat
-from .options import RunOptions
+from .model_paths import bundled, check_model
 from .progress import Bar
-from .prompt import Asked, asked, read_stdin
+from .prompt import Asked, asked, with_stdin
+from .run_options import RunOptions
 from .screen import Screen, lines, note
 
 N_CTX = 4096
@@ -30,10 +30,12 @@ def run(options: RunOptions) -> int:
     if wanted.prompt is None and options.conversation is False and not wanted.on_stdin:
         raise click.UsageError("-no-cnv: no prompt; give one as a word, with -p or with -f")
     if wanted.on_stdin:
-        check_model(wanted)  # before stdin, which may be long in coming
-        wanted = replace(wanted, prompt=read_stdin(options))
+        check_model(_path(wanted))  # before stdin, which may be long in coming
+        wanted = replace(wanted, prompt=with_stdin(options, wanted.prompt))
     for name in config.unknown():
         note(f"{name} is none of vkrun's variables and does nothing")
+    for line in options.without_effect if options.verbose else ():
+        note(line)
     before = time.perf_counter()
     with open_model(options, wanted) as model:
         answers = Answers(model, settings, _n_predict(options, wanted), options.ignore_eos, wanted.stops)
@@ -43,12 +45,6 @@ def run(options: RunOptions) -> int:
             chat = Chat(answers, wanted.system, load_s, is_code=wanted.model is None, stats=options.stats)
             return chat.run(wanted.prompt, once)
         return complete(answers, wanted.prompt or "", options, load_s)
-
-
-def check_model(wanted: Asked) -> None:
-    """Raises what load() would for a file that is no model vkrun runs. Touches no device."""
-    with GGUFFile.open(_path(wanted)) as f:
-        models.open_model(f, models.Capacity(1))
 
 
 def open_model(options: RunOptions, wanted: Asked) -> Model:
@@ -70,10 +66,8 @@ def open_model(options: RunOptions, wanted: Asked) -> Model:
 
 def complete(answers: Answers, prompt: str, options: RunOptions, load_s: float) -> int:
     """Print the prompt and what follows it; 130 after Ctrl-C."""
-    screen = Screen()
+    screen = Screen(prompt if options.display_prompt else "")
     ids = answers.model.tokenize(prompt)
-    if options.display_prompt:
-        screen.write(prompt)
     answers.answer(ids, screen)
     screen.end_line()
     if answers.timings.ended == "context":
@@ -84,9 +78,7 @@ def complete(answers: Answers, prompt: str, options: RunOptions, load_s: float) 
 
 
 def _path(wanted: Asked) -> str:
-    if wanted.model is None and not BUNDLED.exists():
-        raise VkrunError(f"{BUNDLED}: the bundled model is missing; name a model: vkrun MODEL.gguf")
-    return str(BUNDLED) if wanted.model is None else wanted.model
+    return bundled("vkrun MODEL.gguf") if wanted.model is None else wanted.model
 
 
 def _chats(options: RunOptions, wanted: Asked) -> bool:

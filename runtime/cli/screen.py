@@ -36,21 +36,30 @@ def lines(text: str) -> None:
 
 
 class Screen:
-    """Writes an answer to stdout piece by piece: controls are escaped on a terminal and left alone in a pipe."""
+    """Writes an answer to stdout piece by piece: controls are escaped on a terminal and left alone in a pipe.
 
-    def __init__(self) -> None:
+    echo: the prompt, written with the first piece: what is said on stderr until then stands on lines of its own.
+    """
+
+    def __init__(self, echo: str = "") -> None:
         self._escapes = is_terminal(sys.stdout)
-        self._at_start = True
+        self._echo, self._at_start = echo, True
 
     def write(self, text: str) -> None:
-        if not text or sys.stdout is None:
+        text, self._echo = self._echo + text, ""
+        if not text:
             return
         sys.stdout.write(safe(text) if self._escapes else text)
         sys.stdout.flush()
         self._at_start = text.endswith("\n")
 
     def end_line(self) -> None:
-        """A newline, unless one was the last thing written."""
+        """A newline, unless one was the last thing written; the echo, where nothing followed it."""
+        self.write("")
+        self.break_line()
+
+    def break_line(self) -> None:
+        """A newline where a line was begun, so that what comes next on stderr does not stick to it."""
         if not self._at_start:
             self.write("\n")
 

@@ -39,8 +39,44 @@ def test_a_pipe_a_file_and_an_option_give_the_same(completion, tmp_path):
     assert vkrun(MODEL, *ON_CPU, *GREEDY, stdin=b"hello\n").stdout == wanted
     (tmp_path / "prompt.txt").write_text("hello\n")
     assert vkrun("-m", MODEL, *ON_CPU, *GREEDY, "-f", str(tmp_path / "prompt.txt")).stdout == wanted
+    assert vkrun(MODEL, *ON_CPU, *GREEDY, "-f", "-", stdin=b"hello\n").stdout == wanted
     bare = vkrun("-m", MODEL, "-p", r"\x68ello", *ON_CPU, "--temp", "0", "-n6", "-c64", "--no-display-prompt")
     assert b"hello" + bare.stdout == wanted
+
+
+def test_a_pipe_beside_a_prompt_goes_before_it():
+    done = vkrun(MODEL, "hello", *ON_CPU, *GREEDY, stdin=b"piped\n")
+    assert done.stdout.startswith(b"piped\nhello")
+    assert done.stdout == vkrun(MODEL, "-p", r"piped\nhello", *ON_CPU, *GREEDY).stdout
+
+
+def test_a_pipe_that_stays_open_is_told_of():
+    words = [VKRUN, MODEL, "hello", *ON_CPU, *GREEDY]
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, env=environment(), **pipe) as process:
+        assert b"reading stdin, which goes before the prompt" in process.stderr.readline()
+        stdout, _ = process.communicate(b"late", timeout=30)
+    assert process.returncode == 0 and stdout.startswith(b"late\nhello")
+
+
+def test_a_file_that_is_taken_for_the_prompt_is_told_of():
+    done = vkrun(MODEL, __file__, *ON_CPU, "-n", "0")
+    assert done.stdout.decode() == f"{__file__}\n"
+    assert "is taken for the prompt itself; -f reads it from that file" in errors(done)[0]
+
+
+def test_llama_cpps_options_are_noted_with_v(completion):
+    words = ("-ngl", "99", "-fa", "on", "-t4", "--no-mmap")
+    assert vkrun(MODEL, "hello", *ON_CPU, *GREEDY, *words).stdout == completion.stdout
+    said = errors(vkrun(MODEL, "hello", *ON_CPU, *GREEDY, *words, "-v"))
+    assert sum("changes nothing: " in line for line in said) == 4
+
+
+def test_an_error_does_not_stick_to_the_echo():
+    with Terminal(MODEL, "hello " * 9, *ON_CPU, "-c", "16") as terminal:
+        assert terminal.ends() == 1
+        assert terminal.text.splitlines()[-1].startswith("vkrun: the prompt has ")
+        assert "hello" not in terminal.text
 
 
 def test_controls_are_escaped_on_a_terminal_and_raw_in_a_pipe():
