@@ -7,7 +7,7 @@ from .attention import kernels as attention
 from .common.choose_grid import CHOOSE_GRID
 from .copies import kernels as copies
 from .elementwise import kernels as elementwise
-from .kernel import PUSH_NBYTES, Features, Kernel, KernelCall, Variant
+from .kernel import ARGUMENTS_NBYTES, Features, Kernel, KernelCall, Variant
 from .matmul import kernels as matmul
 from .moe import kernels as moe
 from .recurrent import kernels as recurrent
@@ -35,7 +35,7 @@ def lower(node: Node, features: Features) -> KernelCall:
     """The dispatch for a node that refusal() finds nothing against."""
     kernel = next(k for k in KERNELS[node.op] if not k.refuses(node, features))
     call = kernel.lower(node, features)
-    assert 4 * len(call.push) <= PUSH_NBYTES and all(0 < n < 65536 for n in call.grid), call
+    assert 4 * len(call.arguments) <= ARGUMENTS_NBYTES and all(0 < n < 65536 for n in call.grid), call
     return call
 
 

@@ -1,18 +1,17 @@
-"""Kernel and KernelCall: what the catalogue tells a Vulkan host about running one node as one dispatch."""
+"""Kernel and KernelCall: what the catalogue tells a host, of whatever API, about running one node as one dispatch."""
 
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..runtime.ir.graph import Node
-from ..runtime.ir.quants import packed_row_nbytes
-from ..runtime.ir.tensor import Storage, Tensor
+from ..runtime.ir.tensor import Tensor
+from .operands import Operands, refusal
 
 Defines = tuple[tuple[str, str], ...]
 Variant = tuple[str, Defines]  # the stem of a .comp file, and its -D options
 
-MAX_GROUPS = 65535  # of one grid axis, which every Vulkan device allows
-PUSH_NBYTES = 128  # which every Vulkan device allows
+MAX_GROUPS = 65535  # of one grid axis, which every API allows
+ARGUMENTS_NBYTES = 128  # which every API passes without a buffer; Vulkan promises no more
 
 
 @dataclass(frozen=True)
@@ -35,48 +34,53 @@ class Features:
 
 @dataclass(frozen=True)
 class At:
-    """A push constant: where argument i starts in its binding, in elements (packed block types: in 32-bit words).
+    """An argument: where buffer i starts in what is bound for it, in elements (packed block types: in 32-bit words).
 
-    The host fills it in, since only it knows whether a binding starts at the storage or at the block around it.
+    The host fills it in, since only it knows whether it binds a storage or the block around it.
     """
 
-    arg: int
+    buffer: int
+
+
+Argument = int | float | At
 
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One dispatch: `args` are the storage buffers of bindings 0, 1, ...; `push` the push constants' 32-bit words;
-    `spec` the specialisation constants 0, 1, ...; `grid` the workgroups."""
+    """One dispatch, for any API. The shader's declarations name everything, in their own order:
+
+    buffers    binding 0, 1, ...: what stands there is the tensor's storage, `At` where in it the tensor starts
+    arguments  the members of its push_constant block, 32 bits each
+    grid       workgroups
+    constants  constant_id 0, 1, ...; 0 is the invocations of a workgroup, where that is not fixed
+
+    backends/packing.py packs arguments. Vulkan binds the others as they are; an API without specialisation constants
+    compiles them in as macros.
+    """
 
     stem: str
     defines: Defines
-    args: tuple[Tensor, ...]
-    push: tuple[int | float | At, ...]
+    buffers: tuple[Tensor, ...]
+    arguments: tuple[Argument, ...]
     grid: tuple[int, int, int]
-    spec: tuple[int, ...] = ()
-
-    def push_bytes(self, base: Callable[[Storage], int]) -> bytes:
-        """The push constants, given the byte at which each storage starts in its binding."""
-        words = (start_of(self.args[w.arg], base) if isinstance(w, At) else w for w in self.push)
-        return b"".join(struct.pack("<f" if isinstance(w, float) else "<I", w) for w in words)
+    constants: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One way to run an op. `refuses` returns "" or what the kernel cannot take, in a line."""
+    """One way to run an op. `rule` says what the operands' declarations (see operands.py) cannot: "" or what the kernel
+    does not take, in a line."""
 
     op: str
-    refuses: Callable[[Node, Features], str]
+    takes: Operands
+    gives: Operands
     lower: Callable[[Node, Features], KernelCall]
     variants: Iterable[Variant]
+    rule: Callable[[Node, Features], str] = lambda _node, _features: ""
 
-
-def start_of(t: Tensor, base: Callable[[Storage], int]) -> int:
-    """Where a tensor starts in its binding, in elements, or in 32-bit words for packed block types."""
-    if t.dtype.is_quantised:
-        n = t.shape[-1]
-        return (base(t.storage) + t.layout.offset // n * packed_row_nbytes(t.dtype, n)) // 4
-    return base(t.storage) // t.dtype.block_bytes + t.layout.offset
+    def refuses(self, node: Node, features: Features) -> str:
+        """Empty when the kernel runs the node; otherwise what it cannot take, in a line."""
+        return refusal(self.takes, self.gives, node) or self.rule(node, features)
 
 
 def grid_of(n_groups: int) -> tuple[int, int, int]:
@@ -91,8 +95,3 @@ def fills_subgroup(features: Features) -> int:
     """Invocations of a workgroup that fills a GPU's widest subgroup; on a CPU one SIMD register, so that there are more
     to share."""
     return 8 if features.software else 64
-
-
-def takes_all(_node: Node, _features: Features) -> str:
-    """Of a kernel that refuses nothing."""
-    return ""

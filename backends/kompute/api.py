@@ -23,7 +23,7 @@ import numpy as np
 
 from ...runtime import config
 from ...runtime.errors import BackendError
-from ...shaders.kernel import PUSH_NBYTES
+from ...shaders.kernel import ARGUMENTS_NBYTES
 
 BLOCK_NBYTES = 1 << 27  # the least maxStorageBufferRange that Vulkan allows
 
@@ -85,8 +85,8 @@ class Api:
 
     def algorithm(self, blocks: Iterable[Block], spirv: bytes, grid: Grid, spec: tuple[int, ...], n_push: int) -> Any:
         """A pipeline with its bindings and its grid, which kp does not tell apart."""
-        if 4 * n_push > PUSH_NBYTES:
-            raise BackendError(f"push constants of {4 * n_push} bytes, at most {PUSH_NBYTES}")
+        if 4 * n_push > ARGUMENTS_NBYTES:
+            raise BackendError(f"push constants of {4 * n_push} bytes, at most {ARGUMENTS_NBYTES}")
         constants, push = np.array(spec, np.uint32), np.zeros(n_push, np.uint32)
         with errors("making a pipeline"):
             return self._open.algorithm([b.tensor for b in blocks], spirv, grid, constants, push)

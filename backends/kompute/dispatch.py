@@ -8,10 +8,11 @@ import numpy as np
 
 from ...runtime import config
 from ...runtime.ir.graph import Node
-from ...runtime.ir.tensor import Storage, Tensor
+from ...runtime.ir.tensor import Storage
 from ...shaders import catalogue
 from ...shaders.compile import compile_all, spirv, title
 from ...shaders.kernel import Features, KernelCall
+from ..packing import argument_bytes
 from .api import Api, Block
 from .memory import Place
 
@@ -42,26 +43,13 @@ class Dispatcher:
         self._algorithms.clear()
 
     def _algorithm(self, call: KernelCall) -> Any:
-        blocks = tuple(self._place_of(t.storage).block for t in call.args)
-        key = blocks, (call.stem, call.defines, call.spec, call.grid, len(call.push))
+        blocks = tuple(self._place_of(t.storage).block for t in call.buffers)
+        key = blocks, (call.stem, call.defines, call.constants, call.grid, len(call.arguments))
         if key not in self._algorithms:
-            config.note(4, f"pipeline {title(call.stem, call.defines)} {list(call.spec)} {call.grid}")
+            config.note(4, f"pipeline {title(call.stem, call.defines)} {list(call.constants)} {call.grid}")
             words = spirv(call.stem, call.defines)
-            self._algorithms[key] = self._api.algorithm(blocks, words, call.grid, call.spec, len(call.push))
+            self._algorithms[key] = self._api.algorithm(blocks, words, call.grid, call.constants, len(call.arguments))
         return self._algorithms[key]
 
     def _push(self, call: KernelCall) -> np.ndarray:
-        return np.frombuffer(call.push_bytes(lambda s: self._place_of(s).offset), np.uint32)
-
-
-def is_idle(node: Node) -> bool:
-    """Has the node nothing to write? So when its outputs have no element, or when it leaves a view as it was because
-    what it would write into it has none."""
-    if all(t.layout.n_elements == 0 for t in node.outputs):
-        return True
-    in_place = all(any(_same_view(t, x) for x in node.inputs) for t in node.outputs)
-    return in_place and any(x.layout.n_elements == 0 for x in node.inputs)
-
-
-def _same_view(a: Tensor, b: Tensor) -> bool:
-    return a.storage is b.storage and a.layout == b.layout
+        return np.frombuffer(argument_bytes(call, lambda s: self._place_of(s).offset), np.uint32)

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ...runtime.errors import BackendError
+from ...runtime.ir.arena import ALIGNMENT
 from ...runtime.ir.plan import Plan
-from ...runtime.ir.quants import packed_row_nbytes
 from ...runtime.ir.tensor import Kind, Storage
+from ..packing import packed_nbytes
 from .api import BLOCK_NBYTES, Block
-
-ALIGNMENT = 256  # bytes; a cache line or two, so that kernels' wide loads do not straddle
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +24,6 @@ Places = dict[Storage, Place]
 MakeBlock = Callable[[int], Block]
 
 
-def device_nbytes(s: Storage) -> int:
-    """Bytes on the device: whole words, block types in rows as runtime/ir/quants.py packs them."""
-    if s.dtype.is_quantised:
-        return s.n_elements // s.shape[-1] * packed_row_nbytes(s.dtype, s.shape[-1]) if s.n_elements else 0
-    return -(-s.nbytes // 4) * 4
-
-
 def place(storages: Iterable[Storage], make: MakeBlock, limit: int) -> Places:
     """One after the other, in as few blocks of at most `limit` bytes as they fit in, larger ones in blocks of their
     own; the blocks made so far are given back on failure."""
@@ -40,7 +32,7 @@ def place(storages: Iterable[Storage], make: MakeBlock, limit: int) -> Places:
     try:
         for group, nbytes in _groups(storages, limit):
             made.append(make(nbytes))
-            places.update((s, Place(made[-1], at, device_nbytes(s))) for s, at in group)
+            places.update((s, Place(made[-1], at, packed_nbytes(s))) for s, at in group)
     except BackendError:
         for block in made:
             block.close()
@@ -59,14 +51,14 @@ def place_temps(plan: Plan, make: MakeBlock, make_host: MakeBlock, limit: int) -
     if plan.arena.nbytes > limit:
         return places | place(rest, make, limit)
     arena = make(plan.arena.nbytes) if rest else None
-    return places | {s: Place(arena, plan.arena.offsets[s], device_nbytes(s)) for s in rest if arena}
+    return places | {s: Place(arena, plan.arena.offsets[s], packed_nbytes(s)) for s in rest if arena}
 
 
 def _groups(storages: Iterable[Storage], limit: int) -> list[tuple[list[tuple[Storage, int]], int]]:
     """Per block its storages with their byte offsets, and its bytes."""
     groups: list[tuple[list[tuple[Storage, int]], int]] = []
     for s in storages:
-        n = device_nbytes(s)
+        n = packed_nbytes(s)
         if n > BLOCK_NBYTES:
             raise BackendError(f"{s.name}: {n} bytes, but kompute binds at most {BLOCK_NBYTES}; take --backend vulkan")
         members, end = groups.pop() if groups else ([], 0)

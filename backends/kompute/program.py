@@ -12,8 +12,9 @@ from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
 from ..base import Program
+from ..packing import is_idle
 from .api import Api, errors
-from .dispatch import Dispatch, Dispatcher, is_idle
+from .dispatch import Dispatch, Dispatcher
 from .memory import Place
 from .store import Store
 from .transfer import seconds_of

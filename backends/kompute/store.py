@@ -1,7 +1,6 @@
 """The memory of an open device: storages in a few blocks, written and read by the host."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from threading import RLock
 
 import numpy as np
@@ -9,22 +8,13 @@ import numpy as np
 from ...runtime import config
 from ...runtime.errors import BackendError
 from ...runtime.ir.plan import Plan
-from ...runtime.ir.quants import pack_rows, packed_row_nbytes, row_nbytes
 from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
 from ..host_memory import host_nbytes_free
+from ..packing import device_bytes, host_bytes, packed_nbytes, row_nbytes
 from .api import BLOCK_NBYTES, Api, Block
-from .memory import Place, Places, device_nbytes, place, place_temps
+from .memory import Place, Places, place, place_temps
 from .transfer import Transfers
-
-
-@dataclass(frozen=True)
-class Row:
-    """Bytes of a storage's row on the device, and what the host gives for one."""
-
-    nbytes: int
-    n: int
-    dtype: np.dtype
 
 
 class Store:
@@ -46,7 +36,7 @@ class Store:
 
     def alloc(self, storages: Iterable[Storage]) -> None:
         wanted = [s for s in dict.fromkeys(storages) if s not in self._places]
-        config.note(1, f"kompute: {len(wanted)} storages of {sum(map(device_nbytes, wanted))} bytes")
+        config.note(1, f"kompute: {len(wanted)} storages of {sum(map(packed_nbytes, wanted))} bytes")
         try:
             for kind in (Kind.WEIGHT, Kind.STATE, Kind.INPUT):
                 self._alloc_kind([s for s in wanted if s.kind is kind], kind)
@@ -73,13 +63,9 @@ class Store:
         return self._places[storage]
 
     def write(self, storage: Storage, data: np.ndarray, row: int = 0) -> None:
-        where, rows = self.place_of(storage), _row_of(storage)
-        raw = rows_of(data, storage, rows)
-        at, nbytes = row * rows.nbytes, raw.size * raw.itemsize
-        room = where.nbytes if storage.dtype.is_quantised else storage.nbytes
-        if row < 0 or at + nbytes > room:
-            raise BackendError(f"{storage.name}: {nbytes} bytes from row {row} on, but there are {room} bytes")
-        self._transfers.write(where.block, where.offset + at, raw.reshape(-1).view(np.uint8))
+        where, raw = self.place_of(storage), host_bytes(storage, data, row)
+        at = where.offset + row * row_nbytes(storage)[1]
+        self._transfers.write(where.block, at, device_bytes(storage, raw))
 
     def read(self, t: Tensor, where: Place) -> np.ndarray:
         """A copy of a view of plain numbers that stands in `where`, in its shape."""
@@ -120,18 +106,3 @@ class Store:
         for block in blocks:
             if block.bytes is None:
                 self._transfers.write(block, 0, np.zeros(block.nbytes, np.uint8))
-
-
-def rows_of(data: np.ndarray, s: Storage, rows: Row) -> np.ndarray:
-    """What write() is given, checked, as whole rows in the device's layout."""
-    if data.dtype != rows.dtype or data.size % max(rows.n, 1):
-        raise BackendError(f"{s.name}: data {data.dtype} {data.shape}, expected {rows.dtype} in rows of {rows.n}")
-    raw = np.ascontiguousarray(data).reshape(-1, max(rows.n, 1))
-    return pack_rows(raw, s.dtype) if s.dtype.is_quantised else raw
-
-
-def _row_of(s: Storage) -> Row:
-    n = s.shape[-1] if s.shape else 1
-    if s.dtype.is_quantised:
-        return Row(packed_row_nbytes(s.dtype, n), row_nbytes(s.dtype, n), s.dtype.numpy)
-    return Row(s.dtype.nbytes(n), n, s.dtype.numpy)

@@ -12,14 +12,14 @@ from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
 from ..base import Device, DeviceInfo, Program
+from ..packing import chunks, host_bytes, packed_nbytes, row_nbytes
 from .instance import instance
 from .memory import CACHED
-from .packing import chunks, host_bytes, packed_nbytes, row_nbytes
 from .physical import Limits, Physical
 from .program import VulkanProgram
 from .resources import Resources
 from .steps import problem
-from .transfers import Uploads, download, zero
+from .transfers import SLOT_NBYTES, Uploads, download, zero
 
 _open: "weakref.WeakSet[VulkanDevice]" = weakref.WeakSet()
 
@@ -71,9 +71,9 @@ class VulkanDevice(Device):
         place, raw = self._living().place(storage), host_bytes(storage, data, row)
         offset = row * row_nbytes(storage)[1]
         if not place.is_mapped:
-            self._uploads.write(place, offset, chunks(storage, raw))
+            self._uploads.write(place, offset, chunks(storage, raw, SLOT_NBYTES))
             return
-        for nbytes, fill in chunks(storage, raw):
+        for nbytes, fill in chunks(storage, raw, SLOT_NBYTES):
             fill(place.bytes[offset : offset + nbytes])
             offset += nbytes
 

@@ -11,7 +11,7 @@ from typing import Any
 from ...runtime import config
 from ...runtime.errors import BackendError
 from ...shaders.compile import spirv, title
-from ...shaders.kernel import PUSH_NBYTES, Defines, KernelCall
+from ...shaders.kernel import ARGUMENTS_NBYTES, Defines, KernelCall
 from . import pipeline_cache
 from .api import vk
 from .logical import Logical
@@ -23,12 +23,12 @@ SAVE_AFTER = 16  # new pipelines of one compile() that are worth a write to disk
 class PipelineKey:
     stem: str
     defines: Defines
-    spec: tuple[int, ...]
+    constants: tuple[int, ...]
     n_bindings: int
 
     @staticmethod
     def of(call: KernelCall) -> "PipelineKey":
-        return PipelineKey(call.stem, call.defines, call.spec, len(call.args))
+        return PipelineKey(call.stem, call.defines, call.constants, len(call.buffers))
 
 
 @dataclass(frozen=True)
@@ -80,19 +80,19 @@ class Pipelines:
         vk.vkDestroyPipelineCache(device, self._cache, vk.null)
 
     def _create(self, key: PipelineKey) -> Any:
-        config.note(4, f"pipeline {title(key.stem, key.defines)} {list(key.spec)}")
+        config.note(4, f"pipeline {title(key.stem, key.defines)} {list(key.constants)}")
         stage = vk.struct(
             "VkPipelineShaderStageCreateInfo",
             stage=vk.VK_SHADER_STAGE_COMPUTE_BIT,
             module=self._module(key),
             pName=vk.ffi.new("char[]", b"main"),
-            pSpecializationInfo=_constants(key.spec),
+            pSpecializationInfo=_constants(key.constants),
         )
         info = vk.struct("VkComputePipelineCreateInfo", stage=stage[0], layout=self._layouts[key.n_bindings].pipeline)
         out = vk.ffi.new("VkPipeline *")
         result = vk.vkCreateComputePipelines(self._logical.handle, self._cache, 1, info, vk.null, out)
         if result < 0:
-            name = f"{title(key.stem, key.defines)} {list(key.spec)}"
+            name = f"{title(key.stem, key.defines)} {list(key.constants)}"
             raise BackendError(f"{self._logical.physical.name}: shader {name}: {vk.result_name(result)}")
         return out[0]
 
@@ -131,7 +131,7 @@ class Pipelines:
             pBindings=vk.array("VkDescriptorSetLayoutBinding", bindings),
         )
         sets = vk.create("vkCreateDescriptorSetLayout", "VkDescriptorSetLayout", device, info, vk.null)
-        push = vk.struct("VkPushConstantRange", stageFlags=vk.VK_SHADER_STAGE_COMPUTE_BIT, size=PUSH_NBYTES)
+        push = vk.struct("VkPushConstantRange", stageFlags=vk.VK_SHADER_STAGE_COMPUTE_BIT, size=ARGUMENTS_NBYTES)
         info = vk.struct(
             "VkPipelineLayoutCreateInfo",
             setLayoutCount=1,
@@ -142,16 +142,16 @@ class Pipelines:
         return BindingLayout(sets, vk.create("vkCreatePipelineLayout", "VkPipelineLayout", device, info, vk.null))
 
 
-def _constants(spec: tuple[int, ...]) -> Any:
+def _constants(values: tuple[int, ...]) -> Any:
     """Specialisation constants 0, 1, ... of 32 bits each."""
-    if not spec:
+    if not values:
         return vk.null
-    data = vk.ffi.new("uint32_t[]", [v & 0xFFFFFFFF for v in spec])
-    entries = [vk.struct("VkSpecializationMapEntry", constantID=i, offset=4 * i, size=4) for i in range(len(spec))]
+    data = vk.ffi.new("uint32_t[]", [v & 0xFFFFFFFF for v in values])
+    entries = [vk.struct("VkSpecializationMapEntry", constantID=i, offset=4 * i, size=4) for i in range(len(values))]
     return vk.struct(
         "VkSpecializationInfo",
-        mapEntryCount=len(spec),
+        mapEntryCount=len(values),
         pMapEntries=vk.array("VkSpecializationMapEntry", entries),
-        dataSize=4 * len(spec),
+        dataSize=4 * len(values),
         pData=data,
     )

@@ -12,9 +12,9 @@ from ...runtime.ir.layout import Layout
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ..base import Program
+from ..packing import packed_nbytes, packed_range
 from .branches import Branches
 from .memory import Place
-from .packing import packed_nbytes, packed_range
 from .pipelines import PipelineKey
 from .recording import Recording, Script, Spot, place_spot
 from .resources import Resources
@@ -49,7 +49,8 @@ class VulkanProgram(Program):
         self._steps = steps_of(plan, resources.features, resources.limits)
         self._branches = Branches(self._steps, resources.limits)
         dispatched = (*self._branches.choices, *self._steps)
-        self.storages = frozenset(t.storage for s in dispatched for t in s.call.args if t.storage.kind is not Kind.TEMP)
+        bound = (t.storage for s in dispatched for t in s.call.buffers)
+        self.storages = frozenset(storage for storage in bound if storage.kind is not Kind.TEMP)
         self._pipelines = resources.pipelines.get(PipelineKey.of(s.call) for s in dispatched)
         self._temps: dict[Storage, Place] = {}
         self._results: dict[OutputKey, Result] = {}

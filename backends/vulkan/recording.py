@@ -229,7 +229,7 @@ class Recording:
 
 def _bound(step: Step, spot: Callable[[Storage], Spot]) -> tuple[tuple[int, int, int], ...]:
     """VkDescriptorBufferInfo of each binding as numbers: buffer, offset, range."""
-    spots = [spot(t.storage) for t in step.call.args]
+    spots = [spot(t.storage) for t in step.call.buffers]
     numbers = [int(vk.ffi.cast("uintptr_t", buffer)) for buffer, _ in spots]
     return tuple(
         (number, offset + start, size)

@@ -9,10 +9,10 @@ from ...runtime.errors import BackendError
 from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
 from ..base import Program
+from ..packing import packed_nbytes
 from .instance import instance
 from .logical import Logical
 from .memory import CACHED, COHERENT, DEVICE, VISIBLE, Place, Pool
-from .packing import packed_nbytes
 from .physical import Limits, Physical
 from .pipelines import Pipelines
 from .work import BUDGETS

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import prod
 
 from ...runtime.errors import BackendError
 from ...runtime.ir.graph import Node
@@ -10,7 +9,7 @@ from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Storage, Tensor
 from ...shaders.catalogue import lower, refusal
 from ...shaders.kernel import Features, KernelCall
-from .packing import packed_nbytes, packed_range
+from ..packing import argument_bytes, is_idle, packed_nbytes, packed_range
 from .physical import Limits
 
 
@@ -18,7 +17,7 @@ from .physical import Limits
 class Step:
     """One dispatch: of a plan's node by number, all of it or the `part` that one dispatch can bind.
 
-    `starts` and `ranges` say what of each argument's storage its binding covers, in bytes.
+    `starts` and `ranges` say what of each buffer's storage its binding covers, in bytes.
     """
 
     node: int
@@ -28,8 +27,8 @@ class Step:
     ranges: tuple[int, ...]
 
     def push(self) -> bytes:
-        starts = {t.storage: -start for t, start in zip(self.call.args, self.starts, strict=True)}
-        return self.call.push_bytes(lambda storage: starts[storage])
+        starts = {t.storage: -start for t, start in zip(self.call.buffers, self.starts, strict=True)}
+        return argument_bytes(self.call, starts.__getitem__)
 
 
 def steps_of(plan: Plan, features: Features, limits: Limits) -> list[Step]:
@@ -49,7 +48,7 @@ def problem(node: Node, features: Features, limits: Limits) -> str:
 
 
 def _steps(index: int, node: Node, features: Features, limits: Limits) -> Iterator[Step]:
-    if not any(prod(t.shape) for t in node.outputs):
+    if is_idle(node):
         return
     for part in _parts(node, limits):
         if reason := refusal(part, features):
@@ -99,9 +98,9 @@ def _cut(node: Node, which: int, axis: int, lo: int, hi: int) -> Node:
 
 def bindings(node: Node, call: KernelCall, limits: Limits) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """`starts` and `ranges` of a call: whole storages where the limit allows it; else the bytes that this call's
-    arguments over the storage touch."""
-    covered = {s: _covered(node, s, call, limits) for s in dict.fromkeys(t.storage for t in call.args)}
-    return tuple(zip(*(covered[t.storage] for t in call.args), strict=True))  # type: ignore[return-value]
+    tensors over the storage touch."""
+    covered = {s: _covered(node, s, call, limits) for s in dict.fromkeys(t.storage for t in call.buffers)}
+    return tuple(zip(*(covered[t.storage] for t in call.buffers), strict=True))  # type: ignore[return-value]
 
 
 def _covered(node: Node, storage: Storage, call: KernelCall, limits: Limits) -> tuple[int, int]:
@@ -109,7 +108,7 @@ def _covered(node: Node, storage: Storage, call: KernelCall, limits: Limits) -> 
     whole = packed_nbytes(storage)
     if whole <= limits.max_binding:
         return 0, whole
-    touched = [packed_range(t) for t in call.args if t.storage is storage]
+    touched = [packed_range(t) for t in call.buffers if t.storage is storage]
     start = min(lo for lo, _ in touched) // limits.alignment * limits.alignment
     end = min(whole, -(-max(hi for _, hi in touched) // 4) * 4)
     if end - start > limits.max_binding:

@@ -1,18 +1,17 @@
 """Bytes between the host and memory that it cannot see: a ring of staging buffers up, one down."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from ..packing import Fill
 from .api import vk
 from .logical import Logical, copy, submit_info
 from .memory import COHERENT, VISIBLE, Place, Pool
 
 SLOT_NBYTES = 16 << 20
 N_SLOTS = 3
-
-Fill = Callable[[np.ndarray], None]  # writes a chunk of bytes into the memory it is given
 
 
 class _Slot:

@@ -3,27 +3,14 @@
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
 from ...runtime.ir.tensor import Tensor
-from ..kernel import At, Defines, Features, Kernel, KernelCall, fills_subgroup, grid_of, takes_all
+from ..kernel import At, Defines, Features, Kernel, KernelCall, fills_subgroup, grid_of
+from ..operands import FLOATS, INTS
 from ..rows.kernels import SUBGROUPS
 
 MAX_DIM = 512
 SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve several queries, or products
 SOFTWARE_LANES = 8
 LANES = {"attention": 128, "qk_rope_cache": 64}
-
-
-def _inner(*tensors: Tensor) -> str:
-    bad = next((t for t in tensors if not t.layout.rows_contiguous), None)
-    return f"{bad} has inner stride {bad.layout.strides[-1]}, expected 1" if bad else ""
-
-
-def _same_caches(k: Tensor, v: Tensor) -> str:
-    same = k.layout.strides == v.layout.strides
-    return "" if same else f"caches of other strides: {k.layout.strides}, {v.layout.strides}"
-
-
-def _dim(n: int) -> str:
-    return "" if n <= MAX_DIM else f"heads of {n}, expected at most {MAX_DIM}"
 
 
 def _lanes(op: str, features: Features) -> tuple[int, Defines]:
@@ -33,11 +20,10 @@ def _lanes(op: str, features: Features) -> tuple[int, Defines]:
     return min(LANES[op], features.max_workgroup), SUBGROUPS if features.subgroup_size >= 4 else ()
 
 
-def _refuse_attention(node: Node, features: Features) -> str:
-    q, k, v, _slots, _pos, *gate = node.inputs
-    if features.software and features.subgroup_size >= SOFTWARE_LANES and q.shape[1] > SOFTWARE_TOKENS:
-        return f"{q.shape[1]} tokens on a CPU, where products are faster, expected at most {SOFTWARE_TOKENS}"
-    return _same_caches(k, v) or _inner(q, k, v, *gate, *node.outputs) or _dim(q.shape[-1])
+def _few_tokens(node: Node, features: Features) -> str:
+    n_tokens = node.inputs[0].shape[1]
+    many = features.software and features.subgroup_size >= SOFTWARE_LANES and n_tokens > SOFTWARE_TOKENS
+    return f"{n_tokens} tokens on a CPU, where products are faster, expected at most {SOFTWARE_TOKENS}" if many else ""
 
 
 def _lower_attention(node: Node, features: Features) -> KernelCall:
@@ -62,14 +48,13 @@ def _lower_attention(node: Node, features: Features) -> KernelCall:
     return KernelCall("attention", defines, (q, k, v, slots, pos, y, *gate), push, grid, (lanes, 0, 0, dim))
 
 
-def _refuse_lanes(node: Node, features: Features) -> str:
+def _many_tokens(node: Node, features: Features) -> str:
     """Prompts on a CPU; see attention_lanes.comp."""
-    q, k, v, *_, gate = node.inputs
+    q = node.inputs[0]
     if not features.software or features.subgroup_size < SOFTWARE_LANES:
         return f"not a CPU of subgroups of {SOFTWARE_LANES}"
-    if q.shape[1] <= SOFTWARE_TOKENS or q.shape[-1] not in (32, 64):
-        return f"{q.shape[1]} tokens, heads of {q.shape[-1]}: for more than {SOFTWARE_TOKENS}, of 32 or 64"
-    return _same_caches(k, v) or _inner(q, k, v, gate, *node.outputs)
+    fits = q.shape[1] > SOFTWARE_TOKENS and q.shape[-1] in (32, 64)
+    return "" if fits else f"{q.shape[1]} tokens, heads of {q.shape[-1]}: for more than {SOFTWARE_TOKENS}, of 32 or 64"
 
 
 def _lower_lanes(node: Node, features: Features) -> KernelCall:
@@ -88,11 +73,6 @@ def _lower_lanes(node: Node, features: Features) -> KernelCall:
     return KernelCall("attention_lanes", (), args, push, grid_of(n_tiles * n_heads * n_seqs), (SOFTWARE_LANES, dim))
 
 
-def _refuse_combine(node: Node, _features: Features) -> str:
-    parts, gate = node.inputs
-    return "" if parts.layout.is_contiguous and not _inner(gate, *node.outputs) else f"{parts}: not contiguous"
-
-
 def _lower_combine(node: Node, features: Features) -> KernelCall:
     (parts, gate), (y,) = node.inputs, node.outputs
     n_seqs, n_heads, n_split, width = parts.shape
@@ -102,24 +82,16 @@ def _lower_combine(node: Node, features: Features) -> KernelCall:
     return KernelCall("attention_combine", (), (parts, gate, y), push, grid_of(n_seqs * n_heads), (lanes,))
 
 
-def _tokens(t: Tensor) -> Layout | None:
+def _tokens(t: Tensor) -> Layout:
     """[B, T, heads, D] with the tokens of all sequences on one axis."""
-    return t.layout.reshape((t.shape[0] * t.shape[1], *t.shape[2:]))
-
-
-def _refuse_qk(node: Node, _features: Features) -> str:
-    q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache = node.inputs
-    rigid = (q_norm, k_norm, pos, table, rows, k_cache, v_cache)
-    if bad := next((t for t in rigid if not t.layout.is_contiguous), None):
-        return f"{bad} is not contiguous"
-    if bad := next((t for t in (q, k, v, node.outputs[0]) if _tokens(t) is None), None):
-        return f"{bad}: the tokens of its sequences have no common stride"
-    return _inner(q, k, v, node.outputs[0]) or _dim(q.shape[-1])
+    joined = t.layout.reshape((t.shape[0] * t.shape[1], *t.shape[2:]))
+    assert joined is not None, t
+    return joined
 
 
 def _lower_qk(node: Node, features: Features) -> KernelCall:
     q, k, _v, *_, table, _rows, k_cache, _v_cache = node.inputs
-    strides = (s for t in (*node.inputs[:3], node.outputs[0]) for s in _tokens(t).strides[:2])  # pyright: ignore
+    strides = (s for t in (*node.inputs[:3], node.outputs[0]) for s in _tokens(t).strides[:2])
     n_tokens, n_heads, n_heads_kv, dim = q.shape[0] * q.shape[1], q.shape[2], k.shape[2], q.shape[3]
     sizes = (n_tokens, n_heads, n_heads_kv, dim, table.shape[1] // 2, table.shape[0], k_cache.shape[0])
     args = (*node.inputs[:8], *node.outputs)
@@ -142,11 +114,36 @@ def _lower_rope(node: Node, features: Features) -> KernelCall:
     return KernelCall("rope", (), (x, pos, table, y), push, grid_of(n_groups), (fills_subgroup(features),))
 
 
+_HEADS = FLOATS.rows.axis(-1, most=MAX_DIM)
+_SCAN = {"q": _HEADS, "k": FLOATS.rows, "v": FLOATS.rows.strided_as("k"), "slots": INTS, "pos": INTS}
+_GATED = _SCAN | {"gate": FLOATS.rows}
+_TOKENS, _WHOLE = _HEADS.joined(2), FLOATS.contiguous
+_QK = {
+    "q": _TOKENS,
+    "k": _TOKENS,
+    "v": _TOKENS,
+    "q_norm": _WHOLE,
+    "k_norm": _WHOLE,
+    "pos": INTS.contiguous,
+    "table": _WHOLE,
+    "rows": INTS.contiguous,
+    "k_cache": _WHOLE,
+    "v_cache": _WHOLE,
+}
+_TURNED = {"y": _TOKENS, "k_written": _WHOLE, "v_written": _WHOLE}
+_Y = {"y": FLOATS.rows}
+
 KERNELS = (
-    Kernel("attention", _refuse_lanes, _lower_lanes, (("attention_lanes", ()),)),
-    Kernel("attention", _refuse_attention, _lower_attention, _variants("attention")),
-    Kernel("attention_split", _refuse_attention, _lower_attention, _variants("attention", "SPLIT")),
-    Kernel("attention_combine", _refuse_combine, _lower_combine, (("attention_combine", ()),)),
-    Kernel("qk_rope_cache", _refuse_qk, _lower_qk, _variants("qk_rope_cache")),
-    Kernel("rope", takes_all, _lower_rope, (("rope", ()),)),
+    Kernel("attention", _GATED, _Y, _lower_lanes, (("attention_lanes", ()),), _many_tokens),
+    Kernel("attention", _GATED, _Y, _lower_attention, _variants("attention"), _few_tokens),
+    Kernel("attention_split", _SCAN, _Y, _lower_attention, _variants("attention", "SPLIT"), _few_tokens),
+    Kernel(
+        "attention_combine",
+        {"parts": _WHOLE, "gate": FLOATS.rows},
+        _Y,
+        _lower_combine,
+        (("attention_combine", ()),),
+    ),
+    Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _variants("qk_rope_cache")),
+    Kernel("rope", {"x": FLOATS, "pos": INTS, "table": FLOATS}, {"y": FLOATS}, _lower_rope, (("rope", ()),)),
 )

@@ -7,13 +7,11 @@ from itertools import groupby
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.layout import Layout, Shape, collapse_together
 from ...runtime.ir.tensor import Tensor
-from ..kernel import At, Defines, Features, KernelCall, grid_of
+from ..kernel import Argument, At, Defines, Features, KernelCall, grid_of
 
 AXES = 4
 MANY = 2**20  # elements that fill any GPU with several for each invocation: twice the bytes a second on an H200
-COUNT_LIMIT = 2**31  # fast_div is exact below
 TYPE_DEFINES = {DType.F32: "F32", DType.I32: "F32", DType.F16: "F16", DType.BF16: "BF16"}
-Word = int | float | At
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Walk:
     def n_axes(self) -> int:
         return len(self.shape)
 
-    def words(self, *args: int) -> tuple[Word, ...]:
+    def words(self, *args: int) -> tuple[Argument, ...]:
         """WALK, then STRIDES of each layout; `args` are the arguments that the layouts belong to."""
         strides = (strides_words(a, arg) for a, arg in zip(self.layouts, args or range(len(self.layouts)), strict=True))
         return (*walk_words(self.shape), *(w for s in strides for w in s))
@@ -40,15 +38,15 @@ class Walk:
         variant: tuple[str, Defines],
         tensors: Iterable[Tensor],
         features: Features,
-        more: Sequence[Word] = (),
-        spec: Sequence[int] = (),
+        more: Sequence[Argument] = (),
+        constants: Sequence[int] = (),
     ) -> KernelCall:
-        """The dispatch over all elements: `more` follows WALK and STRIDES, `spec` follows walk.glsl's constants."""
+        """The dispatch over all elements: `more` follows WALK and STRIDES, `constants` follow walk.glsl's."""
         n = self.layouts[0].n_elements
         lanes, per = lanes_of(n, features)
-        push = (*self.words(), *more)
+        arguments = (*self.words(), *more)
         return KernelCall(
-            *variant, tuple(tensors), push, grid_of(-(-n // (lanes * per))), (lanes, self.n_axes, per, *spec)
+            *variant, tuple(tensors), arguments, grid_of(-(-n // (lanes * per))), (lanes, self.n_axes, per, *constants)
         )
 
 
@@ -102,7 +100,7 @@ def walk_words(shape: Shape) -> tuple[int, ...]:
     return (n, *sizes[1:], *(m for m, _ in magic), shifts)
 
 
-def strides_words(layout: Layout, arg: int) -> tuple[Word, ...]:
+def strides_words(layout: Layout, arg: int) -> tuple[Argument, ...]:
     return (*four(layout.strides, 0), At(arg))
 
 
@@ -115,14 +113,3 @@ def fast_div_words(d: int) -> tuple[int, int]:
     """Magic and shift of common.glsl's fast_div."""
     shift = (d - 1).bit_length()
     return (2**32 * (2**shift - d) // d + 1) & 0xFFFFFFFF, shift
-
-
-def refuse_large(*tensors: Tensor) -> str:
-    """Indices are 32 bits wide, and fast_div's numbers 31."""
-    large = [t for t in tensors if t.layout.n_elements >= COUNT_LIMIT or t.layout.span[1] >= 2 * COUNT_LIMIT]
-    return f"{large[0]} has {large[0].layout.n_elements} elements, more than 2^31 - 1" if large else ""
-
-
-def refuse_dtype(allowed: Iterable[DType], *tensors: Tensor) -> str:
-    names = [d.name for d in allowed]
-    return next((f"{t} is not {' or '.join(names)}" for t in tensors if t.dtype.name not in names), "")

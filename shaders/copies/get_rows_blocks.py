@@ -1,17 +1,10 @@
 """Kernels that read block types one by one: get_rows over a quantised table."""
 
-from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout, Shape, collapse_together
 from ..kernel import At, Features, Kernel, KernelCall, grid_of
 from ..matmul.mul_mat_args import in_words, type_define
-
-BLOCK_TYPES = tuple(t for t in DType if t.is_quantised)
-
-
-def _refuses(node: Node, features: Features) -> str:
-    dtype = node.inputs[0].dtype
-    return "" if dtype.is_quantised else f"get_rows of blocks: table of {dtype.name}"
+from ..operands import BLOCKS, FLOATS, INTS
 
 
 def _lower(node: Node, features: Features) -> KernelCall:
@@ -38,6 +31,12 @@ def _three(entries: Shape, fill: int) -> Shape:
     return (*(fill,) * (3 - len(entries)), *entries)
 
 
-KERNELS: tuple[Kernel, ...] = (
-    Kernel("get_rows", _refuses, _lower, tuple(("get_rows_blocks", (type_define(t),)) for t in BLOCK_TYPES)),
+KERNELS = (
+    Kernel(
+        "get_rows",
+        {"table": BLOCKS, "ids": INTS},
+        {"y": FLOATS},
+        _lower,
+        tuple(("get_rows_blocks", (type_define(t),)) for t in BLOCKS.dtypes),
+    ),
 )

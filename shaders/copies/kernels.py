@@ -1,18 +1,18 @@
 """Kernels of the ops that move elements: any layout in, any layout out, 16-bit types in 32-bit words."""
 
-from collections.abc import Callable
 from itertools import product
 
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout, collapse_together
 from ...runtime.ir.tensor import Tensor
-from ..common.walk import TYPE_DEFINES, Walk, four, lanes_of, refuse_dtype, refuse_large, walk, walk_apart
+from ..common.walk import TYPE_DEFINES, Walk, four, lanes_of, walk, walk_apart
 from ..kernel import At, Defines, Features, Kernel, KernelCall, Variant, grid_of
+from ..operands import FLOATS, INTS, NUMBERS, WORDS, Operand
 from . import get_rows_blocks
 
 F32, F16, BF16, I32 = DType.F32, DType.F16, DType.BF16, DType.I32
-NUMBERS = (F32, F16, BF16, I32)
+HALVES = Operand((F16, BF16))
 
 
 def _types(src: DType, dst: DType) -> Defines:
@@ -32,9 +32,10 @@ def _variants(stem: str, defines: tuple[Defines, ...]) -> tuple[Variant, ...]:
     return tuple((stem, d) for d in defines)
 
 
-def _refuses(node: Node, _features: Features) -> str:
-    tensors = (*node.inputs, *node.outputs)
-    return refuse_dtype(NUMBERS, *tensors) or refuse_large(*tensors)
+def _no_cast(node: Node, _features: Features) -> str:
+    """Integers stay integers."""
+    (x, *_), (y,) = node.inputs, node.outputs
+    return "" if (x.dtype is I32) == (y.dtype is I32) else f"no cast from {x.dtype.name} to {y.dtype.name}"
 
 
 def _copied(node: Node) -> tuple[Tensor, Tensor]:
@@ -44,12 +45,10 @@ def _copied(node: Node) -> tuple[Tensor, Tensor]:
 # contiguous, cpy, cast
 
 
-def _refuses_words(node: Node, features: Features) -> str:
+def _in_rows(node: Node, features: Features) -> str:
     x, y = _copied(node)
-    if y.dtype not in (F16, BF16):
-        return f"{y} is not F16 or BF16"
     rows = collapse_together((x.layout, y.layout))[1].rows_contiguous
-    return _refuses(node, features) if rows else f"rows of {y} have strides {y.layout.strides}"
+    return _no_cast(node, features) if rows else f"rows of {y} have strides {y.layout.strides}"
 
 
 def _lower_words(node: Node, features: Features) -> KernelCall:
@@ -111,13 +110,14 @@ def _region(node: Node) -> tuple[Layout, Layout]:
     return region.permute(*order), src.permute(*order)
 
 
-def _refuses_set(node: Node, features: Features) -> str:
+def _is_nested(node: Node, _features: Features) -> str:
+    """set.comp finds an element's place in the region by its strides, the largest first."""
     region, inner = _region(node)[0], 1
     for n, stride in reversed(list(zip(region.shape, region.strides, strict=True))):
         if stride < inner:
             return f"region of shape {region.shape} and strides {region.strides} is interleaved"
         inner += (n - 1) * stride
-    return _refuses(node, features)
+    return ""
 
 
 def _lower_set(node: Node, features: Features) -> KernelCall:
@@ -143,11 +143,6 @@ def _lower_get_rows(node: Node, features: Features) -> KernelCall:
     return walked.call(("get_rows", _types(table.dtype, y.dtype)), (table, ids, y), features, more)
 
 
-def _refuses_set_rows(node: Node, features: Features) -> str:
-    dst, _, src = node.inputs
-    return refuse_dtype((F32, F16, BF16), src) or refuse_dtype((F32, F16), dst) or _refuses(node, features)
-
-
 def _lower_set_rows(node: Node, features: Features) -> KernelCall:
     (_, ids, src), (dst,) = node.inputs, node.outputs
     n_rows, n_cols = src.shape
@@ -161,27 +156,42 @@ def _lower_set_rows(node: Node, features: Features) -> KernelCall:
     return KernelCall("set_rows", defines, (ids, src, dst), push, grid_of(n_rows), (lanes, int(halves)))
 
 
-_ROWS = tuple(d for d in _ALL if d[1][1] != "BF16")
-_PLAIN: dict[str, Callable[[Node, Features], KernelCall]] = {
-    "concat": _lower_concat,
-    "repeat": _lower_repeat,
-}
+# Of cpy the second input is what it writes into.
+_SOURCES = {"contiguous": {"x": NUMBERS}, "cpy": {"x": NUMBERS, "dst": NUMBERS}, "cast": {"x": NUMBERS}}
+_TO_ROWS = tuple(d for d in _ALL if d[1][1] != "BF16")
+_TO_WORDS = tuple(d for d in _ALL if d[1][1] == "F32")
+_X, _ALIKE = {"x": NUMBERS}, {"y": NUMBERS.typed_as("x")}
 
 KERNELS = (
     *(
-        Kernel(op, _refuses_words, _lower_words, _variants("copy_words", _TO_HALF))
-        for op in ("contiguous", "cpy", "cast")
+        Kernel(op, x, {"y": HALVES}, _lower_words, _variants("copy_words", _TO_HALF), _in_rows)
+        for op, x in _SOURCES.items()
     ),
-    *(Kernel(op, _refuses, _lower_copy, _variants("copy", _ALL)) for op in ("contiguous", "cpy", "cast")),
-    *(Kernel(op, _refuses, lower, _variants(op, _SAME)) for op, lower in _PLAIN.items()),
-    Kernel("pad", _refuses, _lower_pad, (("pad", ()),)),
-    Kernel("set", _refuses_set, _lower_set, _variants("set", _SAME)),
+    *(Kernel(op, x, {"y": NUMBERS}, _lower_copy, _variants("copy", _ALL), _no_cast) for op, x in _SOURCES.items()),
+    Kernel(
+        "concat",
+        {"a": NUMBERS, "b": NUMBERS.typed_as("a")},
+        {"y": NUMBERS.typed_as("a")},
+        _lower_concat,
+        _variants("concat", _SAME),
+    ),
+    Kernel("repeat", _X, _ALIKE, _lower_repeat, _variants("repeat", _SAME)),
+    Kernel("pad", {"x": FLOATS}, {"y": FLOATS}, _lower_pad, (("pad", ()),)),
+    Kernel("set", _X | {"src": NUMBERS.typed_as("x")}, _ALIKE, _lower_set, _variants("set", _SAME), _is_nested),
     Kernel(
         "get_rows",
-        _refuses,
+        {"table": NUMBERS, "ids": INTS},
+        {"y": WORDS},
         _lower_get_rows,
-        _variants("get_rows", tuple(d for d in _ALL if d[1][1] == "F32")),
+        _variants("get_rows", _TO_WORDS),
+        _no_cast,
     ),
-    Kernel("set_rows", _refuses_set_rows, _lower_set_rows, _variants("set_rows", _ROWS)),
+    Kernel(
+        "set_rows",
+        {"dst": Operand((F32, F16)), "ids": INTS, "src": Operand((F32, F16, BF16))},
+        {"y": Operand((F32, F16))},
+        _lower_set_rows,
+        _variants("set_rows", _TO_ROWS),
+    ),
     *get_rows_blocks.KERNELS,
 )

@@ -1,9 +1,9 @@
 """Kernels of the elementwise ops: one shader for one input, one for two."""
 
-from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
-from ..common.walk import refuse_dtype, refuse_large, walk
+from ..common.walk import walk
 from ..kernel import At, Features, Kernel, KernelCall, Variant
+from ..operands import FLOATS, INTS
 
 UNARY = ("neg", "abs", "sqr", "sqrt", "exp", "log", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu")
 PARAMETERS = {"scale": ("factor", "bias"), "clamp": ("low", "high")}
@@ -12,11 +12,6 @@ BINARY = ("add", "sub", "mul", "div", "swiglu")
 
 def _variant(node: Node, stem: str) -> Variant:
     return stem, (("OP", f"op_{node.op}"),)
-
-
-def _refuses(node: Node, _features: Features) -> str:
-    tensors = (*node.inputs, *node.outputs)
-    return refuse_dtype((DType.F32,), *tensors) or refuse_large(*tensors)
 
 
 def _lower_unary(node: Node, features: Features) -> KernelCall:
@@ -31,17 +26,21 @@ def _lower_binary(node: Node, features: Features) -> KernelCall:
     return walk(*layouts).call(_variant(node, "binary"), (a, b, y), features)
 
 
-def _refuses_select(node: Node, _features: Features) -> str:
-    return refuse_large(*node.inputs, *node.outputs)
-
-
 def _lower_select(node: Node, features: Features) -> KernelCall:
     (which, a, b), (y,) = node.inputs, node.outputs
     return walk(a.layout, b.layout, y.layout).call(("select", ()), (a, b, y, which), features, (At(3),))
 
 
+def _unary(op: str) -> Kernel:
+    return Kernel(op, {"x": FLOATS}, {"y": FLOATS}, _lower_unary, (("unary", (("OP", f"op_{op}"),)),))
+
+
+def _binary(op: str) -> Kernel:
+    return Kernel(op, {"a": FLOATS, "b": FLOATS}, {"y": FLOATS}, _lower_binary, (("binary", (("OP", f"op_{op}"),)),))
+
+
 KERNELS = (
-    Kernel("select", _refuses_select, _lower_select, (("select", ()),)),
-    *(Kernel(op, _refuses, _lower_unary, (("unary", (("OP", f"op_{op}"),)),)) for op in (*UNARY, *PARAMETERS)),
-    *(Kernel(op, _refuses, _lower_binary, (("binary", (("OP", f"op_{op}"),)),)) for op in BINARY),
+    Kernel("select", {"which": INTS, "a": FLOATS, "b": FLOATS}, {"y": FLOATS}, _lower_select, (("select", ()),)),
+    *map(_unary, (*UNARY, *PARAMETERS)),
+    *map(_binary, BINARY),
 )

@@ -48,15 +48,6 @@ def row_words(t: Tensor) -> tuple[int, ...]:
     return tuple(reversed(in_words(t).strides[:-1]))
 
 
-def refuse_rows(*tensors: Tensor) -> str:
-    bad = next((t for t in tensors if not t.layout.rows_contiguous), None)
-    return f"{bad} with inner stride {bad.layout.strides[-1]}" if bad else ""
-
-
-def refuse_cols(x: Tensor, most: int = MAX_COLS) -> str:
-    return f"{x.shape[0]} rows, at most {most}" if x.shape[0] > most else ""
-
-
 def most_tokens(features: Features) -> int:
     """Of the experts' kernels."""
     return MAX_COLS_SOFTWARE if features.software else MAX_COLS

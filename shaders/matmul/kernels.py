@@ -8,17 +8,15 @@ from dataclasses import dataclass
 
 from ...runtime.ir.graph import Node
 from ..kernel import Defines, Features, Kernel, KernelCall
+from ..operands import FLOATS, INTS, WEIGHTS, Operands
 from . import mul_mats
 from .mul_mat_args import (
-    WEIGHT_TYPES,
     ceil_div,
     defines_of,
     is_grouped,
     lanes_tile,
     lower_product,
     operands_of,
-    takes_rows,
-    takes_type,
     vec_tile,
 )
 
@@ -29,24 +27,30 @@ TILE_ROWS = 64
 
 @dataclass(frozen=True)
 class Way:
-    """One way to run a product. `groups` and `spec` follow from the operands."""
+    """One way to run a product. `shape`: workgroups and constants for its operands."""
 
     op: str
     stem: str
-    refuses: Callable[[Node, Features], str]
+    takes: Operands
+    rule: Callable[[Node, Features], str]
     shape: Callable[[Node, Features], tuple[int, tuple[int, ...]]]
     flags: Callable[[Features], tuple[str, ...]] = lambda features: ()
     all_flags: tuple[tuple[str, ...], ...] = ((),)
 
     def kernel(self) -> Kernel:
-        return Kernel(self.op, self.refuses, self.lower, tuple((self.stem, d) for d in self._defines()))
+        takes = self.takes | ({"ids": INTS} if self.op == "mul_mat_id" else {})
+        return Kernel(self.op, takes, {"y": FLOATS}, self.lower, [(self.stem, d) for d in self._defines()], self.rule)
 
     def lower(self, node: Node, features: Features) -> KernelCall:
-        n_groups, spec = self.shape(node, features)
-        return lower_product(node, self.stem, self.flags(features), n_groups, spec)
+        n_groups, constants = self.shape(node, features)
+        return lower_product(node, self.stem, self.flags(features), n_groups, constants)
 
     def _defines(self) -> list[Defines]:
-        return [defines_of(t, self.op, *flags) for t in WEIGHT_TYPES for flags in self.all_flags]
+        return [defines_of(t, self.op, *flags) for t in WEIGHTS.dtypes for flags in self.all_flags]
+
+
+def _for_all(_node: Node, _features: Features) -> str:
+    return ""
 
 
 def _plain_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
@@ -54,10 +58,9 @@ def _plain_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
     return ceil_div(p.n_rows, local) * p.n_cols * p.n_batch, (local,)
 
 
-def _lanes_refuses(node: Node, features: Features) -> str:
-    if not features.software or features.subgroup_size < LANES:
-        return f"lanes: for CPUs with subgroups of {LANES}"
-    return takes_rows(node)
+def _for_cpus(_node: Node, features: Features) -> str:
+    fits = features.software and features.subgroup_size >= LANES
+    return "" if fits else f"lanes: for CPUs with subgroups of {LANES}"
 
 
 def _lanes_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
@@ -66,12 +69,12 @@ def _lanes_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
     return ceil_div(p.n_rows, LANES * rows) * ceil_div(p.n_cols, cols) * p.n_batch, (LANES, rows, cols)
 
 
-def _grouped_refuses(node: Node, features: Features) -> str:
+def _grouped(node: Node, features: Features) -> str:
     return "" if is_grouped(node) else "grouped: few columns an expert"
 
 
-def _grouped_lanes_refuses(node: Node, features: Features) -> str:
-    return _lanes_refuses(node, features) or _grouped_refuses(node, features)
+def _grouped_for_cpus(node: Node, features: Features) -> str:
+    return _for_cpus(node, features) or _grouped(node, features)
 
 
 def _grouped_lanes_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
@@ -80,13 +83,13 @@ def _grouped_lanes_shape(node: Node, features: Features) -> tuple[int, tuple[int
     return ceil_div(p.n_rows, LANES * rows) * n_experts, (LANES, rows, cols)
 
 
-def _gpu_refuses(node: Node, features: Features) -> str:
-    return "for GPUs" if features.software else takes_rows(node)
+def _for_gpus(_node: Node, features: Features) -> str:
+    return "for GPUs" if features.software else ""
 
 
-def _vector_refuses(node: Node, features: Features) -> str:
+def _few_cols(node: Node, features: Features) -> str:
     n_cols = operands_of(node).n_cols
-    return f"vector: {n_cols} columns" if n_cols > VECTOR_COLS else _gpu_refuses(node, features)
+    return f"vector: {n_cols} columns" if n_cols > VECTOR_COLS else _for_gpus(node, features)
 
 
 def _vector_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
@@ -107,8 +110,8 @@ def _tile_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
     return ceil_div(p.n_rows, TILE_ROWS) * ceil_div(p.n_cols, 32 * quads) * p.n_batch, (quads,)
 
 
-def _grouped_tile_refuses(node: Node, features: Features) -> str:
-    return _gpu_refuses(node, features) or _grouped_refuses(node, features)
+def _grouped_for_gpus(node: Node, features: Features) -> str:
+    return _for_gpus(node, features) or _grouped(node, features)
 
 
 def _grouped_tile_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
@@ -117,16 +120,19 @@ def _grouped_tile_shape(node: Node, features: Features) -> tuple[int, tuple[int,
 
 _SUMS = ((), ("SUBGROUPS",))
 
+_ANY: Operands = {"w": WEIGHTS, "x": FLOATS}
+_ROWS: Operands = {"w": WEIGHTS.rows, "x": FLOATS.rows}
+
 WAYS = (
-    Way("mul_mat", "mul_mat_lanes", _lanes_refuses, _lanes_shape),
-    Way("mul_mat", "mul_mat_vec", _vector_refuses, _vector_shape, _subgroups, _SUMS),
-    Way("mul_mat", "mul_mat_tile", _gpu_refuses, _tile_shape),
-    Way("mul_mat", "mul_mat", lambda node, features: takes_type(node), _plain_shape),
-    Way("mul_mat_id", "mul_mat_id_lanes", _grouped_lanes_refuses, _grouped_lanes_shape),
-    Way("mul_mat_id", "mul_mat_lanes", _lanes_refuses, _lanes_shape),
-    Way("mul_mat_id", "mul_mat_id_tile", _grouped_tile_refuses, _grouped_tile_shape),
-    Way("mul_mat_id", "mul_mat_vec", _vector_refuses, _vector_shape, _subgroups, _SUMS),
-    Way("mul_mat_id", "mul_mat", lambda node, features: takes_type(node), _plain_shape),
+    Way("mul_mat", "mul_mat_lanes", _ROWS, _for_cpus, _lanes_shape),
+    Way("mul_mat", "mul_mat_vec", _ROWS, _few_cols, _vector_shape, _subgroups, _SUMS),
+    Way("mul_mat", "mul_mat_tile", _ROWS, _for_gpus, _tile_shape),
+    Way("mul_mat", "mul_mat", _ANY, _for_all, _plain_shape),
+    Way("mul_mat_id", "mul_mat_id_lanes", _ROWS, _grouped_for_cpus, _grouped_lanes_shape),
+    Way("mul_mat_id", "mul_mat_lanes", _ROWS, _for_cpus, _lanes_shape),
+    Way("mul_mat_id", "mul_mat_id_tile", _ROWS, _grouped_for_gpus, _grouped_tile_shape),
+    Way("mul_mat_id", "mul_mat_vec", _ROWS, _few_cols, _vector_shape, _subgroups, _SUMS),
+    Way("mul_mat_id", "mul_mat", _ANY, _for_all, _plain_shape),
 )
 
 KERNELS: tuple[Kernel, ...] = (*(way.kernel() for way in WAYS), *mul_mats.KERNELS)

@@ -7,10 +7,9 @@ from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout, Shape, collapse_together
 from ...runtime.ir.quants import packed_row_nbytes
 from ...runtime.ir.tensor import Tensor
-from ..kernel import At, Defines, Features, KernelCall, grid_of
+from ..kernel import Argument, At, Defines, Features, KernelCall, grid_of
 
 FEW_COLS = 16  # of a batch of sequences, where a tile less counts for more than registers do
-WEIGHT_TYPES = tuple(t for t in DType if t is not DType.I32)
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Product:
     def n_inner(self) -> int:
         return self.x.shape[3]
 
-    def push(self, y: int) -> tuple[int | At, ...]:
+    def push(self, y: int) -> tuple[Argument, ...]:
         """mul_mat_args.glsl's, up to the experts' own; y is the output's place among the arguments."""
         ratios = tuple(n // m for n, m in zip(self.batch, self.w.shape, strict=False))
         return (
@@ -163,20 +162,6 @@ def lower_product(node: Node, stem: str, flags: tuple[str, ...], n_groups: int, 
     if node.op == "mul_mat_id":
         push = (*push, At(2), *node.inputs[2].layout.strides, node.inputs[0].shape[0])
     return KernelCall(stem, defines_of(node.inputs[0].dtype, node.op, *flags), args, push, grid_of(n_groups), spec)
-
-
-def takes_type(node: Node) -> str:
-    dtype = node.inputs[0].dtype
-    return "" if dtype in WEIGHT_TYPES else f"weights of {dtype.name}"
-
-
-def takes_rows(node: Node) -> str:
-    """Fast kernels want inner axes of stride 1."""
-    w, x = node.inputs[:2]
-    for name, t in (("w", w), ("x", x)):
-        if not t.layout.rows_contiguous:
-            return f"{name} with inner stride {t.layout.strides[-1]}"
-    return takes_type(node)
 
 
 def is_grouped(node: Node) -> bool:

@@ -2,20 +2,16 @@
 
 from ...runtime.ir.graph import Node
 from ..kernel import At, Features, Kernel, KernelCall, grid_of
-from .dots import defines, form_of, local_of, refuse_cols, refuse_rows, row_words, tile_of, variants
-from .mul_mat_args import WEIGHT_TYPES, ceil_div, lanes_tile, vec_tile
+from ..operands import FLOATS, WEIGHTS
+from .dots import MAX_COLS, defines, form_of, local_of, row_words, tile_of, variants
+from .mul_mat_args import ceil_div, lanes_tile, vec_tile
 
 MAX_WEIGHTS = 3
 
 
-def _refuses(node: Node, features: Features) -> str:
-    x, *weights = node.inputs
-    kinds = {w.dtype for w in weights}
-    if not 1 < len(weights) <= MAX_WEIGHTS:
-        return f"{len(weights)} weights, at most {MAX_WEIGHTS}"
-    if len(kinds) > 1 or weights[0].dtype not in WEIGHT_TYPES:
-        return f"weights of {' and '.join(sorted(k.name for k in kinds))}"
-    return refuse_cols(x) or refuse_rows(x, *weights, *node.outputs)
+def _few_weights(node: Node, _features: Features) -> str:
+    n = len(node.inputs) - 1
+    return "" if 1 < n <= MAX_WEIGHTS else f"{n} weights, expected 2 to {MAX_WEIGHTS}"
 
 
 def _tile(node: Node, features: Features) -> tuple[int, int, int]:
@@ -49,4 +45,13 @@ def _lower(node: Node, features: Features) -> KernelCall:
     return KernelCall("mul_mats", flags, (*weights, x, *outs), push, grid_of(groups), (local, rows, cols))
 
 
-KERNELS = (Kernel("mul_mats", _refuses, _lower, variants("mul_mats", ((t, t) for t in WEIGHT_TYPES))),)
+KERNELS = (
+    Kernel(
+        "mul_mats",
+        {"x": FLOATS.rows.axis(0, most=MAX_COLS), "w*": WEIGHTS.rows.typed_as("w0")},
+        {"y*": FLOATS.rows},
+        _lower,
+        variants("mul_mats", ((t, t) for t in WEIGHTS.dtypes)),
+        _few_weights,
+    ),
+)

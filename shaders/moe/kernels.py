@@ -5,30 +5,20 @@ from collections.abc import Iterator
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..common.walk import refuse_dtype, refuse_large
 from ..kernel import At, Features, Kernel, KernelCall, grid_of
-from ..matmul.dots import (
-    defines,
-    form_of,
-    local_of,
-    most_tokens,
-    refuse_cols,
-    refuse_rows,
-    row_words,
-    tile_of,
-    variants,
-)
-from ..matmul.mul_mat_args import WEIGHT_TYPES, ceil_div
+from ..matmul.dots import defines, form_of, local_of, most_tokens, row_words, tile_of, variants
+from ..matmul.mul_mat_args import ceil_div
+from ..operands import FLOATS, INTS, WEIGHTS
 from ..rows.kernels import SUBGROUPS, row_call, row_strides, rows_words
 
-MAX_PICKED = 32
+MAX_PICKED, MAX_EXPERTS = 32, 1024
 SECOND_TYPES = (DType.F32, DType.F16, DType.Q8_0)
 GROUP = 32  # elements that the kernels multiply at a time
 
 
 def _pairs() -> Iterator[tuple[DType, DType]]:
     """Types of the experts and of the shared one that occur: alike, or the shared one more precise."""
-    for t in WEIGHT_TYPES:
+    for t in WEIGHTS.dtypes:
         yield t, t
         yield from ((t, s) for s in SECOND_TYPES if s is not t and (t.is_quantised or s is DType.F32))
 
@@ -36,11 +26,9 @@ def _pairs() -> Iterator[tuple[DType, DType]]:
 PAIRS = frozenset(_pairs())
 
 
-def _refuses_route(node: Node, _features: Features) -> str:
-    (x,), k = node.inputs, node.attrs["k"]
-    if k > MAX_PICKED or x.shape[1] > 1024:
-        return f"{k} of {x.shape[1]} experts, at most {MAX_PICKED} of 1024"
-    return refuse_dtype((DType.F32,), x) or refuse_large(x)
+def _picks_few(node: Node, _features: Features) -> str:
+    k = node.attrs["k"]
+    return f"k {k}, expected at most {MAX_PICKED}" if k > MAX_PICKED else ""
 
 
 def _lower_route(node: Node, features: Features) -> KernelCall:
@@ -49,21 +37,17 @@ def _lower_route(node: Node, features: Features) -> KernelCall:
     return row_call(("route", ()), (x, ids, weights), features, push)
 
 
-def _refuse_types(first: Tensor, second: Tensor) -> str:
-    if (first.dtype, second.dtype) not in PAIRS:
-        return f"experts of {first.dtype.name} with a shared one of {second.dtype.name}"
-    odd = next((t for t in (first, second) if t.shape[-1] % GROUP), None)
-    return f"{odd}: rows of {odd.shape[-1]}, no multiple of {GROUP}" if odd else ""
+def _fits(first: Tensor, second: Tensor, n_tokens: int, features: Features) -> str:
+    """Experts and the shared one of types that have a variant, and few tokens."""
+    if n_tokens > (most := most_tokens(features)):
+        return f"{n_tokens} tokens, expected at most {most}"
+    fits = (first.dtype, second.dtype) in PAIRS
+    return "" if fits else f"experts of {first.dtype.name} with a shared one of {second.dtype.name}"
 
 
-def _refuses_gate_up(node: Node, features: Features) -> str:
-    x, gate, up, _, shared_gate, shared_up = node.inputs
-    if gate.dtype is not up.dtype or shared_gate.dtype is not shared_up.dtype:
-        return (
-            f"gate and up of {gate.dtype.name} and {up.dtype.name}, {shared_gate.dtype.name} and {shared_up.dtype.name}"
-        )
-    rows = refuse_rows(x, gate, up, shared_gate, shared_up, *node.outputs)
-    return refuse_cols(x, most_tokens(features)) or rows or _refuse_types(gate, shared_gate)
+def _gate_up_fits(node: Node, features: Features) -> str:
+    x, gate, _, _, shared_gate, _ = node.inputs
+    return _fits(gate, shared_gate, x.shape[0], features)
 
 
 def _lower_gate_up(node: Node, features: Features) -> KernelCall:
@@ -84,10 +68,9 @@ def _lower_gate_up(node: Node, features: Features) -> KernelCall:
     return KernelCall("experts_gate_up", flags, args, push, grid, (local, 2 * pairs))
 
 
-def _refuses_down(node: Node, features: Features) -> str:
-    hidden, down, _, _, shared, shared_down, _, residual = node.inputs
-    rows = refuse_rows(hidden, down, shared, shared_down, residual, *node.outputs)
-    return refuse_cols(residual, most_tokens(features)) or rows or _refuse_types(down, shared_down)
+def _down_fits(node: Node, features: Features) -> str:
+    _, down, _, _, _, shared_down, _, residual = node.inputs
+    return _fits(down, shared_down, residual.shape[0], features)
 
 
 def _lower_down(node: Node, features: Features) -> KernelCall:
@@ -108,11 +91,6 @@ def _lower_down(node: Node, features: Features) -> KernelCall:
     return KernelCall("experts_down", flags, args, push, grid, (local, rows))
 
 
-def _refuses_sum(node: Node, _features: Features) -> str:
-    tensors = (*node.inputs, *node.outputs)
-    return refuse_dtype((DType.F32,), *tensors) or refuse_large(*tensors)
-
-
 def _lower_sum(node: Node, features: Features) -> KernelCall:
     """A workgroup a token and a run of its columns."""
     (routed, weights, shared, gate, residual), (y,) = node.inputs, node.outputs
@@ -127,9 +105,55 @@ def _lower_sum(node: Node, features: Features) -> KernelCall:
     return KernelCall("experts_sum", (), args, push, grid_of(n * ceil_div(e, run)), (local, run))
 
 
+_W = WEIGHTS.rows.axis(-1, multiple=GROUP)
+_ROWS = FLOATS.rows
+
 KERNELS = (
-    Kernel("route", _refuses_route, _lower_route, (("route", ()), ("route", SUBGROUPS))),
-    Kernel("experts_gate_up", _refuses_gate_up, _lower_gate_up, variants("experts_gate_up", _pairs())),
-    Kernel("experts_down", _refuses_down, _lower_down, variants("experts_down", _pairs())),
-    Kernel("experts_sum", _refuses_sum, _lower_sum, (("experts_sum", ()),)),
+    Kernel(
+        "route",
+        {"logits": FLOATS.axis(1, most=MAX_EXPERTS)},
+        {"ids": INTS, "weights": FLOATS},
+        _lower_route,
+        (("route", ()), ("route", SUBGROUPS)),
+        _picks_few,
+    ),
+    Kernel(
+        "experts_gate_up",
+        {
+            "x": _ROWS,
+            "gate": _W,
+            "up": _W.typed_as("gate"),
+            "ids": INTS,
+            "shared_gate": _W,
+            "shared_up": _W.typed_as("shared_gate"),
+        },
+        {"y": _ROWS, "shared_y": _ROWS},
+        _lower_gate_up,
+        variants("experts_gate_up", _pairs()),
+        _gate_up_fits,
+    ),
+    Kernel(
+        "experts_down",
+        {
+            "hidden": _ROWS,
+            "down": _W,
+            "ids": INTS,
+            "weights": FLOATS,
+            "shared": _ROWS,
+            "shared_down": _W,
+            "shared_gate": FLOATS,
+            "residual": _ROWS,
+        },
+        {"y": _ROWS},
+        _lower_down,
+        variants("experts_down", _pairs()),
+        _down_fits,
+    ),
+    Kernel(
+        "experts_sum",
+        {"routed": FLOATS, "weights": FLOATS, "shared": FLOATS, "shared_gate": FLOATS, "residual": FLOATS},
+        {"y": FLOATS},
+        _lower_sum,
+        (("experts_sum", ()),),
+    ),
 )

@@ -7,7 +7,7 @@ from math import ceil
 
 from ...runtime.ir.graph import Node
 from ..kernel import Features, Kernel, KernelCall, Variant, grid_of
-from .delta_args import delta_constants, delta_operands, refuses_delta
+from .delta_args import GIVES, TAKES, delta_constants, delta_operands
 
 VARIANT: Variant = ("delta_chunks", ())
 SIZES = ((64, 32), (64, 16), (32, 32), (32, 16), (32, 8))  # tokens of a chunk, rows of the state
@@ -17,7 +17,7 @@ FEWEST_TOKENS, FEWEST_TOKENS_OF_MANY = 64, 256
 forced: tuple[int, int] | None = None  # a size to take whatever the shape, for those who measure
 
 
-def refuses(node: Node, features: Features) -> str:
+def rule(node: Node, features: Features) -> str:
     if features.software or not features.delta_chunks:
         return "chunks: for GPUs"
     n_tokens, dim = node.inputs[2].shape[1], node.inputs[2].shape[3]
@@ -26,7 +26,7 @@ def refuses(node: Node, features: Features) -> str:
         return f"chunks: {n_tokens} tokens, at least {fewest}"
     if _size(node, features) is None:
         return f"chunks: {features.shared_nbytes} bytes of shared memory are too few for heads of {dim}"
-    return refuses_delta(node, features)
+    return ""
 
 
 def _n_groups(node: Node) -> int:
@@ -66,4 +66,4 @@ def _lower(node: Node, features: Features) -> KernelCall:
     return KernelCall(*VARIANT, args, push, grid_of(n_seqs * n_heads * ceil(dim / rows)), spec)
 
 
-KERNELS = (Kernel("gated_delta_net", refuses, _lower, (VARIANT,)),)
+KERNELS = (Kernel("gated_delta_net", TAKES, GIVES, _lower, (VARIANT,), rule),)

@@ -2,10 +2,10 @@
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..common.walk import Word
-from ..kernel import At, Features, Kernel, KernelCall, Variant, fills_subgroup, grid_of, takes_all
+from ..kernel import Argument, At, Features, Kernel, KernelCall, Variant, fills_subgroup, grid_of
+from ..operands import FLOATS, INTS, strides_that_count
 from . import delta_chunks
-from .delta_args import N_OPERANDS, delta_constants, delta_operands, inner_strides, refuses_delta, refuses_types
+from .delta_args import GIVES, N_OPERANDS, NORM, TAKES, delta_constants, delta_operands
 
 MAX_TAPS = 16  # held in registers
 HELD = 64  # numbers of the state that a lane of a CPU holds
@@ -17,11 +17,6 @@ SPLIT = 8  # lanes that hold a row of the state: no device has smaller subgroups
 # the convolution
 
 
-def _refuses_conv(node: Node, features: Features) -> str:
-    n_taps = node.inputs[1].shape[1]
-    return refuses_types(node, (3, 4)) if 2 <= n_taps <= MAX_TAPS else f"{n_taps} taps, expected 2 to {MAX_TAPS}"
-
-
 def _lower_conv(node: Node, features: Features) -> KernelCall:
     x, w, state, slots, tails = node.inputs
     if slots.ndim == 1:
@@ -30,7 +25,7 @@ def _lower_conv(node: Node, features: Features) -> KernelCall:
     n_seqs, n_tokens, n_channels = x.shape
     n_runs = -(-n_tokens // RUN)
     local = 64 if n_tokens == 1 or not features.software else 8
-    strides: tuple[Word, ...] = tuple(word for i, t in enumerate(args) for word in (*t.layout.strides, At(i)))
+    strides: tuple[Argument, ...] = tuple(word for i, t in enumerate(args) for word in (*t.layout.strides, At(i)))
     push = (n_seqs, n_tokens, n_channels, state.shape[0], n_runs, RUN, slots.shape[1], *strides)
     groups = -(-n_channels // local) * n_runs * n_seqs
     return KernelCall("causal_conv", (), args, push, grid_of(groups), (local, w.shape[1]))
@@ -39,15 +34,14 @@ def _lower_conv(node: Node, features: Features) -> KernelCall:
 # the delta rule
 
 
-def _refuses_norm(node: Node, features: Features) -> str:
+def _norm_pays(node: Node, features: Features) -> str:
     """A workgroup a head: too few of them for a GPU to scan many tokens, which the rule alone shares among more."""
     n_seqs, n_tokens, n_heads, _ = node.inputs[2].shape
-    if not delta_chunks.refuses(node, features):
+    if not delta_chunks.rule(node, features):
         return f"{n_tokens} tokens, better taken in chunks"
     fewest = 1 if features.software else 128
-    if n_tokens > FEW_TOKENS and n_seqs * n_heads < fewest:
-        return f"{n_tokens} tokens of {n_seqs * n_heads} heads, at least {fewest} for more than {FEW_TOKENS} tokens"
-    return refuses_delta(node, features)
+    few = n_tokens > FEW_TOKENS and n_seqs * n_heads < fewest
+    return f"{n_tokens} tokens of {n_seqs * n_heads} heads, better without a norm" if few else ""
 
 
 def _lower_delta(node: Node, features: Features) -> KernelCall:
@@ -76,7 +70,7 @@ def _delta_call(node: Node, features: Features, local: int, split: int, each: in
     n_groups = n_seqs * n_heads * (1 if norm else -(-dim // rows))
     args, push = delta_operands(node)
     if norm:
-        push += (*inner_strides(node.inputs[11])[:3], At(12), At(11), float(node.attrs["eps"]))
+        push += (*strides_that_count(node.inputs[11])[:3], At(12), At(11), float(node.attrs["eps"]))
     variant = _variant(norm, features.subgroup_size >= SPLIT)
     spec = (local, 0, 0, *delta_constants(node)[:5], split, each, *delta_constants(node)[5:])
     return KernelCall(*variant, args, push, grid_of(n_groups), spec)
@@ -108,11 +102,20 @@ def _ssm_conv(node: Node, features: Features) -> KernelCall:
     return KernelCall("ssm_conv", (), (x, w, y), push, grid_of(n_groups), (local,))
 
 
+_CONV = {"x": FLOATS, "w": FLOATS.axis(1, least=2, most=MAX_TAPS), "state": FLOATS, "slots": INTS, "tails": INTS}
+
 KERNELS = (
     *delta_chunks.KERNELS,  # first, where it runs at all
-    Kernel("causal_conv", _refuses_conv, _lower_conv, (("causal_conv", ()),)),
-    Kernel("gated_delta_net", refuses_delta, _lower_delta, (_variant(False, False), _variant(False, True))),
-    Kernel("gated_delta_norm", _refuses_norm, _lower_delta, (_variant(True, False), _variant(True, True))),
-    Kernel("solve_tri", takes_all, _solve_tri, (("solve_tri", ()),)),
-    Kernel("ssm_conv", takes_all, _ssm_conv, (("ssm_conv", ()),)),
+    Kernel("causal_conv", _CONV, {"y": FLOATS, "written": FLOATS}, _lower_conv, (("causal_conv", ()),)),
+    Kernel("gated_delta_net", TAKES, GIVES, _lower_delta, (_variant(False, False), _variant(False, True))),
+    Kernel(
+        "gated_delta_norm",
+        TAKES | NORM,
+        GIVES,
+        _lower_delta,
+        (_variant(True, False), _variant(True, True)),
+        _norm_pays,
+    ),
+    Kernel("solve_tri", {"a": FLOATS, "b": FLOATS}, {"x": FLOATS}, _solve_tri, (("solve_tri", ()),)),
+    Kernel("ssm_conv", {"x": FLOATS, "w": FLOATS}, {"y": FLOATS}, _ssm_conv, (("ssm_conv", ()),)),
 )

@@ -5,22 +5,17 @@ Each row kernel has a variant that reduces with subgroup arithmetic and a plain 
 
 from collections.abc import Callable, Sequence
 
-from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
 from ...runtime.ir.tensor import Tensor
-from ..common.walk import Word, four, refuse_dtype, refuse_large, walk_apart
-from ..kernel import At, Defines, Features, Kernel, KernelCall, Variant, grid_of
+from ..common.walk import four, walk_apart
+from ..kernel import Argument, At, Defines, Features, Kernel, KernelCall, Variant, grid_of
+from ..operands import FLOATS, INTS, Operands
 
 Lower = Callable[[Node, Features], KernelCall]
 N_SUBGROUPS, PLAIN_LANES, KEPT = 64, 256, 1024  # limits of rows.glsl and of top_k.comp
 HELD, HELD_SOFTWARE = 16, 64  # columns a lane
 SUBGROUPS: Defines = (("SUBGROUPS", ""),)
-
-
-def _refuses(node: Node, _features: Features) -> str:
-    expected = DType.I32 if node.op in ("causal_mask", "valid_mask") else DType.F32
-    return refuse_dtype((expected,), *node.inputs) or refuse_large(*node.inputs, *node.outputs)
 
 
 def _lanes(n_cols: int, features: Features) -> int:
@@ -51,7 +46,7 @@ def _with_subgroups(features: Features) -> bool:
     return features.subgroup_size >= 4
 
 
-def rows_words(*layouts: Layout) -> tuple[Word, ...]:
+def rows_words(*layouts: Layout) -> tuple[Argument, ...]:
     """ROWS of the first layout, then ROW_STRIDES of each."""
     shape = four(layouts[0].shape, 1)
     n_rows = shape[0] * shape[1] * shape[2]
@@ -59,7 +54,7 @@ def rows_words(*layouts: Layout) -> tuple[Word, ...]:
     return n_rows, shape[3], shape[1], shape[2], *strides
 
 
-def row_strides(layout: Layout, arg: int) -> tuple[Word, ...]:
+def row_strides(layout: Layout, arg: int) -> tuple[Argument, ...]:
     return (*four(layout.strides, 0), At(arg))
 
 
@@ -67,7 +62,7 @@ def _n_rows(x: Tensor) -> int:
     return x.layout.n_elements // x.shape[-1]
 
 
-def row_call(variant: Variant, tensors: Sequence[Tensor], features: Features, push: tuple[Word, ...]) -> KernelCall:
+def row_call(variant: Variant, tensors: Sequence[Tensor], features: Features, push: tuple[Argument, ...]) -> KernelCall:
     """A dispatch of a workgroup a row of the first tensor; the push constants begin with ROWS."""
     n_rows, n_cols = _n_rows(tensors[0]), tensors[0].shape[-1]
     stem, defines = variant
@@ -97,7 +92,7 @@ def _lower_l2_norm(node: Node, features: Features) -> KernelCall:
     return _lower_norm(_norm(_L2[bool(node.attrs["eps_inside"])]), node, features)
 
 
-def _lower_norm(variant: Variant, node: Node, features: Features, *more: Word) -> KernelCall:
+def _lower_norm(variant: Variant, node: Node, features: Features, *more: Argument) -> KernelCall:
     x, y = node.inputs[0], node.outputs[0]
     push = (*rows_words(x.layout, y.layout), float(node.attrs["eps"]), *more)
     return row_call(variant, (x, y, *node.inputs[1:]), features, push)
@@ -142,10 +137,10 @@ def _lower_cumsum(node: Node, features: Features) -> KernelCall:
 # selection
 
 
-def _refuses_few(node: Node, features: Features) -> str:
+def _is_few(node: Node, features: Features) -> str:
     n, k = node.inputs[0].shape[-1], node.attrs["k"]
     few = (n <= 1024 and k <= 32) or k <= (8 if features.software else 2)
-    return _refuses(node, features) if few else f"k {k} of rows of {n}: not few"
+    return "" if few else f"k {k} of rows of {n}: not few"
 
 
 def _lower_few(node: Node, features: Features) -> KernelCall:
@@ -155,9 +150,9 @@ def _lower_few(node: Node, features: Features) -> KernelCall:
     return row_call(("top_k_few", ()), (x, y), features, push)
 
 
-def _refuses_top_k(node: Node, features: Features) -> str:
+def _is_kept(node: Node, _features: Features) -> str:
     k = node.attrs["k"]
-    return f"k {k}, at most {KEPT}" if k > KEPT else _refuses(node, features)
+    return f"k {k}, at most {KEPT}" if k > KEPT else ""
 
 
 def _lower_top_k(node: Node, features: Features) -> KernelCall:
@@ -191,21 +186,6 @@ def _lower_valid_mask(node: Node, features: Features) -> KernelCall:
     return walked.call(("causal_mask", (("VALID", ""),)), (n_valid, y), features)
 
 
-_ROW_KERNELS: dict[str, tuple[Lower, tuple[Variant, ...]]] = {
-    "rms_norm": (_lower_rms_norm, (_norm("RMS"),)),
-    "l2_norm": (_lower_l2_norm, (_norm("L2"), _norm("L2_MAX"))),
-    "rms_norm_scale": (_lower_rms_norm_scale, (_norm("RMS", "WEIGHT"),)),
-    "gated_norm": (_lower_gated_norm, (_norm("RMS", "WEIGHT", "GATE"),)),
-    "softmax": (_lower_softmax, (("softmax", ()), ("softmax", (("MASK", ""),)))),
-    "sum_rows": (_lower_sum_rows, (("sum_rows", ()),)),
-}
-
-
-def _refuses_add_norm(node: Node, _features: Features) -> str:
-    tensors = (*node.inputs, *node.outputs)
-    return refuse_dtype((DType.F32,), *tensors) or refuse_large(*tensors)
-
-
 def _lower_add_norm(node: Node, features: Features) -> KernelCall:
     (x, y, w), (s, normed) = node.inputs, node.outputs
     push = (
@@ -217,13 +197,30 @@ def _lower_add_norm(node: Node, features: Features) -> KernelCall:
     return row_call(("add_rms_norm", ()), (x, y, w, s, normed), features, push)
 
 
+_XW = {"x": FLOATS, "w": FLOATS}
+_ROW_KERNELS: dict[str, tuple[Operands, Lower, tuple[Variant, ...]]] = {
+    "rms_norm": ({"x": FLOATS}, _lower_rms_norm, (_norm("RMS"),)),
+    "l2_norm": ({"x": FLOATS}, _lower_l2_norm, (_norm("L2"), _norm("L2_MAX"))),
+    "rms_norm_scale": (_XW, _lower_rms_norm_scale, (_norm("RMS", "WEIGHT"),)),
+    "gated_norm": (_XW | {"gate": FLOATS}, _lower_gated_norm, (_norm("RMS", "WEIGHT", "GATE"),)),
+    "softmax": ({"x": FLOATS, "mask?": FLOATS}, _lower_softmax, (("softmax", ()), ("softmax", (("MASK", ""),)))),
+    "sum_rows": ({"x": FLOATS}, _lower_sum_rows, (("sum_rows", ()),)),
+}
+
+
 KERNELS = (
-    *(Kernel(op, _refuses, lower, _both(*variants)) for op, (lower, variants) in _ROW_KERNELS.items()),
-    Kernel("cumsum", _refuses, _lower_cumsum, (("cumsum", ()),)),
-    Kernel("top_k", _refuses_few, _lower_few, _both(("top_k_few", ()))),
-    Kernel("top_k", _refuses_top_k, _lower_top_k, (("top_k", ()),)),
-    Kernel("tri", _refuses, _lower_tri, (("tri", ()),)),
-    Kernel("causal_mask", _refuses, _lower_causal_mask, (("causal_mask", ()),)),
-    Kernel("valid_mask", _refuses, _lower_valid_mask, (("causal_mask", (("VALID", ""),)),)),
-    Kernel("add_rms_norm", _refuses_add_norm, _lower_add_norm, (("add_rms_norm", ()), ("add_rms_norm", SUBGROUPS))),
+    *(Kernel(op, takes, {"y": FLOATS}, lower, _both(*them)) for op, (takes, lower, them) in _ROW_KERNELS.items()),
+    Kernel("cumsum", {"x": FLOATS}, {"y": FLOATS}, _lower_cumsum, (("cumsum", ()),)),
+    Kernel("top_k", {"x": FLOATS}, {"ids": INTS}, _lower_few, _both(("top_k_few", ())), _is_few),
+    Kernel("top_k", {"x": FLOATS}, {"ids": INTS}, _lower_top_k, (("top_k", ()),), _is_kept),
+    Kernel("tri", {"x": FLOATS}, {"y": FLOATS}, _lower_tri, (("tri", ()),)),
+    Kernel("causal_mask", {"pos": INTS}, {"y": FLOATS}, _lower_causal_mask, (("causal_mask", ()),)),
+    Kernel("valid_mask", {"n_valid": INTS}, {"y": FLOATS}, _lower_valid_mask, (("causal_mask", (("VALID", ""),)),)),
+    Kernel(
+        "add_rms_norm",
+        {"x": FLOATS, "y": FLOATS, "w": FLOATS},
+        {"s": FLOATS, "normed": FLOATS},
+        _lower_add_norm,
+        _both(("add_rms_norm", ())),
+    ),
 )

@@ -2,11 +2,7 @@
 
 from ...runtime.ir.graph import Node
 from ..kernel import At, Features, Kernel, KernelCall, grid_of
-
-
-def _refuse_draw(node: Node, _features: Features) -> str:
-    bad = next((t for t in node.inputs[:3] if not t.layout.rows_contiguous), None)
-    return f"{bad} has inner stride {bad.layout.strides[-1]}, expected 1" if bad else ""
+from ..operands import FLOATS, INTS
 
 
 def _lower_draw(node: Node, _features: Features) -> KernelCall:
@@ -25,7 +21,15 @@ def _lower_advance(node: Node, _features: Features) -> KernelCall:
     return KernelCall("advance", (), args, push, (1, 1, 1))
 
 
+_ADVANCED = {"ids": INTS, "pos": INTS, "rows": INTS, "ring": INTS}
+
 KERNELS = (
-    Kernel("draw", _refuse_draw, _lower_draw, (("draw", ()),)),
-    Kernel("advance", lambda _node, _features: "", _lower_advance, (("advance", ()),)),
+    Kernel(
+        "draw",
+        {"logits": FLOATS.rows, "ids": INTS.rows, "settings": INTS.rows, "pos": INTS},
+        {"token": INTS},
+        _lower_draw,
+        (("draw", ()),),
+    ),
+    Kernel("advance", {"token": INTS, **_ADVANCED}, _ADVANCED, _lower_advance, (("advance", ()),)),
 )

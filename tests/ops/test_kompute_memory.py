@@ -147,17 +147,17 @@ def test_bad_writes_are_refused(device: KomputeDevice) -> None:
         device.write(s, np.zeros((4, 6), np.float32))
     device.alloc([s])
     for data, row, why in (
-        (np.zeros((4, 6)), 0, "data float64"),
-        (np.zeros(7, np.float32), 0, "rows of 6"),
-        (np.zeros((4, 6), np.float32), 1, "96 bytes from row 1 on"),
-        (np.zeros((1, 6), np.float32), -1, "from row -1"),
+        (np.zeros((4, 6)), 0, "data of dtype float64"),
+        (np.zeros(7, np.float32), 0, "whole rows of 24"),
+        (np.zeros((4, 6), np.float32), 1, "rows 1 to 5, it has 4"),
+        (np.zeros((1, 6), np.float32), -1, "rows -1 to 0, it has 4"),
     ):
         with pytest.raises(BackendError, match=rf"blk\.3\.x: .*{why}"):
             device.write(s, data, row)
     assert not device.read(s).any()
     odd = Storage("odd", Kind.STATE, DType.F16, (3, 1))
     device.alloc([odd])
-    with pytest.raises(BackendError, match="odd: 2 bytes from row 3 on, but there are 6 bytes"):
+    with pytest.raises(BackendError, match="odd: rows 3 to 4, it has 3"):
         device.write(odd, np.ones((1, 1), np.float16), 3)
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vkrun.runtime.ir.layout import Layout
-from vkrun.shaders.common.walk import COUNT_LIMIT, fast_div_words, four, walk, walk_apart
+from vkrun.shaders.common.walk import fast_div_words, four, walk, walk_apart
+from vkrun.shaders.operands import COUNT_LIMIT
 
 
 def fast_div(n: int, magic: int, shift: int) -> int:

@@ -1,19 +1,24 @@
-"""How storages stand in device memory: block types row by row as runtime/ir/quants.py packs them, the rest as it is."""
+"""How storages and arguments reach a device, whatever its API: block types row by row as runtime/ir/quants.py packs
+them, other numbers as they are, and the arguments of a kernel as 32-bit words."""
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ...runtime.errors import BackendError
-from ...runtime.ir.quants import pack_rows, packed_row_nbytes
-from ...runtime.ir.tensor import Storage, Tensor
-from .transfers import SLOT_NBYTES, Fill
+from ..runtime.errors import BackendError
+from ..runtime.ir.graph import Node
+from ..runtime.ir.quants import pack_rows, packed_row_nbytes
+from ..runtime.ir.tensor import Storage, Tensor
+from ..shaders.kernel import At, KernelCall
+
+Fill = Callable[[np.ndarray], None]  # writes a chunk of bytes into the memory it is given
 
 
 def packed_nbytes(storage: Storage) -> int:
-    """Bytes that a storage takes on the device: whole 32-bit words, since shaders load words."""
+    """Bytes that a storage takes on the device: whole 32-bit words, since shaders load words, and at least one."""
     if storage.dtype.is_quantised:
-        return n_rows(storage) * packed_row_nbytes(storage.dtype, storage.shape[-1])
+        return max(4, n_rows(storage) * packed_row_nbytes(storage.dtype, storage.shape[-1]))
     return max(4, -(-storage.nbytes // 4) * 4)
 
 
@@ -51,7 +56,14 @@ def host_bytes(storage: Storage, data: np.ndarray, row: int) -> np.ndarray:
     return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
 
 
-def chunks(storage: Storage, raw: np.ndarray, limit: int = SLOT_NBYTES) -> Iterator[tuple[int, Fill]]:
+def device_bytes(storage: Storage, raw: np.ndarray) -> np.ndarray:
+    """What host_bytes gave as the device holds it."""
+    if not storage.dtype.is_quantised:
+        return raw
+    return pack_rows(raw.reshape(-1, row_nbytes(storage)[0]), storage.dtype).reshape(-1)
+
+
+def chunks(storage: Storage, raw: np.ndarray, limit: int) -> Iterator[tuple[int, Fill]]:
     """Bytes and writers of whole rows (of a part of a row where one exceeds the limit), packed as they are written."""
     host, device = row_nbytes(storage)
     if not storage.dtype.is_quantised:
@@ -80,3 +92,25 @@ def _packer(storage: Storage, part: np.ndarray, device: int) -> Fill:
         pack_rows(part, storage.dtype, out.reshape(len(part), device))
 
     return fill
+
+
+def argument_bytes(call: KernelCall, base: Callable[[Storage], int]) -> bytes:
+    """A kernel's arguments, given the byte at which each storage starts in what is bound for it."""
+    words = (start_of(call.buffers[w.buffer], base) if isinstance(w, At) else w for w in call.arguments)
+    return b"".join(struct.pack("<f" if isinstance(w, float) else "<I", w) for w in words)
+
+
+def start_of(t: Tensor, base: Callable[[Storage], int]) -> int:
+    """Where a tensor starts in what is bound, in elements, or in 32-bit words for packed block types."""
+    if t.dtype.is_quantised:
+        n = t.shape[-1]
+        return (base(t.storage) + t.layout.offset // n * packed_row_nbytes(t.dtype, n)) // 4
+    return base(t.storage) // t.dtype.block_bytes + t.layout.offset
+
+
+def is_idle(node: Node) -> bool:
+    """Has the node nothing to write? So when its outputs have no element, or when it leaves a view as it was because
+    what it would write into it has none. Such a node is not dispatched."""
+    left = [t for t in node.outputs if t.layout.n_elements]
+    in_place = all(any(t.storage is x.storage and t.layout == x.layout for x in node.inputs) for t in left)
+    return not left or (in_place and any(x.layout.n_elements == 0 for x in node.inputs))
