@@ -31,5 +31,7 @@ KERNELS = (
         _lower_draw,
         (("draw", ()),),
     ),
-    Kernel("advance", {"token": INTS, **_ADVANCED}, _ADVANCED, _lower_advance, (("advance", ()),)),
+    Kernel(
+        "advance", {"logits": FLOATS.rows, "token": INTS, **_ADVANCED}, _ADVANCED, _lower_advance, (("advance", ()),)
+    ),
 )
