@@ -30,6 +30,27 @@ def settings(temp: float, top_p: float, min_p: float, top_k: int) -> Fill:
     return rows
 
 
+def _places(shape: Shape) -> np.ndarray:
+    """Some order of a vocabulary, the same for each row."""
+    return np.random.default_rng(shape[-1]).permutation(shape[-1])
+
+
+def spread(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Logits whose n-th largest stands at `ranked`'s n-th id."""
+    made = np.empty(shape, np.float32)
+    made[:, _places(shape)] = descending(rng, shape)
+    return made
+
+
+def spread_far(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return 10 * spread(rng, shape)
+
+
+def ranked(_rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """All ids of a vocabulary, those of `spread`'s largest logits first."""
+    return np.broadcast_to(_places(shape).astype(np.int32), shape)
+
+
 def _apart(t: Tensor) -> Tensor:
     """Every second row."""
     return t.slice(0, 1, t.shape[0], 2)
@@ -38,7 +59,7 @@ def _apart(t: Tensor) -> Tensor:
 def _draws() -> Iterator[Case]:
     chosen = ((0.0, 1.0, 0.0, 0), (1.0, 1.0, 0.0, 0), (0.8, 0.95, 0.05, 40), (1.5, 0.5, 0.0, 7), (0.3, 1.0, 0.3, 0))
     for made in chosen:
-        for n_seqs, n_vocab, k in ((1, 100, 1), (3, 100, 64), (32, 4096, 40)):
+        for n_seqs, n_vocab, k in ((1, 100, 1), (3, 100, 64), (29, 4096, 40)):
             what = "temp {}, top_p {}, min_p {}, top_k {}".format(*made) + f", {n_seqs} of {k} of {n_vocab}"
             operands = (
                 Operand((n_seqs, n_vocab), fill=descending),
@@ -47,17 +68,52 @@ def _draws() -> Iterator[Case]:
                 Operand((2 * n_seqs, 1), I32, _apart, integers(0, 5000)),
             )
             yield Case("draw", what, operands, {})
+    yield from _whole_draws()
+
+
+def _whole_draws() -> Iterator[Case]:
+    """Hot enough that all of a small vocabulary are drawn, which are far apart in the last case."""
+    hot = ((1.0, 0.0, 0), (1.0, 0.0, 1), (1.0, 0.0, 3), (1.0, 0.0, -2), (0.7, 0.0, 0), (1.0, 0.4, 0))
+    for made in ((0.0, 1.0, 0.0, 0), (-1.0, 1.0, 0.0, 0), *((9.0, *rest) for rest in hot), (90.0, 1.0, 0.0, 0)):
+        operands = (
+            Operand((32, 7), fill=spread_far if made[0] == 90 else spread),
+            Operand((32, 7), I32, fill=ranked),
+            Operand((32, N_SETTINGS), I32, fill=settings(*made)),
+            Operand((32, 1), I32, fill=integers(0, 5000)),
+        )
+        yield Case("draw", "temp {}, top_p {}, min_p {}, top_k {}, of a whole vocabulary".format(*made), operands, {})
+    operands = (
+        Operand((6, 9), fill=_unbounded),
+        Operand((6, 9), I32, fill=counting),
+        Operand((6, N_SETTINGS), I32, fill=settings(9.0, 1.0, 0.0, 0)),
+        Operand((6, 1), I32, fill=integers(0, 5000)),
+    )
+    yield Case("draw", "a largest that is not finite", operands, {})
+
+
+def _unbounded(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Logits that fall along the row from NaN or infinity."""
+    made = descending(rng, shape)
+    made[:, 0] = np.resize(np.array([NAN, INF], np.float32), shape[0])
+    return made
+
+
+def _some_idle(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Positions: some of the first token, some of -1, which is no sequence."""
+    made = rng.integers(0, 4000, shape, np.int32)
+    made[2::3], made[3::6] = -1, 0
+    return made
 
 
 def _advances() -> Iterator[Case]:
-    for n_seqs in (1, 5, 33):
-        logits = Operand((n_seqs, 4000), fill=values(-INF, NAN, INF, 0.5, -3.0))
-        one = Operand((n_seqs, 1), I32, fill=integers(0, 4000))
-        apart = Operand((2 * n_seqs, 1), I32, _apart, integers(-1, 4000))
+    for n_seqs, n_vocab in ((1, 4000), (5, 4000), (33, 4000), (33, 6)):
+        logits = Operand((n_seqs, n_vocab), fill=values(-INF, NAN, INF, 0.5, -3.0))
+        one = Operand((n_seqs, 1), I32, fill=integers(0, n_vocab))
+        apart = Operand((2 * n_seqs, 1), I32, _apart, _some_idle)
         rows = Operand((2 * n_seqs,), I32, _apart, integers(-1, 9999))
         yield Case(
             "advance",
-            f"{n_seqs} sequences",
+            f"{n_seqs} sequences, {n_vocab} tokens",
             (logits, one, one, apart, rows, Operand((n_seqs, 8), I32, fill=integers(0, 9))),
             {},
         )

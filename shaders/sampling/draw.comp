@@ -42,11 +42,12 @@ void main() {
         all += exp_of(LOGIT(j) - top);
     }
     // Candidates come largest first, so that what top_p and min_p keep is a beginning of them.
+    float enough = top_p < 1.0 ? top_p * all : INFINITY;  // a small rest is lost in what is before
     uint kept = 0u;
     float before = 0.0, total = 0.0;
     for (; kept < k; kept++) {
         float weight = exp_of(LOGIT(kept) - top);
-        if (kept > 0u && (weight < min_p || before >= top_p * all)) {
+        if (kept > 0u && (weight < min_p || before >= enough)) {
             break;
         }
         before += weight;

@@ -12,15 +12,15 @@ N_SETTINGS = 5  # temperature, top_p, min_p as the bits of float32; top_k; seed
 def settings_row(temp: float, top_p: float, min_p: float, top_k: int, seed: int) -> np.ndarray:
     """One row of `draw`'s settings, int32 [N_SETTINGS]. The seed is taken modulo 2^32."""
     bits = np.array([temp, top_p, min_p], np.float32).view(np.int32)
-    return np.concatenate([bits, np.array([top_k, seed & 0xFFFFFFFF], np.uint32).view(np.int32)])
+    return np.concatenate([bits, np.array([top_k & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32).view(np.int32)])
 
 
 def _draw_infer(logits: Tensor, ids: Tensor, settings: Tensor, pos: Tensor) -> tuple[Spec]:
     """logits [B, V], ids [B, K] of the largest, largest first, settings [B, N_SETTINGS], pos [B, 1] -> token [B, 1].
 
-    Of the first top_k candidates (all K for 0 or less) those stay that top_p and min_p leave, in llama.cpp's order;
-    one is drawn by their logits over the temperature. temperature <= 0, or a largest that is not finite: the first.
-    The random number is a hash of seed and position, so that a step needs nothing from the host.
+    Of the first top_k candidates (all K for 0 or less) those stay that top_p (1: all) and min_p leave, in llama.cpp's
+    order; one is drawn by their logits over the temperature. temperature <= 0, or a largest that is not finite: the
+    first. The random number is a hash of seed and position, so that a step needs nothing from the host.
     """
     for t in (ids, settings, pos):
         require_dtype("draw", t, DType.I32)
@@ -53,7 +53,7 @@ def _draw(logits: np.ndarray, ids: np.ndarray, settings: np.ndarray, pos: np.nda
         k = min(settings[b, 3], len(ids[b])) if settings[b, 3] > 0 else len(ids[b])
         p = np.exp(z[b, :k] - z[b, 0])
         before = np.cumsum(p) - p
-        kept = (p >= min_p[b]) & (before < top_p[b] * p.sum())
+        kept = (p >= min_p[b]) & ((before < top_p[b] * p.sum()) | (top_p[b] >= 1))
         kept[0] = True
         weight = np.where(kept, np.exp((z[b, :k] - z[b, 0]) / temp[b]), 0) if temp[b] > 0 else np.eye(1, k)[0]
         past = np.cumsum(weight) > unit[b] * weight.sum()
