@@ -65,6 +65,7 @@ def _mul_mat_views() -> list[Case]:
     odd = Operand((40, 67), F16, lambda t: t.slice(1, 3, 66))
     return [
         _mm("keys of a cache by grouped queries", cache, heads),
+        _mm("two batch axes, both grouped", Operand((2, 3, 31, 40)), Operand((4, 6, 5, 40))),
         _mm("keys, one query a head", cache, Operand((2, 8, 1, k))),
         _mm("keys, one query a head, permuted", cache, Operand((2, 1, 8, k), view=lambda t: t.permute(0, 2, 1, 3))),
         _mm("values transposed", values_t, Operand((2, 8, 5, 57)), strided_out=True),

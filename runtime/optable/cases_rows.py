@@ -121,6 +121,8 @@ def _softmax() -> Iterator[Case]:
         yield Case("softmax", f"{named(x)} masked by {named(mask)}", operands, {"scale": 0.3}, make is rows_apart)
         strided = (make(x), rows_apart(mask, fill=masked))
         yield Case("softmax", f"{named(x)} masked by {named(mask)} rows apart", strided, {"scale": 2.0})
+    biased = (plain((2, 3, 7, 65)), plain((2, 1, 7, 65)))
+    yield Case("softmax", "2x3x7x65 with a bias 2x1x7x65", biased, {"scale": 0.3})
     for what, fill in (
         ("NaN in one row", _one_bad(NAN)),
         ("inf in one row", _one_bad(INF)),

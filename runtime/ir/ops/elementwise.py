@@ -13,8 +13,9 @@ Array = np.ndarray
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), by tanh so that no exponent overflows."""
-    return 0.5 * (1 + np.tanh(0.5 * x))
+    """1 / (1 + exp(-x)); of x < 0 as exp(x) / (1 + exp(x)), so that nothing overflows and small results keep digits."""
+    small = np.exp(-np.abs(x))
+    return np.where(x < 0, small, 1) / (1 + small)
 
 
 def softplus(x: Array) -> Array:
@@ -23,8 +24,8 @@ def softplus(x: Array) -> Array:
 
 
 def gelu(x: Array) -> Array:
-    """The tanh form of Hendrycks & Gimpel (2016)."""
-    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    """The tanh form of Hendrycks & Gimpel (2016), with (1 + tanh(z)) / 2 = sigmoid(2 z)."""
+    return x * sigmoid(np.sqrt(8 / np.pi) * (x + 0.044715 * x**3))
 
 
 UNARY: dict[str, Callable[[Array], Array]] = {

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..dtypes import DType
 from ..tensor import Tensor
+from .elementwise import sigmoid
 from .op import Op, Spec, broadcast_shapes, register, require, require_dtype
 
 F32 = DType.F32
@@ -135,7 +136,7 @@ def _gated_norm_infer(x: Tensor, w: Tensor, gate: Tensor, eps: float) -> tuple[S
 
 def _gated_norm(x: np.ndarray, w: np.ndarray, gate: np.ndarray, eps: float) -> tuple[np.ndarray]:
     z = gate.astype(np.float64)
-    return (_rms_norm(x, eps) * w * z * 0.5 * (1 + np.tanh(0.5 * z)),)
+    return (_rms_norm(x, eps) * w * z * sigmoid(z),)
 
 
 register(
