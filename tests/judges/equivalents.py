@@ -1,0 +1,34 @@
+"""Mutants that are no mutants: what is wrong with them is right by mathematics, and why."""
+
+EQUIVALENTS: dict[str, dict[str, str]] = {
+    "cpy": {"input 1 *": "the whole of what is written over is lost"},
+    "abs": {"input 0 negated": "|-x| = |x|"},
+    "sqr": {"input 0 negated": "(-x)^2 = x^2"},
+    "add": {"inputs 0 and 1 swapped": "a + b = b + a"},
+    "mul": {"inputs 0 and 1 swapped": "a b = b a"},
+    "add_rms_norm": {"inputs 0 and 1 swapped": "x + y = y + x"},
+    "sum_rows": {
+        "input 0 rolled along axis -1": "a sum in any order",
+        "input 0 reversed along axis -1": "a sum in any order",
+    },
+    "softmax": {"input ? * one": "softmax(z + c) = softmax(z)"},
+    "draw": {"input 0 * one": "softmax(z + c) = softmax(z)"},
+    "advance": {
+        "input 0 negated": "only whether a logit is finite counts",
+        "input 0 * one": "only whether a logit is finite counts",
+        "input 0 left out": "only whether a logit is finite counts, and 0 x of what is not is NaN",
+    },
+    "moe_ffn": {"input 1 * one": "it adds sum(x) to each expert's logit, and softmax(z + c) = softmax(z)"},
+    "solve_tri": {"input 0 where inf and NaN are numbers": "they stand above the diagonal, which is not read"},
+    "attention": {
+        "n_kv plus one": "every position is below n_kv, so no query sees the key more",
+        "input 1 * one": "it adds the same to every key's score, and softmax(z + c) = softmax(z)",
+    },
+    "attention_combine": {
+        "input 0 rolled along axis -2": "a sum over the parts in any order",
+        "input 0 reversed along axis -2": "a sum over the parts in any order",
+        "input 0 where inf and NaN are numbers": "the sums of a part without keys are 0, whatever its top",
+    },
+    "experts_down": {"inputs 4 and 5 swapped": "alike in shape only where one row meets one row, and a b = b a"},
+    "gated_delta_net": {"input 5 where inf and NaN are numbers": "exp(-3e38 softplus) is 0, as exp(-inf) is"},
+}

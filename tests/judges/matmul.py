@@ -1,0 +1,36 @@
+"""Judges of the products."""
+
+import numpy as np
+
+from .judge import Array, Judge, clamped
+from .onnx_ops import onnx_op
+
+LIMIT = 1e-5  # the reference sums in float32
+
+
+def product(x: Array, w: Array) -> Array:
+    """x [..., K] by the rows of w [M, K]."""
+    return onnx_op("MatMul", x, onnx_op("Transpose", w, perm=(1, 0)))
+
+
+def _mul_mat(w: Array, x: Array) -> tuple[Array]:
+    out, n_batch = np.empty((*x.shape[:-1], w.shape[-2])), w.ndim - 2
+    for index in np.ndindex(x.shape[:-2]):
+        sizes = zip(index[len(index) - n_batch :], x.shape[-2 - n_batch : -2], w.shape[:-2], strict=True)
+        out[index] = product(x[index], w[tuple(i // (n // m) for i, n, m in sizes)])
+    return (out,)
+
+
+def mul_mat_id(w: Array, x: Array, ids: Array) -> Array:
+    """x [N, 1 or k, K] by the experts ids [N, k] of w [X, M, K]: [N, k, M]."""
+    out, experts = np.empty((*ids.shape, w.shape[1])), clamped(ids, len(w))
+    for n, j in np.ndindex(ids.shape):
+        out[n, j] = onnx_op("MatMul", w[experts[n, j]], x[n, j if x.shape[1] > 1 else 0])
+    return out
+
+
+JUDGES = {
+    "mul_mat": Judge(_mul_mat, LIMIT),
+    "mul_mats": Judge(lambda x, *weights: tuple(product(x, w) for w in weights), LIMIT),
+    "mul_mat_id": Judge(lambda w, x, ids: (mul_mat_id(w, x, ids),), LIMIT),
+}

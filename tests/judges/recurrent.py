@@ -1,0 +1,114 @@
+"""Judges of the delta net, its convolution, and what they are made of."""
+
+import numpy as np
+
+from .judge import ROUNDING, Array, Judge, clamped
+from .onnx_ops import onnx_op, onnx_outputs
+from .rows import gated_norm
+
+EPS = np.float64(1e-6)
+SPAN = 64  # tokens between two snapshots
+LAST = np.array([-1], np.int64)
+
+
+def _solve_tri(a: Array, b: Array) -> tuple[Array]:
+    x = np.empty(b.shape)
+    for index in np.ndindex(b.shape[:-2]):
+        rows = a[index].tolist()
+        for column in range(b.shape[-1]):
+            x[(*index, slice(None), column)] = _solved(rows, b[(*index, slice(None), column)].tolist())
+    return (x,)
+
+
+def _solved(rows: list[list[float]], right: list[float]) -> list[float]:
+    """Each equation gives one unknown more: sum_j rows[i][j] x[j] = right[i] for j <= i."""
+    x: list[float] = []
+    for i, row in enumerate(rows):
+        known = sum(row[j] * x[j] for j in range(i))
+        x.append((right[i] - known) / row[i])
+    return x
+
+
+def _ssm_conv(x: Array, w: Array) -> tuple[Array]:
+    """The first inputs are the past of ONNX's convolution, which has channels before tokens."""
+    n_past, turned = w.shape[1] - 1, onnx_op("Transpose", x, perm=(0, 2, 1))
+    y = onnx_op("CausalConvWithState", turned[..., n_past:], w[:, None], None, turned[..., :n_past])
+    return (onnx_op("Transpose", y, perm=(0, 2, 1)),)
+
+
+def _causal_conv(x, w, state, slots, tails) -> tuple[Array, Array]:
+    out, after = np.empty(x.shape), state.copy()
+    slots = slots.reshape(len(slots), -1)
+    for b, own in enumerate(clamped(slots[:, 0], len(state))):
+        past = state[own].reshape(w.shape[1] - 1, x.shape[2])
+        y = onnx_op("CausalConvWithState", x[b].T[None], w[:, None], None, past.T[None], activation="silu")
+        out[b] = y[0].T
+        inputs = [*past, *x[b]]
+        for slot, tail in zip(slots[b], tails[b].reshape(slots.shape[1], -1), strict=True):
+            if 0 <= slot < len(state):
+                after[slot] = np.concatenate([inputs[i] for i in clamped(tail, len(inputs))])
+    return out, after
+
+
+def _gated_delta_net(q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[Array, Array]:
+    n_seqs, n_tokens, n_heads, dim = v.shape
+    out, after = np.zeros(v.shape), state.copy()
+    slots = slots.reshape(n_seqs, -1)
+    for b, own in enumerate(clamped(slots[:, 0], len(state))):
+        n = min(max(int(n_valid[b]), 0), n_tokens)
+        s = state[own].reshape(1, n_heads, dim, dim).transpose(0, 1, 3, 2)  # kept transposed
+        gates = _gates(beta[b].reshape(n_tokens, n_heads), alpha[b].reshape(n_tokens, n_heads), a, dt)
+        inputs = (_shared(_unit(q[b]), n_heads), _shared(_unit(k[b]), n_heads), v[b], *gates)
+        for start in range(0, n, SPAN):
+            stop = min(start + SPAN, n)
+            out[b, start:stop], s = _scan([x[start:stop] for x in inputs], s)
+            _keep(after, slots[b, 1 + start // SPAN :][:1], s)
+        _keep(after, slots[b, :1], s)
+    return out, after
+
+
+def _unit(x: Array) -> Array:
+    """x / sqrt(sum(x^2) + eps)."""
+    total = onnx_op("ReduceSumSquare", x, LAST, keepdims=1)
+    return onnx_op("Div", x, onnx_op("Sqrt", onnx_op("Add", total, EPS)))
+
+
+def _shared(x: Array, n_heads: int) -> Array:
+    """Key heads [T, Hk, D] as value heads read them: [T, Hv, D]."""
+    share = n_heads // x.shape[1]
+    return np.stack([x[:, h // share] for h in range(n_heads)], 1)
+
+
+def _gates(beta: Array, alpha: Array, a: Array, dt: Array) -> tuple[Array, Array]:
+    """The log decay and beta, [T, Hv]."""
+    return onnx_op("Mul", onnx_op("Softplus", onnx_op("Add", alpha, dt)), a), onnx_op("Sigmoid", beta)
+
+
+def _scan(inputs: list[Array], s: Array) -> tuple[Array, Array]:
+    """Some tokens from a state [1, Hv, Dk, Dv]: what comes out [T, Hv, D], and the state after them."""
+    n_tokens, n_heads, dim = inputs[2].shape
+    q, k, v, decay, beta = (x.reshape(1, n_tokens, -1) for x in inputs)
+    heads = {"q_num_heads": n_heads, "kv_num_heads": n_heads}
+    o, s = onnx_outputs("LinearAttention", 2, q, k, v, s, decay, beta, update_rule="gated_delta", **heads)
+    return o.reshape(n_tokens, n_heads, dim), s
+
+
+def _keep(state: Array, slots: Array, s: Array) -> None:
+    for slot in slots:
+        if 0 <= slot < len(state):
+            state[slot] = s.transpose(0, 1, 3, 2).reshape(-1)
+
+
+def _gated_delta_norm(*inputs: Array, eps: float) -> tuple[Array, Array]:
+    *net, w, gate = inputs
+    o, state = _gated_delta_net(*net)
+    return gated_norm(o, w, gate, eps), state
+
+
+JUDGES = {
+    "solve_tri": Judge(_solve_tri, ROUNDING),
+    "ssm_conv": Judge(_ssm_conv, ROUNDING),
+    "causal_conv": Judge(_causal_conv, 2 * ROUNDING),
+    "gated_delta_net": Judge(_gated_delta_net, 4e-6),  # ONNX scans in float32
+    "gated_delta_norm": Judge(_gated_delta_norm, 4e-6),
+}

@@ -1,0 +1,73 @@
+"""A case of the op table on trial: what the reference makes of it, held against the judge of its op."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from vkrun.backends.cpu import BACKEND as CPU
+from vkrun.runtime.ir.tensor import Tensor
+from vkrun.runtime.optable.case import Case
+from vkrun.runtime.optable.run import Setting, execute, prepare
+
+from .judge import Array, Judge
+from .numbers import elements, numbers, rounded
+from .table import JUDGES
+
+REFERENCE = CPU.open(CPU.devices()[0])
+SMALLEST = 2.0**-149  # of float32: what a number near 0 may be off by
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A case made concrete, and its outputs as the judge says."""
+
+    case: Case
+    setting: Setting
+    wanted: tuple[Array, ...]
+
+    @property
+    def inputs(self) -> tuple[Array, ...]:
+        return tuple(_view(t, self.setting.contents[t.storage]) for t in self.setting.node.inputs)
+
+    def verdict(self) -> str:
+        """Where the reference is wrong; empty where it agrees."""
+        got, judge = execute(self.setting, REFERENCE), JUDGES[self.case.op]
+        for i, (t, wanted) in enumerate(zip(self.setting.node.outputs, self.wanted, strict=True)):
+            if why := self._spilt(t, got[t.storage]) or _differs(_view(t, got[t.storage]), wanted, judge):
+                return f"output {i}: {why}"
+        return ""
+
+    def _spilt(self, t: Tensor, content: Array) -> str:
+        around = np.ones(content.size, bool)
+        around[elements(t.layout)] = False
+        before, after = (x.reshape(-1)[around].tobytes() for x in (self.setting.contents[t.storage], content))
+        return "" if before == after else "wrote outside of the output"
+
+
+def opened(case: Case) -> Trial:
+    """Lets the judge speak."""
+    setting = prepare(case)
+    inputs = [_view(t, setting.contents[t.storage]) for t in setting.node.inputs]
+    with np.errstate(all="ignore"):  # inf and NaN are data
+        outputs = JUDGES[case.op].outputs(*inputs, **case.attrs)
+    pairs = zip(outputs, setting.node.outputs, strict=True)
+    return Trial(case, setting, tuple(rounded(x, t.dtype) for x, t in pairs))
+
+
+def _view(t: Tensor, content: Array) -> Array:
+    return numbers(content, t.dtype)[elements(t.layout)]
+
+
+def _differs(got: Array, wanted: Array, judge: Judge) -> str:
+    if got.shape != wanted.shape:
+        return f"shape {got.shape}, the judge's has {wanted.shape}"
+    for name, test in (("NaN", np.isnan), ("inf", np.isposinf), ("-inf", np.isneginf)):
+        if not np.array_equal(test(got), test(wanted)):
+            return f"{name} in other places: {test(got).sum()}, expected {test(wanted).sum()}"
+    finite = np.isfinite(wanted)
+    got, wanted = (np.where(finite, x, 0) for x in (got, wanted))
+    if judge.limit == 0 and not np.array_equal(np.signbit(got), np.signbit(wanted)):
+        return "zeros of the other sign"
+    size = np.abs(wanted) if judge.each or not wanted.ndim else np.abs(wanted).max(-1, keepdims=True, initial=0)
+    error = np.abs(got - wanted) - SMALLEST * (judge.limit > 0)
+    worst = (error / np.maximum(size, SMALLEST)).max(initial=0)
+    return "" if worst <= judge.limit else f"error {worst:.1e} of {judge.limit:.0e}"
