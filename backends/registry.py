@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from ..runtime import config
 from ..runtime.errors import BackendError
+from . import probe
 from .base import Backend, Device, DeviceInfo
 
 GROUP = "vkrun.backends"
@@ -40,10 +41,15 @@ def names() -> list[str]:
 
 @cache
 def get(name: str) -> Backend:
-    """BackendError lists what there is when the name is unknown; a backend that fails to load says so itself."""
+    """BackendError lists what there is when the name is unknown.
+
+    A backend that fails to load, or would end the process when asked for its devices, says so itself.
+    """
     target = _targets().get(name)
     if target is None:
         raise BackendError(f"no backend {name}; there are {', '.join(names())}")
+    if name != LAST and (why := probe.why_harmful(name, target)):
+        return BrokenBackend(name, why)
     try:
         module, _, attribute = target.partition(":")
         backend = getattr(import_module(module), attribute)

@@ -36,7 +36,7 @@ VARIABLES = {
     "VKRUN_VALIDATE": "1: Khronos validation layer with synchronisation validation, one buffer a tensor (slow)",
     "VKRUN_ROBUST": "1: the device checks the bounds of every buffer access",
     "VKRUN_SUBMIT_GFLOP": "most arithmetic in one submission, in 1e9 operations; lower it where the device is lost",
-    "VKRUN_CACHE_DIR": "where caches go, instead of $XDG_CACHE_HOME/vkrun or ~/.cache/vkrun",
+    "VKRUN_CACHE_DIR": "where pipelines, compiled shaders and probes are kept, instead of $XDG_CACHE_HOME/vkrun or ~/.cache/vkrun",
 }
 
 # what the shell scripts that set vkrun up read
@@ -45,6 +45,8 @@ SETUP_VARIABLES = {
     "VKRUN_NO_APT": "1: setting up leaves the system's packages alone",
     "VKRUN_NO_KP": "1: setting up does not build kp, so that there is no kompute backend",
 }
+
+_OF_DRIVERS = ("VK_", "LD_", "DYLD_", "MESA_", "LIBGL_", "GALLIUM_", "DRI_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Config:
         validate=_flag(environ, "VKRUN_VALIDATE"),
         robust=_flag(environ, "VKRUN_ROBUST"),
         submit_gflop=_number(environ, "VKRUN_SUBMIT_GFLOP", 0.001, 1e9),
-        cache_dir=_cache_dir(environ),
+        cache_dir=cache_dir(environ),
         off=frozenset(name for name in SWITCHES if _flag(environ, f"VKRUN_NO_{name}")),
     )
 
@@ -109,12 +111,40 @@ def _number(environ: Mapping[str, str], name: str, low: float, high: float) -> f
     return value
 
 
-def _cache_dir(environ: Mapping[str, str]) -> Path | None:
-    """Where caches may go by the platform's custom; None when there is no home to put them in."""
-    if own := environ.get("VKRUN_CACHE_DIR"):
-        return Path(own)
+def own_cache_dir(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Where the user wants every cache to go; None without a wish."""
+    return Path(own) if (own := environ.get("VKRUN_CACHE_DIR")) else None
+
+
+def cache_dir(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Where caches may go: as wished, else by the platform's custom; None when there is no home to put them in."""
+    if own := own_cache_dir(environ):
+        return own
     if os.name == "nt":
         base = environ.get("LOCALAPPDATA", "")
     else:
         base = environ.get("XDG_CACHE_HOME") or (f"{environ['HOME']}/.cache" if environ.get("HOME") else "")
     return Path(base) / "vkrun" if base and Path(base).is_absolute() else None
+
+
+def data_dir(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Where vkrun may keep what a user would miss, such as what was typed; None without a home."""
+    home = environ.get("HOME", "")
+    base = environ.get("XDG_DATA_HOME") or (f"{home}/.local/share" if home else "")
+    return Path(base) / "vkrun" if base and Path(base).is_absolute() else None
+
+
+def of_drivers(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What is set of the variables that GPU drivers and their loaders read."""
+    return {name: environ[name] for name in sorted(environ) if name.startswith(_OF_DRIVERS)}
+
+
+def of_python(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a Python process needs to start, and nothing that may be secret."""
+    names = ("SYSTEMROOT", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ")
+    return {name: environ[name] for name in names if name in environ}
+
+
+def export(variables: Mapping[str, str]) -> None:
+    """Set variables for libraries that read them in this process."""
+    os.environ.update(variables)

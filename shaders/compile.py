@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..runtime import config
 from ..runtime.errors import BackendError
 
 Defines = tuple[tuple[str, str], ...]
@@ -216,14 +217,15 @@ def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
-def _user_cache() -> tuple[Path, ...]:
-    """The user's own cache folder; none where its path is relative, as it would depend on the working directory."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return (Path(base) / "vkrun" / "spv",) if os.path.isabs(base) else ()
+def _outputs() -> tuple[Path, ...]:
+    """Beside the sources, then the user's caches; where the user named a folder for caches, nothing goes elsewhere."""
+    own, cache = config.own_cache_dir(), config.cache_dir()
+    folders = [own, SOURCES] if own else [SOURCES, *([cache] if cache else [])]
+    return tuple(folder / "spv" for folder in folders)
 
 
 SOURCES = Path(__file__).resolve().parent
-LIBRARY = Library(SOURCES, (SOURCES / "spv", *_user_cache()))
+LIBRARY = Library(SOURCES, _outputs())
 
 
 def spirv(stem: str, defines: Defines = ()) -> bytes:

@@ -13,7 +13,6 @@ What kp 0.9 leaves to its caller, and what is done about it here:
 
 import functools
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -39,7 +38,7 @@ Grid = tuple[int, int, int]
 def load() -> Any:
     """The module kp. ImportError where it, or the Vulkan loader it is linked with, is missing."""
     if config.read().validate:
-        os.environ |= VALIDATION
+        config.export(VALIDATION)
     root = logging.getLogger()
     before = list(root.handlers)
     kp = import_module("kp")

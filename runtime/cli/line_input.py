@@ -3,25 +3,18 @@
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Self
 
+from .. import config
 from ..errors import VkrunError
 from .line_wait import LineWait
 from .screen import is_terminal
 
 QUOTES = '"""'
 N_HISTORY = 1000
-
-
-def data_dir(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Where vkrun may keep what a user would miss; None without a home."""
-    home = environ.get("HOME", "")
-    base = environ.get("XDG_DATA_HOME") or (f"{home}/.local/share" if home else "")
-    return Path(base) / "vkrun" if base and Path(base).is_absolute() else None
 
 
 class LineInput:
@@ -93,7 +86,7 @@ def _readline() -> ModuleType | None:
 
 def _history_file() -> Path | None:
     """The file, made if need be, for its owner's eyes only; None where it cannot be."""
-    folder = data_dir()
+    folder = config.data_dir()
     if folder is None:
         return None
     path = folder / "history"

@@ -9,6 +9,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+from .. import config
 from ..errors import TextError
 
 WORKER = Path(__file__).with_name("template_worker.py")
@@ -112,9 +113,8 @@ def _exchange(process: subprocess.Popen[bytes], request: bytes, seconds: float) 
 
 def _environment() -> dict[str, str]:
     """Only what Python needs to start and find jinja2: an untrusted template's process holds no secrets."""
-    names = ("SYSTEMROOT", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ")
-    kept = {name: os.environ[name] for name in names if name in os.environ}
-    return kept | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONDONTWRITEBYTECODE": "1"}
+    places = os.pathsep.join(path for path in sys.path if path)
+    return config.of_python() | {"PYTHONPATH": places, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

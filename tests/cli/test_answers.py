@@ -8,7 +8,6 @@ import vkrun
 from vkrun.runtime.cli import answer
 from vkrun.runtime.cli.answer import Answers, stats_text
 from vkrun.runtime.cli.conversation import Conversation
-from vkrun.runtime.cli.line_input import data_dir
 from vkrun.runtime.cli.screen import Screen, columns, one_line, safe
 from vkrun.runtime.engine.generate import Timings
 from vkrun.runtime.errors import BackendError, VkrunError
@@ -138,18 +137,3 @@ def test_what_a_terminal_would_obey_is_escaped():
 
 def test_columns():
     assert columns([("a", "bb", "c"), ("ddd", "e", "")], right=(1,)) == "a    bb  c\nddd   e"
-
-
-@pytest.mark.parametrize(
-    ("environ", "wanted"),
-    [
-        ({"HOME": "/h"}, "/h/.local/share/vkrun"),
-        ({"HOME": "/h", "XDG_DATA_HOME": "/d"}, "/d/vkrun"),
-        ({"HOME": ""}, None),
-        ({}, None),
-        ({"HOME": "relative"}, None),
-    ],
-)
-def test_where_the_history_goes(environ, wanted):
-    got = data_dir(environ)
-    assert (None if got is None else str(got)) == wanted

@@ -124,6 +124,22 @@ def test_devices_of_this_machine():
     assert {"vulkan", "kompute", "cpu"} <= json.loads(done.stdout)["backends"].keys()
 
 
+NO_DRIVER = {"VK_DRIVER_FILES": "/none", "VK_ICD_FILENAMES": "/none"}
+
+
+def test_without_a_driver_every_command_lives_and_says_so():
+    """kp, where it is installed, would end the process."""
+    done = vkrun("devices", "--json", **NO_DRIVER)
+    assert done.returncode == 0 and not errors(done)
+    found = json.loads(done.stdout)["backends"]
+    assert all(found[name]["why_missing"] and not found[name]["devices"] for name in ("vulkan", "kompute"))
+    done = vkrun(MODEL, "hello", "-n", "2", **NO_DRIVER)
+    assert done.returncode == 0 and done.stdout.startswith(b"hello")
+    assert "running on a software device: " in errors(done)[0] and "(cpu); no GPU was found" in errors(done)[0]
+    done = vkrun(MODEL, "hello", "--backend", "kompute", **NO_DRIVER)
+    assert done.returncode == 1 and "no device of backend kompute" in errors(done)[-1]
+
+
 def test_devices_shows_numbers_and_not_only_names():
     assert devices._memory(DeviceInfo("b", 0, "n", memory=3 << 20)) == "3.0 MiB"
     assert devices._memory(DeviceInfo("b", 0, "n")) == ""

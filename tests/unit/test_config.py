@@ -1,5 +1,6 @@
 """Environment variables: their values, their mistakes, and the page that lists them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_where_caches_go(environ: dict[str, str], wanted: str | None) -> None:
     assert config.read(environ).cache_dir == (Path(wanted) if wanted else None)
 
 
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({"HOME": "/h"}, "/h/.local/share/vkrun"),
+        ({"HOME": "/h", "XDG_DATA_HOME": "/d"}, "/d/vkrun"),
+        ({"HOME": ""}, None),
+        ({}, None),
+        ({"HOME": "relative"}, None),
+    ],
+)
+def test_where_the_history_goes(environ, wanted):
+    got = config.data_dir(environ)
+    assert (None if got is None else str(got)) == wanted
+
+
 def test_misspelt_variables_are_found() -> None:
     environ = {"VKRUN_NO_SUBGROUPS": "1", "VKRUN_DEBUG": "1", "HOME": "/h"}
     assert config.unknown(environ) == ["VKRUN_NO_SUBGROUPS"]
@@ -70,3 +86,12 @@ def test_the_page_lists_every_variable() -> None:
     switches = {f"`VKRUN_NO_{name}`": what for name, what in config.SWITCHES.items()}
     variables = {f"`{name}`": what for name, what in (config.VARIABLES | config.SETUP_VARIABLES).items()}
     assert rows == variables | switches
+
+
+def test_no_other_module_reads_the_environment() -> None:
+    root = Path(config.__file__).parents[1]
+    files = [p for folder in ("runtime", "backends", "shaders") for p in (root / folder).rglob("*.py")]
+    reading = {
+        p.relative_to(root).as_posix() for p in files if re.search(r"os\.environ|getenv|environb", p.read_text())
+    }
+    assert reading == {"runtime/config.py"}

@@ -1,6 +1,8 @@
 """shaders/compile.py: names that follow the sources, errors that help, files never stale or half written."""
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -151,16 +153,6 @@ def test_an_unwritable_package_uses_the_cache(library: Library) -> None:
     assert nowhere.spirv("scale", DEFINES).startswith(SPIRV_MAGIC)
 
 
-def test_the_cache_folder_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert shader_compile._user_cache() == (tmp_path / ".cache" / "vkrun" / "spv",)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert shader_compile._user_cache() == (tmp_path / "xdg" / "vkrun" / "spv",)
-    monkeypatch.setenv("XDG_CACHE_HOME", "here")
-    assert shader_compile._user_cache() == ()
-
-
 def _compile_in_a_process(library: Library) -> bytes:
     return library.spirv("scale", DEFINES)
 
@@ -170,3 +162,21 @@ def test_processes_may_race(library: Library) -> None:
         results = list(pool.map(_compile_in_a_process, [library] * 8))
     assert len(set(results)) == 1
     assert files(library.outputs[0]) == [library.key("scale", DEFINES) + ".spv"]
+
+
+OUTPUTS = "from vkrun.shaders import compile; print(*compile.LIBRARY.outputs, sep='\\n')"
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({"HOME": "/h"}, ["{spv}", "/h/.cache/vkrun/spv"]),
+        ({"HOME": "/h", "XDG_CACHE_HOME": "/x"}, ["{spv}", "/x/vkrun/spv"]),
+        ({"HOME": "/h", "VKRUN_CACHE_DIR": "/own"}, ["/own/spv", "{spv}"]),
+        ({"VKRUN_CACHE_DIR": "/own", "VKRUN_DEBUG": "much"}, ["/own/spv", "{spv}"]),
+        ({}, ["{spv}"]),
+    ],
+)
+def test_where_spirv_goes(environ: dict[str, str], wanted: list[str]) -> None:
+    run = subprocess.run([sys.executable, "-c", OUTPUTS], capture_output=True, text=True, env=environ, check=True)
+    assert run.stdout.split() == [path.format(spv=shader_compile.SOURCES / "spv") for path in wanted]
