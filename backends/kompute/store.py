@@ -38,7 +38,7 @@ class Store:
         wanted = [s for s in dict.fromkeys(storages) if s not in self._places]
         config.note(1, f"kompute: {len(wanted)} storages of {sum(map(packed_nbytes, wanted))} bytes")
         try:
-            for kind in (Kind.WEIGHT, Kind.STATE, Kind.INPUT):
+            for kind in (Kind.WEIGHT, Kind.CONSTANT, Kind.STATE, Kind.INPUT):
                 self._alloc_kind([s for s in wanted if s.kind is kind], kind)
         except BackendError:
             self.free(wanted)
@@ -89,7 +89,7 @@ class Store:
     def _alloc_kind(self, storages: list[Storage], kind: Kind) -> None:
         new = place(storages, self._make_shared if kind is Kind.INPUT else self._make, self._limit)
         self._places |= new
-        if kind is not Kind.WEIGHT:
+        if kind in (Kind.STATE, Kind.INPUT):
             self._clear({p.block for p in new.values()})
 
     def _make(self, nbytes: int) -> Block:

@@ -49,7 +49,7 @@ class VulkanDevice(Device):
         with resources.logical.lock:
             resources.close_orphans()
             resources.alloc(listed)
-            zero(resources.logical, [resources.places[s] for s in listed if s.kind is not Kind.WEIGHT])
+            zero(resources.logical, [resources.places[s] for s in listed if s.kind in (Kind.STATE, Kind.INPUT)])
             for s in (s for s in listed if s.kind is Kind.INPUT):
                 self._inputs[s] = resources.places[s].bytes[: s.nbytes].view(s.dtype.numpy)
 

@@ -127,7 +127,7 @@ class Resources:
             self.pool(s.kind).give([place])
 
     def pool(self, kind: Kind) -> Pool:
-        return self.pools[kind.value]
+        return self.pools[Kind.WEIGHT.value if kind is Kind.CONSTANT else kind.value]
 
     def place(self, storage: Storage) -> Place:
         """BackendError when the storage was never allocated, or given back."""

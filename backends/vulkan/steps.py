@@ -1,9 +1,10 @@
 """A plan's nodes as dispatches over device memory: lowered, split where a weight exceeds the binding limit, bound."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...runtime.errors import BackendError
+from ...runtime.ir.cuts import halves, outermost_cut
 from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Storage, Tensor
@@ -58,42 +59,16 @@ def _steps(index: int, node: Node, features: Features, limits: Limits) -> Iterat
 
 
 def _parts(node: Node, limits: Limits) -> list[Node]:
-    """The node itself, or a product in halves, and those in halves, until each binds what the device can bind."""
-    axes = _axes_to_cut(node, limits)
-    if not axes:
-        return [node]
-    which, axis = axes[0]
-    n = node.inputs[which].shape[axis]
-    halves = (0, n // 2), (n // 2, n)
-    return [part for lo, hi in halves for part in _parts(_cut(node, which, axis, lo, hi), limits)]
-
-
-def _axes_to_cut(node: Node, limits: Limits) -> list[tuple[int, int]]:
-    """(input, axis) along which to halve a mul_mat: the outermost of an oversized w, or the rows of x."""
-    if node.op != "mul_mat":
-        return []
-    (w, x), (out,) = node.inputs, node.outputs
-    if not _fits(w, limits):
-        return [(0, a - w.ndim) for a in range(w.ndim - 1) if w.shape[a] > 1]
-    return [] if (_fits(x, limits) and _fits(out, limits)) or x.shape[-2] < 2 else [(1, -2)]
+    """The node itself, or its halves, and those in halves, until each binds what the device can bind."""
+    large = (t for t in (*node.inputs, *node.outputs) if not _fits(t, limits))
+    cut = next((c for t in large if (c := outermost_cut(node, t))), None)
+    return [part for half in halves(node, cut) for part in _parts(half, limits)] if cut else [node]
 
 
 def _fits(t: Tensor, limits: Limits) -> bool:
     """Whether a binding holds the storage, or else what the tensor touches and what aligning its start adds."""
     lo, hi = packed_range(t)
     return min(packed_nbytes(t.storage), hi - lo // limits.alignment * limits.alignment) <= limits.max_binding
-
-
-def _cut(node: Node, which: int, axis: int, lo: int, hi: int) -> Node:
-    """A mul_mat over [lo, hi) of an axis of w (rows; or batch entries, which x and out may repeat) or of x's rows."""
-    (w, x), (out,) = node.inputs, node.outputs
-    if which == 1:
-        return replace(node, inputs=(w, x.slice(axis, lo, hi)), outputs=(out.slice(axis, lo, hi),))
-    if axis == -2:
-        return replace(node, inputs=(w.slice(axis, lo, hi), x), outputs=(out.slice(-1, lo, hi),))
-    r = x.shape[axis] // w.shape[axis]
-    inputs = w.slice(axis, lo, hi), x.slice(axis, lo * r, hi * r)
-    return replace(node, inputs=inputs, outputs=(out.slice(axis, lo * r, hi * r),))
 
 
 def bindings(node: Node, call: KernelCall, limits: Limits) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -67,8 +67,8 @@ def _grouped(nodes: Sequence[Node], seconds: Iterable[float]) -> tuple[KindOfKer
 
 def kind_of(node: Node) -> str:
     """The op, and the type of the matrix that it multiplies by or looks up in."""
-    matrices = (t for t in node.inputs if t.storage.kind is Kind.WEIGHT and t.ndim > 1 and node.op != "rope")
-    matrix = next((t for t in matrices if t.storage.name != "rope"), None)
+    matrices = (t for t in node.inputs if t.storage.kind is Kind.WEIGHT and t.ndim > 1)
+    matrix = next(matrices, None)
     return f"{node.op} {matrix.dtype.name}" if matrix else node.op
 
 

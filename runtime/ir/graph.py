@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import GraphError
 from .dtypes import DType
 from .layout import Layout, Shape
-from .ops import OPS, Spec
+from .ops import OPS, OpKind, Spec
 from .tensor import Kind, Storage, Tensor
 
 
@@ -45,7 +45,7 @@ class Node:
 
     @property
     def is_copy(self) -> bool:
-        return OPS[self.op].is_copy
+        return OPS[self.op].kind is OpKind.COPY
 
     def __repr__(self) -> str:
         return f"{self.name or self.op}: {list(self.outputs)} = {self.op}{list(self.inputs)}"

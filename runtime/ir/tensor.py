@@ -12,6 +12,7 @@ class Kind(Enum):
     """What a storage holds, and so how long it lives."""
 
     WEIGHT = "weight"  # read only, filled once when the model loads
+    CONSTANT = "constant"  # as a weight, but numbers that the host computes: the angles of rotary embedding
     STATE = "state"  # lives across steps: caches, recurrent states
     INPUT = "input"  # the step buffer's parts, written by the host before each run
     TEMP = "temp"  # made by a node, lives in the arena

@@ -172,8 +172,8 @@ class StepInputs:
     ) -> np.ndarray:
         """The step buffer's content: for each group at most its n_seqs chunks of at most n_tokens tokens.
 
-        out_rows: whose logits are wanted, unless all are. settings: a row of N_SETTINGS for all drawn tokens, or one for each, of those that are drawn. wants: will the
-        logits be read?
+        out_rows: whose logits are wanted, unless all are. settings: a row of N_SETTINGS for all drawn tokens, or one
+        for each, of those that are drawn. wants: will the logits be read?
         """
         part = {name: np.full(shape, -1, np.int32) for name, shape in self._shapes().items()}
         for name in ("ids", "out_rows", "settings"):

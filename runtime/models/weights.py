@@ -62,14 +62,21 @@ class Weights:
             for row in range(0, shape[0], CONSTANT_ROWS):
                 yield row, made(row, min(row + CONSTANT_ROWS, shape[0])).astype(np.float32)
 
-        return self._declare(name, DType.F32, shape, pieces)
+        return self._declare(name, DType.F32, shape, pieces, Kind.CONSTANT)
 
     @property
     def nbytes(self) -> int:
         return sum(u.storage.nbytes for u in self.uploads)
 
-    def _declare(self, name: str, dtype: DType, shape: Shape, pieces: Callable[[], Iterator[Piece]]) -> Tensor:
-        storage = Storage(name, Kind.WEIGHT, dtype, tuple(shape))
+    def _declare(
+        self,
+        name: str,
+        dtype: DType,
+        shape: Shape,
+        pieces: Callable[[], Iterator[Piece]],
+        kind: Kind = Kind.WEIGHT,
+    ) -> Tensor:
+        storage = Storage(name, kind, dtype, tuple(shape))
         self.uploads.append(Upload(storage, pieces))
         return storage.tensor()
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..ir.dtypes import DType, to_bf16
 from ..ir.layout import Shape
+from ..ir.ops import OPS
 from ..ir.quants import random_blocks
 from ..ir.tensor import Tensor
 
@@ -88,4 +89,4 @@ class Case:
     @property
     def _broadcasts(self) -> bool:
         shapes = [o.shape for o in self.operands if o.dtype is DType.F32]
-        return self.op in ("add", "sub", "mul", "div", "swiglu") and len(set(shapes)) > 1
+        return OPS[self.op].elementwise and len(set(shapes)) > 1

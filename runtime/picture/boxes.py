@@ -6,15 +6,11 @@ from dataclasses import dataclass
 
 from ..ir.counts import counts_of, is_copy
 from ..ir.graph import Graph, Node
-from ..ir.ops import OPS
+from ..ir.ops import OPS, OpKind
 from ..ir.passes import decompose
 from ..ir.plan import Plan
 from ..ir.tensor import Kind, Storage, Tensor
 from ..ir.traffic import Traffic, traffic
-
-COPY, FUSED, PRODUCT, PLAIN = "copy", "fused", "product", "plain"
-_PRODUCTS = {"mul_mat", "mul_mat_id", "solve_tri"}
-_FUSED = {"attention_split", "attention_combine"}  # two halves of one op, and so without a decomposition of their own
 
 
 @dataclass(frozen=True)
@@ -24,7 +20,7 @@ class Box:
     index: int
     op: str
     name: str
-    kind: str
+    kind: OpKind
     weight: str
     shape: tuple[int, ...]
     n_parts: int
@@ -64,12 +60,12 @@ class Picture:
 
     @property
     def shown(self) -> list[tuple[int, str]]:
-        """The first layer with a delta net and the first with attention, as far as there are such."""
+        """The first layer of each sort, by the ops that stand for one (or of which its parts have their names)."""
         found: dict[str, int] = {}
         for box in self.before.boxes:
-            for sort in ("gated_delta_net", "attention"):
-                if box.layer is not None and f".{sort}." in f"{box.name}.":
-                    found.setdefault(sort.replace("gated_delta_net", "delta net"), box.layer)
+            for op in (OPS[part] for part in box.name.split(".") if part in OPS):
+                if box.layer is not None and op.layer:
+                    found.setdefault(op.layer, box.layer)
         return sorted((layer, sort) for sort, layer in found.items())
 
 
@@ -80,19 +76,15 @@ def side(plan: Plan, opt: int) -> Side:
 
 
 def _box(i: int, node: Node, feeds_on: tuple[int, ...]) -> Box:
-    weight = next(
-        (t.storage.name for t in node.inputs if t.storage.kind is Kind.WEIGHT and t.storage.name != "rope"), ""
-    )
+    weight = next((t.storage.name for t in node.inputs if t.storage.kind is Kind.WEIGHT), "")
     shape = node.outputs[0].shape if node.outputs else ()
     return Box(i, node.op, node.name, _kind(node), weight, shape, _n_parts(node), traffic(node), feeds_on)
 
 
-def _kind(node: Node) -> str:
-    if is_copy(node):
-        return COPY
-    if OPS[node.op].decompose is not None or node.op in _FUSED:
-        return FUSED
-    return PRODUCT if node.op in _PRODUCTS else PLAIN
+def _kind(node: Node) -> OpKind:
+    """Its op's, but for a lookup in a weight, which is no copy of anything."""
+    kind = OPS[node.op].kind
+    return OpKind.PLAIN if kind is OpKind.COPY and not is_copy(node) else kind
 
 
 def _n_parts(node: Node) -> int:

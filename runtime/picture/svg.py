@@ -3,18 +3,19 @@
 from collections.abc import Iterator
 from html import escape
 
-from .boxes import COPY, FUSED, PLAIN, PRODUCT, Box, Picture, Side
+from ..ir.ops import OpKind
+from .boxes import Box, Picture, Side
 from .ranks import BOX_WIDTH, Placed, place
 
 BOX_HEIGHT, RANK, MARGIN, PANEL_GAP, HEAD = 32, 50, 36, 56, 262
 N_CHARS = 27  # of the small line in a box
-FILLS = {COPY: "#fbd1b7", FUSED: "#bfe0f5", PRODUCT: "#e6e1f4", PLAIN: "#f4f4f2"}
-EDGES = {COPY: "#c8500b", FUSED: "#1273ae", PRODUCT: "#7a68b3", PLAIN: "#9a9a94"}
+FILLS = {OpKind.COPY: "#fbd1b7", OpKind.FUSED: "#bfe0f5", OpKind.PRODUCT: "#e6e1f4", OpKind.PLAIN: "#f4f4f2"}
+EDGES = {OpKind.COPY: "#c8500b", OpKind.FUSED: "#1273ae", OpKind.PRODUCT: "#7a68b3", OpKind.PLAIN: "#9a9a94"}
 LEGEND = {
-    COPY: "copy: moves elements, computes nothing",
-    FUSED: "fused: several steps in one dispatch",
-    PRODUCT: "product",
-    PLAIN: "other step",
+    OpKind.COPY: "copy: moves elements, computes nothing",
+    OpKind.FUSED: "fused: several steps in one dispatch",
+    OpKind.PRODUCT: "product",
+    OpKind.PLAIN: "other step",
 }
 STYLE = (
     "text{font-family:system-ui,'DejaVu Sans',Helvetica,Arial,sans-serif;fill:#22262b}"
@@ -85,7 +86,7 @@ def count_text(key: str, n: int) -> str:
 
 
 def _panel_text(boxes: list[Box]) -> str:
-    n_copies = sum(b.kind == COPY for b in boxes)
+    n_copies = sum(b.kind == OpKind.COPY for b in boxes)
     return f"{len(boxes)} dispatches, {n_copies} of them copies" if n_copies else f"{len(boxes)} dispatches, no copy"
 
 
@@ -114,7 +115,7 @@ def _box(cx: float, cy: float, box: Box) -> Iterator[str]:
 def detail_of(box: Box) -> str:
     """The weight that it works with, or its result's shape; for a fused one the steps that it stands for."""
     weight = box.weight.removeprefix(f"blk.{box.layer}.").removesuffix(".weight")
-    parts = f" · {box.n_parts} in 1" if box.n_parts > 1 and box.kind == FUSED else ""
+    parts = f" · {box.n_parts} in 1" if box.n_parts > 1 and box.kind == OpKind.FUSED else ""
     detail, room = weight or " x ".join(map(str, box.shape)), N_CHARS - len(parts)
     return (detail if len(detail) <= room else detail[: room - 1] + "…") + parts
 
@@ -134,7 +135,7 @@ def _curve(points: list[tuple[float, float]]) -> str:
     return f'<path class="line" d="{path}"/>'
 
 
-def _rect(x: float, y: float, width: float, height: float, kind: str) -> str:
+def _rect(x: float, y: float, width: float, height: float, kind: OpKind) -> str:
     size = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" rx="4"'
     return f'<rect {size} fill="{FILLS[kind]}" stroke="{EDGES[kind]}"/>'
 

@@ -12,7 +12,8 @@ import pytest
 import vkrun
 from vkrun.runtime.cli.main import main
 from vkrun.runtime.counts import plan_step
-from vkrun.runtime.picture.boxes import COPY, FUSED, PRODUCT, Picture, side
+from vkrun.runtime.ir.ops import OpKind
+from vkrun.runtime.picture.boxes import Picture, side
 from vkrun.runtime.picture.ranks import BOX_WIDTH, GAP, place
 from vkrun.runtime.picture.svg import FILLS, svg
 from vkrun.runtime.picture.texts import as_dot
@@ -42,11 +43,12 @@ def test_a_layer_of_each_sort_is_shown(picture):
 
 def test_copies_fused_groups_and_products_are_told_apart(picture):
     before, after = ({b.name: b for b in made.layer(0)} for made in (picture.before, picture.after))
-    assert before["blk.0.causal_conv.concat"].kind == COPY and not any(b.kind == COPY for b in after.values())
+    assert before["blk.0.causal_conv.concat"].kind == OpKind.COPY
+    assert not any(b.kind == OpKind.COPY for b in after.values())
     net = after["blk.0.gated_delta_norm"]
-    assert net.kind == FUSED and net.n_parts > 20
-    assert {b.kind for b in before.values() if b.op == "mul_mat"} == {PRODUCT}
-    assert sum(b.kind == COPY for b in picture.before.boxes) == picture.before.counts["copies"]
+    assert net.kind == OpKind.FUSED and net.n_parts > 20
+    assert {b.kind for b in before.values() if b.op == "mul_mat"} == {OpKind.PRODUCT}
+    assert sum(b.kind == OpKind.COPY for b in picture.before.boxes) == picture.before.counts["copies"]
 
 
 def test_who_feeds_whom(picture):
@@ -71,8 +73,8 @@ def test_svg_holds_every_box_in_its_colour_within_its_bounds(picture):
     rects = [r.attrib for r in root.iter(f"{SVG}rect") if r.get("rx")]
     boxes = [b for side in shown(picture) for b in side]
     assert len(rects) == len(boxes) + len(FILLS)  # and the legend
-    n_copies = sum(b.kind == COPY for b in boxes)
-    assert sum(r["fill"] == FILLS[COPY] for r in rects) == n_copies + 1 and n_copies > 0
+    n_copies = sum(b.kind == OpKind.COPY for b in boxes)
+    assert sum(r["fill"] == FILLS[OpKind.COPY] for r in rects) == n_copies + 1 and n_copies > 0
     assert all(float(r["x"]) >= 0 and float(r["x"]) + float(r["width"]) <= width for r in rects)
     assert all(float(r["y"]) >= 0 and float(r["y"]) + float(r["height"]) <= height for r in rects)
     texts = [t.text for t in root.iter(f"{SVG}text")]
@@ -103,7 +105,7 @@ def test_json_holds_the_counts_of_the_library(header, capsys):
     for half in (made["before"], made["after"]):
         assert len(half["nodes"]) == half["counts"]["nodes"]
         assert sum(n["bytes_read"] for n in half["nodes"]) == half["counts"]["bytes_read"]
-        assert sum(n["kind"] == COPY for n in half["nodes"]) == half["counts"]["copies"]
+        assert sum(n["kind"] == OpKind.COPY for n in half["nodes"]) == half["counts"]["copies"]
 
 
 @pytest.mark.parametrize(("name", "begins"), [("a.svg", "<svg "), ("a.dot", "digraph {"), ("a.JSON", '{"model"')])

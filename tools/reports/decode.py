@@ -15,6 +15,8 @@ from pathlib import Path
 import vkrun
 from vkrun.backends.vulkan.api import vk
 from vkrun.runtime.engine.drawing import Drawing
+from vkrun.runtime.ir.composites.attention import LAYER
+from vkrun.runtime.ir.ops import OPS
 from vkrun.runtime.models.step import Chunk
 from vkrun.runtime.text.sampler import SamplerSettings
 
@@ -48,7 +50,7 @@ def attention_ms(model: vkrun.Model, pos: int) -> tuple[float, float]:
     ready = engine.last
     assert ready is not None
     best = [min(times) for times in zip(*(_at(engine, ready, pos) for _ in range(5)), strict=True)]
-    mine = sum(t for node, t in zip(ready.plan.nodes, best, strict=True) if node.op.startswith("attention"))
+    mine = sum(t for node, t in zip(ready.plan.nodes, best, strict=True) if OPS[node.op].layer == LAYER)
     return 1e3 * mine, 1e3 * (sum(best) - mine)
 
 

@@ -1,11 +1,18 @@
 """Composite ops: larger steps of a model, each with its numpy meaning and its decomposition into primitives.
 
-A backend may run one as a whole; where it does not, the decompose pass replaces it.
+A backend may run one as a whole; where it does not, the decompose pass replaces it. Those of which no model knows come
+with the pattern of which the fuse pass makes them.
 """
 
 from . import matmul, rows
+from .attention import FUSIONS as ATTENTION_FUSIONS
 from .attention import attention, cache_write
+from .moe import FUSIONS as MOE_FUSIONS
 from .moe import moe_ffn
+from .recurrent import FUSIONS as RECURRENT_FUSIONS
 from .recurrent import causal_conv, gated_delta_net
 
-__all__ = ["attention", "cache_write", "causal_conv", "gated_delta_net", "matmul", "moe_ffn", "rows"]
+# in this order: what a wider pattern takes is not left to a narrower one, and what one makes another may take
+FUSIONS = (*MOE_FUSIONS, *rows.FUSIONS, *RECURRENT_FUSIONS, *ATTENTION_FUSIONS, *matmul.FUSIONS)
+
+__all__ = ["FUSIONS", "attention", "cache_write", "causal_conv", "gated_delta_net", "matmul", "moe_ffn", "rows"]

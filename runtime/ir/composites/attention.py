@@ -2,14 +2,19 @@
 
 import numpy as np
 
-from ..graph import Graph
+from ..editing import Editing, is_same, view, whole
+from ..graph import Graph, Node
 from ..ops import OPS
+from ..ops.attention import rope_work
 from ..ops.elementwise import sigmoid
-from ..ops.op import Op, Out, Spec, register, require
+from ..ops.op import Op, OpKind, Out, Spec, Work, register, require
+from ..patterns import Fusion, last_write, make, maker, only_reader, scope_of, sole_maker
 from ..tensor import Tensor
 from .slots import read_slots
 
 Array = np.ndarray
+LAYER = "attention"
+SPLIT_KEYS = 256  # keys that one part of a split attention looks at
 
 
 def cache_write(g: Graph, cache: Tensor, rows: Tensor, x: Tensor) -> Tensor:
@@ -71,7 +76,13 @@ def _decompose(g: Graph, q, k, v, slots, pos, gate, scale: float, n_kv: int) -> 
     return (g.mul(out, g.sigmoid(gate)),)
 
 
-register(Op("attention", _infer, _compute, _decompose))
+def _work(q, k, v, slots, *_others: Tensor, n_kv: int, **_attrs: object) -> Work:
+    """The first n_kv rows of the step's slots; q k^T and its product with v, over every planned key."""
+    n_read = slots.shape[0] * n_kv * k.shape[2]
+    return Work({1: n_read, 2: n_read}, flops=4 * q.layout.n_elements * n_kv)
+
+
+register(Op("attention", _infer, _compute, _decompose, OpKind.FUSED, work=_work, layer=LAYER))
 
 
 def _qk_rope_cache_infer(q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache, eps: float) -> tuple[Out, ...]:
@@ -107,7 +118,22 @@ def _qk_rope_cache_parts(g: Graph, q, k, v, q_norm, k_norm, pos, table, rows, k_
     return q, *written
 
 
-register(Op("qk_rope_cache", _qk_rope_cache_infer, _qk_rope_cache, _qk_rope_cache_parts))
+def _qk_rope_cache_work(_q, k, _v, _q_norm, _k_norm, pos, table, *_places: Tensor, eps: float) -> Work:
+    """Caches are only written, k's rows each."""
+    (n_angles,) = rope_work(k, pos, table).reads.values()
+    return Work({6: n_angles, 8: 0, 9: 0}, dict.fromkeys((1, 2), k.layout.n_elements))
+
+
+register(
+    Op(
+        "qk_rope_cache",
+        _qk_rope_cache_infer,
+        _qk_rope_cache,
+        _qk_rope_cache_parts,
+        OpKind.FUSED,
+        work=_qk_rope_cache_work,
+    )
+)
 
 
 def _attention_split_infer(q, k, v, slots, pos, scale: float, n_kv: int, n_split: int) -> tuple[Spec]:
@@ -142,7 +168,7 @@ def _attention_split(q, k, v, slots, pos, scale: float, n_kv: int, n_split: int)
     return (out,)
 
 
-register(Op("attention_split", _attention_split_infer, _attention_split))
+register(Op("attention_split", _attention_split_infer, _attention_split, kind=OpKind.FUSED, work=_work, layer=LAYER))
 
 
 def _attention_combine_infer(parts: Tensor, gate: Tensor) -> tuple[Spec]:
@@ -163,4 +189,57 @@ def _attention_combine(parts: Array, gate: Array) -> tuple[Array]:
     return (out[:, None] * sigmoid(gate.astype(np.float64)),)
 
 
-register(Op("attention_combine", _attention_combine_infer, _attention_combine))
+register(Op("attention_combine", _attention_combine_infer, _attention_combine, kind=OpKind.FUSED, layer=LAYER))
+
+
+def _fuse_qk_rope(edit: Editing, i: int, node: Node) -> None:
+    """Attention's inputs: norm and rope of q and k, and both cache writes."""
+    q_out, k_cache, v_cache = node.inputs[:3]
+    writes = [last_write(edit, cache, "set_rows", i) for cache in (k_cache, v_cache)]
+    q = _normed_rope(edit, q_out, i)
+    if q is None or None in writes:
+        return
+    (k_at, k_write), (v_at, v_write) = (w for w in writes if w is not None)
+    k = _normed_rope(edit, k_write.inputs[2], k_at)
+    if k is None or not is_same(k_write.inputs[1], v_write.inputs[1]):
+        return
+    if not all(is_same(a, b) for a, b in zip(q[2].inputs[1:], k[2].inputs[1:], strict=True)):
+        return
+    if not whole(k_write.inputs[2]):
+        return
+    values = v_write.inputs[2]
+    seen = values.layout.reshape(k[1].shape)
+    if seen is None or q[3].attrs != k[3].attrs or only_reader(edit, k[2].outputs[0], k[0][1], "set_rows") is None:
+        return
+    ins = (q[1], k[1], view(values, seen), q[3].inputs[1], k[3].inputs[1], *q[2].inputs[1:], k_write.inputs[1])
+    caches = (k_write.outputs[0], v_write.outputs[0])
+    fused = make("qk_rope_cache", (*ins, *caches), scope_of(node), (q[2].outputs[0],), eps=q[3].attrs["eps"])
+    if edit.supports(fused):
+        last = max(k_at, v_at, *q[0])
+        for at in {*q[0], *k[0], k_at, v_at} - {last}:
+            edit.remove(at)
+        edit.put(last, fused)
+
+
+def _normed_rope(edit: Editing, t: Tensor, before: int) -> tuple[list[int], Tensor, Node, Node] | None:
+    """Where the rope(rms_norm_scale(x)) is made of which t is a view, and x, the rope and the norm."""
+    rope = sole_maker(edit, t, "rope", before)
+    norm = maker(edit, rope[1].inputs[0], "rms_norm_scale", rope[0]) if rope else None
+    if rope is None or norm is None or only_reader(edit, norm[1].outputs[0], norm[0], "rope") is None:
+        return None
+    return [norm[0], rope[0]], norm[1].inputs[0], rope[1], norm[1]
+
+
+def _fuse_split(edit: Editing, i: int, node: Node) -> None:
+    """Attention of one token over many keys: parts side by side, then their combination."""
+    *ins, gate = node.inputs
+    n_split = node.attrs["n_kv"] // SPLIT_KEYS
+    if ins[0].shape[1] != 1 or n_split < 2:
+        return
+    parts = make("attention_split", ins, scope_of(node), n_split=n_split, **node.attrs)
+    combine = make("attention_combine", (parts.outputs[0], gate), scope_of(node), node.outputs)
+    if edit.supports(parts) and edit.supports(combine):
+        edit.put(i, parts, combine)
+
+
+FUSIONS = (Fusion("attention", _fuse_qk_rope), Fusion("attention", _fuse_split))

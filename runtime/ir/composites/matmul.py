@@ -3,8 +3,13 @@
 import numpy as np
 
 from ..dtypes import DType
-from ..ops.op import Op, Spec, register, require, require_dtype
-from ..tensor import Tensor
+from ..editing import Editing, is_same, is_temp
+from ..graph import Node
+from ..ops.op import Op, OpKind, Spec, Work, register, require, require_dtype
+from ..patterns import Fusion, make, scope_of, stands
+from ..tensor import Kind, Tensor
+
+MAX_PROJECTIONS = 3  # of one input in one dispatch: input, weights and outputs are a binding each
 
 
 def _mul_mats_infer(x: Tensor, *weights: Tensor) -> tuple[Spec, ...]:
@@ -15,11 +20,44 @@ def _mul_mats_infer(x: Tensor, *weights: Tensor) -> tuple[Spec, ...]:
     return tuple(Spec((x.shape[0], w.shape[0])) for w in weights)
 
 
+def _work(x: Tensor, *weights: Tensor) -> Work:
+    return Work(flops=2 * x.layout.n_elements * sum(w.shape[0] for w in weights))
+
+
 register(
     Op(
         "mul_mats",
         _mul_mats_infer,
         lambda x, *weights: tuple(x @ np.asarray(w).T for w in weights),
         lambda g, x, *weights: tuple(g.mul_mat(w, x) for w in weights),
+        OpKind.FUSED,
+        work=_work,
     )
 )
+
+
+def _fuse(edit: Editing, i: int, node: Node) -> None:
+    """Products of one input with several weights of one type."""
+    w, x = node.inputs
+    if w.ndim != 2 or x.ndim != 2 or w.storage.kind is not Kind.WEIGHT:
+        return
+    kin = [(j, n) for j, n in edit.users(x.storage, i) if stands(edit, j, n) and _projects(n, x)]
+    kin = [(j, n) for j, n in kin if n.inputs[0].dtype is w.dtype][:MAX_PROJECTIONS]
+    if len(kin) < 2 or kin[0][0] != i or edit.is_written(x, i, kin[-1][0] + 1):
+        return
+    outs = [n.outputs[0] for _, n in kin]
+    fused = make("mul_mats", (x, *(n.inputs[0] for _, n in kin)), scope_of(node), outs)
+    if edit.supports(fused):
+        for j, _ in kin:
+            edit.remove(j)
+        edit.put(i, fused)
+
+
+def _projects(n: Node, x: Tensor) -> bool:
+    if n.op != "mul_mat":
+        return False
+    w = n.inputs[0]
+    return is_same(n.inputs[1], x) and w.ndim == 2 and w.storage.kind is Kind.WEIGHT and is_temp(n.outputs[0])
+
+
+FUSIONS = (Fusion("mul_mat", _fuse),)

@@ -1,13 +1,16 @@
-"""Mixture of experts with one shared expert, and the fused ops that the fuse pass makes of it."""
+"""Mixture of experts with one shared expert, and the fused ops that become of it."""
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
 from ..dtypes import DType
-from ..graph import Graph
+from ..editing import Editing
+from ..graph import Graph, Node
 from ..ops.elementwise import UNARY, sigmoid
-from ..ops.op import OPS, Op, Spec, register, require, require_dtype
+from ..ops.op import OPS, Op, OpKind, Spec, Work, n_picked, register, require, require_dtype
+from ..patterns import Fusion, is_untouched, make, only_reader, scope_of
 from ..tensor import Tensor
 
 Array = np.ndarray
@@ -65,7 +68,15 @@ def _decompose(g: Graph, x, router, gate, up, down, shared_gate, shared_up, shar
     return (g.add(total, g.mul(always, g.sigmoid(g.mul_mat(shared_in, x)))),)
 
 
-register(Op("moe_ffn", _infer, _compute, _decompose))
+def _work(x, router, gate, up, down, shared_gate, shared_up, shared_down, shared_in, k: int) -> Work:
+    """It finds its ids itself: k for each row of x."""
+    n_read = min(gate.shape[0], x.shape[0] * k)
+    reads = {i: n_read * prod(w.shape[1:]) for i, w in enumerate((gate, up, down), 2)}
+    n_rows = router.shape[0] + 1 + 3 * (k * gate.shape[1] + shared_gate.shape[0])
+    return Work(reads, flops=2 * x.layout.n_elements * n_rows)
+
+
+register(Op("moe_ffn", _infer, _compute, _decompose, OpKind.FUSED, work=_work))
 
 
 def _route_infer(logits: Tensor, k: int) -> tuple[Spec, Spec]:
@@ -88,7 +99,7 @@ def _route_parts(g: Graph, logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return ids, g.div(picked, g.sum_rows(picked))
 
 
-register(Op("route", _route_infer, _route, _route_parts))
+register(Op("route", _route_infer, _route, _route_parts, OpKind.FUSED))
 
 
 def _experts_gate_up_infer(x, gate, up, ids, shared_gate, shared_up) -> tuple[Spec, Spec]:
@@ -116,7 +127,21 @@ def _experts_gate_up_parts(g: Graph, x, gate, up, ids, shared_gate, shared_up) -
     return routed, g.swiglu(g.mul_mat(shared_gate, x), g.mul_mat(shared_up, x))
 
 
-register(Op("experts_gate_up", _experts_gate_up_infer, _experts_gate_up, _experts_gate_up_parts))
+def _gate_up_work(x, gate, up, ids, shared_gate, shared_up) -> Work:
+    n_rows = ids.layout.n_elements * gate.shape[1] + x.shape[0] * shared_gate.shape[0]
+    return Work({1: n_picked(gate, ids), 2: n_picked(up, ids)}, flops=2 * 2 * x.shape[1] * n_rows)
+
+
+register(
+    Op(
+        "experts_gate_up",
+        _experts_gate_up_infer,
+        _experts_gate_up,
+        _experts_gate_up_parts,
+        OpKind.FUSED,
+        work=_gate_up_work,
+    )
+)
 
 
 def _experts_down_infer(hidden, down, ids, weights, shared, shared_down, shared_gate, residual) -> tuple[Spec]:
@@ -150,7 +175,12 @@ def _experts_down_parts(
     return (g.one("experts_sum", routed, weights, always, shared_gate, residual),)
 
 
-register(Op("experts_down", _experts_down_infer, _experts_down, _experts_down_parts))
+def _down_work(hidden, down, ids, weights, shared, shared_down, shared_gate, residual) -> Work:
+    n_elements = sum(t.layout.n_elements for t in (hidden, shared, weights))
+    return Work({1: n_picked(down, ids)}, flops=2 * down.shape[1] * n_elements)
+
+
+register(Op("experts_down", _experts_down_infer, _experts_down, _experts_down_parts, OpKind.FUSED, work=_down_work))
 
 
 def _experts_sum_infer(routed, weights, shared, shared_gate, residual) -> tuple[Spec]:
@@ -175,4 +205,38 @@ def _experts_sum_parts(g: Graph, routed, weights, shared, shared_gate, residual)
     return (g.add(residual, g.add(total, g.mul(shared, g.sigmoid(shared_gate)))),)
 
 
-register(Op("experts_sum", _experts_sum_infer, _experts_sum, _experts_sum_parts))
+def _sum_work(routed: Tensor, *_others: Tensor) -> Work:
+    return Work(flops=2 * routed.layout.n_elements)
+
+
+register(Op("experts_sum", _experts_sum_infer, _experts_sum, _experts_sum_parts, OpKind.FUSED, work=_sum_work))
+
+
+def _fuse(edit: Editing, i: int, node: Node) -> None:
+    """moe_ffn and the residual add after it: routing, gate and up, sum; decompose splits what has no kernel."""
+    found = only_reader(edit, node.outputs[0], i, "add")
+    if found is None:
+        return
+    j, add = found
+    residual = next((t for t in add.inputs if t.storage is not node.outputs[0].storage), None)
+    if residual is None or residual.shape != add.outputs[0].shape:
+        return
+    routing, parts = _fused_parts(node, add, residual)
+    if is_untouched(edit, add.outputs[0].storage, -1, i) and edit.supports(routing):
+        edit.put(i, *parts)
+        edit.remove(j)
+
+
+def _fused_parts(node: Node, add: Node, residual: Tensor) -> tuple[Node, list[Node]]:
+    """The routing, and all nodes in order."""
+    x, router, gate, up, down, shared_gate, shared_up, shared_down, shared_in = node.inputs
+    name = scope_of(node)
+    logits, always = (make("mul_mat", (w, x), name) for w in (router, shared_in))
+    routing = make("route", (logits.outputs[0],), name, k=node.attrs["k"])
+    ids, weights = routing.outputs
+    hidden = make("experts_gate_up", (x, gate, up, ids, shared_gate, shared_up), name)
+    ins = (hidden.outputs[0], down, ids, weights, hidden.outputs[1], shared_down, always.outputs[0], residual)
+    return routing, [logits, always, routing, hidden, make("experts_down", ins, name, add.outputs)]
+
+
+FUSIONS = (Fusion("moe_ffn", _fuse),)

@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from ..graph import Graph
+from ..editing import Editing, is_same, whole
+from ..graph import Graph, Node
 from ..ops import OPS
-from ..ops.op import Op, Spec, register, require
+from ..ops.op import Op, OpKind, Spec, register, require
+from ..patterns import Fusion, make, readers, scope_of, stands
 from ..tensor import Tensor
 
 Array = np.ndarray
@@ -27,4 +29,21 @@ def _add_rms_norm_parts(g: Graph, x: Tensor, y: Tensor, w: Tensor, eps: float) -
     return s, g.rms_norm_scale(s, w, eps)
 
 
-register(Op("add_rms_norm", _add_rms_norm_infer, _add_rms_norm, _add_rms_norm_parts))
+register(Op("add_rms_norm", _add_rms_norm_infer, _add_rms_norm, _add_rms_norm_parts, OpKind.FUSED))
+
+
+def _fuse(edit: Editing, i: int, node: Node) -> None:
+    """The residual add and the norm of its sum."""
+    (total,) = node.outputs
+    norms = [(j, n) for j, n in readers(edit, total, i) if n.op == "rms_norm_scale" and stands(edit, j, n)]
+    if len(norms) != 1 or not is_same(norms[0][1].inputs[0], total) or not whole(total):
+        return
+    j, norm = norms[0]
+    outs = (total, norm.outputs[0])
+    fused = make("add_rms_norm", (*node.inputs, norm.inputs[1]), scope_of(norm), outs, eps=norm.attrs["eps"])
+    if node.inputs[0].shape == node.inputs[1].shape and edit.supports(fused):
+        edit.put(i, fused)
+        edit.remove(j)
+
+
+FUSIONS = (Fusion("add", _fuse),)

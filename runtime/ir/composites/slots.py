@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ..graph import Graph
 from ..layout import Shape
+from ..ops.op import Work, n_picked
 from ..tensor import Tensor
 
 SPAN = 64  # tokens between two snapshots
@@ -40,6 +41,11 @@ def write_slots(g: Graph, state: Tensor, slots: Tensor, last: Tensor, spans: Seq
     for i in range(1, slots.shape[1] if slots.ndim == 2 else 1):
         g.set_rows(state, _column(slots, i), spans[i - 1])
     return g.set_rows(state, _column(slots, 0), last)
+
+
+def slot_work(state: Tensor, slots: Tensor, at: int) -> Work:
+    """Of a state, input `at` and output 1: each sequence's own slot is read, and written, as are its snapshots."""
+    return Work({at: n_picked(state, _column(slots, 0))}, {1: n_picked(state, slots)})
 
 
 def _column(slots: Tensor, i: int) -> Tensor:

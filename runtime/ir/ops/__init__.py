@@ -1,6 +1,7 @@
-"""Every op, declared once: `OPS[name]` holds its shape rule, its meaning in numpy and its decomposition."""
+"""Every op, declared once: `OPS[name]` holds what is to be known of it (op.py lists it)."""
 
 from . import attention, copies, elementwise, matmul, recurrent, rows, sampling
-from .op import OPS, Op, Spec
+from .op import OPS, Cut, Op, OpKind, Spec, Work
 
-__all__ = ["OPS", "Op", "Spec", "attention", "copies", "elementwise", "matmul", "recurrent", "rows", "sampling"]
+__all__ = ["OPS", "Cut", "Op", "OpKind", "Spec", "Work"]
+__all__ += ["attention", "copies", "elementwise", "matmul", "recurrent", "rows", "sampling"]

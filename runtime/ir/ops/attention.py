@@ -4,7 +4,7 @@ import numpy as np
 
 from ..dtypes import DType
 from ..tensor import Tensor
-from .op import Op, Spec, register, require, require_dtype
+from .op import Op, Spec, Work, n_picked, register, require, require_dtype
 
 F32 = DType.F32
 
@@ -30,4 +30,8 @@ def _rope(x: np.ndarray, pos: np.ndarray, table: np.ndarray) -> tuple[np.ndarray
     return (np.concatenate([a * cos - b * sin, a * sin + b * cos, x[..., 2 * half :]], -1),)
 
 
-register(Op("rope", _rope_infer, _rope))
+def rope_work(_x: Tensor, pos: Tensor, table: Tensor) -> Work:
+    return Work(reads={2: n_picked(table, pos)})
+
+
+register(Op("rope", _rope_infer, _rope, work=rope_work))

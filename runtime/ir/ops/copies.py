@@ -1,13 +1,18 @@
 """Ops that move elements and compute nothing: what the passes look for and take out."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from ...errors import GraphError
 from ..dtypes import DType
 from ..layout import Layout, Shape
 from ..tensor import Tensor
-from .op import Op, Spec, register, require, require_dtype
+from .op import Op, OpKind, Out, Spec, Work, register, require, require_dtype
 
+Compute = Callable[..., tuple[np.ndarray, ...]]
 NUMBERS = (DType.F32, DType.F16, DType.BF16, DType.I32)
 
 
@@ -101,12 +106,44 @@ def _set_rows_compute(dst: np.ndarray, ids: np.ndarray, src: np.ndarray) -> tupl
     return (out,)
 
 
-register(Op("contiguous", _contiguous, lambda x: (x.copy(order="C"),), is_copy=True))
-register(Op("cpy", _cpy, lambda src, dst: (src,), is_copy=True))
-register(Op("cast", _cast, lambda x, dtype: (x,), is_copy=True))
-register(Op("concat", _concat, lambda a, b, axis: (np.concatenate([a, b], axis),), is_copy=True))
-register(Op("repeat", _repeat, _repeat_compute, is_copy=True))
-register(Op("pad", _pad, lambda x, before, after: (np.pad(x, list(zip(before, after, strict=True))),), is_copy=True))
-register(Op("set", _set, _set_compute, is_copy=True))
-register(Op("get_rows", _get_rows, _get_rows_compute, is_copy=True))
-register(Op("set_rows", _set_rows, _set_rows_compute, is_copy=True))
+def _repeat_view(x: Tensor, shape: Shape) -> Tensor | None:
+    repeats = all(n in (1, m) for n, m in zip(x.shape, shape, strict=True))
+    return x.broadcast_to(*shape) if repeats else None
+
+
+def _concat_places(out: Tensor, a: Tensor, _b: Tensor, axis: int) -> dict[int, Tensor]:
+    n = a.shape[axis]
+    return {0: out.slice(axis, 0, n), 1: out.slice(axis, n, out.shape[axis])}
+
+
+def _set_places(out: Tensor, x: Tensor, src: Tensor, strides: Shape, offset: int) -> dict[int, Tensor]:
+    return {1: replace(out, layout=set_region(x, src, strides, offset))}  # out is contiguous
+
+
+def _picked_rows(table: Tensor, ids: Tensor) -> Work:
+    return Work(reads={0: ids.layout.n_elements * table.shape[-1]})
+
+
+def _written_rows(_dst: Tensor, _ids: Tensor, src: Tensor) -> Work:
+    return Work(reads={0: 0}, writes={0: src.layout.n_elements})
+
+
+def _register(name: str, infer: Callable[..., tuple[Out, ...]], compute: Compute, **facts: Any) -> None:
+    register(Op(name, infer, compute, kind=OpKind.COPY, **facts))
+
+
+_register("contiguous", _contiguous, lambda x: (x.copy(order="C"),), view=lambda x: x)
+_register(
+    "cpy",
+    _cpy,
+    lambda src, dst: (src,),
+    work=lambda src, dst: Work(reads={1: 0}),
+    places=lambda out, src, dst: {0: out},
+)
+_register("cast", _cast, lambda x, dtype: (x,))
+_register("concat", _concat, lambda a, b, axis: (np.concatenate([a, b], axis),), places=_concat_places)
+_register("repeat", _repeat, _repeat_compute, view=_repeat_view)
+_register("pad", _pad, lambda x, before, after: (np.pad(x, list(zip(before, after, strict=True))),))
+_register("set", _set, _set_compute, places=_set_places)
+_register("get_rows", _get_rows, _get_rows_compute, work=_picked_rows)
+_register("set_rows", _set_rows, _set_rows_compute, work=_written_rows)

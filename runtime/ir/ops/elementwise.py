@@ -6,7 +6,7 @@ import numpy as np
 
 from ..dtypes import DType
 from ..tensor import Tensor
-from .op import Op, Spec, broadcast_shapes, register, require, require_dtype
+from .op import Op, OpKind, Spec, broadcast_shapes, register, require, require_dtype
 
 F32 = DType.F32
 Array = np.ndarray
@@ -59,7 +59,7 @@ def _register_unary(name: str, f: Callable[[Array], Array]) -> None:
     def compute(x: Array) -> tuple[Array]:
         return (f(x.astype(np.float64)),)
 
-    register(Op(name, infer, compute))
+    register(Op(name, infer, compute, elementwise=True))
 
 
 def _register_binary(name: str, f: Callable[[Array, Array], Array]) -> None:
@@ -71,7 +71,7 @@ def _register_binary(name: str, f: Callable[[Array, Array], Array]) -> None:
     def compute(a: Array, b: Array) -> tuple[Array]:
         return (f(a, b),)
 
-    register(Op(name, infer, compute))
+    register(Op(name, infer, compute, elementwise=True))
 
 
 for _name, _f in UNARY.items():
@@ -88,8 +88,12 @@ def _one(name: str) -> Callable[..., tuple[Spec]]:
     return infer
 
 
-register(Op("scale", _one("scale"), lambda x, factor, bias: (x * np.float32(factor) + np.float32(bias),)))
-register(Op("clamp", _one("clamp"), lambda x, low, high: (np.clip(x, low, high),)))
+def _scale(x: Array, factor: float, bias: float) -> tuple[Array]:
+    return (x * np.float32(factor) + np.float32(bias),)
+
+
+register(Op("scale", _one("scale"), _scale, elementwise=True))
+register(Op("clamp", _one("clamp"), lambda x, low, high: (np.clip(x, low, high),), elementwise=True))
 
 
 def _swiglu_infer(gate: Tensor, up: Tensor) -> tuple[Spec]:
@@ -100,7 +104,11 @@ def _swiglu(g, gate: Tensor, up: Tensor) -> tuple[Tensor]:
     return (g.mul(g.silu(gate), up),)
 
 
-register(Op("swiglu", _swiglu_infer, lambda gate, up: (UNARY["silu"](gate.astype(np.float64)) * up,), _swiglu))
+def _swiglu_compute(gate: Array, up: Array) -> tuple[Array]:
+    return (UNARY["silu"](gate.astype(np.float64)) * up,)
+
+
+register(Op("swiglu", _swiglu_infer, _swiglu_compute, _swiglu, OpKind.FUSED, elementwise=True))
 
 
 def _select_infer(which: Tensor, a: Tensor, b: Tensor, choice: str) -> tuple[Spec]:
@@ -112,4 +120,4 @@ def _select_infer(which: Tensor, a: Tensor, b: Tensor, choice: str) -> tuple[Spe
     return (Spec(a.shape),)
 
 
-register(Op("select", _select_infer, lambda which, a, b, choice: (b if which.reshape(-1)[0] else a,)))
+register(Op("select", _select_infer, lambda which, a, b, choice: (b if which.reshape(-1)[0] else a,), picks=True))

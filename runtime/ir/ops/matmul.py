@@ -4,7 +4,7 @@ import numpy as np
 
 from ..dtypes import DType
 from ..tensor import Tensor
-from .op import Op, Spec, register, require, require_dtype
+from .op import Cut, Op, OpKind, Spec, Work, n_picked, register, require, require_dtype
 
 F32 = DType.F32
 
@@ -55,5 +55,20 @@ def _mul_mat_id(w, x: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray]:
     return (out,)
 
 
-register(Op("mul_mat", _mul_mat_infer, _mul_mat))
-register(Op("mul_mat_id", _mul_mat_id_infer, _mul_mat_id))
+def _work(w: Tensor, x: Tensor) -> Work:
+    return Work(flops=2 * x.layout.n_elements * w.shape[-2])
+
+
+def _cuts(w: Tensor, x: Tensor) -> tuple[Cut, ...]:
+    """Batch entries (of x alone where all of them meet one of w), rows of x, rows of w."""
+    axes = range(-x.ndim, -2)
+    batch = [Cut({1: a} if a < -w.ndim or w.shape[a] == 1 else {0: a, 1: a}, {0: a}) for a in axes]
+    return *batch, Cut({1: -2}, {0: -2}), Cut({0: -2}, {0: -1})
+
+
+def _expert_work(w: Tensor, _x: Tensor, ids: Tensor) -> Work:
+    return Work(reads={0: n_picked(w, ids)}, flops=2 * ids.layout.n_elements * w.shape[1] * w.shape[2])
+
+
+register(Op("mul_mat", _mul_mat_infer, _mul_mat, kind=OpKind.PRODUCT, work=_work, cuts=_cuts))
+register(Op("mul_mat_id", _mul_mat_id_infer, _mul_mat_id, kind=OpKind.PRODUCT, work=_expert_work))

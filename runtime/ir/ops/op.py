@@ -1,7 +1,9 @@
 """What an op is: declared once, read by the graph, the passes, the backends, the tests and the documentation."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,23 +27,76 @@ class Spec:
 Out = Spec | Tensor  # a Tensor: the op writes into memory that exists
 
 
+class OpKind(StrEnum):
+    """What sort of work an op is, first of all to who looks at a graph."""
+
+    COPY = "copy"  # moves elements and computes nothing
+    PRODUCT = "product"  # reads its rows many times over, so that rows which are contiguous pay
+    FUSED = "fused"  # several steps in one
+    PLAIN = "plain"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an op has to do: the elements that it reads and writes of operands where that is less than all that they
+    show, by operand, and the operations of its products, 2 a multiply and add."""
+
+    reads: Mapping[int, int] = field(default_factory=dict)
+    writes: Mapping[int, int] = field(default_factory=dict)
+    flops: int = 0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """An axis along which an op falls into parts that know nothing of each other: the axis, counted from the last (-1),
+    of each operand that has it. An operand without it belongs to every part. Operands differ in its length where one
+    element of the shortest meets a run of them."""
+
+    inputs: Mapping[int, int]
+    outputs: Mapping[int, int]
+
+
+def _all_of_it(*_inputs: Tensor, **_attrs: Any) -> Work:
+    return Work()
+
+
+def _in_one_piece(*_inputs: Tensor, **_attrs: Any) -> tuple[Cut, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Op:
-    """An op's shape rule, its meaning and, for a composite, its decomposition.
+    """An op's shape rule, its meaning, for a composite its decomposition, and whatever others must know of it.
 
     infer(*tensors, **attrs): what comes out; a Tensor among it is written in place. Raises GraphError.
     compute(*arrays, **attrs): numpy float32/int32 arrays in, arrays out; the reference and the cpu backend. Of
         an output written in place it returns the whole new content of that tensor. Block-type inputs come as
         `Blocks` (runtime/ir/ops/blocks.py), which dequantise what is indexed.
     decompose(graph, *tensors, **attrs): the same out of primitives; None for a primitive.
-    is_copy: moves elements and computes nothing.
+    kind: what sort of work it is.
+    elementwise: element i of what comes out depends on nothing but the inputs' elements i, as they broadcast; so it may
+        be written over an input that stands in the same places.
+    work(*tensors, **attrs): what it reads, writes and computes.
+    cuts(*tensors, **attrs): where a plan may cut it into several dispatches.
+    view(*tensors, **attrs): of a copy, its first output as a view of an input; None where no layout says it.
+    places(output, *tensors, **attrs): of a copy that puts inputs into places of its output, those places as views of
+        it, by input. What no place covers is as in input 0.
+    picks: its output is one of the inputs after the first, which says by number which one.
+    layer: what a model's layer around it is called in pictures.
     """
 
     name: str
     infer: Callable[..., tuple[Out, ...]]
     compute: Callable[..., tuple[np.ndarray, ...]]
     decompose: Callable[..., tuple[Tensor, ...]] | None = None
-    is_copy: bool = False
+    kind: OpKind = OpKind.PLAIN
+    elementwise: bool = False
+    work: Callable[..., Work] = _all_of_it
+    cuts: Callable[..., tuple[Cut, ...]] = _in_one_piece
+    view: Callable[..., Tensor | None] | None = None
+    places: Callable[..., dict[int, Tensor]] | None = None
+    picks: bool = False
+    layer: str = ""
 
 
 OPS: dict[str, Op] = {}
@@ -62,6 +117,11 @@ def require(ok: bool, op: str, message: str) -> None:
 def require_dtype(op: str, t: Tensor, *dtypes: DType) -> None:
     names = " or ".join(d.name for d in dtypes)
     require(t.dtype in dtypes, op, f"{t} has dtype {t.dtype.name}, expected {names}")
+
+
+def n_picked(table: Tensor, ids: Tensor) -> int:
+    """Elements of the rows (of all axes but the first) that ids name, at most: each id another row."""
+    return min(table.shape[0], ids.layout.n_elements) * prod(table.shape[1:])
 
 
 def broadcast_shapes(op: str, a: Shape, b: Shape) -> Shape:

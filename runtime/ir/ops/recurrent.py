@@ -4,7 +4,7 @@ import numpy as np
 
 from ..dtypes import DType
 from ..tensor import Tensor
-from .op import Op, Spec, register, require, require_dtype
+from .op import Op, OpKind, Spec, Work, register, require, require_dtype
 
 F32 = DType.F32
 
@@ -40,7 +40,14 @@ def _ssm_conv(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray]:
     return (sum((x[:, j : j + n].astype(np.float64) * w[:, j] for j in range(w.shape[1])), np.zeros(1)),)
 
 
-register(Op("solve_tri", _solve_tri_infer, _solve_tri))
+def _solve_tri_work(a: Tensor, b: Tensor) -> Work:
+    return Work(flops=b.layout.n_elements * a.shape[-1])
 
 
-register(Op("ssm_conv", _ssm_conv_infer, _ssm_conv))
+def _ssm_conv_work(x: Tensor, w: Tensor) -> Work:
+    n_seqs, n_rows, n_channels = x.shape
+    return Work(flops=2 * n_seqs * (n_rows - w.shape[1] + 1) * n_channels * w.shape[1])
+
+
+register(Op("solve_tri", _solve_tri_infer, _solve_tri, kind=OpKind.PRODUCT, work=_solve_tri_work))
+register(Op("ssm_conv", _ssm_conv_infer, _ssm_conv, work=_ssm_conv_work))

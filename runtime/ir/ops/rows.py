@@ -5,7 +5,7 @@ import numpy as np
 from ..dtypes import DType
 from ..tensor import Tensor
 from .elementwise import sigmoid
-from .op import Op, Spec, broadcast_shapes, register, require, require_dtype
+from .op import Op, OpKind, Spec, broadcast_shapes, register, require, require_dtype
 
 F32 = DType.F32
 
@@ -124,6 +124,7 @@ register(
         _rms_norm_scale_infer,
         lambda x, w, eps: (_rms_norm(x, eps) * w,),
         lambda g, x, w, eps: (g.mul(g.rms_norm(x, eps), w),),
+        OpKind.FUSED,
     )
 )
 
@@ -145,5 +146,6 @@ register(
         _gated_norm_infer,
         _gated_norm,
         lambda g, x, w, gate, eps: (g.mul(g.mul(g.rms_norm(x, eps), w), g.silu(gate)),),
+        OpKind.FUSED,
     )
 )

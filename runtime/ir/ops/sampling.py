@@ -4,7 +4,7 @@ import numpy as np
 
 from ..dtypes import DType
 from ..tensor import Tensor
-from .op import Op, Spec, register, require, require_dtype
+from .op import Op, Spec, Work, register, require, require_dtype
 
 N_SETTINGS = 5  # temperature, top_p, min_p as the bits of float32; top_k; seed
 
@@ -85,4 +85,10 @@ def _advance(logits, token, ids, pos, rows, ring) -> tuple[np.ndarray, ...]:
 
 
 register(Op("draw", _draw_infer, _draw))
-register(Op("advance", _advance_infer, _advance))
+
+
+def _advance_work(_logits: Tensor, token: Tensor, *_buffer: Tensor) -> Work:
+    return Work(reads={0: token.layout.n_elements})
+
+
+register(Op("advance", _advance_infer, _advance, work=_advance_work))

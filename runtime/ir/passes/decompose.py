@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from ..editing import whole
 from ..graph import Graph, Node
 from ..ops import OPS
 from ..tensor import Storage, Tensor
-from .editing import whole
 
 Keep = Callable[[Node], bool]
 

@@ -9,14 +9,11 @@ What goes, each only where byte ranges and last reads prove it and the kernels t
 
 from collections.abc import Callable
 
+from ..editing import Editing, Supports, drop_dead, is_same, is_temp, view, whole
 from ..graph import Graph, Node
 from ..layout import Layout
-from ..ops import elementwise
-from ..ops.copies import set_region
+from ..ops import OPS, OpKind
 from ..tensor import Tensor
-from .editing import Editing, Supports, drop_dead, is_temp, view, whole
-
-IN_PLACE = {*elementwise.UNARY, *elementwise.BINARY, "scale", "clamp", "swiglu"}  # element i depends on element i only
 
 
 def elide_copies(graph: Graph, supports: Supports) -> Graph:
@@ -25,25 +22,41 @@ def elide_copies(graph: Graph, supports: Supports) -> Graph:
     _drop_empty(edit)
     drop_dead(edit)
     for i in range(len(edit)):  # in order, so that a chain of sets works on one tensor
-        _each(edit, i, _FORWARD)
+        _each(edit, i, _forward)
     for i in reversed(range(len(edit))):  # from the end, so that a chain of copies ends up in its last place
-        _each(edit, i, _BACKWARD)
+        _each(edit, i, _backward)
     drop_dead(edit)
     return edit.finished()
 
 
 def _worth(node: Node) -> bool:
     """Products read their rows many times over: a copy that makes these contiguous pays."""
-    return node.op not in ("mul_mat", "mul_mat_id") or all(t.layout.rows_contiguous for t in node.inputs)
+    return OPS[node.op].kind is not OpKind.PRODUCT or all(t.layout.rows_contiguous for t in node.inputs)
 
 
-Rule = Callable[[Editing, int, Node], None]
-
-
-def _each(edit: Editing, i: int, rules: dict[str, Rule]) -> None:
+def _each(edit: Editing, i: int, rule: Callable[[Editing, int, Node], None]) -> None:
     node = edit.at(i)
-    if node is not None and node.op in rules:
-        rules[node.op](edit, i, node)
+    if node is not None:
+        rule(edit, i, node)
+
+
+def _forward(edit: Editing, i: int, node: Node) -> None:
+    op, (out, *_) = OPS[node.op], node.outputs
+    source = op.view(*node.inputs, **node.attrs) if op.view else None
+    if source is not None:
+        _read_source(edit, i, out, source)
+    elif op.places and 0 not in (places := op.places(out, *node.inputs, **node.attrs)):
+        _overwrite(edit, i, node, places)
+
+
+def _backward(edit: Editing, i: int, node: Node) -> None:
+    op, (out, *_) = OPS[node.op], node.outputs
+    if op.places is None:
+        return
+    if any(is_same(t, out) for t in node.inputs):
+        _write_in_place(edit, i, node)
+    elif 0 in (places := op.places(out, *node.inputs, **node.attrs)):
+        _split(edit, i, node, places)
 
 
 def _drop_empty(edit: Editing) -> None:
@@ -65,39 +78,24 @@ def _read_source(edit: Editing, i: int, copy: Tensor, source: Tensor) -> None:
         edit.put(i, *([node] if node else []))
 
 
-def _read_contiguous(edit: Editing, i: int, node: Node) -> None:
-    _read_source(edit, i, node.outputs[0], node.inputs[0])
-
-
-def _read_repeat(edit: Editing, i: int, node: Node) -> None:
-    (x,), (out,) = node.inputs, node.outputs
-    if all(n in (1, m) for n, m in zip(x.shape, out.shape, strict=True)):
-        _read_source(edit, i, out, view(x, x.layout.broadcast_to(out.shape)))
-
-
-def _split_concat(edit: Editing, i: int, node: Node) -> None:
-    """A concat becomes a copy of each part, where at least one part's producer can write its part itself."""
-    (a, b), (out,), axis = node.inputs, node.outputs, node.attrs["axis"]
-    n = a.shape[axis]
-    places = out.layout.slice(axis, 0, n), out.layout.slice(axis, n, out.shape[axis])
-    parts = [_cpy(node, t, view(out, place)) for t, place in zip((a, b), places, strict=True)]
-    parts = [p for p in parts if p.outputs[0].layout.n_elements]
+def _split(edit: Editing, i: int, node: Node, places: dict[int, Tensor]) -> None:
+    """Inputs side by side become a copy of each, where at least one's producer can write to its place itself."""
+    parts = [_cpy(node, node.inputs[j], place) for j, place in places.items() if place.layout.n_elements]
     if any(_producer(edit, i, p.inputs[0]) is not None for p in parts):
         edit.put(i, *parts)
         for part in parts:
             _write_in_place(edit, i, part)
 
 
-def _set_in_place(edit: Editing, i: int, node: Node) -> None:
-    """set(x, src) overwrites x where nobody reads afterwards what stood there."""
-    (x, src), (out,) = node.inputs, node.outputs
-    region = set_region(x, src, node.attrs["strides"], node.attrs["offset"])
+def _overwrite(edit: Editing, i: int, node: Node, places: dict[int, Tensor]) -> None:
+    """Inputs over parts of input 0 go straight into it, where nobody reads afterwards what stood there."""
+    x, (out,) = node.inputs[0], node.outputs
     if not (whole(x) and is_temp(x) and whole(out) and is_temp(out)) or edit.is_output(x.storage):
         return
-    place = view(x, region)
-    if edit.is_read(place, i + 1) or edit.is_written(out, i + 1) or edit.is_written(x, i + 1):
+    parts = [_cpy(node, node.inputs[j], view(x, place.layout)) for j, place in places.items()]
+    if any(edit.is_read(p.outputs[0], i + 1) for p in parts) or any(edit.is_written(t, i + 1) for t in (x, out)):
         return
-    edit.put(i, _cpy(node, src, place))
+    edit.put(i, *parts)
     if not edit.substitute(out.storage, x):
         edit.put(i, node)
 
@@ -121,7 +119,7 @@ def _write_in_place(edit: Editing, i: int, node: Node) -> None:
     """Let the producer of a copy's source write to where the copy would bring it."""
     src, dst = node.inputs[0], node.outputs[0]
     at = _producer(edit, i, src)
-    if at is None or src.dtype is not dst.dtype or node.op != "cpy" or not _same_runs(edit.at(at), node):
+    if at is None or src.dtype is not dst.dtype or not _same_runs(edit.at(at), node):
         return
     target = _target(src, dst)
     if target is None or _touched_between(edit, at, i, node, dst):
@@ -164,7 +162,7 @@ def _safe_in_place(node: Node, target: Tensor) -> bool:
     written = [t for t in node.outputs if t.storage is target.storage]
     for out in written:
         for x in node.inputs:
-            if x.overlaps(out) and (node.op not in IN_PLACE or not _same_places(x.layout, out.layout)):
+            if x.overlaps(out) and (not OPS[node.op].elementwise or not _same_places(x.layout, out.layout)):
                 return False
     return True
 
@@ -172,7 +170,3 @@ def _safe_in_place(node: Node, target: Tensor) -> bool:
 def _same_places(a: Layout, b: Layout) -> bool:
     """Does element i of both stand at one place?"""
     return a.shape == b.shape and a.collapse() == b.collapse()
-
-
-_FORWARD: dict[str, Rule] = {"contiguous": _read_contiguous, "repeat": _read_repeat, "set": _set_in_place}
-_BACKWARD: dict[str, Rule] = {"concat": _split_concat, "cpy": _write_in_place}

@@ -10,9 +10,10 @@ place.
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ..editing import Editing, Supports, drop_dead, is_temp
 from ..graph import Branch, Graph, Node
+from ..ops import OPS
 from ..tensor import Kind, Tensor
-from .editing import Editing, Supports, drop_dead, is_temp
 
 
 def select(graph: Graph) -> Graph:
@@ -35,7 +36,7 @@ def branch(graph: Graph, supports: Supports) -> Graph:
 
 def _selects(edit: Editing) -> Iterator[tuple[int, Node]]:
     found = ((i, edit.at(i)) for i in range(len(edit)))
-    return ((i, node) for i, node in found if node is not None and node.op == "select")
+    return ((i, node) for i, node in found if node is not None and OPS[node.op].picks)
 
 
 def _take(edit: Editing, i: int, node: Node, chosen: int) -> None:

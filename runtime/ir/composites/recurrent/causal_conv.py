@@ -1,12 +1,14 @@
 """The short causal convolution in front of a delta net, with the inputs it remembers between steps."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...graph import Graph
 from ...ops.elementwise import sigmoid
-from ...ops.op import Op, Out, Spec, register, require
+from ...ops.op import Op, OpKind, Out, Spec, Work, register, require
 from ...tensor import Tensor
-from ..slots import fits_slots, read_slots, write_slots
+from ..slots import fits_slots, read_slots, slot_work, write_slots
 
 
 def causal_conv(g: Graph, x: Tensor, w: Tensor, state: Tensor, slots: Tensor, tails: Tensor) -> Tensor:
@@ -56,4 +58,8 @@ def _decompose(g: Graph, x: Tensor, w: Tensor, state: Tensor, slots: Tensor, tai
     return y, write_slots(g, state, slots, own, spans)
 
 
-register(Op("causal_conv", _infer, _compute, _decompose))
+def _work(x: Tensor, w: Tensor, state: Tensor, slots: Tensor, _tails: Tensor) -> Work:
+    return replace(slot_work(state, slots, at=2), flops=2 * x.layout.n_elements * w.shape[1])
+
+
+register(Op("causal_conv", _infer, _compute, _decompose, OpKind.FUSED, work=_work))

@@ -4,14 +4,18 @@ Per head, with S of D x D: S *= exp(g); d = beta (v - S^T k); S += k d^T; o = S^
 row a value dimension, so that S^T k is a product of rows.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
-from ...graph import Graph
+from ...editing import Editing, is_same
+from ...graph import Graph, Node
 from ...ops import OPS
 from ...ops.elementwise import sigmoid, softplus
-from ...ops.op import Op, Out, Spec, register, require
+from ...ops.op import Op, OpKind, Out, Spec, Work, register, require
+from ...patterns import Fusion, is_untouched, make, only_reader, scope_of
 from ...tensor import Tensor
-from ..slots import SPAN, fits_slots, read_slots, write_slots
+from ..slots import SPAN, fits_slots, read_slots, slot_work, write_slots
 from .delta_chunks import chunked_scan
 
 Array = np.ndarray
@@ -122,7 +126,12 @@ def _one_token(g: Graph, q, k, v, beta, decay, s) -> tuple[Tensor, list[Tensor]]
     return g.mul_mat(s, q).permute(0, 2, 1, 3), [s]
 
 
-register(Op("gated_delta_net", _infer, _compute, _decompose))
+def _work(_q, _k, v, _beta, _alpha, _a, _dt, state, slots, *_others: Tensor, **_attrs: float) -> Work:
+    """S^T k, k d^T and S^T q: 2 D^2 each, a token and a value head."""
+    return replace(slot_work(state, slots, at=7), flops=6 * v.layout.n_elements * v.shape[-1])
+
+
+register(Op("gated_delta_net", _infer, _compute, _decompose, OpKind.FUSED, work=_work, layer="delta net"))
 
 
 def _gated_delta_norm_infer(*ins: Tensor, eps: float) -> tuple[Out, ...]:
@@ -147,4 +156,30 @@ def _gated_delta_norm_parts(g: Graph, *ins: Tensor, eps: float) -> tuple[Tensor,
     return g.gated_norm(o, w, gate, eps), state
 
 
-register(Op("gated_delta_norm", _gated_delta_norm_infer, _gated_delta_norm, _gated_delta_norm_parts))
+register(
+    Op(
+        "gated_delta_norm",
+        _gated_delta_norm_infer,
+        _gated_delta_norm,
+        _gated_delta_norm_parts,
+        OpKind.FUSED,
+        work=_work,
+        layer="delta net",
+    )
+)
+
+
+def _fuse(edit: Editing, i: int, node: Node) -> None:
+    """The delta net and the gated norm of its output."""
+    found = only_reader(edit, node.outputs[0], i, "gated_norm")
+    if found is None or not is_same(found[1].inputs[0], node.outputs[0]):
+        return
+    j, norm = found
+    ins = (*node.inputs, *norm.inputs[1:])
+    fused = make("gated_delta_norm", ins, scope_of(node), norm.outputs, eps=norm.attrs["eps"])
+    if is_untouched(edit, node.outputs[1].storage, i, j) and edit.supports(fused):
+        edit.put(j, fused)
+        edit.remove(i)
+
+
+FUSIONS = (Fusion("gated_delta_net", _fuse),)

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ..graph import Graph, Node
-from ..layout import Layout
-from ..tensor import Kind, Storage, Tensor
+from .graph import Graph, Node
+from .layout import Layout
+from .tensor import Kind, Storage, Tensor
 
 Supports = Callable[[Node], bool]
 
@@ -15,41 +15,41 @@ class Editing:
     """Nodes by position; a removed one leaves a hole, so that positions stay. The graph itself is not changed."""
 
     def __init__(self, graph: Graph, supports: Supports) -> None:
-        self._graph, self._supports = graph, supports
-        self._slots: list[list[Node]] = [[n] for n in graph.nodes]
+        self._graph, self.supports = graph, supports
+        self._at: list[list[Node]] = [[n] for n in graph.nodes]
         self.outputs = dict(graph.outputs)
         self._users: dict[Storage, set[int]] = defaultdict(set)
         for i, node in enumerate(graph.nodes):
             self._index(i, node)
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._at)
 
     def at(self, i: int) -> Node | None:
         """The node at a position; None where it was removed or made several."""
-        return self._slots[i][0] if len(self._slots[i]) == 1 else None
+        return self._at[i][0] if len(self._at[i]) == 1 else None
 
     def all_at(self, i: int) -> list[Node]:
-        return list(self._slots[i])
+        return list(self._at[i])
 
     def finished(self) -> Graph:
-        return self._graph.replaced((n for slot in self._slots for n in slot), self.outputs)
+        return self._graph.replaced((n for nodes in self._at for n in nodes), self.outputs)
 
     def put(self, i: int, *nodes: Node) -> None:
         """Replace what stands at a position."""
-        self._slots[i] = list(nodes)
+        self._at[i] = list(nodes)
         for node in nodes:
             self._index(i, node)
 
     def remove(self, i: int) -> None:
-        self._slots[i] = []
+        self._at[i] = []
 
     def users(self, s: Storage, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Node]]:
         """Nodes at positions [start, stop) that touch a storage."""
         stop = len(self) if stop is None else stop
         for i in sorted(self._users.get(s, ())):
             if start <= i < stop:
-                yield from ((i, n) for n in self._slots[i] if any(t.storage is s for t in (*n.inputs, *n.outputs)))
+                yield from ((i, n) for n in self._at[i] if any(t.storage is s for t in (*n.inputs, *n.outputs)))
 
     def writers(self, t: Tensor, start: int, stop: int | None = None) -> Iterator[int]:
         """Positions in [start, stop) where something is written over t."""
@@ -78,9 +78,9 @@ class Editing:
         """
         changed: dict[int, list[Node]] = {}
         for i in sorted(self._users.get(s, ())):
-            for node in self._slots[i]:
+            for node in self._at[i]:
                 new = _rebased(node, s, by)
-                if new is None or (new is not node and not (self._supports(new) and also(new))):
+                if new is None or (new is not node and not (self.supports(new) and also(new))):
                     return False
                 changed.setdefault(i, []).append(new)
         outputs = {name: _through(t, s, by) for name, t in self.outputs.items()}
@@ -113,6 +113,11 @@ def whole(t: Tensor) -> bool:
 
 def is_temp(t: Tensor) -> bool:
     return t.storage.kind is Kind.TEMP
+
+
+def is_same(a: Tensor, b: Tensor) -> bool:
+    """Do both show the same elements in the same order?"""
+    return a.storage is b.storage and a.layout == b.layout
 
 
 def view(t: Tensor, layout: Layout) -> Tensor:
