@@ -75,7 +75,7 @@ def pack_rows(raw: np.ndarray, dtype: DType, out: np.ndarray | None = None) -> n
     if dtype in SCALE_MOVED:
         blocks = np.ascontiguousarray(raw).view(_fields(dtype))
         body, scales = _device_parts(out, dtype, n)
-        body[...], scales[...] = blocks["body"], blocks["scale"]
+        body[...], scales[...] = blocks["body"], blocks["d"]
     else:
         out[:, : raw.shape[1]] = raw
     out[:, raw.shape[1] :] = 0
@@ -89,7 +89,7 @@ def unpack_rows(packed: np.ndarray, dtype: DType, n: int) -> np.ndarray:
         return packed[:, : row_nbytes(dtype, n)]
     raw = np.empty((len(packed), row_nbytes(dtype, n)), np.uint8)
     blocks = raw.view(_fields(dtype))
-    blocks["body"], blocks["scale"] = _device_parts(packed, dtype, n)
+    blocks["body"], blocks["d"] = _device_parts(packed, dtype, n)
     return raw
 
 
@@ -136,7 +136,7 @@ def _fields(dtype: DType) -> np.dtype:
     at, size = SCALE_MOVED[dtype]
     return np.dtype(
         {
-            "names": ["body", "scale"],
+            "names": ["body", "d"],
             "formats": [f"V{dtype.block_bytes - size}", f"V{size}"],
             "offsets": [0 if at else size, at],
             "itemsize": dtype.block_bytes,

@@ -1,0 +1,141 @@
+"""How the house stands: imports run straight down, an op's facts are the op's, files and functions are small."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import vkrun.runtime.ir.composites  # noqa: F401  (declares its ops)
+from vkrun.runtime.ir.ops import OPS
+from vkrun.tests.unit.sources import (
+    BESIDE,
+    PACKAGE,
+    ROOT,
+    between,
+    circle,
+    files,
+    imports,
+    keys,
+    modules,
+    package_of,
+    room,
+    tree,
+)
+
+FILE_LINES = 400
+
+# what each room may import, from the ground up: nothing but rooms above it in this list
+ROOMS: dict[str, set[str]] = {
+    "version": set(),
+    "errors": set(),
+    "config": {"errors"},
+    "ir": {"errors", "config"},
+    "gguf": {"errors", "ir"},
+    "text": {"errors", "config"},
+    "convert": {"errors"},
+    "shaders": {"errors", "config", "ir"},
+    "backends/base": {"ir"},
+    "backends/host_memory": set(),
+    "backends/packing": {"errors", "ir", "shaders"},
+    "backends/cpu": {"errors", "ir", "backends/base", "backends/host_memory"},
+    "backends/vulkan": {"errors", "config", "ir", "shaders", "backends/base", "backends/packing"},
+    "backends/probe": {"config"},
+    "models": {"errors", "ir", "gguf"},
+    "picture": {"ir"},
+    "counts": {"errors", "ir", "gguf", "shaders", "models"},
+    "engine": {"errors", "ir", "text", "models", "backends/base"},
+}
+ROOMS["backends/kompute"] = ROOMS["backends/vulkan"] | {"backends/host_memory"}
+ROOMS["backends/registry"] = {
+    *("errors", "config", "backends/base", "backends/probe", "backends/cpu", "backends/vulkan", "backends/kompute")
+}
+ROOMS["optable"] = {"errors", "ir", "gguf", "backends/base", "backends/cpu", "backends/registry"}
+ROOMS["model"] = {"errors", "gguf", "text", "models", "engine", "backends/registry"}
+ROOMS["bench"] = {"version", "errors", "ir", "text", "backends/base", "models", "engine", "model"}
+ROOMS["cli"] = set(ROOMS) - {"ir", "shaders"}
+ROOMS["vkrun"] = {"version", "errors", "ir", "counts", "model", "backends/registry"}
+ROOMS["__main__"] = {"cli"}
+KNOW_NO_OPS = {name for name, below in ROOMS.items() if "ir" not in below} - {"ir"}  # their words may sound like ops
+
+# where an op is declared, a kernel says what it is for, or the op table tries it
+DECLARE_OPS = ("runtime/ir/ops/", "runtime/ir/composites/", "shaders/", "runtime/optable/cases_")
+
+
+def test_imports_run_straight_down() -> None:
+    seen: set[str] = set()
+    for name, below in ROOMS.items():
+        assert below <= seen, f"{name} stands above {below - seen}"
+        seen.add(name)
+    found = between(imports(), {m: room(m) for m in modules()})
+    found = {name: beyond for name, those in found.items() if (beyond := those - ROOMS.get(name, set()))}
+    folders = {"runtime", "backends"}  # with nothing in them but a docstring
+    assert set(map(room, modules())) - folders == set(ROOMS)
+    assert found == {}
+
+
+def test_no_circle_of_files() -> None:
+    assert circle(imports()) == []
+
+
+def test_no_circle_of_folders_inside_a_room() -> None:
+    """A file beside folders counts as one of its own."""
+    parents = {package_of(m).rpartition(".")[0] for m in modules()}
+    place = {m: m if package_of(m) in parents else package_of(m) for m in modules()}
+    assert circle(between(imports(), place)) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_commands_and_backends_that_are_loaded_by_name_are_seen() -> None:
+    made = imports()
+    assert {f"vkrun.runtime.cli.{n}" for n in ("inspect_file", "bench", "ops_matrix")} <= made["vkrun.runtime.cli.main"]
+    assert "vkrun.runtime.cli.run" in made["vkrun.runtime.cli.options"]
+    assert "vkrun.runtime.model" in made["vkrun"]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_inside_the_package_are_relative_and_at_the_top(name: str) -> None:
+    module = tree(modules()[name])
+    for node in ast.walk(module):
+        absolute = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        absolute += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        assert not any(a.split(".")[0] == "vkrun" for a in absolute), f"{name}: {absolute}"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            hidden = [n.lineno for n in ast.walk(node) if isinstance(n, ast.ImportFrom) and n.level]
+            assert hidden == [], f"{name}: imports inside {node.name}"
+
+
+def asks_by_name(path: Path) -> list[str]:
+    module = tree(path)
+    public = [n.value for n in ast.walk(module) if isinstance(n, ast.Assign) and _is_all(n.targets[0])]
+    spared = {id(e) for value in public for e in ast.walk(value)}
+    kept = [n for n in ast.walk(module) if id(n) not in spared]
+    return [f"{path.relative_to(ROOT)}:{line}: {word}" for line, word in keys(kept) if word in OPS]
+
+
+def _is_all(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) and target.id == "__all__"
+
+
+def test_nothing_but_the_op_itself_keeps_facts_by_its_name() -> None:
+    paths = [path for name, path in modules().items() if room(name) not in KNOW_NO_OPS] + files("tools")
+    asked = [p for p in paths if not str(p.relative_to(ROOT)).startswith((*DECLARE_OPS, "tools/golden"))]
+    assert len(asked) > 100
+    assert [found for path in asked for found in asks_by_name(path)] == []
+
+
+@pytest.mark.parametrize(
+    "text", ['T = {"rope": 1}', 'node.op == "rope"', 'op in ("add", "rope")', 'op.startswith("rope")', 'RULES["rope"]']
+)
+def test_a_table_by_op_name_would_be_found(text: str) -> None:
+    assert "rope" in [word for _, word in keys(ast.walk(ast.parse(text)))]
+
+
+SOURCES = files(*PACKAGE, *BESIDE, suffixes=(".py", ".comp", ".glsl"))
+
+
+def test_files_are_short() -> None:
+    sizes = {str(p.relative_to(ROOT)): len(p.read_text(encoding="utf-8").splitlines()) for p in SOURCES}
+    assert {name: n for name, n in sizes.items() if n > FILE_LINES} == {}
