@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..runtime.ir.graph import Node
+from ..runtime.ir.ops import OPS
 from ..runtime.ir.tensor import Tensor
 from .operands import Operands, refusal
 
@@ -69,7 +70,7 @@ class KernelCall:
 @dataclass(frozen=True)
 class Kernel:
     """One way to run an op. `rule` says what the operands' declarations (see operands.py) cannot: "" or what the kernel
-    does not take, in a line."""
+    does not take, in a line. `options`: those of the op (see ops/op.py) that it knows."""
 
     op: str
     takes: Operands
@@ -77,9 +78,12 @@ class Kernel:
     lower: Callable[[Node, Features], KernelCall]
     variants: Iterable[Variant]
     rule: Callable[[Node, Features], str] = lambda _node, _features: ""
+    options: frozenset[str] = frozenset()
 
     def refuses(self, node: Node, features: Features) -> str:
         """Empty when the kernel runs the node; otherwise what it cannot take, in a line."""
+        if unknown := OPS[self.op].options_of(node.attrs) - self.options:
+            return f"knows no {' or '.join(sorted(unknown))}"
         return refusal(self.takes, self.gives, node) or self.rule(node, features)
 
 

@@ -32,6 +32,7 @@ class Operand:
     sizes: tuple[tuple[int, int, int, int], ...] = ()  # axis, least, most, multiple
     same_dtype: str = ""
     same_strides: str = ""
+    same_shape: str = ""
 
     @property
     def rows(self) -> "Operand":
@@ -61,6 +62,9 @@ class Operand:
     def strided_as(self, other: str) -> "Operand":
         """The strides of another operand of the same shape."""
         return replace(self, same_strides=other)
+
+    def shaped_as(self, other: str) -> "Operand":
+        return replace(self, same_shape=other)
 
 
 Operands = dict[str, Operand]
@@ -146,6 +150,8 @@ def _too_large(t: Tensor) -> str:
 
 def _unlike(operand: Operand, t: Tensor, given: Mapping[str, Tensor]) -> str:
     """What is wrong with a tensor beside another."""
+    if (name := operand.same_shape) and given[name].shape != t.shape:
+        return f"has shape {t.shape}, expected {given[name].shape} as {name} has"
     if (name := operand.same_dtype) and given[name].dtype is not t.dtype:
         return f"is {t.dtype.name}, expected {given[name].dtype.name} as {name} is"
     if (name := operand.same_strides) and strides_that_count(given[name]) != strides_that_count(t):

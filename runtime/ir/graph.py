@@ -91,7 +91,7 @@ class Graph:
 
     def emit(self, op: str, *inputs: Tensor, **attrs: Any) -> tuple[Tensor, ...]:
         """Append a node and return its outputs. Raises GraphError when the op cannot take the operands."""
-        name = ".".join((*self._scope, op))
+        name, attrs = ".".join((*self._scope, op)), OPS[op].chosen(attrs)
         outs = OPS[op].infer(*inputs, **attrs)
         made = tuple(self._new(name, o) if isinstance(o, Spec) else o for o in outs)
         self._nodes.append(Node(op, inputs, made, MappingProxyType(attrs), name))
@@ -208,8 +208,8 @@ class Graph:
     def tri(self, x: Tensor, lower: bool = True, diagonal: bool = True) -> Tensor:
         return self.one("tri", x, lower=lower, diagonal=diagonal)
 
-    def causal_mask(self, pos: Tensor, n_kv: int) -> Tensor:
-        return self.one("causal_mask", pos, n_kv=n_kv)
+    def causal_mask(self, pos: Tensor, n_kv: int, window: int = 0) -> Tensor:
+        return self.one("causal_mask", pos, n_kv=n_kv, window=window)
 
     # products
     def mul_mat(self, w: Tensor, x: Tensor) -> Tensor:
@@ -224,8 +224,8 @@ class Graph:
     def ssm_conv(self, x: Tensor, w: Tensor) -> Tensor:
         return self.one("ssm_conv", x, w)
 
-    def rope(self, x: Tensor, pos: Tensor, table: Tensor) -> Tensor:
-        return self.one("rope", x, pos, table)
+    def rope(self, x: Tensor, pos: Tensor, table: Tensor, neighbours: bool = False) -> Tensor:
+        return self.one("rope", x, pos, table, neighbours=neighbours)
 
 
 class _Scope:

@@ -23,6 +23,7 @@ class Fusion:
 
 def make(op: str, inputs: Sequence[Tensor], name: str, outputs: Sequence[Tensor | None] = (), **attrs: object) -> Node:
     """A node of an op: given outputs are taken over, the others are new."""
+    attrs = OPS[op].chosen(attrs)
     outs = OPS[op].infer(*inputs, **attrs)
     given = [*outputs, *[None] * (len(outs) - len(outputs))]
     made = [_output(f"{name}.{op}", spec, old) for spec, old in zip(outs, given, strict=True)]

@@ -8,9 +8,10 @@ from .architecture import Capacity
 from .blocks.attention import Attention
 from .blocks.delta_net import DeltaNet
 from .blocks.experts import Experts, expert_matrices
-from .blocks.norm import Norm
+from .blocks.linear import Linear
+from .blocks.norm import RMSNorm
 from .blocks.residual import Chain, Residual
-from .blocks.rope import make_rope
+from .blocks.rope import make_rope, plain
 from .decoder import Decoder
 from .qwen3next_params import ARCHITECTURE, Qwen3NextParams
 
@@ -25,7 +26,7 @@ class Qwen3Next(Decoder):
 
     def read(self, f: GGUFFile) -> Qwen3NextParams:
         p = Qwen3NextParams.from_gguf(f)
-        self.rope = make_rope(self.weights, "rope", self.capacity.n_ctx, p.rope_dims, p.rope_base)
+        self.rope = make_rope(self.weights, self.capacity.n_ctx, p.rope_dims, lambda: plain(p.rope_dims, p.rope_base))
         return p
 
     def layer(self, i: int) -> Chain:
@@ -34,8 +35,8 @@ class Qwen3Next(Decoder):
         norms = (self._norm(at + name, p.width) for name in ("attn_norm", "post_attention_norm"))
         return Chain((Residual(mixer, next(norms)), Residual(self._experts(at), next(norms))))
 
-    def _norm(self, name: str, n: int) -> Norm:
-        return Norm(self.weights.vector(name + ".weight", (n,)), self.params.eps)
+    def _norm(self, name: str, n: int) -> RMSNorm:
+        return RMSNorm(self.weights.vector(name + ".weight", (n,)), self.params.eps)
 
     def _experts(self, at: str) -> Experts:
         p, weights = self.params, self.weights
@@ -85,14 +86,16 @@ class Qwen3Next(Decoder):
         p, weights = self.params, self.weights
         n_q, n_kv = p.n_heads * p.head_dim, p.n_heads_kv * p.head_dim
         return Attention(
-            q=weights.matrix(at + "attn_q.weight", (2 * n_q, p.width)),
-            k=weights.matrix(at + "attn_k.weight", (n_kv, p.width)),
-            v=weights.matrix(at + "attn_v.weight", (n_kv, p.width)),
-            out=weights.matrix(at + "attn_output.weight", (p.width, n_q)),
+            q=Linear(weights.matrix(at + "attn_q.weight", (2 * n_q, p.width))),
+            k=Linear(weights.matrix(at + "attn_k.weight", (n_kv, p.width))),
+            v=Linear(weights.matrix(at + "attn_v.weight", (n_kv, p.width))),
+            out=Linear(weights.matrix(at + "attn_output.weight", (p.width, n_q))),
             q_norm=self._norm(at + "attn_q_norm", p.head_dim),
             k_norm=self._norm(at + "attn_k_norm", p.head_dim),
             rope=self.rope,
             k_cache=self.cache(at + "k_cache", n_kv),
             v_cache=self.cache(at + "v_cache", n_kv),
-            head_dim=p.head_dim,
+            dim=p.head_dim,
+            scale=p.head_dim**-0.5,
+            gated=True,
         )

@@ -70,6 +70,7 @@ class Case:
     plain: every operand is whole and contiguous and so is the output; at least half the table is not.
     strided_out: the output's rows stand apart, as in a slice of a larger tensor.
     in_parts: the decomposition of a composite means the same here; not so for some edge values.
+    in_one: a kernel takes it on every device; else some run it in parts.
     nmse, row: limits of sum((a-b)^2)/sum(b^2), and of each row's largest |a-b| against its largest |b|.
     """
 
@@ -81,6 +82,7 @@ class Case:
     nmse: float = 1e-10
     row: float = 1e-4
     in_parts: bool = True
+    in_one: bool = True
 
     @property
     def plain(self) -> bool:

@@ -67,14 +67,15 @@ def _attention() -> Iterator[Case]:
         n_kv, dim = size[5], size[4]
         what = "{} x {} tokens, {} heads on {} of {}, {} of {} keys".format(*size)
         attrs = {"scale": dim**-0.5, "n_kv": n_kv}
+        gated = {**attrs, "extra": ("gate",)}
         operands = _operands(*size)
         far = Operand((size[0],), I32, fill=given(*(-3, 99, 2)[: size[0]]))
-        yield Case("attention", what, operands, attrs, strided_out=dim == 64)
+        yield Case("attention", what, operands, gated, strided_out=dim == 64)
         yield Case(
-            "attention", f"{what}, sharp", (Operand(operands[0].shape, view=_halves, fill=_large), *operands[1:]), attrs
+            "attention", f"{what}, sharp", (Operand(operands[0].shape, view=_halves, fill=_large), *operands[1:]), gated
         )
         if size[0] > 1:
-            yield Case("attention", f"{what}, slots outside", (*operands[:3], far, *operands[4:]), attrs)
+            yield Case("attention", f"{what}, slots outside", (*operands[:3], far, *operands[4:]), gated)
         for n_split in (1, 2, 5):
             if size[1] == 1 and n_split <= n_kv:
                 parts = {**attrs, "n_split": n_split}
@@ -82,6 +83,36 @@ def _attention() -> Iterator[Case]:
                 if size[0] > 1:
                     ins = (*operands[:3], far, operands[4])
                     yield Case("attention_split", f"{what}, {n_split} parts, slots outside", ins, parts)
+
+
+def _variants() -> Iterator[Case]:
+    """What a family may ask for beside the gate, one by one and together."""
+    ways: tuple[dict, ...] = (
+        {},
+        {"window": 5},
+        {"window": 1000},
+        {"cap": 0.7},
+        {"extra": ("sinks",)},
+        {"extra": ("gate",), "window": 12, "cap": 3.0},
+        {"extra": ("gate", "sinks"), "window": 7, "cap": 1.5},
+    )
+    for size in (SIZES[1], SIZES[2], SIZES[6], SIZES[9], SIZES[10]):
+        *operands, gate = _operands(*size)
+        more = {"gate": gate, "sinks": Operand((size[2],), fill=uniform(-3, 3))}
+        for way in ways:
+            attrs = {"scale": 1.1 * size[4] ** -0.5, "n_kv": size[5], **way}
+            what = "{} x {} tokens, {} heads on {} of {}, {} of {} keys".format(*size) + f", {way or 'no gate'}"
+            given = (*operands, *(more[name] for name in way.get("extra", ())))
+            yield Case("attention", what, given, attrs, in_one=size[1] <= 8)
+    q, k, _, *rest, _ = _operands(*SIZES[6])
+    narrow = Operand((*k.shape[:2], 20))
+    attrs = {"scale": 0.2, "n_kv": SIZES[6][5]}
+    yield Case("attention", "narrower values", (q, k, narrow, *rest), attrs, in_one=False)
+    part_of_keys = Operand((3, 70, 36), view=lambda t: t.slice(2, 0, 16))
+    yield Case("attention", "values are a part of wider rows", (q, k, part_of_keys, *rest), attrs, in_one=False)
+    for n_split in (1, 3):
+        capped = {"scale": 0.2, "n_kv": SIZES[3][5], "n_split": n_split, "cap": 1.3}
+        yield Case("attention_split", f"capped, {n_split} parts", _operands(*SIZES[3])[:5], capped)
 
 
 def _large(rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -106,8 +137,13 @@ def _combine() -> Iterator[Case]:
             Operand((n_seqs, 1, n_heads, 2 * dim), view=_halves),
         )
         yield Case(
-            "attention_combine", f"{n_seqs} x {n_heads} heads of {dim}, {n_split} parts", operands, {}, dim == 64
+            "attention_combine",
+            f"{n_seqs} x {n_heads} heads of {dim}, {n_split} parts",
+            operands,
+            {"extra": ("gate",)},
+            dim == 64,
         )
+        yield Case("attention_combine", f"{n_seqs} x {n_heads} heads of {dim}, {n_split} parts, no gate", operands[:1])
 
 
 def _inputs() -> Iterator[Case]:
@@ -137,6 +173,8 @@ def _inputs() -> Iterator[Case]:
         what = f"{n_seqs} x {n_tokens} tokens, {n_heads} and {n_keys} heads of {dim}, {n_dims} turned"
         eps = 0.5 if dim == 20 else 1e-6  # once one that counts
         yield Case("qk_rope_cache", f"{what}, eps {eps}", operands, {"eps": eps}, strided_out=dim == 64)
+        more = {"eps": eps, "neighbours": True}
+        yield Case("qk_rope_cache", f"{what}, neighbours", operands, more)
 
 
 def _angles(_rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -152,6 +190,7 @@ def _rope() -> list[Case]:
         pos = Operand((b, t), I32, fill=integers(0, 50))
         operands = (Operand((b, t, h, d)), pos, Operand((50, n), fill=_angles))
         cases.append(Case("rope", f"{b} x {t} x {h} x {d}, {n} rotated", operands))
+        cases.append(Case("rope", f"{b} x {t} x {h} x {d}, {n} rotated, neighbours", operands, {"neighbours": True}))
     pos = Operand((2, 5), I32, fill=integers(0, 50))
     x = Operand((2, 5, 3, 24))
     views = (
@@ -180,4 +219,4 @@ def _rope() -> list[Case]:
     return cases + [Case("rope", what, tuple(operands), strided_out=strided) for what, *operands, strided in views]
 
 
-CASES: tuple[Case, ...] = (*_attention(), *_combine(), *_inputs(), *_rope())
+CASES: tuple[Case, ...] = (*_attention(), *_variants(), *_combine(), *_inputs(), *_rope())

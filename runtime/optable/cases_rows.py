@@ -191,7 +191,9 @@ def _masks() -> Iterator[Case]:
     for shape, n_kv in (((1, 1), 1), ((1, 1), 256), ((3, 7), 33), ((2, 65), 100), ((4, 1), 257)):
         for make in (plain, permuted, rows_apart):
             pos = make(shape, I32, integers(-2, n_kv + 2))
-            yield Case("causal_mask", f"{named(shape)} of {n_kv} {make.__name__}", (pos,), {"n_kv": n_kv}, n_kv == 33)
+            what = f"{named(shape)} of {n_kv} {make.__name__}"
+            yield Case("causal_mask", what, (pos,), {"n_kv": n_kv}, n_kv == 33)
+            yield Case("causal_mask", f"{what}, window", (pos,), {"n_kv": n_kv, "window": 7})
     for n_seqs, n_tokens in ((1, 1), (3, 8), (5, 65)):
         for make in (plain, rows_apart):
             n_valid = make((n_seqs,), I32, integers(-1, n_tokens + 2))

@@ -43,7 +43,9 @@ def run_case(case: Case, device: Device, level: int | None = None) -> Outcome:
     """The case's op as one node; with a level (0 to 3) as that level plans it, decomposed or whole."""
     setting = prepare(case)
     if level is None and (why := device.supports(setting.node)):
-        return Outcome(case, "refused", why)
+        if case.in_one:
+            return Outcome(case, "refused", why)
+        level = 3
     try:
         got = execute(setting, device, level)
     except VkrunError as error:

@@ -1,6 +1,8 @@
 // Causal attention over a cache, a block of LANES keys at a time with a running softmax (Milakov & Gimelshein, 2018).
-//   whole      y[b, t, h] = sigmoid(gate) * sum_s softmax(scale q k_s) v_s over keys s <= pos[b, t], s < n_kv
+//   whole      y[b, t, h] = sum_s softmax(scale q k_s) v_s over keys s <= pos[b, t], s < n_kv; -DGATE: times sigmoid(gate)
 //   -DSPLIT    y[b, h, part] = sums of exp(z - top) v, then top and the sum of exp(z - top), of the part's keys
+// window: where not 0 only the last so many keys; cap: where not 0 logits z are cap * tanh(z / cap); -DSINKS: one more
+// logit a head, of value 0.
 // q, gate, y: inner stride 1; caches k, v [n_slots, n_ctx, heads * DIM], of one layout; slots are clamped.
 // Grid: a workgroup for each part (or token) of each head of each sequence.
 #version 450
@@ -19,18 +21,29 @@ layout(std430, binding = 2) readonly buffer V { float v[]; };
 layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
 layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
-#ifndef SPLIT
+#ifdef GATE
 layout(std430, binding = 6) readonly buffer Gate { float gate[]; };
+#endif
+#ifdef SINKS
+#ifdef GATE
+#define SINKS_BINDING 7
+#else
+#define SINKS_BINDING 6
+#endif
+layout(std430, binding = SINKS_BINDING) readonly buffer Sinks { float sinks[]; };
 #endif
 layout(push_constant) uniform Push {
     uint n_seqs, n_heads, n_steps;  // steps: tokens, or parts
-    uint dim, share, n_kv, part_size, n_slots;
+    uint share, n_kv, part_size, n_slots, window;
     uint cache_slot, cache_row, slots_0;
     uint q_seq, q_token, q_head, y_seq, y_step, y_head, pos_seq, pos_token;
     uint q_at, k_at, v_at, slots_at, pos_at, y_at;
-    float scale;
-#ifndef SPLIT
+    float scale, cap;
+#ifdef GATE
     uint gate_seq, gate_token, gate_head, gate_at;
+#endif
+#ifdef SINKS
+    uint sinks_at;
 #endif
 } p;
 
@@ -38,14 +51,14 @@ shared float query[DIM];
 shared float weights[gl_WorkGroupSize.x];
 float acc[DIM / gl_WorkGroupSize.x + 1u];  // of dims LANE, LANE + LANES, ...
 
-#define EACH_DIM(i, d) for (uint i = 0u, d = LANE; d < p.dim; i++, d += LANES)
+#define EACH_DIM(i, d) for (uint i = 0u, d = LANE; d < DIM; i++, d += LANES)
 
 float dot_key(uint row) {
     float z = 0.0;
-    for (uint d = 0u; d < p.dim; d++) {
+    for (uint d = 0u; d < DIM; d++) {
         z += query[d] * k[row + d];
     }
-    return z;
+    return p.cap > 0.0 ? p.cap * tanh_of(z / p.cap) : z;
 }
 
 void main() {
@@ -61,8 +74,9 @@ void main() {
 #endif
     int position = pos[p.pos_at + seq * p.pos_seq + token * p.pos_token];
     last = min(min(last, p.n_kv), uint(max(position + 1, 0)));
+    first = p.window > 0u ? max(first, uint(max(position + 1 - int(p.window), 0))) : first;
     uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
-    uint cache = slot * p.cache_slot + head / p.share * p.dim;
+    uint cache = slot * p.cache_slot + head / p.share * DIM;
     uint q_row = p.q_at + seq * p.q_seq + token * p.q_token + head * p.q_head;
     EACH_DIM(i, d) {
         query[d] = q[q_row + d] * p.scale;
@@ -70,6 +84,12 @@ void main() {
     }
     barrier();
     float top = -INFINITY, total = 0.0;
+#ifdef SINKS
+    if (first < last) {
+        top = sinks[p.sinks_at + head];
+        total = 1.0;
+    }
+#endif
     for (uint s = first; s < last; s += LANES) {
         bool is_key = s + LANE < last;
         float z = is_key ? dot_key(p.k_at + cache + (s + LANE) * p.cache_row) : -INFINITY;
@@ -95,13 +115,20 @@ void main() {
         y[y_row + d] = acc[i];
     }
     if (LANE == 0u) {
-        y[y_row + p.dim] = top;
-        y[y_row + p.dim + 1u] = total;
+        y[y_row + DIM] = top;
+        y[y_row + DIM + 1u] = total;
     }
 #else
+    float factor = total > 0.0 ? 1.0 / total : 0.0;
+#ifdef GATE
     uint gate_row = p.gate_at + seq * p.gate_seq + token * p.gate_token + head * p.gate_head;
+#endif
     EACH_DIM(i, d) {
-        y[y_row + d] = (total > 0.0 ? acc[i] / total : 0.0) * sigmoid(gate[gate_row + d]);
+        float made = acc[i] * factor;
+#ifdef GATE
+        made *= sigmoid(gate[gate_row + d]);
+#endif
+        y[y_row + d] = made;
     }
 #endif
 }

@@ -1,4 +1,5 @@
-// y[b, 0, h] = sigmoid(gate[b, 0, h]) * the parts of a split attention together (attention.comp, SPLIT); 0 without keys.
+// y[b, 0, h] = the parts of a split attention together (attention.comp, SPLIT), 0 without keys; -DGATE: times
+// sigmoid(gate[b, 0, h]).
 // parts [b, h, n_split, dim + 2] contiguous; gate, y: inner stride 1. Grid: a workgroup for each head of each sequence.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -7,12 +8,16 @@
 layout(local_size_x_id = 0) in;
 
 layout(std430, binding = 0) readonly buffer Parts { float parts[]; };
-layout(std430, binding = 1) readonly buffer Gate { float gate[]; };
-layout(std430, binding = 2) buffer Y { float y[]; };
+layout(std430, binding = 1) buffer Y { float y[]; };
+#ifdef GATE
+layout(std430, binding = 2) readonly buffer Gate { float gate[]; };
+#endif
 layout(push_constant) uniform Push {
     uint n_seqs, n_heads, n_split, dim;
-    uint gate_seq, gate_head, y_seq, y_head;
-    uint parts_at, gate_at, y_at;
+    uint y_seq, y_head, parts_at, y_at;
+#ifdef GATE
+    uint gate_seq, gate_head, gate_at;
+#endif
 } p;
 
 void main() {
@@ -36,7 +41,10 @@ void main() {
             uint at = first + i * width;
             sum += parts[at + p.dim + 1u] > 0.0 ? exp_of(parts[at + p.dim] - top) * parts[at + d] : 0.0;
         }
-        float open = sigmoid(gate[p.gate_at + seq * p.gate_seq + head * p.gate_head + d]);
+        float open = 1.0;
+#ifdef GATE
+        open = sigmoid(gate[p.gate_at + seq * p.gate_seq + head * p.gate_head + d]);
+#endif
         y[p.y_at + seq * p.y_seq + head * p.y_head + d] = (total > 0.0 ? sum / total : 0.0) * open;
     }
 }

@@ -19,14 +19,18 @@ layout(std430, binding = 2) readonly buffer V { float v[]; };
 layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
 layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
+#ifdef GATE
 layout(std430, binding = 6) readonly buffer Gate { float gate[]; };
+#endif
 layout(push_constant) uniform Push {
     uint n_seqs, n_heads, n_tokens, share, n_kv, n_slots;
     uint cache_slot, cache_row, slots_0;
     uint q_seq, q_token, q_head, y_seq, y_token, y_head, pos_seq, pos_token;
     uint q_at, k_at, v_at, slots_at, pos_at, y_at;
     float scale;
+#ifdef GATE
     uint gate_seq, gate_token, gate_head, gate_at;
+#endif
 } p;
 
 vec4 query[QUADS], acc[QUADS], quads[LOADS];
@@ -82,14 +86,17 @@ void main() {
     }
     float factor = total > 0.0 ? 1.0 / total : 0.0;
     uint y_row = p.y_at + seq * p.y_seq + t * p.y_token + head * p.y_head;
-    uint gate_row = p.gate_at + seq * p.gate_seq + t * p.gate_token + head * p.gate_head;
     if (!is_query) {
         return;
     }
     EACH_QUAD {
         [[unroll]] for (uint c = 0u; c < 4u; c++) {
             uint d = 4u * i + c;
-            y[y_row + d] = acc[i][c] * factor * sigmoid(gate[gate_row + d]);
+            float open = 1.0;
+#ifdef GATE
+            open = sigmoid(gate[p.gate_at + seq * p.gate_seq + t * p.gate_token + head * p.gate_head + d]);
+#endif
+            y[y_row + d] = acc[i][c] * factor * open;
         }
     }
 }

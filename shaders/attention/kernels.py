@@ -11,6 +11,7 @@ MAX_DIM = 512
 SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve several queries, or products
 SOFTWARE_LANES = 8
 LANES = {"attention": 128, "qk_rope_cache": 64}
+_GATE: Defines = (("GATE", ""),)
 
 
 def _lanes(op: str, features: Features) -> tuple[int, Defines]:
@@ -27,25 +28,29 @@ def _few_tokens(node: Node, features: Features) -> str:
 
 
 def _lower_attention(node: Node, features: Features) -> KernelCall:
-    q, k, v, slots, pos, *gate = node.inputs
+    q, k, v, slots, pos, *more = node.inputs
     (y,) = node.outputs
     n_seqs, n_tokens, n_heads, dim = q.shape
+    extra = dict(zip(node.attrs.get("extra", ()), more, strict=True))
     split = node.op == "attention_split"
     n_steps = node.attrs["n_split"] if split else n_tokens
     n_kv = node.attrs["n_kv"]
     y_seq, y_first, y_second, _ = y.layout.strides
     y_step, y_head = (y_second, y_first) if split else (y_first, y_second)
     push = (
-        *(n_seqs, n_heads, n_steps, dim, n_heads // (k.shape[2] // dim), n_kv, -(-n_kv // n_steps), k.shape[0]),
+        *(n_seqs, n_heads, n_steps, n_heads // (k.shape[2] // dim), n_kv, -(-n_kv // n_steps), k.shape[0]),
+        node.attrs.get("window", 0),
         *(*k.layout.strides[:2], slots.layout.strides[0]),
         *(*q.layout.strides[:3], y_seq, y_step, y_head, *pos.layout.strides),
-        *(At(0), At(1), At(2), At(3), At(4), At(5), float(node.attrs["scale"])),
-        *(w for t in gate for w in (*t.layout.strides[:3], At(6))),
+        *(At(0), At(1), At(2), At(3), At(4), At(5), float(node.attrs["scale"]), float(node.attrs.get("cap", 0))),
+        *((*extra["gate"].layout.strides[:3], At(6)) if "gate" in extra else ()),
+        *((At(5 + len(extra)),) if "sinks" in extra else ()),
     )
     lanes, defines = _lanes("attention", features)
-    defines = (*((("SPLIT", ""),) if split else ()), *defines)
+    flags = ("SPLIT",) if split else (name.upper() for name in extra)
+    defines = (*((flag, "") for flag in flags), *defines)
     grid = grid_of(n_seqs * n_steps * n_heads)
-    return KernelCall("attention", defines, (q, k, v, slots, pos, y, *gate), push, grid, (lanes, 0, 0, dim))
+    return KernelCall("attention", defines, (q, k, v, slots, pos, y, *more), push, grid, (lanes, 0, 0, dim))
 
 
 def _many_tokens(node: Node, features: Features) -> str:
@@ -58,7 +63,7 @@ def _many_tokens(node: Node, features: Features) -> str:
 
 
 def _lower_lanes(node: Node, features: Features) -> KernelCall:
-    q, k, _v, slots, pos, gate = node.inputs
+    q, k, _v, slots, pos, *gate = node.inputs
     (y,) = node.outputs
     n_seqs, n_tokens, n_heads, dim = q.shape
     push = (
@@ -66,20 +71,24 @@ def _lower_lanes(node: Node, features: Features) -> KernelCall:
         *(*k.layout.strides[:2], slots.layout.strides[0]),
         *(*q.layout.strides[:3], *y.layout.strides[:3], *pos.layout.strides),
         *(At(0), At(1), At(2), At(3), At(4), At(5), float(node.attrs["scale"])),
-        *(*gate.layout.strides[:3], At(6)),
+        *(w for t in gate for w in (*t.layout.strides[:3], At(6))),
     )
     n_tiles = -(-n_tokens // SOFTWARE_LANES)
-    args = (*node.inputs[:5], y, gate)
-    return KernelCall("attention_lanes", (), args, push, grid_of(n_tiles * n_heads * n_seqs), (SOFTWARE_LANES, dim))
+    args = (*node.inputs[:5], y, *gate)
+    return KernelCall(
+        "attention_lanes", _GATE if gate else (), args, push, grid_of(n_tiles * n_heads * n_seqs), (SOFTWARE_LANES, dim)
+    )
 
 
 def _lower_combine(node: Node, features: Features) -> KernelCall:
-    (parts, gate), (y,) = node.inputs, node.outputs
+    (parts, *gate), (y,) = node.inputs, node.outputs
     n_seqs, n_heads, n_split, width = parts.shape
-    strides = (s for t in (gate, y) for s in (t.layout.strides[0], t.layout.strides[2]))
-    push = (n_seqs, n_heads, n_split, width - 2, *strides, At(0), At(1), At(2))
-    lanes = 8 if features.software else 64
-    return KernelCall("attention_combine", (), (parts, gate, y), push, grid_of(n_seqs * n_heads), (lanes,))
+    push = (
+        *(n_seqs, n_heads, n_split, width - 2, y.layout.strides[0], y.layout.strides[2], At(0), At(1)),
+        *(w for t in gate for w in (t.layout.strides[0], t.layout.strides[2], At(2))),
+    )
+    lanes, defines = 8 if features.software else 64, _GATE if gate else ()
+    return KernelCall("attention_combine", defines, (parts, y, *gate), push, grid_of(n_seqs * n_heads), (lanes,))
 
 
 def _tokens(t: Tensor) -> Layout:
@@ -98,7 +107,8 @@ def _lower_qk(node: Node, features: Features) -> KernelCall:
     push = (*sizes, *strides, *(At(i) for i in range(len(args))), float(node.attrs["eps"]))
     lanes, defines = _lanes("qk_rope_cache", features)
     grid = grid_of(n_tokens * (n_heads + 2 * n_heads_kv))
-    return KernelCall("qk_rope_cache", defines, args, push, grid, (lanes, 0, 0, dim))
+    constants = (lanes, 0, 0, dim, int(node.attrs.get("neighbours", False)))
+    return KernelCall("qk_rope_cache", defines, args, push, grid, constants)
 
 
 def _variants(stem: str, *flags: str) -> tuple[tuple[str, Defines], ...]:
@@ -111,12 +121,14 @@ def _lower_rope(node: Node, features: Features) -> KernelCall:
     strides = tuple(s for t in (x, pos, table, y) for s in t.layout.strides)
     n_groups = x.shape[0] * x.shape[1] * x.shape[2]
     push = (At(0), At(1), At(2), At(3), *x.shape, table.shape[1] // 2, table.shape[0], *strides)
-    return KernelCall("rope", (), (x, pos, table, y), push, grid_of(n_groups), (fills_subgroup(features),))
+    constants = (fills_subgroup(features), int(node.attrs.get("neighbours", False)))
+    return KernelCall("rope", (), (x, pos, table, y), push, grid_of(n_groups), constants)
 
 
 _HEADS = FLOATS.rows.axis(-1, most=MAX_DIM)
-_SCAN = {"q": _HEADS, "k": FLOATS.rows, "v": FLOATS.rows.strided_as("k"), "slots": INTS, "pos": INTS}
-_GATED = _SCAN | {"gate": FLOATS.rows}
+_SCAN = {"q": _HEADS, "k": FLOATS.rows, "v": FLOATS.rows.strided_as("k").shaped_as("k"), "slots": INTS, "pos": INTS}
+_GATED = _SCAN | {"gate?": FLOATS.rows}
+_WITH = _SCAN | {"extra*": FLOATS.rows}
 _TOKENS, _WHOLE = _HEADS.joined(2), FLOATS.contiguous
 _QK = {
     "q": _TOKENS,
@@ -133,17 +145,28 @@ _QK = {
 _TURNED = {"y": _TOKENS, "k_written": _WHOLE, "v_written": _WHOLE}
 _Y = {"y": FLOATS.rows}
 
+_OPTIONS = frozenset({"gate", "sinks", "window", "cap"})
+_PAIRS = frozenset({"neighbours"})
+_LANES = ("attention_lanes", ()), ("attention_lanes", _GATE)
+_EXTRAS = (), ("GATE",), ("SINKS",), ("GATE", "SINKS")
+_WHOLE_SCAN = tuple(v for extras in _EXTRAS for v in _variants("attention", *extras))
+_COMBINE = ("attention_combine", ()), ("attention_combine", _GATE)
+_PARTS = {"parts": _WHOLE, "gate?": FLOATS.rows}
+_ROPE = {"x": FLOATS, "pos": INTS, "table": FLOATS}
+
 KERNELS = (
-    Kernel("attention", _GATED, _Y, _lower_lanes, (("attention_lanes", ()),), _many_tokens),
-    Kernel("attention", _GATED, _Y, _lower_attention, _variants("attention"), _few_tokens),
-    Kernel("attention_split", _SCAN, _Y, _lower_attention, _variants("attention", "SPLIT"), _few_tokens),
+    Kernel("attention", _GATED, _Y, _lower_lanes, _LANES, _many_tokens, frozenset({"gate"})),
+    Kernel("attention", _WITH, _Y, _lower_attention, _WHOLE_SCAN, _few_tokens, _OPTIONS),
     Kernel(
-        "attention_combine",
-        {"parts": _WHOLE, "gate": FLOATS.rows},
+        "attention_split",
+        _SCAN,
         _Y,
-        _lower_combine,
-        (("attention_combine", ()),),
+        _lower_attention,
+        _variants("attention", "SPLIT"),
+        _few_tokens,
+        frozenset({"cap"}),
     ),
-    Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _variants("qk_rope_cache")),
-    Kernel("rope", {"x": FLOATS, "pos": INTS, "table": FLOATS}, {"y": FLOATS}, _lower_rope, (("rope", ()),)),
+    Kernel("attention_combine", _PARTS, _Y, _lower_combine, _COMBINE, options=frozenset({"gate"})),
+    Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _variants("qk_rope_cache"), options=_PAIRS),
+    Kernel("rope", _ROPE, {"y": FLOATS}, _lower_rope, (("rope", ()),), options=_PAIRS),
 )

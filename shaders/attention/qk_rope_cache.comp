@@ -9,6 +9,7 @@
 #include "rows.glsl"
 
 layout(constant_id = 3) const uint DIM = 64;
+layout(constant_id = 4) const uint NEIGHBOURS = 0u;  // pairs (2i, 2i + 1) in the place of (i, i + half)
 
 layout(std430, binding = 0) readonly buffer Q { float q[]; };
 layout(std430, binding = 1) readonly buffer K { float k[]; };
@@ -30,6 +31,9 @@ layout(push_constant) uniform Push {
 
 shared float row_[DIM];
 
+#define FIRST(d) (NEIGHBOURS != 0u ? 2u * (d) : (d))
+#define SECOND(d) (NEIGHBOURS != 0u ? 2u * (d) + 1u : (d) + p.half_dims)
+
 // The head at `from`, normed and turned, in row_.
 #define TURN(x, from, norm, position)                                                        \
     float total = 0.0;                                                                       \
@@ -40,10 +44,10 @@ shared float row_[DIM];
     uint angle = p.table_at + uint(clamp(position, 0, int(p.n_table) - 1)) * 2u * p.half_dims; \
     for (uint d = LANE; d < p.half_dims; d += LANES) {                                       \
         float c = table[angle + d], s = table[angle + d + p.half_dims];                      \
-        float a = x[from + d] * factor * norm[p.norm##_at + d];                              \
-        float b = x[from + d + p.half_dims] * factor * norm[p.norm##_at + d + p.half_dims];  \
-        row_[d] = a * c - b * s;                                                             \
-        row_[d + p.half_dims] = a * s + b * c;                                               \
+        float a = x[from + FIRST(d)] * factor * norm[p.norm##_at + FIRST(d)];                \
+        float b = x[from + SECOND(d)] * factor * norm[p.norm##_at + SECOND(d)];              \
+        row_[FIRST(d)] = a * c - b * s;                                                      \
+        row_[SECOND(d)] = a * s + b * c;                                                     \
     }                                                                                        \
     for (uint d = 2u * p.half_dims + LANE; d < p.dim; d += LANES) {                          \
         row_[d] = x[from + d] * factor * norm[p.norm##_at + d];                              \

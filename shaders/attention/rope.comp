@@ -1,11 +1,12 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// Rotary embedding of x [b, t, h, d], NEOX pairs (i, i + half) of the first 2 * half elements, the others copied; any
-// strides. table [n_table, 2 * half]: cosines, then sines; row pos[b, t], clamped. Grid: a workgroup for each (b, t, h).
+// Rotary embedding of x [b, t, h, d], pairs (i, i + half) of the first 2 * half elements, or with NEIGHBOURS (2i, 2i + 1),
+// the others copied; any strides. table [n_table, 2 * half]: cosines, then sines; row pos[b, t], clamped. Grid: a workgroup for each (b, t, h).
 
 #include "common.glsl"
 
 layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint NEIGHBOURS = 0u;
 
 layout(std430, binding = 0) readonly buffer X {
     float x[];
@@ -40,9 +41,10 @@ void main() {
     uint t_first = table_at + uint(row) * table_row;
     for (uint i = gl_LocalInvocationID.x; i < half_dims; i += gl_WorkGroupSize.x) {
         float c = table[t_first + i * table_inner], s = table[t_first + (i + half_dims) * table_inner];
-        float a = x[x_first + i * x_inner], b = x[x_first + (i + half_dims) * x_inner];
-        y[y_first + i * y_inner] = a * c - b * s;
-        y[y_first + (i + half_dims) * y_inner] = a * s + b * c;
+        uint first = NEIGHBOURS != 0u ? 2u * i : i, second = NEIGHBOURS != 0u ? 2u * i + 1u : i + half_dims;
+        float a = x[x_first + first * x_inner], b = x[x_first + second * x_inner];
+        y[y_first + first * y_inner] = a * c - b * s;
+        y[y_first + second * y_inner] = a * s + b * c;
     }
     for (uint i = 2u * half_dims + gl_LocalInvocationID.x; i < n_inner; i += gl_WorkGroupSize.x) {
         y[y_first + i * y_inner] = x[x_first + i * x_inner];

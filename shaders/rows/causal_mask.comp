@@ -1,4 +1,4 @@
-// y [B, 1, T, n_kv] = 0 where key s <= pos[b, t], else -inf; any layouts.
+// y [B, 1, T, n_kv] = 0 where key s <= pos[b, t] (and, with a window, s > pos[b, t] - window), else -inf; any layouts.
 // VALID: y [B, T] = 1 where token t < n_valid[b], else 0.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -6,7 +6,12 @@
 
 layout(std430, binding = 0) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 1) buffer Y { float y[]; };
-layout(push_constant) uniform Push { WALK STRIDES(pos) STRIDES(y) } p;
+layout(push_constant) uniform Push {
+    WALK STRIDES(pos) STRIDES(y)
+#ifndef VALID
+    int window;
+#endif
+} p;
 
 void main() {
     EACH_ELEMENT(i) {
@@ -14,7 +19,8 @@ void main() {
 #ifdef VALID
         y[AT(y, c)] = int(c.w) < pos[AT(pos, c)] ? 1.0 : 0.0;
 #else
-        y[AT(y, c)] = int(c.w) <= pos[AT(pos, c)] ? 0.0 : -INFINITY;
+        int last = pos[AT(pos, c)], key = int(c.w);
+        y[AT(y, c)] = key <= last && (p.window == 0 || key > last - p.window) ? 0.0 : -INFINITY;
 #endif
     }
 }

@@ -176,7 +176,7 @@ def _lower_causal_mask(node: Node, features: Features) -> KernelCall:
     pos, y = node.inputs[0], node.outputs[0]
     wide = Layout(y.shape, (pos.layout.strides[0], 0, pos.layout.strides[1], 0), pos.layout.offset)
     walked, _ = walk_apart(wide, y.layout, fences=(3,))
-    return walked.call(("causal_mask", ()), (pos, y), features)
+    return walked.call(("causal_mask", ()), (pos, y), features, (node.attrs.get("window", 0),))
 
 
 def _lower_valid_mask(node: Node, features: Features) -> KernelCall:
@@ -214,7 +214,14 @@ KERNELS = (
     Kernel("top_k", {"x": FLOATS}, {"ids": INTS}, _lower_few, _both(("top_k_few", ())), _is_few),
     Kernel("top_k", {"x": FLOATS}, {"ids": INTS}, _lower_top_k, (("top_k", ()),), _is_kept),
     Kernel("tri", {"x": FLOATS}, {"y": FLOATS}, _lower_tri, (("tri", ()),)),
-    Kernel("causal_mask", {"pos": INTS}, {"y": FLOATS}, _lower_causal_mask, (("causal_mask", ()),)),
+    Kernel(
+        "causal_mask",
+        {"pos": INTS},
+        {"y": FLOATS},
+        _lower_causal_mask,
+        (("causal_mask", ()),),
+        options=frozenset({"window"}),
+    ),
     Kernel("valid_mask", {"n_valid": INTS}, {"y": FLOATS}, _lower_valid_mask, (("causal_mask", (("VALID", ""),)),)),
     Kernel(
         "add_rms_norm",

@@ -20,10 +20,7 @@ EQUIVALENTS: dict[str, dict[str, str]] = {
     },
     "moe_ffn": {"input 1 * one": "it adds sum(x) to each expert's logit, and softmax(z + c) = softmax(z)"},
     "solve_tri": {"input 0 where inf and NaN are numbers": "they stand above the diagonal, which is not read"},
-    "attention": {
-        "n_kv plus one": "every position is below n_kv, so no query sees the key more",
-        "input 1 * one": "it adds the same to every key's score, and softmax(z + c) = softmax(z)",
-    },
+    "attention": {"n_kv plus one": "every position is below n_kv, so no query sees the key more"},
     "attention_combine": {
         "input 0 rolled along axis -2": "a sum over the parts in any order",
         "input 0 reversed along axis -2": "a sum over the parts in any order",

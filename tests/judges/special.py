@@ -217,29 +217,50 @@ def _upper(compute, a, b):
 
 
 @_wrong("positions wrapped", "rope")
-def _wrapped_positions(compute, x, pos, table):
-    return compute(x, pos % len(table), table)
+def _wrapped_positions(compute, x, pos, table, **attrs):
+    return compute(x, pos % len(table), table, **attrs)
 
 
 @_wrong("sines negated", "rope")
-def _turned_back(compute, x, pos, table):
+def _turned_back(compute, x, pos, table, **attrs):
     half = table.shape[1] // 2
-    return compute(x, pos, np.concatenate([table[:, :half], -table[:, half:]], 1))
+    return compute(x, pos, np.concatenate([table[:, :half], -table[:, half:]], 1), **attrs)
 
 
 @_wrong("neighbours as pairs", "rope")
-def _neighbours(compute, x, pos, table):
+def _neighbours(compute, x, pos, table, **attrs):
     n = table.shape[1]
     order = [*range(0, n, 2), *range(1, n, 2), *range(n, x.shape[-1])]
     out = np.empty(x.shape)
-    out[..., order] = compute(x[..., order], pos, table)[0]
+    out[..., order] = compute(x[..., order], pos, table, **attrs)[0]
     return (out,)
 
 
 @_wrong("the last dims turned", "rope")
-def _last_dims(compute, x, pos, table):
+def _last_dims(compute, x, pos, table, **attrs):
     n = x.shape[-1] - table.shape[1]
-    return (np.roll(compute(np.roll(x, -n, -1), pos, table)[0], n, -1),)
+    return (np.roll(compute(np.roll(x, -n, -1), pos, table, **attrs)[0], n, -1),)
+
+
+@_wrong("a window of one key more", "attention", "causal_mask")
+def _wider_window(compute, *inputs, window=0, **attrs):
+    if not window:
+        raise Unfit
+    return compute(*inputs, window=window + 1, **attrs)
+
+
+@_wrong("a cap that cuts", "attention", "attention_split")
+def _cutting_cap(compute, *inputs, cap=0.0, **attrs):
+    if not cap:
+        raise Unfit
+    return compute(*inputs, cap=1e9, **attrs)
+
+
+@_wrong("sinks left out", "attention")
+def _without_sinks(compute, *inputs, extra=(), **attrs):
+    if "sinks" not in extra:
+        raise Unfit
+    return compute(*inputs[:-1], extra=extra[:-1], **attrs)
 
 
 @_wrong("heads by remainder", "attention", "attention_split")
@@ -250,10 +271,10 @@ def _attention_by_remainder(compute, q, k, v, *rest, **attrs):
 
 
 @_wrong("the tops left out", "attention_combine")
-def _without_tops(compute, parts, gate):
+def _without_tops(compute, parts, *gate, **attrs):
     parts = parts.copy()
     parts[..., -2] = np.where(np.isfinite(parts[..., -2]), 0, parts[..., -2])
-    return compute(parts, gate)
+    return compute(parts, *gate, **attrs)
 
 
 @_wrong("outside slots written", "causal_conv")

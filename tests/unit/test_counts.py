@@ -182,7 +182,7 @@ def test_traffic_of_states_and_caches():
     g, slots = Graph(), tensor(Kind.INPUT, 2, dtype=DType.I32)
     q, pos = tensor(Kind.STATE, 2, 1, 4, 8), tensor(Kind.INPUT, 2, 1, dtype=DType.I32)
     cache = [tensor(Kind.STATE, 5, 64, 16) for _ in "kv"]
-    g.one("attention", q, *cache, slots, pos, q, scale=1.0, n_kv=10)
+    g.one("attention", q, *cache, slots, pos, q, scale=1.0, n_kv=10, extra=("gate",))
     assert of_last(g) == Traffic(4 * (64 + 2 * 2 * 10 * 16 + 2 + 2), 4 * 64, 4 * 64 * 10)
     x, w, state = tensor(Kind.STATE, 2, 3, 6), tensor(Kind.WEIGHT, 6, 4), tensor(Kind.STATE, 5, 18)
     tails = tensor(Kind.INPUT, 2, 3, dtype=DType.I32)

@@ -25,55 +25,117 @@ def cache_write(g: Graph, cache: Tensor, rows: Tensor, x: Tensor) -> Tensor:
 
 
 def attention(
-    g: Graph, q: Tensor, k: Tensor, v: Tensor, slots: Tensor, pos: Tensor, gate: Tensor, scale: float, n_kv: int
+    g: Graph,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    slots: Tensor,
+    pos: Tensor,
+    scale: float,
+    n_kv: int,
+    gate: Tensor | None = None,
+    sinks: Tensor | None = None,
+    window: int = 0,
+    cap: float = 0.0,
 ) -> Tensor:
-    """sigmoid(gate) * softmax(scale q k^T, keys up to pos) v.
+    """softmax(scale q k^T, keys up to pos) v.
 
-    q [B, T, H, D]; k, v caches [n_slots, n_ctx, Hkv*D], the step's own rows already written; slots [B]; pos [B, T], a
-    row of pos < 0 gives 0; gate [B, T, H, D]. Only the first n_kv keys are looked at; every pos is below n_kv.
-    Returns [B, T, H, D].
+    q [B, T, H, D]; k, v caches [n_slots, n_ctx, Hkv*D] and [n_slots, n_ctx, Hkv*Dv], the step's own rows already
+    written; slots [B]; pos [B, T], a row of pos < 0 gives 0. Only the first n_kv keys are looked at; every pos is below
+    n_kv. Returns [B, T, H, Dv].
+
+    gate [B, T, H, Dv]: the result times sigmoid(gate). sinks [H]: one more logit a head, whose value is 0. window: only
+    the last so many keys, s > pos - window. cap: logits z become cap * tanh(z / cap), before the mask.
     """
-    return g.one("attention", q, k, v, slots, pos, gate, scale=scale, n_kv=n_kv)
+    given = {"gate": gate, "sinks": sinks}
+    more = {name: t for name, t in given.items() if t is not None}
+    options = {"extra": tuple(more), "window": window, "cap": cap}
+    return g.one("attention", q, k, v, slots, pos, *more.values(), scale=scale, n_kv=n_kv, **options)
 
 
-def _infer(q: Tensor, k: Tensor, v: Tensor, slots: Tensor, pos: Tensor, gate: Tensor, scale: float, n_kv: int):
-    n_seqs, n_tokens, n_heads, dim = q.shape
-    ok = k.shape == v.shape and k.shape[2] % dim == 0 and n_heads % (k.shape[2] // dim) == 0 and n_kv <= k.shape[1]
-    require(ok, "attention", f"q {q.shape}, k {k.shape}, v {v.shape}, n_kv {n_kv}")
-    ok = slots.shape == (n_seqs,) and pos.shape == (n_seqs, n_tokens) and gate.shape == q.shape
-    require(ok, "attention", f"q {q.shape}, slots {slots.shape}, pos {pos.shape}, gate {gate.shape}")
-    return (Spec(q.shape),)
+def _infer(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    slots: Tensor,
+    pos: Tensor,
+    *more: Tensor,
+    scale: float,
+    n_kv: int,
+    extra: tuple[str, ...] = (),
+    window: int = 0,
+    cap: float = 0.0,
+):
+    (n_seqs, n_tokens, n_heads, dim), n_keys = q.shape, k.shape[2] // q.shape[3]
+    ok = k.shape[2] % dim == 0 and n_heads % n_keys == 0 and v.shape[:2] == k.shape[:2] and v.shape[2] % n_keys == 0
+    require(ok and n_kv <= k.shape[1], "attention", f"q {q.shape}, k {k.shape}, v {v.shape}, n_kv {n_kv}")
+    ok = slots.shape == (n_seqs,) and pos.shape == (n_seqs, n_tokens)
+    require(ok, "attention", f"q {q.shape}, slots {slots.shape}, pos {pos.shape}")
+    made = (n_seqs, n_tokens, n_heads, v.shape[2] // n_keys)
+    shapes = {"gate": made, "sinks": (n_heads,)}
+    ok = [t.shape for t in more] == [shapes[name] for name in extra]
+    require(ok, "attention", f"{extra} {[t.shape for t in more]}, expected {[shapes[name] for name in extra]}")
+    return (Spec(made),)
 
 
-def _compute(q, k, v, slots, pos, gate, scale: float, n_kv: int) -> tuple[np.ndarray]:
-    n_seqs, n_tokens, n_heads, dim = q.shape
-    out = np.zeros(q.shape)
+def _compute(q, k, v, slots, pos, *more, scale: float, n_kv: int, extra=(), window: int = 0, cap: float = 0.0):
+    given, (n_seqs, n_tokens, n_heads, dim) = dict(zip(extra, more, strict=True)), q.shape
+    share = n_heads // (k.shape[2] // dim)
+    out = np.zeros((n_seqs, n_tokens, n_heads, v.shape[2] * share // n_heads))
     for b in range(n_seqs):
         slot = np.clip(slots[b], 0, k.shape[0] - 1)
-        keys, rows = (np.repeat(c[slot].reshape(c.shape[1], -1, dim), n_heads * dim // c.shape[2], 1) for c in (k, v))
+        keys, rows = (np.repeat(c[slot].reshape(c.shape[1], n_heads // share, -1), share, 1) for c in (k, v))
         for t in range(n_tokens):
-            if (n := min(pos[b, t] + 1, n_kv)) > 0:
-                z = np.einsum("hd,shd->hs", q[b, t].astype(np.float64), keys[:n]) * scale
-                p = np.exp(z - z.max(-1, keepdims=True))
-                out[b, t] = np.einsum("hs,shd->hd", p / p.sum(-1, keepdims=True), rows[:n])
-    return (out * sigmoid(gate.astype(np.float64)),)
+            stop = min(pos[b, t] + 1, n_kv)
+            first = max(0, pos[b, t] + 1 - window) if window else 0
+            if first < stop:
+                z = _logits(q[b, t], keys[first:stop], scale, cap)
+                out[b, t] = np.einsum("hs,shd->hd", _weights(z, given.get("sinks")), rows[first:stop])
+    return (out * sigmoid(given["gate"].astype(np.float64)) if "gate" in given else out,)
 
 
-def _cached(g: Graph, cache: Tensor, slots: Tensor, n_kv: int, dim: int) -> Tensor:
+def _logits(q: Array, keys: Array, scale: float, cap: float) -> Array:
+    """q [H, D], keys [n, H, D] -> [H, n]."""
+    z = np.einsum("hd,shd->hs", q.astype(np.float64), keys) * scale
+    return cap * np.tanh(z / cap) if cap else z
+
+
+def _weights(z: Array, sinks: Array | None) -> Array:
+    """softmax of z [H, n], beside a sink's logit."""
+    top = z.max(-1, keepdims=True)
+    top = top if sinks is None else np.maximum(top, sinks[:, None])
+    p = np.exp(z - top)
+    return p / (p.sum(-1, keepdims=True) + (0 if sinks is None else np.exp(sinks[:, None] - top)))
+
+
+def _cached(g: Graph, cache: Tensor, slots: Tensor, n_kv: int, n_heads: int) -> Tensor:
     """The first n_kv rows of the step's slots as [B, Hkv, n_kv, D]."""
     n_slots, _, width = cache.shape
-    rows = read_slots(g, cache.slice(1, 0, n_kv).reshape(n_slots, n_kv * width), slots)
-    return rows.reshape(slots.shape[0], n_kv, width // dim, dim).permute(0, 2, 1, 3)
+    first = g.reshape(cache.slice(1, 0, n_kv), n_slots, n_kv * width)
+    rows = read_slots(g, first, slots)
+    return rows.reshape(slots.shape[0], n_kv, n_heads, width // n_heads).permute(0, 2, 1, 3)
 
 
-def _decompose(g: Graph, q, k, v, slots, pos, gate, scale: float, n_kv: int) -> tuple[Tensor]:
-    dim = q.shape[-1]
-    keys = g.contiguous(_cached(g, k, slots, n_kv, dim))
-    rows = g.contiguous(_cached(g, v, slots, n_kv, dim).permute(0, 1, 3, 2))
-    scores = g.mul_mat(keys, g.contiguous(q.permute(0, 2, 1, 3)))
-    p = g.softmax(scores, g.causal_mask(pos, n_kv), scale)
+def _decompose(
+    g: Graph, q, k, v, slots, pos, *more, scale: float, n_kv: int, extra=(), window: int = 0, cap: float = 0.0
+) -> tuple[Tensor]:
+    given, n_keys = dict(zip(extra, more, strict=True)), k.shape[2] // q.shape[3]
+    keys = g.contiguous(_cached(g, k, slots, n_kv, n_keys))
+    rows = g.contiguous(_cached(g, v, slots, n_kv, n_keys).permute(0, 1, 3, 2))
+    scores, mask = g.mul_mat(keys, g.contiguous(q.permute(0, 2, 1, 3))), g.causal_mask(pos, n_kv, window)
+    if cap:
+        scores, scale = g.scale(g.one("tanh", g.scale(scores, scale / cap)), cap), 1.0
+    p = _softmax_beside(g, scores, mask, scale, given["sinks"]) if "sinks" in given else g.softmax(scores, mask, scale)
     out = g.contiguous(g.mul_mat(rows, p).permute(0, 2, 1, 3))
-    return (g.mul(out, g.sigmoid(gate)),)
+    return (g.mul(out, g.sigmoid(given["gate"])) if "gate" in given else out,)
+
+
+def _softmax_beside(g: Graph, scores: Tensor, mask: Tensor, scale: float, sinks: Tensor) -> Tensor:
+    """softmax of scores [B, H, T, n] beside a logit a head: a column in front, which is left out again."""
+    n_seqs, n_heads, n_tokens, n = scores.shape
+    column = g.repeat(g.scale(sinks, 1 / scale).reshape(1, n_heads, 1, 1), n_seqs, n_heads, n_tokens, 1)
+    p = g.softmax(g.concat(column, scores, 3), g.pad(mask, (0, 0, 0, 1), (0, 0, 0, 0)), scale)
+    return g.contiguous(p.slice(3, 1, n + 1))
 
 
 def _work(q, k, v, slots, *_others: Tensor, n_kv: int, **_attrs: object) -> Work:
@@ -85,7 +147,9 @@ def _work(q, k, v, slots, *_others: Tensor, n_kv: int, **_attrs: object) -> Work
 register(Op("attention", _infer, _compute, _decompose, OpKind.FUSED, work=_work, layer=LAYER))
 
 
-def _qk_rope_cache_infer(q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache, eps: float) -> tuple[Out, ...]:
+def _qk_rope_cache_infer(
+    q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache, *, eps: float, neighbours: bool = False
+) -> tuple[Out, ...]:
     """Norm and rope of q and k, and both cache writes.
 
     q [B, T, H, D]; k, v [B, T, Hkv, D]; norms [D]; pos [B, T]; table as rope's; rows [B*T]; caches
@@ -98,9 +162,13 @@ def _qk_rope_cache_infer(q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_c
     return Spec(q.shape), k_cache, v_cache
 
 
-def _qk_rope_cache(q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache, eps: float) -> tuple[Array, ...]:
+def _qk_rope_cache(
+    q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache, eps: float, neighbours: bool = False
+) -> tuple[Array, ...]:
     turned = [
-        OPS["rope"].compute(OPS["rms_norm_scale"].compute(x, w, eps=eps)[0].astype(np.float32), pos, table)[0]
+        OPS["rope"].compute(OPS["rms_norm_scale"].compute(x, w, eps=eps)[0].astype(np.float32), pos, table, neighbours)[
+            0
+        ]
         for x, w in ((q, q_norm), (k, k_norm))
     ]
     written = [
@@ -110,9 +178,11 @@ def _qk_rope_cache(q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache, 
     return turned[0], *written
 
 
-def _qk_rope_cache_parts(g: Graph, q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache, eps: float):
-    q = g.rope(g.rms_norm_scale(q, q_norm, eps), pos, table)
-    k = g.rope(g.rms_norm_scale(k, k_norm, eps), pos, table)
+def _qk_rope_cache_parts(
+    g: Graph, q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache, eps: float, neighbours: bool = False
+):
+    q = g.rope(g.rms_norm_scale(q, q_norm, eps), pos, table, neighbours)
+    k = g.rope(g.rms_norm_scale(k, k_norm, eps), pos, table, neighbours)
     flat = rows.shape[0], k_cache.shape[1]
     written = (g.set_rows(cache, rows, g.reshape(x, *flat)) for cache, x in ((k_cache, k), (v_cache, v)))
     return q, *written
@@ -136,20 +206,21 @@ register(
 )
 
 
-def _attention_split_infer(q, k, v, slots, pos, scale: float, n_kv: int, n_split: int) -> tuple[Spec]:
-    """Attention of one token over n_split equal parts of the first n_kv keys, to be combined.
+def _attention_split_infer(
+    q, k, v, slots, pos, *, scale: float, n_kv: int, n_split: int, cap: float = 0.0
+) -> tuple[Spec]:
+    """Attention of one token over n_split equal parts of the first n_kv keys, to be combined; cap as attention's.
 
     q [B, 1, H, D], k, v caches [n_slots, n_ctx, Hkv*D], slots [B], pos [B, 1] -> [B, H, n_split, D + 2]: the part's
     sum of exp(z - top) v, then top (the largest z) and the sum of exp(z - top); of a part without keys 0, -inf, 0.
     """
-    gate = q  # of q's shape, as attention wants it
-    (made,) = OPS["attention"].infer(q, k, v, slots, pos, gate, scale=scale, n_kv=n_kv)
+    (made,) = OPS["attention"].infer(q, k, v, slots, pos, scale=scale, n_kv=n_kv)
     require(q.shape[1] == 1 and 0 < n_split <= n_kv, "attention_split", f"q {q.shape}, n_split {n_split}, n_kv {n_kv}")
     n_seqs, _, n_heads, dim = made.shape
     return (Spec((n_seqs, n_heads, n_split, dim + 2)),)
 
 
-def _attention_split(q, k, v, slots, pos, scale: float, n_kv: int, n_split: int) -> tuple[Array]:
+def _attention_split(q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0) -> tuple[Array]:
     n_seqs, _, n_heads, dim = q.shape
     out = np.zeros((n_seqs, n_heads, n_split, dim + 2))
     out[..., dim] = -np.inf
@@ -160,7 +231,7 @@ def _attention_split(q, k, v, slots, pos, scale: float, n_kv: int, n_split: int)
         for part in range(n_split):
             at, stop = part * size, min(part * size + size, n_kv, pos[b, 0] + 1)
             if at < stop:
-                z = np.einsum("hd,shd->hs", q[b, 0].astype(np.float64), keys[at:stop]) * scale
+                z = _logits(q[b, 0], keys[at:stop], scale, cap)
                 top = z.max(-1)
                 p = np.exp(z - top[:, None])
                 out[b, :, part, :dim] = np.einsum("hs,shd->hd", p, rows[at:stop])
@@ -171,22 +242,22 @@ def _attention_split(q, k, v, slots, pos, scale: float, n_kv: int, n_split: int)
 register(Op("attention_split", _attention_split_infer, _attention_split, kind=OpKind.FUSED, work=_work, layer=LAYER))
 
 
-def _attention_combine_infer(parts: Tensor, gate: Tensor) -> tuple[Spec]:
-    """parts [B, H, n_split, D + 2] of attention_split, gate [B, 1, H, D] -> sigmoid(gate) * attention [B, 1, H, D]."""
+def _attention_combine_infer(parts: Tensor, *gate: Tensor, extra: tuple[str, ...] = ()) -> tuple[Spec]:
+    """parts [B, H, n_split, D + 2] of attention_split, with extra "gate" [B, 1, H, D] -> attention [B, 1, H, D]."""
     n_seqs, n_heads, _, width = parts.shape
-    require(
-        gate.shape == (n_seqs, 1, n_heads, width - 2), "attention_combine", f"parts {parts.shape}, gate {gate.shape}"
-    )
-    return (Spec(gate.shape),)
+    made = (n_seqs, 1, n_heads, width - 2)
+    ok = extra in ((), ("gate",)) and [t.shape for t in gate] == [made] * len(extra)
+    require(ok, "attention_combine", f"parts {parts.shape}, {extra} {[t.shape for t in gate]}")
+    return (Spec(made),)
 
 
-def _attention_combine(parts: Array, gate: Array) -> tuple[Array]:
+def _attention_combine(parts: Array, *gate: Array, extra: tuple[str, ...] = ()) -> tuple[Array]:
     sums, tops, totals = parts[..., :-2].astype(np.float64), parts[..., -2].astype(np.float64), parts[..., -1]
     top = tops.max(-1, keepdims=True)
     weight = np.exp(tops - np.where(np.isneginf(top), 0, top))
     total = (weight * totals).sum(-1)[..., None]
     out = np.divide((weight[..., None] * sums).sum(2), total, out=np.zeros_like(sums[:, :, 0]), where=total != 0)
-    return (out[:, None] * sigmoid(gate.astype(np.float64)),)
+    return (out[:, None] * sigmoid(gate[0].astype(np.float64)) if gate else out[:, None],)
 
 
 register(Op("attention_combine", _attention_combine_infer, _attention_combine, kind=OpKind.FUSED, layer=LAYER))
@@ -203,7 +274,7 @@ def _fuse_qk_rope(edit: Editing, i: int, node: Node) -> None:
     k = _normed_rope(edit, k_write.inputs[2], k_at)
     if k is None or not is_same(k_write.inputs[1], v_write.inputs[1]):
         return
-    if not all(is_same(a, b) for a, b in zip(q[2].inputs[1:], k[2].inputs[1:], strict=True)):
+    if q[2].attrs != k[2].attrs or not all(map(is_same, q[2].inputs[1:], k[2].inputs[1:])):
         return
     if not whole(k_write.inputs[2]):
         return
@@ -213,7 +284,7 @@ def _fuse_qk_rope(edit: Editing, i: int, node: Node) -> None:
         return
     ins = (q[1], k[1], view(values, seen), q[3].inputs[1], k[3].inputs[1], *q[2].inputs[1:], k_write.inputs[1])
     caches = (k_write.outputs[0], v_write.outputs[0])
-    fused = make("qk_rope_cache", (*ins, *caches), scope_of(node), (q[2].outputs[0],), eps=q[3].attrs["eps"])
+    fused = make("qk_rope_cache", (*ins, *caches), scope_of(node), (q[2].outputs[0],), **q[2].attrs, **q[3].attrs)
     if edit.supports(fused):
         last = max(k_at, v_at, *q[0])
         for at in {*q[0], *k[0], k_at, v_at} - {last}:
@@ -232,12 +303,12 @@ def _normed_rope(edit: Editing, t: Tensor, before: int) -> tuple[list[int], Tens
 
 def _fuse_split(edit: Editing, i: int, node: Node) -> None:
     """Attention of one token over many keys: parts side by side, then their combination."""
-    *ins, gate = node.inputs
-    n_split = node.attrs["n_kv"] // SPLIT_KEYS
-    if ins[0].shape[1] != 1 or n_split < 2:
+    ins, gate, attrs = node.inputs[:5], node.inputs[5:], dict(node.attrs)
+    extra, n_split = attrs.pop("extra", ()), attrs["n_kv"] // SPLIT_KEYS
+    if ins[0].shape[1] != 1 or n_split < 2 or OPS["attention"].options_of(node.attrs) - {"gate", "cap"}:
         return
-    parts = make("attention_split", ins, scope_of(node), n_split=n_split, **node.attrs)
-    combine = make("attention_combine", (parts.outputs[0], gate), scope_of(node), node.outputs)
+    parts = make("attention_split", ins, scope_of(node), n_split=n_split, **attrs)
+    combine = make("attention_combine", (parts.outputs[0], *gate), scope_of(node), node.outputs, extra=extra)
     if edit.supports(parts) and edit.supports(combine):
         edit.put(i, parts, combine)
 

@@ -9,8 +9,8 @@ from .op import Op, Spec, Work, n_picked, register, require, require_dtype
 F32 = DType.F32
 
 
-def _rope_infer(x: Tensor, pos: Tensor, table: Tensor) -> tuple[Spec]:
-    """Rotary embedding, NEOX pairs (i, i + n/2) of the first n dims; the others are copied.
+def _rope_infer(x: Tensor, pos: Tensor, table: Tensor, *, neighbours: bool = False) -> tuple[Spec]:
+    """Rotary embedding of the first n dims, in pairs (i, i + n/2) or of neighbours (2i, 2i + 1); the rest is copied.
 
     x [B, T, H, D], pos [B, T] (clamped to the table), table [n_ctx, n] = cos (n/2), then sin (n/2) -> x's shape.
     """
@@ -23,11 +23,16 @@ def _rope_infer(x: Tensor, pos: Tensor, table: Tensor) -> tuple[Spec]:
     return (Spec(x.shape),)
 
 
-def _rope(x: np.ndarray, pos: np.ndarray, table: np.ndarray) -> tuple[np.ndarray]:
+def _rope(x: np.ndarray, pos: np.ndarray, table: np.ndarray, neighbours: bool = False) -> tuple[np.ndarray]:
     half = table.shape[1] // 2
     row = table[np.clip(pos, 0, table.shape[0] - 1)][:, :, None].astype(np.float64)
-    cos, sin, a, b = row[..., :half], row[..., half:], x[..., :half], x[..., half : 2 * half]
-    return (np.concatenate([a * cos - b * sin, a * sin + b * cos, x[..., 2 * half :]], -1),)
+    cos, sin, out = row[..., :half], row[..., half:], x.astype(np.float64)
+    first, second = (
+        (slice(0, 2 * half, 2), slice(1, 2 * half, 2)) if neighbours else (slice(half), slice(half, 2 * half))
+    )
+    out[..., first] = x[..., first] * cos - x[..., second] * sin
+    out[..., second] = x[..., first] * sin + x[..., second] * cos
+    return (out,)
 
 
 def rope_work(_x: Tensor, pos: Tensor, table: Tensor) -> Work:

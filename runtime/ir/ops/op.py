@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
+from inspect import signature
 from math import prod
 from typing import Any
 
@@ -83,6 +85,10 @@ class Op:
         it, by input. What no place covers is as in input 0.
     picks: its output is one of the inputs after the first, which says by number which one.
     layer: what a model's layer around it is called in pictures.
+
+    Keyword parameters of `infer` that have a default are the op's options. What is not chosen stands in no node, and a
+    kernel refuses a node that chooses what it does not name. The option `extra` names operands, the last ones, that
+    need not be there.
     """
 
     name: str
@@ -97,6 +103,20 @@ class Op:
     places: Callable[..., dict[int, Tensor]] | None = None
     picks: bool = False
     layer: str = ""
+
+    @cached_property
+    def options(self) -> Attrs:
+        """Attributes that need not be given, with what they then are."""
+        parameters = signature(self.infer).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+
+    def chosen(self, attrs: Mapping[str, Any]) -> Attrs:
+        """The attributes without options that are as they would be anyway."""
+        return {name: value for name, value in attrs.items() if name not in self.options or value != self.options[name]}
+
+    def options_of(self, attrs: Mapping[str, Any]) -> frozenset[str]:
+        """The names of chosen options, and of operands that need not be there but are."""
+        return frozenset((self.options.keys() & attrs.keys() - {"extra"}) | set(attrs.get("extra", ())))
 
 
 OPS: dict[str, Op] = {}

@@ -79,15 +79,20 @@ def _tri_infer(x: Tensor, lower: bool, diagonal: bool) -> tuple[Spec]:
     return (Spec(x.shape),)
 
 
-def _causal_mask_infer(pos: Tensor, n_kv: int) -> tuple[Spec]:
-    """pos [B, T] -> [B, 1, T, n_kv]: 0 where key s <= pos, else -inf; a row of pos < 0 is -inf throughout."""
+def _causal_mask_infer(pos: Tensor, n_kv: int, *, window: int = 0) -> tuple[Spec]:
+    """pos [B, T] -> [B, 1, T, n_kv]: 0 where key s <= pos, else -inf; a row of pos < 0 is -inf throughout.
+
+    window: where it is not 0 only the last so many keys are seen, s > pos - window.
+    """
     require_dtype("causal_mask", pos, DType.I32)
     require(pos.ndim == 2, "causal_mask", f"pos {pos.shape}, expected two axes")
     return (Spec((pos.shape[0], 1, pos.shape[1], n_kv)),)
 
 
-def _causal_mask(pos: np.ndarray, n_kv: int) -> tuple[np.ndarray]:
-    return (np.where(np.arange(n_kv) <= pos[:, None, :, None], 0, -np.inf),)
+def _causal_mask(pos: np.ndarray, n_kv: int, window: int = 0) -> tuple[np.ndarray]:
+    key, last = np.arange(n_kv), pos[:, None, :, None]
+    seen = (key <= last) & (key > last - window) if window else key <= last
+    return (np.where(seen, 0, -np.inf),)
 
 
 def _valid_mask_infer(n_valid: Tensor, n_tokens: int) -> tuple[Spec]:

@@ -1,17 +1,37 @@
 """Norms over rows."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from ...ir.graph import Graph
 from ...ir.tensor import Tensor
 
 
-@dataclass(frozen=True)
-class Norm:
-    """w * x / sqrt(mean(x^2) + eps)."""
+class Norm(Protocol):
+    """Rows of any shape [..., n] made alike in size."""
 
-    weight: Tensor
+    def __call__(self, g: Graph, x: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class RMSNorm:
+    """w * x / sqrt(mean(x^2) + eps); Zhang & Sennrich, 2019. weight [n], or None for 1."""
+
+    weight: Tensor | None
     eps: float
 
     def __call__(self, g: Graph, x: Tensor) -> Tensor:
-        return g.rms_norm_scale(x, self.weight, self.eps)
+        return g.rms_norm(x, self.eps) if self.weight is None else g.rms_norm_scale(x, self.weight, self.eps)
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """w * (x - mean(x)) / sqrt(var(x) + eps) + bias; Ba, Kiros & Hinton, 2016. weight, bias [n]."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    def __call__(self, g: Graph, x: Tensor) -> Tensor:
+        mean = g.scale(g.sum_rows(x), 1 / x.shape[-1])
+        return g.add(g.rms_norm_scale(g.sub(x, mean), self.weight, self.eps), self.bias)

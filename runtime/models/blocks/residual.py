@@ -10,20 +10,26 @@ from .norm import Norm
 
 
 class Block(Protocol):
-    """Some work on normed rows, [n_rows, width] -> [n_rows, width]."""
+    """Some work on rows, [n_rows, width] -> [n_rows, width]."""
 
     def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Residual:
-    """x + block(norm(x))."""
+    """x + scale * after(block(before(x))), norms where there are any; `total` norms the sum."""
 
     block: Block
-    norm: Norm
+    before: Norm | None = None
+    after: Norm | None = None
+    scale: float = 1.0
+    total: Norm | None = None
 
     def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
-        return g.add(x, self.block(g, self.norm(g, x), step))
+        y = self.block(g, self.before(g, x) if self.before else x, step)
+        y = self.after(g, y) if self.after else y
+        y = g.add(x, y if self.scale == 1.0 else g.scale(y, self.scale))
+        return self.total(g, y) if self.total else y
 
 
 @dataclass(frozen=True)
@@ -36,3 +42,14 @@ class Chain:
         for block in self.blocks:
             x = block(g, x, step)
         return x
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The sum of blocks that work on one input side by side."""
+
+    first: Block
+    second: Block
+
+    def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
+        return g.add(self.first(g, x, step), self.second(g, x, step))

@@ -1,0 +1,32 @@
+"""Dense feed-forward."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...ir.graph import Graph
+from ...ir.tensor import Tensor
+from ..step import StepTensors
+from .linear import Linear
+
+ACTIVATIONS: dict[str, Callable[[Graph, Tensor], Tensor]] = {
+    "silu": lambda g, x: g.silu(x),
+    "gelu": lambda g, x: g.one("gelu", x),
+    "relu2": lambda g, x: g.one("sqr", g.one("relu", x)),
+}
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """down(act(gate x) * up x), or down(act(up x)) without a gate."""
+
+    gate: Linear | None
+    up: Linear
+    down: Linear
+    activation: str = "silu"
+
+    def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
+        if self.gate is None:
+            return self.down(g, ACTIVATIONS[self.activation](g, self.up(g, x)))
+        gate, up = self.gate(g, x), self.up(g, x)
+        glu = g.swiglu(gate, up) if self.activation == "silu" else g.mul(ACTIVATIONS[self.activation](g, gate), up)
+        return self.down(g, glu)
