@@ -1,7 +1,7 @@
 """What a backend is: a dozen methods and no op names. Others add one through the entry point `vkrun.backends`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,10 +62,23 @@ class Program(ABC):
         """Give the program's memory back. Idempotent."""
 
 
+Progress = Callable[[int, int], None]  # kernels that are ready, of how many
+
+
 class Device(ABC):
-    """An open device: memory for storages, and programs over them."""
+    """An open device: memory for storages, and programs over them.
+
+    `on_compile` is told how far compile() is, where it takes its time; `max_binding` is how many bytes of a storage one
+    dispatch can see, None where that is no limit.
+    """
 
     info: DeviceInfo
+    on_compile: Progress | None = None
+    max_binding: int | None = None
+
+    def nbytes_free(self) -> int | None:
+        """Memory that is left, in bytes; None where no one knows."""
+        return self.info.memory_free if self.info.memory_free is not None else self.info.memory or None
 
     @abstractmethod
     def supports(self, node: Node) -> str:

@@ -37,6 +37,9 @@ class CpuDevice(Device):
         self.info = info
         self._memory: dict[Storage, np.ndarray] = {}
 
+    def nbytes_free(self) -> int:
+        return host_nbytes_free()
+
     def supports(self, node: Node) -> str:
         return "" if node.op in OPS else f"[{node.op}] is no op"
 

@@ -13,7 +13,7 @@ from ...runtime.ir.tensor import Storage
 from ...shaders import catalogue
 from ...shaders.kernel import Features
 from ..base import Device, DeviceInfo, Program
-from .api import Api
+from .api import BLOCK_NBYTES, Api
 from .program import KomputeProgram
 from .store import Store
 
@@ -28,6 +28,7 @@ class KomputeDevice(Device):
         self._programs: WeakSet[KomputeProgram] = WeakSet()
         config.note(1, f"open {info.name} ({info.driver}), {self._features}")
         self._api = Api(info.index)
+        self.max_binding = BLOCK_NBYTES
         self._store = Store(self._api, self._features, info.is_software if on_host is None else on_host)
 
     def supports(self, node: Node) -> str:
@@ -56,7 +57,7 @@ class KomputeDevice(Device):
             if why := self.supports(node):
                 raise BackendError(f"{node.name or node.op}: {why}")
         with self._store.lock:
-            program = KomputeProgram(self._api, self._store, self._features, plan)
+            program = KomputeProgram(self._api, self._store, self._features, plan, self.on_compile)
             self._programs.add(program)
         return program
 

@@ -12,6 +12,7 @@ from ...runtime.ir.tensor import Storage
 from ...shaders import catalogue
 from ...shaders.compile import compile_all, spirv, title
 from ...shaders.kernel import Features, KernelCall
+from ..base import Progress
 from ..packing import argument_bytes
 from .api import Api, Block
 from .memory import Place
@@ -27,10 +28,15 @@ class Dispatcher:
         self._api, self._features, self._place_of = api, features, place_of
         self._algorithms: dict[Key, Any] = {}
 
-    def dispatches(self, nodes: Iterable[Node]) -> list[Dispatch]:
+    def dispatches(self, nodes: Iterable[Node], progress: Progress | None = None) -> list[Dispatch]:
         calls = [catalogue.lower(node, self._features) for node in nodes]
         compile_all(dict.fromkeys((call.stem, call.defines) for call in calls))
-        return [(self._algorithm(call), self._push(call)) for call in calls]
+        made: list[Dispatch] = []
+        for call in calls:
+            made.append((self._algorithm(call), self._push(call)))
+            if progress:
+                progress(len(made), len(calls))
+        return made
 
     def drop(self, block: Block) -> None:
         """Give back the algorithms over a block, which must not outlive it."""

@@ -11,7 +11,7 @@ from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
-from ..base import Program
+from ..base import Program, Progress
 from ..packing import is_idle
 from .api import Api, errors
 from .dispatch import Dispatch, Dispatcher
@@ -25,7 +25,9 @@ class KomputeProgram(Program):
     comes with a copy of a whole buffer to its twin on the host, and two such copies in one sequence are a hazard in
     themselves, so that a fence for each of the plan's barriers is what is left."""
 
-    def __init__(self, api: Api, store: Store, features: Features, plan: Plan) -> None:
+    def __init__(
+        self, api: Api, store: Store, features: Features, plan: Plan, progress: Progress | None = None
+    ) -> None:
         self._api, self._store, self._plan = api, store, plan
         self._temps = store.alloc_temps(plan)
         self._dispatcher = Dispatcher(api, features, self._place_of)
@@ -34,7 +36,7 @@ class KomputeProgram(Program):
         self._open = True
         try:
             self._touched = {self._place_of(t.storage).block for node in plan.nodes for t in _tensors(node)}
-            self._dispatches = self._bind()
+            self._dispatches = self._bind(progress)
             self._sequences.extend(api.sequence(group) for group in _groups(plan, self._dispatches))
         except BaseException:
             self.close()
@@ -83,9 +85,9 @@ class KomputeProgram(Program):
         self._dispatcher.close()
         self._store.give_back({p.block for p in self._temps.values()})
 
-    def _bind(self) -> dict[Node, Dispatch]:
+    def _bind(self, progress: Progress | None) -> dict[Node, Dispatch]:
         busy = [node for node in self._plan.nodes if not is_idle(node)]
-        return dict(zip(busy, self._dispatcher.dispatches(busy), strict=True))
+        return dict(zip(busy, self._dispatcher.dispatches(busy, progress), strict=True))
 
     def _record_singles(self) -> list[Any]:
         found = (self._dispatches.get(node) for node in self._plan.nodes)

@@ -29,6 +29,7 @@ class VulkanDevice(Device):
 
     def __init__(self, physical: Physical, info: DeviceInfo, limits: Limits, features: Features) -> None:
         self.info, self.features, self.limits = info, features, limits
+        self.max_binding = limits.max_binding
         self._closed = True
         self._resources = Resources.open(replace(physical, limits=limits), features)
         self._uploads = Uploads(self._resources.logical)
@@ -36,6 +37,10 @@ class VulkanDevice(Device):
         self._inputs: dict[Storage, np.ndarray] = {}
         self._closed = False
         _open.add(self)
+
+    def nbytes_free(self) -> int | None:
+        free = self._living().logical.physical.memory_free()
+        return self.info.memory or None if free is None else free
 
     def supports(self, node: Node) -> str:
         return problem(node, self.features, self.limits)
@@ -91,7 +96,7 @@ class VulkanDevice(Device):
     def compile(self, plan: Plan) -> Program:
         with self._living().logical.lock:
             self._resources.close_orphans()
-        program = VulkanProgram(self._resources, plan)
+        program = VulkanProgram(self._resources, plan, self.on_compile)
         self._programs.add(program)
         if self._resources.validated:
             self._resources.check_validation()

@@ -12,6 +12,7 @@ from ...runtime import config
 from ...runtime.errors import BackendError
 from ...shaders.compile import spirv, title
 from ...shaders.kernel import ARGUMENTS_NBYTES, Defines, KernelCall
+from ..base import Progress
 from . import pipeline_cache
 from .api import vk
 from .logical import Logical
@@ -55,14 +56,17 @@ class Pipelines:
                 self._layouts[n_bindings] = self._create_layout(n_bindings)
             return self._layouts[n_bindings]
 
-    def get(self, keys: Iterable[PipelineKey]) -> dict[PipelineKey, Any]:
+    def get(self, keys: Iterable[PipelineKey], progress: Progress | None = None) -> dict[PipelineKey, Any]:
         """Pipelines for keys, those missing created in parallel. BackendError names the shader that fails."""
         wanted = dict.fromkeys(keys)
         missing = [k for k in wanted if k not in self._made]
         for n in {k.n_bindings for k in missing}:
             self.layout(n)
         with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1) or 1) as pool:
-            self._made.update(zip(missing, pool.map(self._create, missing), strict=True))
+            for i, made in enumerate(pool.map(self._create, missing)):
+                self._made[missing[i]] = made
+                if progress:
+                    progress(i + 1, len(missing))
         if len(missing) >= SAVE_AFTER:
             pipeline_cache.save(self._logical, self._cache)
         return {k: self._made[k] for k in wanted}

@@ -11,7 +11,7 @@ from ...runtime.errors import BackendError
 from ...runtime.ir.layout import Layout
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
-from ..base import Program
+from ..base import Program, Progress
 from ..packing import packed_nbytes, packed_range
 from .branches import Branches
 from .memory import Place
@@ -44,14 +44,14 @@ class Result:
 class VulkanProgram(Program):
     """Recorded when first run, and again when the device's arena has moved since."""
 
-    def __init__(self, resources: Resources, plan: Plan) -> None:
+    def __init__(self, resources: Resources, plan: Plan, progress: Progress | None = None) -> None:
         self._resources, self._plan = resources, plan
         self._steps = steps_of(plan, resources.features, resources.limits)
         self._branches = Branches(self._steps, resources.limits)
         dispatched = (*self._branches.choices, *self._steps)
         bound = (t.storage for s in dispatched for t in s.call.buffers)
         self.storages = frozenset(storage for storage in bound if storage.kind is not Kind.TEMP)
-        self._pipelines = resources.pipelines.get(PipelineKey.of(s.call) for s in dispatched)
+        self._pipelines = resources.pipelines.get((PipelineKey.of(s.call) for s in dispatched), progress)
         self._temps: dict[Storage, Place] = {}
         self._results: dict[OutputKey, Result] = {}
         self._recordings: list[Recording] = []  # used in turn, so that one can be submitted while another runs

@@ -1,0 +1,66 @@
+"""Whether a model and its context fit a device: asked before anything is uploaded, and answered with what would fit."""
+
+from collections.abc import Callable, Iterable
+
+from ...backends.base import Device
+from ..errors import BackendError, UsageError
+from ..gguf.describe import size_text
+from ..ir.plan import lean_plan
+from ..ir.tensor import Kind, Storage
+from ..models.architecture import Architecture
+from ..models.step import StepInputs, StepShape
+
+SCRATCH_ROWS = 1 << 15  # of the model's width as floats: about what a long prompt's step keeps for itself
+
+
+def check_fits(build: Callable[[int], Architecture], n_ctx: int, device: Device, level: int) -> None:
+    """`build` gives the model with room for so many tokens a sequence.
+
+    Raises UsageError, which names the largest context that fits, or BackendError where the model itself is too large.
+    """
+    model = build(n_ctx)
+    if why := _why_not(model, device):
+        if _why_not(build(1), device):
+            raise BackendError(f"{device.info.name}: {why}, even without any context")
+        most = _largest(lambda n: not _why_not(build(n), device), n_ctx)
+        raise UsageError(
+            f"a context of {n_ctx} tokens (-c, n_ctx) is too large for {device.info.name}: {why}; "
+            f"the largest that fits is {most}"
+        )
+    _check_weights(model, n_ctx, device, level)
+
+
+def _why_not(model: Architecture, device: Device) -> str:
+    """What does not fit of all that lasts as long as the model, in a line; empty where it fits."""
+    storages, most = list(_lasting(model)), device.max_binding
+    grown = max((s for s in storages if s.kind is not Kind.WEIGHT), key=lambda s: s.nbytes, default=None)
+    if most is not None and grown is not None and grown.nbytes > most:
+        return f"{grown.name} takes {size_text(grown.nbytes)}, and kernels see at most {size_text(most)} of a buffer"
+    wanted, free = sum(s.nbytes for s in storages) + SCRATCH_ROWS * 4 * model.params.width, device.nbytes_free()
+    if free is not None and wanted > free:
+        return f"{size_text(wanted)} of memory wanted, {size_text(free)} free"
+    return ""
+
+
+def _largest(fits: Callable[[int], bool], n_ctx: int) -> int:
+    """The largest number below n_ctx that fits; 1 does."""
+    low, high = 1, n_ctx
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _check_weights(model: Architecture, n_ctx: int, device: Device, level: int) -> None:
+    """A weight that is larger than a kernel can see is cut where its op can be: BackendError where it cannot."""
+    most = device.max_binding
+    if most is None or all(s.nbytes <= most for s in _lasting(model)):
+        return
+    inputs = StepInputs(StepShape(((1, 1),), n_ctx, 1), model.tail)
+    plan = lean_plan(model.graph(inputs), level, device.supports)
+    if why := next((why for node in plan.nodes if (why := device.supports(node))), ""):
+        raise BackendError(f"{device.info.name}: {why}")
+
+
+def _lasting(model: Architecture) -> Iterable[Storage]:
+    return [*(u.storage for u in model.weights.uploads), *model.caches, *model.states]

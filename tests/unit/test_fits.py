@@ -1,0 +1,77 @@
+"""What fits a device: asked on the null backend, for models of real shape whose files are holes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from vkrun.backends.base import DeviceInfo
+from vkrun.runtime.engine.fits import SCRATCH_ROWS, check_fits
+from vkrun.runtime.errors import BackendError, UsageError
+from vkrun.runtime.gguf.file import GGUFFile
+from vkrun.runtime.models import Capacity, open_model
+from vkrun.runtime.models.architecture import Architecture
+from vkrun.tests.model_files import QWEN3_NEXT_80B, write_header
+from vkrun.tests.null_backend import NullDevice
+
+GIB, MIB = 1 << 30, 1 << 20
+SHAPE = replace(QWEN3_NEXT_80B, n_layers=4, n_experts=16)
+KV_NBYTES = 2 * 256 * 4  # of one token in the keys or the values of the one layer with attention
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Architecture]]:
+    path = write_header(tmp_path_factory.mktemp("models") / "real.gguf", SHAPE)
+    with GGUFFile.open(path, header_only=True) as f:
+        yield lambda n_ctx: open_model(f, Capacity(n_ctx))
+
+
+def device(free: int, most: int | None = None) -> NullDevice:
+    made = NullDevice(info=DeviceInfo("null", 0, "a card", memory=2 * free, memory_free=free))
+    made.max_binding = most
+    return made
+
+
+def test_what_fits_is_let_through(build) -> None:
+    check_fits(build, 4096, device(8 * GIB, 4 * GIB), 3)
+    check_fits(build, 1 << 20, device(64 * GIB), 3)
+    nobody_knows = NullDevice()
+    assert nobody_knows.nbytes_free() is None
+    check_fits(build, 1 << 24, nobody_knows, 3)
+
+
+def test_a_cache_larger_than_a_kernel_sees_names_the_context_and_what_fits(build) -> None:
+    most = 256 * MIB
+    for n_ctx in (1 << 20, most // KV_NBYTES + 1):
+        with pytest.raises(UsageError) as caught:
+            check_fits(build, n_ctx, device(64 * GIB, most), 3)
+        said = str(caught.value)
+        assert said.startswith(f"a context of {n_ctx} tokens (-c, n_ctx) is too large for a card: blk.3.")
+        assert said.endswith(f"of a buffer; the largest that fits is {most // KV_NBYTES}") and "256.0 MiB" in said
+
+
+def test_memory_that_is_not_there_names_the_context_and_what_fits(build) -> None:
+    grows = 2 * KV_NBYTES + 4 * SHAPE.rope_dims  # bytes a token
+    model = build(1)
+    fixed = model.weights.nbytes + sum(s.nbytes for s in model.states) + 4 * SCRATCH_ROWS * SHAPE.width - 4 * 64
+    free = fixed + 300_000 * grows
+    with pytest.raises(UsageError) as caught:
+        check_fits(build, 1 << 20, device(free), 3)
+    assert "is too large for a card: " in str(caught.value) and " of memory wanted, " in str(caught.value)
+    assert str(caught.value).endswith("; the largest that fits is 300000")
+    check_fits(build, 300_000, device(free), 3)
+    with pytest.raises(BackendError, match=r"a card: .* of memory wanted, 1\.0 GiB free, even without any context"):
+        check_fits(build, 4096, device(GIB), 3)
+
+
+def test_a_weight_that_no_op_can_cut_is_refused_before_it_is_uploaded(build) -> None:
+    class Poor(NullDevice):
+        def supports(self, node):
+            return "[get_rows] sees too little" if node.op == "get_rows" else ""
+
+    poor = Poor(info=DeviceInfo("null", 0, "a card"))
+    poor.max_binding = 128 * MIB
+    with pytest.raises(BackendError, match=r"a card: \[get_rows\] sees too little"):
+        check_fits(build, 4096, poor, 3)
+    assert not poor.written
+    poor.max_binding = 2 * GIB  # nothing is larger, so that nothing has to be asked
+    check_fits(build, 4096, poor, 3)
