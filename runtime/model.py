@@ -2,29 +2,35 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from ..backends import registry
+from .arguments import check_range, stop_strings, token_ids, token_limit
 from .engine.engine import Engine
-from .engine.generate import Timings, generate_ids, generate_text
-from .engine.sequence import Sequence
-from .errors import UsageError, VkrunError
+from .engine.generation import Generation
+from .engine.runner import Runner
+from .engine.scheduler import Scheduler
+from .engine.sequence import Sequence, Timings
+from .engine.service import Service
+from .engine.slots import Slots
+from .errors import UsageError
 from .gguf.file import GGUFFile
 from .gguf.keys import printable
-from .models import Capacity, open_model
+from .models import Architecture, Capacity, open_model
 from .text.base import Tokenizer
-from .text.chat import ChatTemplate
-from .text.sampler import Sampler, SamplerSettings
+from .text.chat import ChatTemplate, Message
+from .text.sampler import SamplerSettings
 from .text.tokenizer import need_tokenizer, tokenizer_from_gguf
 
 BUNDLED = Path(__file__).parent / "data" / "demo.gguf"
 MAX_SEQS = 256
+CHECKPOINTS = 8, 16  # at least, and at most for each sequence
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,11 @@ def load(
     n_seqs sequences may hold. opt: how lean the graph is made, 0 to 3. progress(done, total): bytes uploaded so far.
     Raises GGUFError or ModelError for a bad file (before any device is touched), BackendError, UsageError.
     """
-    _check_range("n_ctx", n_ctx, 1, 1 << 24)
-    _check_range("n_seqs", n_seqs, 1, MAX_SEQS)
-    _check_range("opt", opt, 0, 3)
+    check_range("n_ctx", n_ctx, 1, 1 << 24)
+    check_range("n_seqs", n_seqs, 1, MAX_SEQS)
+    check_range("opt", opt, 0, 3)
     with GGUFFile.open(path) as f:
-        model = open_model(f, Capacity(n_ctx, n_seqs, n_seqs))
+        model = _open(f, n_ctx, n_seqs)
         tokenizer = tokenizer_from_gguf(f.keys, model.params.n_vocab)
         found, info = registry.choose(backend, device)
         opened = found.open(info)
@@ -96,6 +102,17 @@ def load(
         return Model(described, engine, tokenizer, dict(f.keys))
 
 
+def _open(f: GGUFFile, n_ctx: int, n_seqs: int) -> Architecture:
+    """The file's model, with room for the states of its sequences, for a new one's, and for checkpoints, whose number
+    is bounded by their memory: a sixteenth of the weights'."""
+    model = open_model(f, Capacity(n_ctx, n_seqs, 1))
+    if not model.states:
+        return model
+    fewest, most = CHECKPOINTS
+    n = model.weights.nbytes // 16 // sum(s.nbytes for s in model.states)
+    return open_model(f, Capacity(n_ctx, n_seqs, n_seqs + 1 + max(fewest, min(n, most * n_seqs))))
+
+
 def model_kind(f: GGUFFile) -> str:
     """`qwen3next 14M Q8_0`: the architecture, the size as the file or else its parameters say, the commonest type."""
     nbytes: Counter[str] = Counter()
@@ -109,16 +126,19 @@ def model_kind(f: GGUFFile) -> str:
 
 
 class Model:
-    """A loaded model. A context manager; not for use from several threads at once."""
+    """A loaded model. A context manager. Threads may call it at once: their requests share the batch.
+
+    `timings` is of the generation that was begun last.
+    """
 
     def __init__(self, info: ModelInfo, engine: Engine, tokenizer: Tokenizer | None, keys: dict) -> None:
         self.info, self.engine = info, engine
         self._tokenizer, self._keys = tokenizer, keys
-        self._sequence = Sequence(engine)
         self._chat: ChatTemplate | None = None
         self.timings = Timings()
-        self._going: Iterator[str] | None = None  # the generation that the sequence is in the middle of
-        self._closed = False
+        room, states = engine.model.capacity, engine.model.states
+        slots = Slots(room.n_caches, room.n_states if states else 0)
+        self._service = Service(Scheduler(Runner(engine), slots), info.name)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -139,15 +159,11 @@ class Model:
     def detokenize(self, ids: Ids[int], special: bool = False) -> str:
         return self.tokenizer.decode(ids, special=special)
 
-    def logits(self, ids: Ids[int]) -> np.ndarray:
-        """float32 [len(ids), n_vocab]: the logits after each token, from an empty state."""
-        self._check_open()
-        self._end_generation()
-        self._sequence.clear()
-        try:
-            return self.engine.prompt(0, 0, list(ids), every=True)
-        finally:
-            self._sequence.clear()
+    def logits(self, prompt: str | Ids[int]) -> np.ndarray:
+        """float32 [n_tokens, n_vocab]: the logits after each token of a text or of ids, from an empty state."""
+        ids = self._ids(prompt)
+        with self._service.alone() as scheduler:
+            return scheduler.logits(ids)
 
     def generate(
         self,
@@ -158,18 +174,50 @@ class Model:
         top_p: float = SamplerSettings.top_p,
         min_p: float = SamplerSettings.min_p,
         seed: int | None = None,
-        stop: str | Ids[str] = (),
+        stop: str | Iterable[str] | None = None,
         repeat_penalty: float = SamplerSettings.repeat_penalty,
         ignore_eos: bool = False,
-    ) -> Iterator[str]:
+    ) -> Generation:
         """Pieces of text that go on from a prompt, as they are made. temperature 0 takes the likeliest token.
 
-        Ends at an end token, a stop string, max_tokens, or when the context is full; `timings.ended` says which.
+        Ends at an end token, a stop string, max_tokens (None or -1: no limit), or when the context is full;
+        `timings.ended` says which. generation.stop() ends it from any thread.
         """
         settings = SamplerSettings(temperature, top_k, top_p, min_p, repeat_penalty, seed=seed)
-        ids = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        return self.generate_from(ids, settings, max_tokens, stops, ignore_eos)
+        return self.generate_from(self._ids(prompt), settings, max_tokens, stop_strings(stop), ignore_eos)
+
+    def chat(
+        self,
+        messages: Ids[Message],
+        *,
+        tools: Ids[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        stop: str | Iterable[str] | None = None,
+        **how: Any,
+    ) -> Generation:
+        """The answer to messages, `{"role": ..., "content": ...}` each, in the model's chat format.
+
+        variables: of the template, such as enable_thinking. The rest is as for generate().
+        """
+        template = self.chat_template
+        ids = template.encode(self.tokenizer, messages, tools=tools, **(variables or {}))
+        return self.generate(ids, stop=(*stop_strings(stop), *template.stops), **how)
+
+    def generate_batch(self, prompts: Iterable[str | Ids[int]], **how: Any) -> list[str]:
+        """The texts that go on from several prompts, made side by side. The rest is as for generate()."""
+        if isinstance(prompts, str | bytes):
+            raise UsageError(f"prompts: {type(prompts).__name__}, expected several prompts")
+        made = [self.generate(prompt, **how) for prompt in prompts]
+        texts, left = [""] * len(made), list(enumerate(made))
+        while left:
+            active = left[: self.info.n_seqs]
+            for _, generation in active:
+                generation.start()
+            for i, generation in active:
+                piece = next(generation, None)
+                texts[i] += piece or ""
+                left = left if piece else [each for each in left if each[0] != i]
+        return texts
 
     def generate_from(
         self,
@@ -178,21 +226,27 @@ class Model:
         max_tokens: int | None = None,
         stops: Ids[str] = (),
         ignore_eos: bool = False,
-    ) -> Iterator[str]:
-        """generate() from token ids and ready-made settings. `timings` is of the latest generation."""
-        self._check_open()
-        if max_tokens is not None:
-            _check_range("max_tokens", max_tokens, 0, 1 << 31)
-        self.timings = Timings()
-        ends = frozenset() if ignore_eos else self.tokenizer.eos_ids
-        made = generate_ids(self._sequence, ids, Sampler(settings), max_tokens, ends, self.timings)
-        return self._generation(generate_text(made, self.tokenizer, stops, self.timings))
+    ) -> Generation:
+        """generate() from token ids and ready-made settings."""
+        self._service.check()
+        n_most, room = token_limit(max_tokens), self.info.n_ctx - len(ids) + 1
+        if room < 1:
+            raise UsageError(f"prompt: {len(ids)} tokens do not fit a context of {self.info.n_ctx} (n_ctx)")
+        limit = room if n_most is None else min(n_most, room)
+        sequence = Sequence(
+            ids,
+            settings,
+            limit,
+            frozenset() if ignore_eos else self.tokenizer.eos_ids,
+            self._message_ends(ids),
+            "length" if limit == n_most else "context",
+        )
+        self.timings = sequence.timings
+        return Generation(self._service, sequence, self.tokenizer, stops)
 
     def close(self) -> None:
-        """Give the device's memory back. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._end_generation()
+        """Give the device's memory back. Idempotent; a process that was forked off leaves it alone."""
+        if self._service.close():
             self.engine.close()
             self.engine.device.close()
             if self._chat is not None:
@@ -204,28 +258,11 @@ class Model:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    def _generation(self, pieces: Iterator[str]) -> Iterator[str]:
-        """There is one sequence: from its first piece on, a generation lasts until something else needs it."""
-        self._check_open()
-        self._end_generation()
-        self._going = pieces
-        for piece in pieces:
-            yield piece
-            if self._going is not pieces:
-                raise UsageError(
-                    f"{self.info.name}: this generation was ended by a later call; read one to its end first"
-                )
+    def _ids(self, prompt: str | Ids[int]) -> list[int]:
+        ids = self.tokenize(prompt) if isinstance(prompt, str) else prompt
+        return token_ids("prompt", ids, self.engine.model.params.n_vocab)
 
-    def _end_generation(self) -> None:
-        going, self._going = self._going, None
-        if isinstance(going, Generator):
-            going.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise VkrunError(f"{self.info.name}: the model is closed")
-
-
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise UsageError(f"{name}: {value}, expected {low} to {high}")
+    def _message_ends(self, ids: list[int]) -> list[int]:
+        """Where a later prompt may part from this one: after the first message, and after the last ones."""
+        ends = [i + 1 for i, token in enumerate(ids) if token in self.tokenizer.eos_ids]
+        return list(dict.fromkeys([*ends[:1], *ends[-2:]]))

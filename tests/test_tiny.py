@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import vkrun
-from vkrun.runtime.engine.generate import Timings, generate_ids
+from vkrun.runtime.engine.runner import Runner
+from vkrun.runtime.engine.scheduler import Scheduler
 from vkrun.runtime.engine.sequence import Sequence
+from vkrun.runtime.engine.service import Service
+from vkrun.runtime.engine.slots import Slots
 from vkrun.runtime.gguf.file import GGUFFile
-from vkrun.runtime.text.sampler import Sampler, SamplerSettings
+from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.comparing import nmse
 from vkrun.tests.model_files import Shape, write_model
 
@@ -39,9 +42,11 @@ def test_the_whole_stack(tmp_path: Path) -> None:
 def test_sequences_drawn_by_the_device_are_those_of_the_logits(tmp_path: Path) -> None:
     path = write_model(tmp_path / "tiny.gguf", seed=1)
     with vkrun.load(path, backend="vulkan", n_ctx=64) as model:
-        settings, timings = SamplerSettings(temp=0), Timings()
-        made = generate_ids(Sequence(model.engine), IDS, Sampler(settings), 8, frozenset(), timings)
-        assert list(made) == greedy(model, 8) and timings.n_generated == 8
+        for ahead in (True, False):  # the device draws and runs a step ahead, or the host chooses
+            sequence = Sequence(IDS, SamplerSettings(temp=0, repeat_last_n=0, repeat_penalty=1.0 if ahead else 2.0), 8)
+            service = Service(Scheduler(Runner(model.engine), Slots(1, model.engine.model.capacity.n_states)), "tiny")
+            service.join(sequence)
+            assert [service.next(sequence) for _ in range(9)] == [*greedy(model, 8), None]
 
 
 def test_counts_of_a_file(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from ..engine.drawing import Drawing
+from ..engine.decode import decode
 from ..engine.engine import Engine
 from ..models.step import Chunk
 from ..text.sampler import SamplerSettings
@@ -95,6 +95,6 @@ def _generate(engine: Engine, test: Test, first: list[int]) -> None:
     while left:
         n = left if engine.replay else 1
         chunks = [Chunk(slot, pos, (token,)) for slot, token in enumerate(tokens)]
-        for drawn in Drawing(engine, chunks, GREEDY, n):
+        for drawn in decode(engine, chunks, GREEDY, n):
             tokens = drawn.tolist()
         pos, left = pos + n, left - n

@@ -7,26 +7,28 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
-from ..engine.generate import Timings
+from ..engine.generation import Generation
+from ..engine.sequence import Timings
 from ..errors import VkrunError
 from ..model import Model
 from ..text.sampler import SamplerSettings
 from .run_options import RunOptions
 from .screen import Screen
 
-PIECE = 512  # tokens of a prompt between two looks at Ctrl-C
-
 
 class Stop:
-    """`asked` is set by the first Ctrl-C, so that a step on the device is never torn; a second one interrupts."""
+    """The first Ctrl-C stops a generation, so that a step on the device is never torn; a second one interrupts."""
 
     def __init__(self) -> None:
         self.asked = False
+        self.generation: Generation | None = None
 
     def on_signal(self, _signal: int, _frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        if self.generation:
+            self.generation.stop()
 
 
 @contextmanager
@@ -63,7 +65,6 @@ class Answers:
     timings: Timings = field(default_factory=Timings)
     total_s: float = 0.0
     interrupted: bool = False
-    _n_held: int = 0
 
     def answer(self, ids: list[int], screen: Screen) -> str:
         """Generate after `ids`, writing pieces as they come. VkrunError when they do not fit the context."""
@@ -72,43 +73,14 @@ class Answers:
             raise VkrunError(f"the prompt has {len(ids)} tokens, the context holds {n_ctx}; a larger -c holds more")
         start, pieces = time.perf_counter(), []
         with stoppable() as stop, lines_apart(screen):
-            self.timings = Timings()
-            for piece in self._pieces(ids, stop):
+            made = self.model.generate_from(ids, self.settings, self.n_predict, self.stops, self.ignore_eos)
+            stop.generation, self.timings = made, made.timings
+            for piece in made:
                 screen.write(piece)
                 pieces.append(piece)
         self.total_s = time.perf_counter() - start
         self.interrupted = stop.asked
-        self._n_held = self.timings.n_prompt + self.timings.n_generated
         return "".join(pieces)
-
-    def _pieces(self, ids: list[int], stop: Stop) -> Iterator[str]:
-        if not self._feed(ids, stop):
-            return
-        made = self.model.generate_from(ids, self.settings, self.n_predict, self.stops, self.ignore_eos)
-        for piece in made:
-            yield piece
-            if stop.asked:
-                break
-        self._add(self.model.timings)
-
-    def _feed(self, ids: list[int], stop: Stop) -> bool:
-        """Evaluate a long prompt piece by piece, but for the last; False when stopped on the way."""
-        for n in range(self._n_held + PIECE, len(ids), PIECE):
-            for _ in self.model.generate_from(ids[:n], self.settings, max_tokens=0):
-                pass  # no token is asked for: the prompt alone is evaluated
-            self._add(self.model.timings)
-            if stop.asked:
-                return False
-        return not stop.asked
-
-    def _add(self, part: Timings) -> None:
-        """Timings of one piece more; what the first one found cached is cached, the pieces after it go on from it."""
-        total = self.timings
-        if not total.n_prompt:
-            total.n_cached = part.n_cached
-        total.n_prompt = part.n_prompt
-        total.prompt_s += part.prompt_s
-        total.n_generated, total.generate_s, total.ended = part.n_generated, part.generate_s, part.ended
 
 
 def sampler_settings(options: RunOptions) -> SamplerSettings:

@@ -61,15 +61,20 @@ class Engine:
         for s in self.model.states:
             self.device.write(s, np.zeros(s.n_elements // s.shape[0], np.float32), row=slot)
 
-    def prompt(self, slot: int, pos: int, ids: Sequence[int], every: bool = False) -> np.ndarray:
-        """Run a sequence's next tokens in chunks: logits of the last, [1, n_vocab], or of every one, [n, n_vocab]."""
+    def prompt(
+        self, slot: int, pos: int, ids: Sequence[int], every: bool = False, state_slot: int | None = None
+    ) -> np.ndarray:
+        """Run a sequence's next tokens in chunks: logits of the last, [1, n_vocab], or of every one, [n, n_vocab].
+
+        state_slot: of the recurrent states, by default as that of the caches.
+        """
         self._check(ids, pos)
         rows, at = [], 0
         while at < len(ids):
             size = step_size(len(ids) - at, self.n_ubatch)
             part = ids[at : at + size]
             last = at + len(part) == len(ids)
-            made = self.step([Chunk(slot, pos + at, part)], size, every, wants=every or last)
+            made = self.step([Chunk(slot, pos + at, part, state_slot=state_slot)], size, every, wants=every or last)
             rows += [made] if every or last else []
             at += len(part)
         return np.concatenate(rows)

@@ -1,78 +1,127 @@
-"""Sequence: the tokens in one slot, and the logits after the last of them."""
+"""Sequence: one generation as the scheduler sees it: what it read and chose so far, and how it goes on."""
 
-from collections.abc import Iterator
+import time
+from collections import deque
 from collections.abc import Sequence as Ids
+from dataclasses import dataclass
 
-import numpy as np
-
-from ..models.step import Chunk
 from ..text.sampler import SamplerSettings
-from .drawing import Drawing
-from .engine import Engine
+from .choice import TokenChoice
+from .slots import Seat
+
+N_AHEAD = 32  # chosen tokens that may wait for their reader
+
+
+@dataclass
+class Timings:
+    """Tokens and seconds of one generation; `n_cached` prompt tokens needed no work. `ended`: why it stopped."""
+
+    n_prompt: int = 0
+    n_cached: int = 0
+    prompt_s: float = 0.0
+    n_generated: int = 0
+    generate_s: float = 0.0
+    ended: str = ""  # "token", "stop", "length", "context", "stopped", "error"
+
+    @property
+    def prompt_rate(self) -> float:
+        return (self.n_prompt - self.n_cached) / self.prompt_s if self.prompt_s else 0.0
+
+    @property
+    def rate(self) -> float:
+        return self.n_generated / self.generate_s if self.generate_s else 0.0
 
 
 class Sequence:
-    """A slot of an engine. `ids` are the tokens whose states the slot holds."""
+    """`ids`: the prompt and the tokens chosen since; `out`: those of them that nobody has read yet.
 
-    def __init__(self, engine: Engine, slot: int = 0) -> None:
-        self._engine, self._slot = engine, slot
-        self.ids: list[int] = []
-        self._intact = False  # a step that failed or was interrupted leaves states of no known tokens
-        self._logits: np.ndarray | None = None
+    limit: tokens to choose, after which it has ended as `at_limit` says. ends: tokens that end it and are not passed
+    on. marks: positions of the prompt at which a later one may part from it. One thread, the one that drives the
+    scheduler, changes it; any thread may end it and take from `out`.
+    """
+
+    def __init__(
+        self,
+        ids: Ids[int],
+        settings: SamplerSettings,
+        limit: int,
+        ends: frozenset[int] = frozenset(),
+        marks: Ids[int] = (),
+        at_limit: str = "length",
+    ) -> None:
+        self.ids, self.choice = list(ids), TokenChoice(settings)
+        self.limit, self.ends, self.at_limit = limit, ends, at_limit
+        self.marks = [*marks, len(self.ids) - 1]
+        self.out: deque[int] = deque()
+        self.seat: Seat | None = None
+        self.n_chosen = 0
+        self.error: Exception | None = None
+        self.timings = Timings(n_prompt=len(self.ids))
+        self._began = self._prompted = 0.0
 
     @property
-    def room(self) -> int:
-        """Tokens that still fit the context."""
-        return self._engine.model.capacity.n_ctx - len(self.ids)
+    def ended(self) -> str:
+        return self.timings.ended
 
-    def clear(self) -> None:
-        self._engine.reset(self._slot)
-        self.ids, self._logits, self._intact = [], None, True
+    @property
+    def goes_on(self) -> bool:
+        """May it take part in the next step?"""
+        return not self.ended and len(self.out) < N_AHEAD
 
-    def n_kept(self, ids: Ids[int]) -> int:
-        """How many of `ids` need no work: all that the slot holds, or none, as a recurrent state cannot be cut back."""
-        goes_on = self._intact and list(ids[: len(self.ids)]) == self.ids
-        return len(self.ids) if goes_on and (len(ids) > len(self.ids) or self._logits is not None) else 0
+    @property
+    def n_read(self) -> int:
+        """Tokens whose keys and states stand in its slots."""
+        return len(self.seat.cache.ids) if self.seat else 0
 
-    def become(self, ids: Ids[int]) -> np.ndarray:
-        """Logits [n_vocab] after `ids`, going on from what the slot holds where that is their beginning."""
-        kept = self.n_kept(ids)
-        if not kept:
-            self.clear()
-        rest = list(ids[kept:])
-        return self.extend(rest) if rest or self._logits is None else self._logits
+    @property
+    def n_unread(self) -> int:
+        return len(self.ids) - self.n_read
 
-    def extend(self, ids: Ids[int]) -> np.ndarray:
-        """Logits [n_vocab] after the tokens so far and `ids`."""
-        self._intact = False
-        logits = self._engine.prompt(self._slot, len(self.ids), ids)[-1]
-        return self._became(ids, logits)
+    @property
+    def n_left(self) -> int:
+        """Tokens that it may still choose."""
+        return self.limit - self.n_chosen
 
-    def extend_one(self, token: int) -> np.ndarray:
-        """extend for a single token, without its checks: the decode step."""
-        self._intact = False
-        logits = self._engine.step([Chunk(self._slot, len(self.ids), (token,))])[0]
-        return self._became((token,), logits)
+    @property
+    def n_uncheckpointed(self) -> int:
+        """Tokens since its last checkpoint; 0 where it needs none."""
+        if self.seat is None or self.seat.state < 0:
+            return 0
+        return self.n_read - max((c.pos for c in self.seat.cache.checkpoints), default=0)
 
-    def draw(self, token: int, settings: SamplerSettings, limit: int) -> Iterator[int]:
-        """Feed a token, then each that the device draws; yield these, at most `limit`, which must fit the room.
+    def begin(self, seat: Seat) -> None:
+        """Take a seat, for the first time or after a pause."""
+        self.seat = seat
+        if not self._began:
+            self._began, self.timings.n_cached = time.perf_counter(), seat.n_kept
+            self.marks.append(seat.n_shared)
 
-        The device runs a step ahead: of what was yielded, the last token may or may not have been fed as well.
-        """
-        drawing = Drawing(self._engine, [Chunk(self._slot, len(self.ids), (token,))], settings, limit)
-        self._intact, self._logits = False, None
-        try:
-            for drawn in drawing:
-                yield int(drawn[0])
-            self._intact = True
-        except GeneratorExit:
-            drawing.close()
-            self._intact = True
-            raise
-        finally:
-            self.ids += [int(fed[0]) for fed in drawing.fed]
+    def read(self, n: int) -> None:
+        """The next n tokens stand in its slots now."""
+        assert self.seat is not None
+        self.seat.cache.ids += self.ids[self.n_read : self.n_read + n]
+        if not self.n_unread and not self.limit:
+            self._prompt_read()
+            self.end(self.at_limit)
 
-    def _became(self, ids: Ids[int], logits: np.ndarray) -> np.ndarray:
-        self.ids += ids
-        self._logits, self._intact = logits, True
-        return logits
+    def take(self, token: int) -> None:
+        """Go on with a token that was chosen."""
+        self._prompt_read()
+        self.ids.append(token)
+        self.timings.generate_s = time.perf_counter() - self._prompted
+        if token in self.ends:
+            self.end("token")
+            return
+        self.n_chosen += 1
+        self.out.append(token)  # before the end, which tells readers that no more comes
+        if self.n_chosen == self.limit:
+            self.end(self.at_limit)
+
+    def end(self, why: str, error: Exception | None = None) -> None:
+        if not self.ended:
+            self.error, self.timings.ended = error, why
+
+    def _prompt_read(self) -> None:
+        if not self._prompted:
+            self._prompted = time.perf_counter()
+            self.timings.prompt_s = self._prompted - self._began

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,7 @@ class Sampler:
 
 
 def _check(name: str, value: float, low: float, high: float, whole: bool = False) -> None:
-    kind = int if whole else int | float
+    kind = Integral if whole else Real  # numpy's numbers too
     if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
         noun = "an integer" if whole else "a number"
         raise UsageError(f"{name}: {value!r:.60}, expected {noun} from {low:.12g} to {high:.12g}")

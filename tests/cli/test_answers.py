@@ -5,11 +5,11 @@ import signal
 
 import pytest
 import vkrun
-from vkrun.runtime.cli import answer
 from vkrun.runtime.cli.answer import Answers, stats_text
 from vkrun.runtime.cli.conversation import Conversation
 from vkrun.runtime.cli.screen import Screen, columns, one_line, safe
-from vkrun.runtime.engine.generate import Timings
+from vkrun.runtime.engine.runner import Runner
+from vkrun.runtime.engine.sequence import Timings
 from vkrun.runtime.errors import BackendError, VkrunError
 from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.cli.running import MODEL
@@ -18,45 +18,43 @@ GREEDY = SamplerSettings(temp=0)
 IDS = [i % 90 + 5 for i in range(41)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model():
-    with vkrun.load(MODEL, backend="cpu", n_ctx=128) as loaded:
+    """Reads prompts in chunks of 8 tokens."""
+    with vkrun.load(MODEL, backend="cpu", n_ctx=128) as loaded, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loaded._service._scheduler.runner, "n_ubatch", 8)
         yield loaded
 
 
 @pytest.fixture
-def answers(model, monkeypatch):
-    monkeypatch.setattr(answer, "PIECE", 8)
-    model.logits(IDS[:1])  # which empties the slot
+def answers(model):
     return Answers(model, GREEDY, n_predict=4)
 
 
-def test_a_prompt_in_pieces_gives_the_same_answer(model, answers):
-    wanted = "".join(model.generate(IDS, max_tokens=4, temperature=0))
-    model.logits(IDS[:1])
-    assert answers.answer(IDS, Screen()) == wanted
+def test_an_answer_is_what_is_generated(model, answers):
+    assert answers.answer(IDS, Screen()) == "".join(model.generate(IDS, max_tokens=4, temperature=0))
     timings = answers.timings
     assert (timings.n_prompt, timings.n_cached, timings.n_generated) == (len(IDS), 0, 4)
     assert not answers.interrupted and answers.total_s >= timings.prompt_s > 0
 
 
-def test_ctrl_c_in_a_long_prompt_stops_between_two_pieces(model, answers, monkeypatch):
-    wanted = "".join(model.generate(IDS, max_tokens=4, temperature=0))
-    model.logits(IDS[:1])
-    whole, calls = model.generate_from, []
+def test_ctrl_c_in_a_long_prompt_stops_between_two_chunks(answers, monkeypatch):
+    whole, calls = Runner.step, []
 
-    def interrupted(ids, *args, **kw):
-        calls.append(len(ids))
+    def interrupted(*args):
+        calls.append(args)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return whole(ids, *args, **kw)
+        return whole(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(model, "generate_from", interrupted)
+        patch.setattr(Runner, "step", interrupted)
         assert answers.answer(IDS, Screen()) == ""
-    assert answers.interrupted and calls == [8, 16]
-    assert answers.answer(IDS, Screen()) == wanted  # the states were left whole
-    assert answers.timings.n_cached == 16 and not answers.interrupted
+    assert answers.interrupted and len(calls) == 2 and answers.timings.ended == "stopped"
+    text = answers.answer(IDS, Screen())
+    assert answers.timings.n_cached == 16 and not answers.interrupted  # the states were left whole
+    with vkrun.load(MODEL, backend="cpu", n_ctx=128) as fresh:
+        assert text == "".join(fresh.generate(IDS, max_tokens=4, temperature=0))
 
 
 def test_a_second_ctrl_c_interrupts(answers, monkeypatch):
@@ -74,19 +72,19 @@ def test_a_second_ctrl_c_interrupts(answers, monkeypatch):
 
 def test_a_step_that_failed_is_not_built_upon(model, monkeypatch):
     wanted = "".join(model.generate(IDS, max_tokens=4, temperature=0))
-    assert list(model.generate(IDS[:20], max_tokens=0)) == []  # the slot holds what the next prompt begins with
+    assert list(model.generate(IDS[:20], max_tokens=0)) == []  # the slots hold what the next prompt begins with
 
-    whole = model.engine.prompt
+    whole = Runner.step
 
-    def lost(slot, pos, ids, every=False):
-        whole(slot, pos, ids[:5], every)
+    def lost(*args):
+        whole(*args)
         raise BackendError("device lost")
 
     with monkeypatch.context() as patch:
-        patch.setattr(model.engine, "prompt", lost)
+        patch.setattr(Runner, "step", lost)
         with pytest.raises(BackendError):
             list(model.generate(IDS, max_tokens=4, temperature=0))
-    assert "".join(model.generate(IDS, max_tokens=4, temperature=0)) == wanted
+    assert "".join(model.generate(IDS, max_tokens=4, temperature=0)) == wanted and model.timings.n_cached == 0
 
 
 def test_a_prompt_beyond_the_context(answers):

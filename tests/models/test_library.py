@@ -2,7 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Iterator
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_nothing_to_generate_and_a_full_context(on_cpu: vkrun.Model) -> None:
         ({"n_ctx": -5}, "n_ctx: -5, expected 1 to"),
         ({"n_ctx": 1 << 60}, "n_ctx: 1152921504606846976, expected 1 to"),
         ({"n_ctx": 0.5}, "n_ctx: 0.5, expected 1 to"),
-        ({"n_ctx": "4k"}, "n_ctx: 4k, expected 1 to"),
+        ({"n_ctx": "4k"}, "n_ctx: '4k', expected 1 to"),
         ({"n_seqs": 0}, "n_seqs: 0, expected 1 to"),
         ({"n_seqs": 100_000}, "n_seqs: 100000, expected 1 to"),
         ({"opt": 4}, "opt: 4, expected 0 to 3"),
@@ -189,7 +190,14 @@ def test_ids_out_of_range(on_cpu: vkrun.Model, ids: list[int], said: str) -> Non
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"temperature": -1}, {"temperature": math.nan}, {"top_p": 1.5}, {"min_p": -0.1}, {"max_tokens": -1}],
+    [
+        {"temperature": -1},
+        {"temperature": math.nan},
+        {"top_p": 1.5},
+        {"min_p": -0.1},
+        {"max_tokens": -2},
+        {"max_tokens": "8"},
+    ],
 )
 def test_settings_out_of_range(on_cpu: vkrun.Model, wrong: dict) -> None:
     (name,) = wrong
@@ -214,17 +222,101 @@ def test_more_memory_than_there_is(ids_model: Path, backend: str) -> None:
         assert model.logits([1]).any()
 
 
-@pytest.mark.parametrize("ended_by", ["logits", "generate", "close"])
-def test_a_generation_that_a_later_call_ended_says_so(backend: str, ended_by: str) -> None:
-    def generate(prompt: str) -> Iterator[str]:
-        return model.generate(prompt, max_tokens=10, temperature=0, ignore_eos=True)
+@pytest.mark.parametrize("prompt", [b"def", None, 7, 1.5, [1.0], ["def"], [[1]], [True], {"role": "user"}])
+def test_what_is_no_prompt(on_cpu: vkrun.Model, prompt: object) -> None:
+    for call in (on_cpu.generate, on_cpu.logits, lambda p: on_cpu.generate_batch([p])):
+        with pytest.raises(UsageError, match=r"^prompt: .*expected"):
+            call(prompt)  # type: ignore[operator]
 
+
+@pytest.mark.parametrize("stop", [1, [1], ["a", None], 2.5])
+def test_what_is_no_stop_string(on_cpu: vkrun.Model, stop: object) -> None:
+    with pytest.raises(UsageError, match=r"^stop: .*expected text"):
+        on_cpu.generate("def", stop=stop)  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_none_and_minus_one_mean_the_obvious(on_cpu: vkrun.Model) -> None:
+    plain = "".join(on_cpu.generate("def", max_tokens=4, temperature=1.5, seed=3, stop=[]))
+    how = {"max_tokens": np.int32(4), "temperature": np.float32(1.5), "seed": np.int64(3), "top_k": np.int16(40)}
+    assert "".join(on_cpu.generate("def", stop=None, **how)) == plain  # type: ignore[arg-type]
+    assert "".join(on_cpu.generate(np.array(on_cpu.tokenize("def")), stop=(), **how)) == plain  # type: ignore[arg-type]
+    assert list(on_cpu.generate("def", max_tokens=-1, temperature=0, ignore_eos=True))
+    assert on_cpu.timings.ended == "context"
+    assert np.array_equal(on_cpu.logits("def"), on_cpu.logits(on_cpu.tokenize("def")))
+
+
+def test_generations_take_turns_in_one_seat(backend: str) -> None:
     with vkrun.load(TEXT_MODEL, backend=backend, n_ctx=64) as model:
-        wanted = "".join(generate("def f"))
-        going = generate("def f")
+        how = {"max_tokens": 10, "temperature": 0, "ignore_eos": True}
+        wanted = ["".join(model.generate(prompt, **how)) for prompt in ("def f", "x")]  # type: ignore[arg-type]
+        first, second = (model.generate(prompt, **how) for prompt in ("def f", "x"))  # type: ignore[arg-type]
+        texts = ["", ""]
+        texts[0] += next(first)
+        texts[1] += "".join(second)
+        logits = model.logits(IDS)
+        texts[0] += "".join(first)
+        assert texts == wanted and np.isfinite(logits).all()
+        assert first.timings.n_generated == len(first.ids) == 10
+
+
+def test_a_generation_is_stopped_from_outside(on_cpu: vkrun.Model) -> None:
+    made = on_cpu.generate("def f", temperature=0, ignore_eos=True)
+    next(made)
+    made.stop()
+    assert list(made) == [] and made.timings.ended == "stopped" and made.timings.n_generated == len(made.ids) >= 1
+
+
+def test_a_chat_is_its_prompt_in_the_models_format(on_cpu: vkrun.Model) -> None:
+    messages = [{"role": "user", "content": "hi"}]
+    ids = on_cpu.chat_template.encode(on_cpu.tokenizer, messages)
+    wanted = "".join(on_cpu.generate(ids, max_tokens=4, temperature=0, stop=on_cpu.chat_template.stops))
+    assert "".join(on_cpu.chat(messages, max_tokens=4, temperature=0)) == wanted
+    with pytest.raises(TextError, match="chat messages: entry 0 has no role"):
+        on_cpu.chat(["hi"])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("n_seqs", [1, 3])
+def test_a_batch_gives_what_each_prompt_gives_alone(n_seqs: int) -> None:
+    prompts = ["def f", "import re", "x", "class A", "# é"]
+    with vkrun.load(TEXT_MODEL, backend="cpu", n_ctx=64, n_seqs=n_seqs) as model:
+        alone = ["".join(model.generate(p, max_tokens=5, temperature=0)) for p in prompts]
+        assert model.generate_batch(prompts, max_tokens=5, temperature=0) == alone
+        assert model.generate_batch([], max_tokens=5) == []
+        with pytest.raises(UsageError, match="prompts: str, expected several prompts"):
+            model.generate_batch("def")
+
+
+def test_threads_share_the_batch() -> None:
+    prompts = ["def f", "import re", "x", "class A", "# é", "while"]
+    with vkrun.load(TEXT_MODEL, backend="cpu", n_ctx=64, n_seqs=4) as model:
+        alone = ["".join(model.generate(p, max_tokens=6, temperature=0)) for p in prompts]
+        with ThreadPoolExecutor(len(prompts)) as pool:
+            made = pool.map(lambda p: "".join(model.generate(p, max_tokens=6, temperature=0)), prompts)
+            assert list(made) == alone
+
+
+def test_a_generation_of_a_closed_model_says_so(backend: str) -> None:
+    with vkrun.load(TEXT_MODEL, backend=backend, n_ctx=64) as model:
+        going = model.generate("def f", max_tokens=10, temperature=0, ignore_eos=True)
         next(going)
-        {"logits": lambda: model.logits(IDS), "generate": lambda: list(generate("x")), "close": model.close}[ended_by]()
-        with pytest.raises(UsageError, match="this generation was ended by a later call"):
-            next(going)
-        if ended_by != "close":
-            assert "".join(generate("def f")) == wanted
+    for call in (lambda: next(going), lambda: model.generate("x"), lambda: model.logits("x")):
+        with pytest.raises(VkrunError, match="random q8_0: the model is closed"):
+            call()
+
+
+def test_a_forked_process_is_told_to_load_the_model_anew(on_cpu: vkrun.Model) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        said = ""
+        try:
+            on_cpu.generate("def")
+        except VkrunError as error:
+            said = str(error)
+        on_cpu.close()
+        os.write(writer, said.encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as f:
+        assert f"loaded by process {os.getpid()}, of which this one was forked; load it anew" in f.read()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import vkrun
 from vkrun.backends.vulkan.api import vk
-from vkrun.runtime.engine.drawing import Drawing
+from vkrun.runtime.engine.decode import decode
 from vkrun.runtime.ir.composites.attention import LAYER
 from vkrun.runtime.ir.ops import OPS
 from vkrun.runtime.models.step import Chunk
@@ -27,7 +27,7 @@ def rates(model: vkrun.Model, n: int) -> None:
     """Tokens a second, peak resident memory and attention's milliseconds a token, for each tenth of n tokens."""
     engine, part = model.engine, n // 10
     engine.reset(0)
-    drawing = iter(Drawing(engine, [Chunk(0, 0, (1,))], GREEDY, n))
+    drawing = iter(decode(engine, [Chunk(0, 0, (1,))], GREEDY, n))
     for tenth in range(10):
         start = time.perf_counter()
         for _ in range(part):
@@ -45,7 +45,7 @@ def rates(model: vkrun.Model, n: int) -> None:
 def attention_ms(model: vkrun.Model, pos: int) -> tuple[float, float]:
     """Device milliseconds of a step at a position: of attention, and of everything else."""
     engine = model.engine
-    for _ in Drawing(engine, [Chunk(0, pos, (1,))], GREEDY, 1):
+    for _ in decode(engine, [Chunk(0, pos, (1,))], GREEDY, 1):
         pass
     ready = engine.last
     assert ready is not None
@@ -76,7 +76,7 @@ def host_share(model: vkrun.Model, n: int = 200) -> None:
     try:
         with vk.counting() as calls:
             start = time.perf_counter()
-            for _ in Drawing(model.engine, [Chunk(0, 10, (1,))], GREEDY, n):
+            for _ in decode(model.engine, [Chunk(0, 10, (1,))], GREEDY, n):
                 pass
             total = time.perf_counter() - start
     finally:
@@ -97,7 +97,7 @@ def main() -> None:
         for pos in (50, args.n - 50):
             mine, rest = attention_ms(model, pos)
             print(f"device time at token {pos}: attention {mine:.3f} ms, the rest {rest:.3f} ms")
-        for _ in Drawing(model.engine, [Chunk(0, 10, (1,))], GREEDY, 5):
+        for _ in decode(model.engine, [Chunk(0, 10, (1,))], GREEDY, 5):
             pass
         host_share(model)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import vkrun
 from vkrun.backends.vulkan.api import vk
-from vkrun.runtime.engine.drawing import Drawing, can_draw
-from vkrun.runtime.engine.sequence import Sequence
+from vkrun.runtime.engine.choice import can_draw
+from vkrun.runtime.engine.decode import decode
 from vkrun.runtime.errors import TextError
 from vkrun.runtime.models.step import Chunk
 from vkrun.runtime.text.sampler import Sampler, SamplerSettings
@@ -31,7 +31,7 @@ def draw(model: vkrun.Model, tokens: list[int], settings: SamplerSettings, n: in
     """[n, n_seqs] from one token a sequence."""
     for slot in range(len(tokens)):
         model.engine.reset(slot)
-    return np.array(list(Drawing(model.engine, [Chunk(s, 0, (t,)) for s, t in enumerate(tokens)], settings, n)))
+    return np.array(list(decode(model.engine, [Chunk(s, 0, (t,)) for s, t in enumerate(tokens)], settings, n)))
 
 
 def test_greedy_is_the_hosts_argmax_across_planned_sizes(path, backend):
@@ -74,24 +74,10 @@ def test_draws_follow_the_hosts_distribution(path):
     assert ((counts - expected) ** 2 / expected).sum() < 3 * len(ids) + 20
 
 
-def test_what_was_fed_is_known_when_the_reader_stops_early(path):
-    with vkrun.load(path, backend="vulkan", n_ctx=64) as model:
-        sequence = Sequence(model.engine)
-        sequence.become([1, 2, 3])
-        stream = sequence.draw(9, GREEDY, 20)
-        read = [next(stream) for _ in range(4)]
-        stream.close()
-        assert sequence.ids[:7] == [1, 2, 3, 9, *read[:3]]
-        assert len(sequence.ids) in (7, 8)
-        held = list(sequence.ids)
-        got = sequence.become([*held, 30])
-        assert np.abs(got - model.logits([*held, 30])[-1]).max() < 1e-3
-
-
 def test_a_token_costs_a_submit_a_wait_and_a_reset(path):
     with vkrun.load(path, backend="vulkan", n_ctx=128) as model:
         draw(model, [7], GREEDY, 4)
-        drawing = iter(Drawing(model.engine, [Chunk(0, 4, (7,))], GREEDY, 52))
+        drawing = decode(model.engine, [Chunk(0, 4, (7,))], GREEDY, 52)
         next(drawing)
         with vk.counting() as calls:
             for _ in range(50):

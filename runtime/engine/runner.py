@@ -1,0 +1,123 @@
+"""Runner: what a scheduler asks of a device: a step of some groups of chunks, runs of decoding, copies of slots."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import TextError
+from ..ir.composites.slots import SPAN
+from ..ir.ops.sampling import N_SETTINGS
+from ..models.step import RING, Chunk, StepShape
+from .choice import TokenChoice, not_finite
+from .copies import SlotCopies
+from .decode import DecodeRun, batch_size
+from .engine import Engine, Ready
+
+Group = tuple[Sequence[Chunk], int]  # chunks, and the planned number of tokens of each
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How the token after some ids is to be chosen."""
+
+    choice: TokenChoice
+    ids: list[int]
+
+
+Chosen = int | TextError | None  # a token, why there is none, or nothing that was wanted
+
+
+class Runner:
+    """An engine's steps for sequences whose slots a scheduler gave out."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.n_ctx, self.n_ubatch = engine.model.capacity.n_ctx, engine.n_ubatch
+        self._states = SlotCopies(engine, engine.model.states)
+        self._caches = SlotCopies(engine, engine.model.caches)
+
+    def copy_state(self, src: int, dst: int) -> None:
+        self._states.copy(src, dst)
+
+    def copy_keys(self, src: int, dst: int, n: int) -> None:
+        """At least the first n keys and values of cache slot src to dst."""
+        if self._engine.model.caches:
+            self._caches.copy(src, dst, self._engine.kv_size(n))
+
+    def takes_snapshots(self, n_tokens: int) -> bool:
+        """May chunks of this planned size keep states at the ends of their spans?"""
+        return bool(self._engine.model.states) and n_tokens >= SPAN
+
+    def decode(self, chunks: Sequence[Chunk], choices: Sequence[TokenChoice], limit: int) -> DecodeRun:
+        """Up to `limit` steps of chunks of one token, each next one drawn on the device, which all choices allow."""
+        rows = np.stack([c.row for c in choices])
+        return DecodeRun(self._engine, chunks, rows, max(c.n_drawn for c in choices), limit)
+
+    def step(self, groups: Sequence[Group], wanted: Sequence[Wanted | None]) -> list[Chosen]:
+        """One run; what was chosen after each of the groups' chunks, one after the other, where it was wanted."""
+        rows = [row for row, want in zip(_last_rows(groups), wanted, strict=True) if want]
+        asked = [want for want in wanted if want]
+        ready = self._ready(groups, _n_drawn(asked))
+        shape = ready.inputs.shape
+        places = rows if shape.n_out == shape.n_rows else list(range(len(rows)))  # among the rows of logits
+        settings = np.zeros((shape.n_out, N_SETTINGS), np.int32)
+        settings[places] = np.array([w.choice.row for w in asked]).reshape(-1, N_SETTINGS)
+        filled = ready.inputs.fill(
+            [chunks for chunks, _ in groups],
+            self.n_ctx,
+            rows,
+            settings if shape.n_drawn else None,
+            bool(asked),
+        )
+        self._engine.device.write(ready.inputs.storage, filled)
+        ready.program.run()
+        made = ready.program.read(ready.output) if asked else ()
+        chosen = iter([_one(made[i], want, shape.n_drawn > 0) for i, want in zip(places, asked, strict=True)])
+        return [next(chosen) if want else None for want in wanted]
+
+    def logits(self, cache: int, state: int, ids: list[int]) -> np.ndarray:
+        """float32 [len(ids), n_vocab]: the logits after each of a new sequence's tokens."""
+        return self._engine.prompt(cache, 0, ids, every=True, state_slot=None if state < 0 else state)
+
+    def close(self) -> None:
+        self._states.close()
+        self._caches.close()
+
+    def _ready(self, groups: Sequence[Group], n_drawn: int) -> Ready:
+        engine = self._engine
+        shapes = tuple((batch_size(len(chunks)), n) for chunks, n in groups)
+        return engine.ready(
+            StepShape(
+                shapes,
+                engine.kv_size(max(c.pos + len(c.ids) for chunks, _ in groups for c in chunks)),
+                sum(n for n, _ in shapes),
+                min(n_drawn, engine.model.params.n_vocab),
+                snapshots=any(self.takes_snapshots(n) for _, n in shapes),
+            )
+        )
+
+
+def _n_drawn(asked: Sequence[Wanted]) -> int:
+    """Candidates of a token drawn on the device; 0 where one has to be chosen on the host."""
+    return max((w.choice.n_drawn for w in asked), default=0) if all(w.choice.on_device for w in asked) else 0
+
+
+def _last_rows(groups: Sequence[Group]) -> list[int]:
+    """For each chunk the row of the step that holds its last token."""
+    rows, first = [], 0
+    for chunks, n in groups:
+        rows += [first + b * n + len(c.ids) - 1 for b, c in enumerate(chunks)]
+        first += batch_size(len(chunks)) * n
+    return rows
+
+
+def _one(made: np.ndarray, want: Wanted, drawn: bool) -> Chosen:
+    """made: of one row, the ring of drawn tokens or else the logits."""
+    try:
+        if not drawn:
+            return want.choice.choose(made, want.ids)
+        token = int(made[(len(want.ids) - 1) % RING])
+        return token if token >= 0 else not_finite(len(want.ids))
+    except TextError as error:
+        return error

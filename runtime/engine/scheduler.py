@@ -1,0 +1,218 @@
+"""Scheduler: which sequences take part in the next step of the device. They join and leave as they like."""
+
+from collections import deque
+from collections.abc import Sequence as Rows
+
+import numpy as np
+
+from ..errors import VkrunError
+from ..models.step import Chunk
+from .checkpoints import EVERY, FEWEST, checkpoint_ends, snapshots
+from .choice import not_finite
+from .decode import DecodeRun
+from .engine import step_size
+from .runner import Chosen, Runner, Wanted
+from .sequence import Sequence
+from .slots import Checkpoint, Slots
+
+
+class Scheduler:
+    """Owns the slots, and the sequences that wait for them or run in them. One thread at a time, but for join().
+
+    A step reads a chunk of some prompts and one token of each sequence that decodes. While nothing joins or leaves, the
+    device runs a step ahead of the host.
+    """
+
+    def __init__(self, runner: Runner, slots: Slots) -> None:
+        self.runner, self.slots = runner, slots
+        self.running: list[Sequence] = []
+        self._joining: deque[Sequence] = deque()  # by any thread
+        self._waiting: list[Sequence] = []
+        self._every = max(FEWEST, 2 * runner.n_ctx // max(1, slots.n_checkpoints))  # tokens of a prompt
+        self._run: DecodeRun | None = None
+        self._rows: list[Sequence] = []  # of the run
+
+    def join(self, sequence: Sequence) -> None:
+        """Let a sequence take part, from the next step on for which there is a seat."""
+        self._joining.append(sequence)
+
+    def step(self) -> None:
+        """Take one step. What fails ends the sequences that took part, each of which holds the error."""
+        try:
+            if self._run and self._stays():
+                self._take_drawn(self._run)
+            else:
+                self.rest()
+                self._admit()
+                self._begin()
+        except BaseException as error:
+            self._fail(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def rest(self) -> None:
+        """Let the device come to rest, and whoever has ended leave."""
+        while self._run and self._run.n_under_way:
+            self._take_drawn(self._run, goes_on=False)
+        self._run, self._rows = None, []
+        for s in [s for s in self.running if s.ended]:
+            self._leave(s)
+        while self._joining:
+            self._waiting.append(self._joining.popleft())
+        self._waiting = [s for s in self._waiting if not s.ended]
+
+    def logits(self, ids: list[int]) -> np.ndarray:
+        """float32 [len(ids), n_vocab]: the logits after each token, from an empty state. All others wait."""
+        self.rest()
+        if not self._make_room():
+            self._make_wait(self.running[-1])
+        seat = self.slots.claim([])
+        assert seat is not None
+        try:
+            if self.slots.has_states:
+                self.runner.copy_state(seat.state_from, seat.state)
+            return self.runner.logits(seat.cache.index, seat.state, ids)
+        finally:
+            self.slots.release(seat, intact=False)
+
+    def close(self) -> None:
+        """Let the device come to rest, and drop the runner's programs."""
+        self.rest()
+        self.runner.close()
+
+    # who takes part
+
+    def _stays(self) -> bool:
+        """Does the run go on with just those who are in it?"""
+        going = [s for s in self.running if s.goes_on]
+        is_room = self.slots.n_idle > 0 or len(going) < len(self.running)
+        joins = bool(self._joining) or (is_room and any(s.goes_on for s in self._waiting))
+        return not joins and going == self._rows and bool(self._run and (self._run.n_left or self._run.n_under_way))
+
+    def _admit(self) -> None:
+        for s in [s for s in self._waiting if s.goes_on]:
+            if not self._make_room():
+                return
+            self._waiting.remove(s)
+            self._seat(s)
+
+    def _make_room(self) -> bool:
+        """Is there a seat, if need be that of a sequence whose reader lags behind?"""
+        lagging = next((s for s in self.running if not s.goes_on), None)
+        if not self.slots.n_idle and lagging:
+            self._make_wait(lagging)
+        return self.slots.n_idle > 0
+
+    def _make_wait(self, s: Sequence) -> None:
+        self._leave(s)
+        self._waiting.append(s)
+
+    def _seat(self, s: Sequence) -> None:
+        seat = self.slots.claim(s.ids)
+        assert seat is not None
+        s.begin(seat)
+        self.running.append(s)
+        if seat.keys_from is not None:
+            self.runner.copy_keys(seat.keys_from, seat.cache.index, seat.n_kept)
+        if self.slots.has_states:
+            self.runner.copy_state(seat.state_from, seat.state)
+
+    def _leave(self, s: Sequence, intact: bool = True) -> None:
+        assert s.seat is not None
+        self.running.remove(s)
+        self.slots.release(s.seat, intact and not s.error)
+        s.seat = None
+
+    def _fail(self, error: BaseException) -> None:
+        """Nobody knows what the slots hold now."""
+        run, self._run, self._rows = self._run, None, []
+        for s in list(self.running):
+            s.end("error", error if isinstance(error, Exception) else VkrunError("a step was interrupted"))
+            self._leave(s, intact=False)
+        if run:
+            run.abandon()
+
+    # steps
+
+    def _begin(self) -> None:
+        going = [s for s in self.running if s.goes_on]
+        ones = [s for s in going if s.n_unread == 1 and s.limit]
+        readers, size = self._readers([s for s in going if s not in ones])
+        for s in ones:
+            self._keep_now(s, [s.n_read] if s.n_uncheckpointed >= EVERY else [])
+        if readers or not all(s.choice.on_device for s in ones):
+            self._read(readers, size, ones)
+        elif ones:
+            limit = min(min(s.n_left, EVERY - s.n_uncheckpointed % EVERY) for s in ones)
+            chunks = [_chunk(s, 1) for s in ones]
+            self._run, self._rows = self.runner.decode(chunks, [s.choice for s in ones], limit), ones
+            self._take_drawn(self._run)
+
+    def _readers(self, reads: Rows[Sequence]) -> tuple[list[Sequence], int]:
+        """Who reads a chunk of a prompt, the oldest and those who read as much, and the planned size of the chunk."""
+        if not reads:
+            return [], 0
+        sizes = [step_size(s.n_unread, self.runner.n_ubatch) for s in reads]
+        most = max(1, self.runner.n_ubatch // sizes[0])
+        return [s for s, size in zip(reads, sizes, strict=True) if size == sizes[0]][:most], sizes[0]
+
+    def _read(self, readers: list[Sequence], size: int, ones: list[Sequence]) -> None:
+        """One step of chunks of prompts beside single tokens."""
+        rows = [*readers, *ones]
+        lengths = [min(size, s.n_unread) for s in readers] + [1] * len(ones)
+        ends = [
+            checkpoint_ends(s.n_read, s.n_read + n, s.marks, self._every)
+            for s, n in zip(readers, lengths, strict=False)
+        ]
+        inside = self.runner.takes_snapshots(size)
+        kept = [self._keep(s, positions) if inside else [] for s, positions in zip(readers, ends, strict=True)]
+        reads = [_chunk(s, size, self._columns(s, size, cs)) for s, cs in zip(readers, kept, strict=True)]
+        wanted = [
+            Wanted(s.choice, s.ids) if n == s.n_unread and s.limit else None for s, n in zip(rows, lengths, strict=True)
+        ]
+        groups = [group for group in ((reads, size), ([_chunk(s, 1) for s in ones], 1)) if group[0]]
+        for s, n, chosen in zip(rows, lengths, self.runner.step(groups, wanted), strict=True):
+            s.read(n)
+            _choose(s, chosen)
+        for s, positions in zip(readers, ends, strict=True) if not inside else ():
+            self._keep_now(s, positions)
+
+    def _keep(self, s: Sequence, positions: Rows[int]) -> list[Checkpoint]:
+        """New checkpoints of a sequence, yet to be filled."""
+        assert s.seat is not None
+        made = [self.slots.keep(s.seat, pos) for pos in positions]
+        return [c for c in made if c]
+
+    def _columns(self, s: Sequence, size: int, made: list[Checkpoint]) -> Rows[int]:
+        """The snapshots of a chunk that fill new checkpoints, but for those that made way for others since."""
+        assert s.seat is not None
+        if not made:
+            return ()
+        return snapshots(s.n_read, size, [c for c in made if c in s.seat.cache.checkpoints])
+
+    def _keep_now(self, s: Sequence, positions: Rows[int]) -> None:
+        """Keep the state as it is, which is that at the end of what was read."""
+        assert s.seat is not None
+        for c in self._keep(s, [pos for pos in positions if pos == s.n_read]):
+            self.runner.copy_state(s.seat.state, c.state)
+
+    def _take_drawn(self, run: DecodeRun, goes_on: bool = True) -> None:
+        for s, token in zip(self._rows, run.next(goes_on).tolist(), strict=True):
+            s.read(1)
+            if not s.ended:
+                _choose(s, token if token >= 0 else not_finite(s.n_read))
+
+
+def _choose(s: Sequence, chosen: Chosen) -> None:
+    if isinstance(chosen, int):
+        s.take(chosen)
+    elif chosen is not None:
+        s.end("error", chosen)
+
+
+def _chunk(s: Sequence, n: int, columns: Rows[int] = ()) -> Chunk:
+    """The next tokens of a sequence, at most n."""
+    assert s.seat is not None
+    at = s.n_read
+    state = s.seat.state if s.seat.state >= 0 else None
+    return Chunk(s.seat.cache.index, at, s.ids[at : at + n], state_slot=state, snapshots=columns)

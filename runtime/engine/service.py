@@ -1,0 +1,87 @@
+"""Service: a scheduler for many threads. Whoever waits for a token drives it; one thread at a time does."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import VkrunError
+from .scheduler import Scheduler
+from .sequence import Sequence
+
+
+class Service:
+    """`name`: of the model, for errors. After close(), and in a process that was forked off, every call raises."""
+
+    def __init__(self, scheduler: Scheduler, name: str) -> None:
+        self._scheduler, self._name = scheduler, name
+        self._changed = threading.Condition()  # guards what follows; no step is taken while it is held
+        self._driven = False
+        self._closed = False
+        self._pid = os.getpid()
+
+    def check(self) -> None:
+        """VkrunError where the model cannot be used any more."""
+        if self.is_forked:
+            raise VkrunError(f"{self._name}: loaded by process {self._pid}, of which this one was forked; load it anew")
+        if self._closed:
+            raise VkrunError(f"{self._name}: the model is closed")
+
+    @property
+    def is_forked(self) -> bool:
+        return os.getpid() != self._pid
+
+    def join(self, sequence: Sequence) -> None:
+        self.check()
+        self._scheduler.join(sequence)
+
+    def next(self, sequence: Sequence) -> int | None:
+        """The next token that was chosen for a sequence, None at its end. Raises what ended it."""
+        while True:
+            self.check()
+            ended = sequence.ended  # before `out`, since what is chosen last comes before the end
+            if sequence.out and ended != "stopped":
+                return sequence.out.popleft()
+            if sequence.error:
+                raise sequence.error
+            if ended:
+                return None
+            self._step_or_wait(sequence)
+
+    @contextmanager
+    def alone(self) -> Iterator[Scheduler]:
+        """The scheduler for one's own, once the step under way is over; the others wait."""
+        self.check()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._driven)
+            self._driven = True
+        try:
+            yield self._scheduler
+        finally:
+            self._hand_on()
+
+    def close(self) -> bool:
+        """Let the device come to rest; False where that was done before, or is another process's."""
+        if self._closed or self.is_forked:
+            return False
+        with self.alone() as scheduler:
+            done, self._closed = self._closed, True
+            if not done:
+                scheduler.close()
+        return not done
+
+    def _step_or_wait(self, sequence: Sequence) -> None:
+        with self._changed:
+            if self._driven:
+                self._changed.wait_for(lambda: not self._driven or sequence.out or sequence.ended)
+                return
+            self._driven = True
+        try:
+            self._scheduler.step()
+        finally:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        with self._changed:
+            self._driven = False
+            self._changed.notify_all()

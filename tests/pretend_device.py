@@ -1,0 +1,123 @@
+"""A device that holds, in the place of keys and states, the tokens that they stand for: whoever mixes slots up is seen.
+
+The token after some others is a hash of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from vkrun.runtime.engine.choice import TokenChoice
+from vkrun.runtime.engine.runner import Chosen, Group, Wanted
+from vkrun.runtime.ir.composites.slots import SPAN
+from vkrun.runtime.models.step import Chunk
+
+N_VOCAB = 50
+Tokens = tuple[int, ...]
+
+
+def token_after(tokens: Sequence[int]) -> int:
+    made = 17
+    for t in tokens:
+        made = (made * 31 + t + 7) % 1_000_003
+    return made % N_VOCAB
+
+
+def alone(prompt: Sequence[int], n: int) -> list[int]:
+    """The n tokens that follow a prompt."""
+    ids = list(prompt)
+    for _ in range(n):
+        ids.append(token_after(ids))
+    return ids[len(prompt) :]
+
+
+@dataclass
+class PretendRunner:
+    """Stands in for runtime/engine/runner.py."""
+
+    n_caches: int = 2
+    n_states: int = 8
+    n_ctx: int = 4096
+    n_ubatch: int = 512
+    n_steps: int = 0
+    n_tokens: int = 0  # that were read
+    caches: list[list[int]] = field(init=False)
+    states: list[Tokens | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.caches = [[-1] * self.n_ctx for _ in range(self.n_caches)]
+        self.states = [None] * max(0, self.n_states - 1) + [()] * (self.n_states > 0)
+
+    def copy_state(self, src: int, dst: int) -> None:
+        assert src != dst and self.states[src] is not None
+        self.states[dst] = self.states[src]
+
+    def copy_keys(self, src: int, dst: int, n: int) -> None:
+        assert src != dst
+        self.caches[dst][:n] = self.caches[src][:n]
+
+    def takes_snapshots(self, n_tokens: int) -> bool:
+        return self.n_states > 0 and n_tokens >= SPAN
+
+    def decode(self, chunks: Sequence[Chunk], choices: Sequence[TokenChoice], limit: int) -> "PretendRun":
+        assert len(chunks) == len(choices) and limit > 0
+        return PretendRun(self, list(chunks), limit)
+
+    def step(self, groups: Sequence[Group], wanted: Sequence[Wanted | None]) -> list[Chosen]:
+        chunks = [c for group, _ in groups for c in group]
+        assert all(len(c.ids) <= n for group, n in groups for c in group)
+        made = self.run(chunks)
+        assert all(want is None or list(tokens) == want.ids for tokens, want in zip(made, wanted, strict=True))
+        return [token_after(t) if want else None for t, want in zip(made, wanted, strict=True)]
+
+    def run(self, chunks: Sequence[Chunk]) -> list[Tokens]:
+        """What each chunk's sequence holds after a step."""
+        self.n_steps += 1
+        self.n_tokens += sum(len(c.ids) for c in chunks)
+        caches = [c.slot for c in chunks]
+        assert len(set(caches)) == len(caches)
+        written = [s for c in chunks for s in (c.state_slot, *c.snapshots) if s is not None and s >= 0]
+        assert len(set(written)) == len(written) and self.n_states - 1 not in written
+        return [self._one(c) for c in chunks]
+
+    def _one(self, c: Chunk) -> Tokens:
+        assert len(c.ids) > 0 and c.pos + len(c.ids) <= self.n_ctx
+        past = tuple(self.caches[c.slot][: c.pos])
+        if self.n_states:
+            assert c.state_slot is not None and self.states[c.state_slot] == past
+        made = (*past, *c.ids)
+        self.caches[c.slot][c.pos : len(made)] = c.ids
+        if c.state_slot is not None:
+            self.states[c.state_slot] = made
+        for i, slot in enumerate(c.snapshots):
+            if slot >= 0:
+                assert i * SPAN < len(c.ids)
+                self.states[slot] = made[: c.pos + min((i + 1) * SPAN, len(c.ids))]
+        return made
+
+
+@dataclass
+class PretendRun:
+    """A step is carried out where it begins, so that two of them have begun before the first is read."""
+
+    runner: PretendRunner
+    chunks: list[Chunk]
+    n_left: int
+    begun: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def n_under_way(self) -> int:
+        return len(self.begun)
+
+    def next(self, goes_on: bool = True) -> np.ndarray:
+        while self.n_left and self.n_under_way < (2 if goes_on else 1):
+            tokens = [token_after(made) for made in self.runner.run(self.chunks)]
+            self.chunks = [
+                Chunk(c.slot, c.pos + 1, [t], state_slot=c.state_slot) for c, t in zip(self.chunks, tokens, strict=True)
+            ]
+            self.n_left -= 1
+            self.begun.append(np.array(tokens, np.int32))
+        return self.begun.pop(0)
+
+    def abandon(self) -> None:
+        self.begun.clear()
