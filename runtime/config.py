@@ -36,7 +36,7 @@ VARIABLES = {
     "VKRUN_VALIDATE": "1: Khronos validation layer with synchronisation validation, one buffer a tensor (slow)",
     "VKRUN_ROBUST": "1: the device checks the bounds of every buffer access",
     "VKRUN_SUBMIT_GFLOP": "most arithmetic in one submission, in 1e9 operations; lower it where the device is lost",
-    "VKRUN_CACHE_DIR": "where pipelines, compiled shaders and probes are kept, instead of $XDG_CACHE_HOME/vkrun or ~/.cache/vkrun",
+    "VKRUN_CACHE_DIR": "where everything compiled is kept, instead of $XDG_CACHE_HOME/vkrun or ~/.cache/vkrun",
 }
 
 # what the shell scripts that set vkrun up read

@@ -18,6 +18,7 @@ HELP = '''/clear            forget the conversation
 Ctrl-C            stops the answer'''
 
 INTERRUPTED = 130
+TOO_FULL, FULL_AGAIN = 7 / 8, 5 / 8  # shares of the context: above the first turns are forgotten, down to the second
 
 
 class Chat:
@@ -95,18 +96,31 @@ class Chat:
         screen.end_line()
         self._answered = True
         if self._answers.timings.ended == "context":
-            note(f"the context of {self._answers.model.info.n_ctx} tokens is full; /clear starts anew")
+            note(f"the context of {self._n_ctx} tokens is full; the oldest turns make room for the next message")
         if self._stats:
             self._show_stats("")
 
+    @property
+    def _n_ctx(self) -> int:
+        return self._answers.model.info.n_ctx
+
     def _ids(self) -> list[int]:
-        """The prompt; VkrunError with the way out when it does not fit."""
-        ids, n_ctx = self._conversation.ids(), self._answers.model.info.n_ctx
-        if len(ids) >= n_ctx:
-            raise VkrunError(
-                f"the context is full: {len(ids)} tokens with this message, it holds {n_ctx}; "
-                "/clear starts anew, a larger -c holds more"
-            )
+        """The prompt, without the oldest turns where those leave too little room for an answer.
+
+        Once turns have to go, so many go that the next ones need not: what is left is read anew. VkrunError when the
+        message alone does not fit.
+        """
+        ids, n_turns = self._conversation.ids(), 0
+        for share in (FULL_AGAIN, TOO_FULL, 1) if len(ids) > self._n_ctx * TOO_FULL else ():
+            ids, n_turns = self._conversation.shorten(int(self._n_ctx * share) - 1)
+            if n_turns:
+                break
+        if len(ids) >= self._n_ctx:
+            n = len(ids)
+            raise VkrunError(f"the message has {n} tokens, the context holds {self._n_ctx}; a larger -c holds more")
+        if n_turns:
+            turns = "the oldest turn is" if n_turns == 1 else f"the {n_turns} oldest turns are"
+            note(f"{turns} forgotten to make room in the context of {self._n_ctx} tokens")
         return ids
 
     def _command(self, line: str) -> None:
@@ -128,9 +142,9 @@ class Chat:
     def _show_stats(self, _rest: str) -> None:
         if not self._answered:
             raise VkrunError("no answer yet, so there are no timings")
-        timings, n_ctx = self._answers.timings, self._answers.model.info.n_ctx
+        timings = self._answers.timings
         lines(stats_text(timings, self._load_s, self._answers.total_s))
-        note(f"{timings.n_prompt + timings.n_generated} of {n_ctx} tokens of context")
+        note(f"{timings.n_prompt + timings.n_generated} of {self._n_ctx} tokens of context")
 
     def _leave(self, _rest: str) -> None:
         self._leaving = True

@@ -31,6 +31,19 @@ class Conversation:
         """Forget the last message."""
         self._messages.pop()
 
+    def shorten(self, n_most: int) -> tuple[list[int], int]:
+        """Forget the oldest turns, all but the last message if need be, until the prompt has at most n_most tokens.
+
+        Its ids, and how many turns went. When the last message alone is longer, nothing is forgotten.
+        """
+        kept, starts = self._messages, [i for i, m in enumerate(self._messages) if m["role"] == "user"]
+        for n_turns, start in enumerate(starts):
+            self._messages = kept[start:]
+            if len(ids := self.ids()) <= n_most:
+                return ids, n_turns
+        self._messages = kept
+        return self.ids(), 0
+
     def clear(self) -> None:
         self._messages.clear()
 

@@ -1,11 +1,24 @@
 """The chat on a pseudo-terminal."""
 
+import re
 import stat
 
 import pytest
+import vkrun as library
+from vkrun.runtime.cli import chat as chats
+from vkrun.runtime.cli.answer import Answers
+from vkrun.runtime.cli.conversation import Conversation
+from vkrun.runtime.errors import VkrunError
+from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.cli.running import MODEL, ON_CPU, Terminal, errors, vkrun
 
 PROMPT = r"\n> "
+
+
+@pytest.fixture(scope="module")
+def model():
+    with library.load(MODEL, backend="cpu", n_ctx=192) as loaded:
+        yield loaded
 
 
 @pytest.fixture
@@ -105,19 +118,54 @@ def test_without_a_home_there_is_no_history_and_no_complaint():
         assert "history" not in terminal.text
 
 
-def test_a_full_context_is_said_and_cleared(home):
-    with chat(home, "-c", "32", "--ignore-eos") as terminal:
+def test_a_full_context_forgets_the_oldest_turns(home):
+    with chat(home, "-c", "48", "--ignore-eos") as terminal:
         terminal.wait_for(PROMPT)
         terminal.type("hi\n")
-        assert "the context of 32 tokens is full; /clear starts anew" in terminal.wait_for(PROMPT)
-        terminal.type("more\n")
-        assert "the context is full" in terminal.wait_for(PROMPT)
+        said = terminal.wait_for(PROMPT)
+        assert "the context of 48 tokens is full; the oldest turns make room for the next message" in said
+        for _ in range(3):
+            terminal.type("more\n")
+            assert "the oldest turn is forgotten to make room in the context of 48" in terminal.wait_for(PROMPT)
+        terminal.type("x" * 60 + "\n")
+        assert re.search("the message has [0-9]+ tokens, the context holds 48", terminal.wait_for(PROMPT))
         terminal.type("/clear\n")
         terminal.wait_for(PROMPT)
         terminal.type("hi\n")
-        assert "the context of 32 tokens is full" in terminal.wait_for(PROMPT)
+        assert "forgotten" not in terminal.wait_for(PROMPT)
         terminal.type("\x04")
         assert terminal.ends() == 0
+
+
+def test_so_many_turns_are_forgotten_that_the_next_need_not_be(model, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(chats, "note", said.append)
+    talk = chats.Chat(Answers(model, SamplerSettings(temp=0), n_predict=2), "be brief", 0.0, False, False)
+    sizes = []
+    for i in range(12):
+        talk._conversation.add("user", f"question {i}")
+        sizes.append(len(talk._ids()))
+        talk._conversation.add("assistant", f"answer {i}")
+    n_ctx = model.info.n_ctx
+    assert 0 < len(said) < 8 and any("oldest turns are forgotten" in line for line in said)
+    assert max(sizes) <= n_ctx * chats.TOO_FULL
+    assert "be brief" in model.detokenize(talk._ids()) and "question 11" in model.detokenize(talk._ids())
+    talk._conversation.add("user", "long " * n_ctx)
+    with pytest.raises(VkrunError, match=f"the message has .* tokens, the context holds {n_ctx}"):
+        talk._ids()
+    talk._conversation.take_back()
+    assert "question 11" in model.detokenize(talk._ids())  # forgotten for nothing
+
+
+def test_the_oldest_turn_goes_with_its_answer(model):
+    talk = Conversation(model, None, is_code=True)
+    for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), ("user", "e")):
+        talk.add(role, text)
+    n = len(talk.ids())
+    assert talk.shorten(n) == (talk.ids(), 0)
+    assert talk.shorten(0) == (talk.ids(), 0) and len(talk.ids()) == n  # nothing helps, so nothing is forgotten
+    assert talk.shorten(n - 1) == (talk.ids(), 1) and model.detokenize(talk.ids()) == "cd\ne"
+    assert talk.shorten(1)[1] == 1 and model.detokenize(talk.ids()) == "e"
 
 
 def test_a_chat_from_a_pipe():
