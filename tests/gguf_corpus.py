@@ -86,6 +86,7 @@ def bad_files() -> Iterator[BadFile]:
     yield from _truncated()
     yield from _bad_preambles()
     yield from _bad_keys()
+    yield from _bad_alignments()
     yield from _bad_tensors()
 
 
@@ -129,6 +130,9 @@ def _bad_keys() -> Iterator[BadFile]:
     yield BadFile("bools", build([key("k", ARRAY, array(BOOL, b"\0\1\xff", 3))]), "key k: bool of value 255")
     yield BadFile("key_twice", build([key("k", U8, b"\1"), key("k", U8, b"\1")]), "key k: stands twice")
     yield BadFile("control", build([key("a\x1b[2J\nb", 99, b"")]), r"key a\\x1b\[2J\\nb: value type 99")
+
+
+def _bad_alignments() -> Iterator[BadFile]:
     for value in (0, 3, 48, 2**31):
         alignment = key("general.alignment", U32, number(U32, value))
         yield BadFile(f"alignment_{value}", build([alignment]), f"general.alignment: {value}, expected a power of two")

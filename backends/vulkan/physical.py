@@ -1,6 +1,6 @@
 """A physical device's facts: name, driver, memory, limits and features, and the feature chain that enables them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
@@ -153,18 +153,10 @@ def _describe(handle: Any) -> Physical | None:
     if properties.apiVersion < API_1_1 or family is None:
         return None
     version = min(properties.apiVersion, instance().api_version)
-    extensions = {
-        vk.text(e.extensionName)
-        for e in vk.listed("vkEnumerateDeviceExtensionProperties", "VkExtensionProperties", handle, vk.null)
-    }
+    extensions = _extensions(handle)
     wanted = config.read()
     off = wanted.off | {"COOPMAT"} if wanted.validate else wanted.off  # older layers take its struct for an error
     enabled, core = _usable(handle, version, extensions, off)
-    needed = [
-        e for _, s, e, core_from, _ in _FEATURE_STRUCTS if s in enabled and version >> 12 & 1023 < core_from and e
-    ]
-    optional = [_PORTABILITY, *([_BUDGET] if config.read().has("MEMORY_BUDGET") else [])]
-    more = [e for e in optional if e in extensions]
     types, local = _memory(handle)
     ids = vk.struct("VkPhysicalDeviceIDProperties")
     _extended(handle, ids)
@@ -183,10 +175,22 @@ def _describe(handle: Any) -> Physical | None:
         features=_features(handle, enabled, core, properties),
         enabled=enabled,
         core=core,
-        extensions=tuple(needed + more),
+        extensions=_extensions_to_enable(version, extensions, enabled),
         memory_types=types,
         heap_is_device=local,
     )
+
+
+def _extensions(handle: Any) -> set[str]:
+    listed = vk.listed("vkEnumerateDeviceExtensionProperties", "VkExtensionProperties", handle, vk.null)
+    return {vk.text(e.extensionName) for e in listed}
+
+
+def _extensions_to_enable(version: int, extensions: set[str], structs: Iterable[str]) -> tuple[str, ...]:
+    """Those that bring the feature structs where the version does not, and what else is of use."""
+    needed = [e for _, s, e, core_from, _ in _FEATURE_STRUCTS if s in structs and version >> 12 & 1023 < core_from]
+    optional = [_PORTABILITY, *([_BUDGET] if config.read().has("MEMORY_BUDGET") else [])]
+    return tuple(e for e in (*needed, *(o for o in optional if o in extensions)) if e)
 
 
 def _extended(handle: Any, struct: Any) -> None:

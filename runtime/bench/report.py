@@ -19,17 +19,33 @@ Emit = Callable[[str], None]
 def fields(info: ModelInfo, setting: Setting, version: str, measured: Measured) -> Row:
     """One measured test under llama-bench's field names, plus opt, replay, n_seqs and driver. Times in ns, rates in
     tokens/s. Its fields for what vkrun does not vary hold what vkrun does."""
-    ns = [float(n) for n in measured.samples_ns]
     return {
         "build_commit": f"vkrun {version}",
         "build_number": 0,
         "cpu_info": platform.processor() or platform.machine(),
         "gpu_info": "" if info.backend == "cpu" else info.device,
         "backends": backend_name(info.backend),
+        **_model_fields(info),
+        **_setting_fields(info, setting),
+        "devices": info.device,
+        "driver": info.driver,
+        "opt": setting.opt,
+        "replay": setting.replay,
+        **_test_fields(measured),
+    }
+
+
+def _model_fields(info: ModelInfo) -> Row:
+    return {
         "model_filename": info.path,
         "model_type": info.kind,
         "model_size": info.nbytes,
         "model_n_params": info.n_params,
+    }
+
+
+def _setting_fields(info: ModelInfo, setting: Setting) -> Row:
+    return {
         "n_batch": setting.n_batch,
         "n_ubatch": setting.n_ubatch,
         "type_k": "f32",
@@ -41,10 +57,12 @@ def fields(info: ModelInfo, setting: Setting, version: str, measured: Measured) 
         "flash_attn": setting.opt >= 2,
         "use_mmap": False,
         "embeddings": False,
-        "devices": info.device,
-        "driver": info.driver,
-        "opt": setting.opt,
-        "replay": setting.replay,
+    }
+
+
+def _test_fields(measured: Measured) -> Row:
+    ns = [float(n) for n in measured.samples_ns]
+    return {
         "n_seqs": measured.test.n_seqs,
         "n_prompt": measured.test.n_prompt,
         "n_gen": measured.test.n_gen,

@@ -119,6 +119,13 @@ def describe(plan: list[tuple[Spec, Type]], source: Checkpoint) -> Iterator[str]
         yield f"{name}: left out, not known"
 
 
+def add_general(writer: gguf.GGUFWriter, texts: Mapping[str, str], outtype: str) -> None:
+    for key, value in texts.items():
+        writer.add_string(f"general.{key}", value)
+    writer.add_file_type(FILE_TYPES[TYPES[outtype]])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+
+
 def convert(
     folder: Path,
     out: Path,
@@ -138,11 +145,7 @@ def convert(
     vocabulary = read_vocabulary(source, qwen3next.read_shape(source.config).vocab, pre) if tokenizer else None
     with replacing(out) as part:
         writer = gguf.GGUFWriter(part, qwen3next.ARCH)
-        writer.add_string("general.name", name or folder.resolve().name)
-        for key, value in (general or {}).items():
-            writer.add_string(f"general.{key}", value)
-        writer.add_file_type(FILE_TYPES[TYPES[outtype]])
-        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        add_general(writer, {"name": name or folder.resolve().name, **(general or {})}, outtype)
         add_keys(writer, values)
         if vocabulary:
             add_tokenizer(writer, vocabulary)

@@ -55,8 +55,8 @@ def _mul_mat() -> list[Case]:
     return cases
 
 
-def _mul_mat_views() -> list[Case]:
-    """Activations and caches as weights, batches, broadcasts."""
+def _caches() -> list[Case]:
+    """Caches as weights."""
     k = 48
     heads = Operand((2, 5, 8, k), view=lambda t: t.permute(0, 2, 1, 3))  # [2, 8, 5, k]
     cache = Operand((2, 70, 2, k), view=lambda t: t.slice(1, 0, 57).permute(0, 2, 1, 3))  # [2, 2, 57, k]
@@ -72,6 +72,12 @@ def _mul_mat_views() -> list[Case]:
         _mm("values transposed, one query", values_t, Operand((2, 8, 1, 60), view=lambda t: t.slice(3, 2, 59))),
         _mm("half keys of a slot", half, Operand((2, 4, k))),
         _mm("half rows at odd offsets", odd, Operand((5, 63)), strided_out=True),
+    ]
+
+
+def _mul_mat_views() -> list[Case]:
+    """Activations as weights, batches, broadcasts."""
+    return [
         _mm("both transposed", swapped(3, 33, 17), swapped(3, 9, 17)),
         _mm("w transposed, x whole", swapped(2, 64, 64), Operand((2, 64, 64))),
         _mm("x transposed, w whole", Operand((2, 64, 64)), swapped(2, 64, 64)),
@@ -145,30 +151,23 @@ def _mul_mat_id() -> list[Case]:
             _id("40 tokens", Operand((6, 67, k), t), Operand((40, 1, k + 5), view=_cut(k)), _ids(40, 3), True),
             _id("9 tokens, a row a slot", w, Operand((9, 2, k)), _ids(9, 2)),
         ]
-    q8 = Operand((6, 33, 64), DType.Q8_0)
-    k = 63
-    cases += [
+    return [*cases, *_mul_mat_id_views()]
+
+
+def _mul_mat_id_views() -> list[Case]:
+    q8, k = Operand((6, 33, 64), DType.Q8_0), 63
+    some = Operand((6, 33, 64), DType.Q4_0, lambda t: t.slice(0, 2, 5))
+    gate, up = (
+        Operand((6, 66, 64), dtype, lambda t, low=low: t.slice(1, low, low + 33))
+        for dtype, low in ((DType.Q4_0, 0), (DType.Q8_0, 33))
+    )
+    return [
         _id("ids out of range", q8, Operand((20, 1, 64)), _ids(20, 3, -5, 12)),
         _id("all ids alike", q8, Operand((70, 1, 64)), Operand((70, 2), I32, fill=values(2))),
         _id("ids of slots permuted", q8, Operand((7, 1, 64)), Operand((3, 7), I32, transpose, integers(0, 6))),
-        _id(
-            "experts 2 to 5",
-            Operand((6, 33, 64), DType.Q4_0, lambda t: t.slice(0, 2, 5)),
-            Operand((7, 1, 64)),
-            _ids(7, 2, 0, 3),
-        ),
-        _id(
-            "gate rows of merged",
-            Operand((6, 66, 64), DType.Q4_0, lambda t: t.slice(1, 0, 33)),
-            Operand((12, 1, 64)),
-            _ids(12, 2),
-        ),
-        _id(
-            "up rows of merged",
-            Operand((6, 66, 64), DType.Q8_0, lambda t: t.slice(1, 33, 66)),
-            Operand((65, 1, 64)),
-            _ids(65, 2),
-        ),
+        _id("experts 2 to 5", some, Operand((7, 1, 64)), _ids(7, 2, 0, 3)),
+        _id("gate rows of merged", gate, Operand((12, 1, 64)), _ids(12, 2)),
+        _id("up rows of merged", up, Operand((65, 1, 64)), _ids(65, 2)),
         _id("x by slots, permuted", q8, Operand((2, 31, 64), view=lambda t: t.permute(1, 0, 2)), _ids(31, 2)),
         _id("x transposed", q8, Operand((31, 64, 2), view=lambda t: t.permute(0, 2, 1)), _ids(31, 2), True),
         _id("w transposed", Operand((6, k, 33), view=lambda t: t.permute(0, 2, 1)), Operand((9, 1, k)), _ids(9, 2)),
@@ -178,7 +177,6 @@ def _mul_mat_id() -> list[Case]:
         _id("inf and NaN", q8, Operand((12, 1, 64), fill=one_inf), _ids(12, 2)),
         _id("many inf and NaN", q8, Operand((90, 1, 64), fill=one_inf), _ids(90, 3)),
     ]
-    return cases
 
 
 def _cut(k: int):
@@ -216,4 +214,4 @@ def _mul_mats() -> list[Case]:
     ]
 
 
-CASES: tuple[Case, ...] = (*_mul_mat(), *_mul_mat_views(), *_edges(), *_mul_mat_id(), *_mul_mats())
+CASES: tuple[Case, ...] = (*_mul_mat(), *_caches(), *_mul_mat_views(), *_edges(), *_mul_mat_id(), *_mul_mats())

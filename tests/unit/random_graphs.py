@@ -1,5 +1,6 @@
 """Random graphs full of copies, for the passes: whatever a pass does, the results stay."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +12,6 @@ from vkrun.runtime.ir.layout import Layout
 from vkrun.runtime.ir.plan import make_plan
 from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 
-STEPS = (
-    "unary", "add", "contiguous", "permuted", "repeat", "concat", "pad", "set", "slice", "cpy", "read_state",
-    "set_rows", "mul_mat", "select",
-)  # fmt: skip
-
 
 @dataclass
 class Made:
@@ -24,6 +20,64 @@ class Made:
     graph: Graph
     filled: dict[Storage, np.ndarray]
     states: list[Storage]
+
+
+@dataclass
+class Drawn:
+    """What a step works on: a graph so far, tensors x and y [3, 4] of it, a state, ids [3], which side to select."""
+
+    graph: Graph
+    x: Tensor
+    y: Tensor
+    state: Tensor
+    ids: Tensor
+    side: Tensor
+    n: int  # 0 to 3
+
+
+def _concat(d: Drawn) -> Tensor:
+    g = d.graph
+    return g.concat(g.contiguous(d.x.slice(0, 0, d.n)), g.neg(d.y.slice(0, d.n, 3)), 0)
+
+
+def _set(d: Drawn) -> Tensor:
+    g = d.graph
+    return g.set(d.x, g.exp(g.neg(d.y.slice(0, 0, 1))), Layout((1, 4), (4, 1), 4 * (d.n % 3)))
+
+
+def _cpy(d: Drawn) -> Tensor:
+    d.graph.cpy(d.x, d.state)
+    return d.x
+
+
+def _set_rows(d: Drawn) -> Tensor:
+    d.graph.set_rows(d.state, d.ids, d.x)
+    return d.y
+
+
+def _select(d: Drawn) -> Tensor:
+    g = d.graph
+    x = g.neg(d.x) if d.n % 2 else d.x
+    return g.select("it", d.side, x, (d.y, d.y, g.exp(g.neg(d.y)), g.sigmoid(d.x))[d.n])
+
+
+def _mul_mat(d: Drawn) -> Tensor:
+    g = d.graph
+    return g.add(g.repeat(g.contiguous(g.mul_mat(d.y, d.x).slice(1, 0, 1)), 3, 4), d.x)
+
+
+# each makes one more tensor [3, 4]
+STEPS: tuple[Callable[[Drawn], Tensor], ...] = (
+    *(_concat, _set, _cpy, _set_rows, _select, _mul_mat),
+    lambda d: d.graph.sigmoid(d.x),
+    lambda d: d.graph.add(d.x, d.state if d.n % 2 else d.y),
+    lambda d: d.graph.contiguous(d.x),
+    lambda d: d.graph.contiguous(d.graph.contiguous(d.x.permute(1, 0)).permute(1, 0)),
+    lambda d: d.graph.repeat(d.x.slice(0, 1, 2), 3, 4),
+    lambda d: d.graph.pad(d.x.slice(1, 1, 3), (0, 1), (0, 1)),
+    lambda d: d.graph.repeat(d.graph.contiguous(d.x.slice(1, 2, 3)), 3, 4),
+    lambda d: d.graph.contiguous(d.state),
+)
 
 
 @st.composite
@@ -39,51 +93,12 @@ def graphs(draw) -> Made:
     filled[sides] = np.array([draw(st.integers(0, 1)), draw(st.integers(-1, 2))], np.int32)
     pool = [source.tensor()]
     for _ in range(draw(st.integers(1, 14))):
-        pool.append(_step(draw, g, pool, [s.tensor() for s in states], ids.tensor(), sides.tensor()))
+        step, x, y, state = (draw(st.sampled_from(of)) for of in (STEPS, pool, pool, states))
+        side, n = draw(st.integers(0, 1)), draw(st.integers(0, 3))
+        pool.append(step(Drawn(g, x, y, state.tensor(), ids.tensor(), sides.tensor().slice(0, side, side + 1), n)))
     for i in range(draw(st.integers(1, 3))):
         g.output(f"y{i}", draw(st.sampled_from(pool)))
     return Made(g, filled, states)
-
-
-def _step(draw, g: Graph, pool: list[Tensor], states: list[Tensor], ids: Tensor, sides: Tensor) -> Tensor:
-    """One more node; every tensor of the pool has the shape (3, 4)."""
-    x, y = draw(st.sampled_from(pool)), draw(st.sampled_from(pool))
-    state = draw(st.sampled_from(states))
-    match draw(st.sampled_from(STEPS)):
-        case "unary":
-            return g.sigmoid(x)
-        case "add":
-            return g.add(x, draw(st.sampled_from([y, state])))
-        case "contiguous":
-            return g.contiguous(x)
-        case "permuted":
-            return g.contiguous(g.contiguous(x.permute(1, 0)).permute(1, 0))
-        case "repeat":
-            return g.repeat(x.slice(0, 1, 2), 3, 4)
-        case "concat":
-            n = draw(st.integers(0, 3))
-            return g.concat(g.contiguous(x.slice(0, 0, n)), g.neg(y.slice(0, n, 3)), 0)
-        case "pad":
-            return g.pad(x.slice(1, 1, 3), (0, 1), (0, 1))
-        case "set":
-            row = draw(st.integers(0, 2))
-            return g.set(x, g.exp(g.neg(y.slice(0, 0, 1))), Layout((1, 4), (4, 1), 4 * row))
-        case "slice":
-            return g.repeat(g.contiguous(x.slice(1, 2, 3)), 3, 4)
-        case "cpy":
-            g.cpy(x, state)
-            return x
-        case "read_state":
-            return g.contiguous(state)
-        case "set_rows":
-            g.set_rows(state, ids, x)
-            return y
-        case "select":
-            side = draw(st.integers(0, 1))
-            y = draw(st.sampled_from([y, g.exp(g.neg(y)), g.sigmoid(x)]))
-            return g.select("it", sides.slice(0, side, side + 1), draw(st.sampled_from([x, g.neg(x)])), y)
-        case _:
-            return g.add(g.repeat(g.contiguous(g.mul_mat(y, x).slice(1, 0, 1)), 3, 4), x)
 
 
 def results(made: Made, graph: Graph, every_barrier: bool = True) -> list[np.ndarray]:
