@@ -1,6 +1,7 @@
 """Cases of the op table: the delta net and its convolution."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle
 from typing import NamedTuple
 
@@ -141,6 +142,14 @@ def _convs() -> Iterator[Case]:
         yield _conv(batch, n_channels, n_taps, make, outer_cut if make is outer_permuted else make, ids)
     for batch, make in zip(SNAPSHOTS, (plain, permuted, rows_apart), strict=True):
         yield _conv(batch, 65, 4, make)
+    for batch, make, linear in zip(
+        BATCHES[1:], cycle((plain, permuted, rows_apart)), cycle((True, False)), strict=False
+    ):
+        plainly = _conv(batch, 33, 3, make)
+        more = {"extra": ("bias",), "linear": linear}
+        given = (*plainly.operands, make((33,)) if make is plain else stepped((33,)))
+        yield replace(plainly, what=f"{plainly.what}, bias, linear {linear}", operands=given, attrs=more)
+        yield replace(plainly, what=f"{plainly.what}, linear", attrs={"linear": True})
     edges = (plain((1, 9, 3), fill=values(1, INF, -1, 2, NAN, 3, -100, 1e-40, 90)), plain((3, 4), fill=uniform(0.5, 1)))
     ids = plain((1,), I32, _ids(0)), plain((1, 3), I32, _ids(9, 10, 11))
     yield Case("causal_conv", "edge values", (*edges, plain((1, 9)), *ids), {}, strided_out=True)

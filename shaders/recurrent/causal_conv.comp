@@ -1,7 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-// y = silu(causal convolution of x over [state, x]), and the state's update in place; any strides.
+// y = silu(causal convolution of x over [state, x], plus bias with -DBIAS), with LINEAR without the silu; and the state's
+// update in place; any strides.
 // An invocation takes one channel of one sequence and a run of tokens; the one with the first run, which is TAPS - 1
 // tokens long or more, is also the only one to read the old state and to write the new one.
 // Grid: tiles of channels fastest, then runs, then sequences.
@@ -10,6 +11,7 @@
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint TAPS = 4;
+layout(constant_id = 2) const uint LINEAR = 0u;
 
 layout(std430, binding = 0) readonly buffer X { float x[]; };
 layout(std430, binding = 1) readonly buffer W { float w[]; };
@@ -17,6 +19,9 @@ layout(std430, binding = 2) buffer State { float state[]; };
 layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
 layout(std430, binding = 4) readonly buffer Tails { int tails[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
+#ifdef BIAS
+layout(std430, binding = 6) readonly buffer Bias { float bias[]; };
+#endif
 
 layout(push_constant) uniform Args {
     uint n_seqs, n_tokens, n_channels, n_slots, n_runs, run_length, n_places;
@@ -26,6 +31,9 @@ layout(push_constant) uniform Args {
     uint slots_seq, slots_place, slots_at;
     uint tails_seq, tails_place, tails_column, tails_at;
     uint y_seq, y_token, y_channel, y_at;
+#ifdef BIAS
+    uint bias_channel, bias_at;
+#endif
 };
 
 const uint PAST = TAPS - 1u;
@@ -91,12 +99,15 @@ void main() {
     for (uint t = first; t < end; t++) {
         past[PAST] = x[x_first + t * x_token];
         float sum = 0.0;
+#ifdef BIAS
+        sum = bias[bias_at + channel * bias_channel];
+#endif
         [[unroll]] for (uint j = 0u; j < TAPS; j++) {
             sum += past[j] * taps[j];
         }
         [[unroll]] for (uint j = 0u; j < PAST; j++) {
             past[j] = past[j + 1u];
         }
-        y[y_first + t * y_token] = silu(sum);
+        y[y_first + t * y_token] = LINEAR != 0u ? sum : silu(sum);
     }
 }

@@ -2,7 +2,7 @@
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, At, Features, Kernel, KernelCall, Variant, fills_subgroup, grid_of
+from ..kernel import Argument, At, Defines, Features, Kernel, KernelCall, Variant, fills_subgroup, grid_of
 from ..operands import FLOATS, INTS, strides_that_count
 from . import delta_chunks
 from .delta_args import GIVES, N_OPERANDS, NORM, TAKES, delta_constants, delta_operands
@@ -11,6 +11,7 @@ MAX_TAPS = 16  # held in registers
 HELD = 64  # numbers of the state that a lane of a CPU holds
 RUN = 32  # tokens of a convolution that an invocation takes one after the other
 FEW_TOKENS = 100
+BIAS: Defines = (("BIAS", ""),)
 SPLIT = 8  # lanes that hold a row of the state: no device has smaller subgroups
 
 
@@ -18,17 +19,18 @@ SPLIT = 8  # lanes that hold a row of the state: no device has smaller subgroups
 
 
 def _lower_conv(node: Node, features: Features) -> KernelCall:
-    x, w, state, slots, tails = node.inputs
+    x, w, state, slots, tails, *bias = node.inputs
     if slots.ndim == 1:
         slots, tails = slots.unsqueeze(1), tails.unsqueeze(1)
-    args = x, w, state, slots, tails, node.outputs[0]
+    args = x, w, state, slots, tails, node.outputs[0], *bias
     n_seqs, n_tokens, n_channels = x.shape
     n_runs = -(-n_tokens // RUN)
     local = 64 if n_tokens == 1 or not features.software else 8
     strides: tuple[Argument, ...] = tuple(word for i, t in enumerate(args) for word in (*t.layout.strides, At(i)))
     push = (n_seqs, n_tokens, n_channels, state.shape[0], n_runs, RUN, slots.shape[1], *strides)
     groups = -(-n_channels // local) * n_runs * n_seqs
-    return KernelCall("causal_conv", (), args, push, grid_of(groups), (local, w.shape[1]))
+    constants = (local, w.shape[1], int(node.attrs.get("linear", False)))
+    return KernelCall("causal_conv", BIAS if bias else (), args, push, grid_of(groups), constants)
 
 
 # the delta rule
@@ -102,11 +104,25 @@ def _ssm_conv(node: Node, features: Features) -> KernelCall:
     return KernelCall("ssm_conv", (), (x, w, y), push, grid_of(n_groups), (local,))
 
 
-_CONV = {"x": FLOATS, "w": FLOATS.axis(1, least=2, most=MAX_TAPS), "state": FLOATS, "slots": INTS, "tails": INTS}
+_CONV = {
+    "x": FLOATS,
+    "w": FLOATS.axis(1, least=2, most=MAX_TAPS),
+    "state": FLOATS,
+    "slots": INTS,
+    "tails": INTS,
+    "bias?": FLOATS,
+}
 
 KERNELS = (
     *delta_chunks.KERNELS,  # first, where it runs at all
-    Kernel("causal_conv", _CONV, {"y": FLOATS, "written": FLOATS}, _lower_conv, (("causal_conv", ()),)),
+    Kernel(
+        "causal_conv",
+        _CONV,
+        {"y": FLOATS, "written": FLOATS},
+        _lower_conv,
+        (("causal_conv", ()), ("causal_conv", BIAS)),
+        options=frozenset({"bias", "linear"}),
+    ),
     Kernel("gated_delta_net", TAKES, GIVES, _lower_delta, (_variant(False, False), _variant(False, True))),
     Kernel(
         "gated_delta_norm",

@@ -36,12 +36,13 @@ def _ssm_conv(x: Array, w: Array) -> tuple[Array]:
     return (onnx_op("Transpose", y, perm=(0, 2, 1)),)
 
 
-def _causal_conv(x, w, state, slots, tails) -> tuple[Array, Array]:
+def _causal_conv(x, w, state, slots, tails, *bias, extra=(), linear: bool = False) -> tuple[Array, Array]:
     out, after = np.empty(x.shape), state.copy()
     slots = slots.reshape(len(slots), -1)
     for b, own in enumerate(clamped(slots[:, 0], len(state))):
         past = state[own].reshape(w.shape[1] - 1, x.shape[2])
-        y = onnx_op("CausalConvWithState", x[b].T[None], w[:, None], None, past.T[None], activation="silu")
+        given = x[b].T[None], w[:, None], bias[0] if extra else None, past.T[None]
+        y = onnx_op("CausalConvWithState", *given, activation="none" if linear else "silu")
         out[b] = y[0].T
         inputs = [*past, *x[b]]
         for slot, tail in zip(slots[b], tails[b].reshape(slots.shape[1], -1), strict=True):

@@ -278,8 +278,13 @@ def _without_tops(compute, parts, *gate, **attrs):
 
 
 @_wrong("outside slots written", "causal_conv")
-def _conv_written(compute, x, w, state, slots, tails):
-    return compute(x, w, state, np.clip(slots, 0, len(state) - 1), tails)
+def _conv_written(compute, x, w, state, slots, *rest, **attrs):
+    return compute(x, w, state, np.clip(slots, 0, len(state) - 1), *rest, **attrs)
+
+
+@_wrong("silu and none swapped", "causal_conv")
+def _other_activation(compute, *inputs, linear=False, **attrs):
+    return compute(*inputs, linear=not linear, **attrs)
 
 
 @_wrong("outside slots written", "gated_delta_net", "gated_delta_norm")
