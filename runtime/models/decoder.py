@@ -10,6 +10,9 @@ from ..gguf.file import GGUFFile
 from ..ir.graph import Graph
 from ..ir.tensor import Tensor
 from .architecture import Architecture, Capacity, Params
+from .blocks.linear import Linear
+from .blocks.norm import LayerNorm, Norm, RMSNorm
+from .hyper import Hyper
 from .step import StepInputs, StepTensors
 
 
@@ -20,25 +23,47 @@ class Layer(Protocol):
 
 
 class Decoder(Architecture):
-    """A family says what its parameters are (`read`) and how a layer is put together (`layer`)."""
+    """A family says what its parameters are (`read`) and how a layer is put together (`layer`).
+
+    What `read` may set beside: embedding_scale, a factor of tokens' rows; logit_scale, a factor of logits; logit_cap:
+    where not 0 logits z become cap * tanh(z / cap).
+    """
+
+    embedding_scale: float = 1.0
+    logit_scale: float = 1.0
+    logit_cap: float = 0.0
 
     def __init__(self, f: GGUFFile, capacity: Capacity) -> None:
         super().__init__(f, capacity)
-        self.params = p = self.read(f)
+        self.params = p = self.read(Hyper(f, self.name))
         self.embedding = self.weights.matrix("token_embd.weight", (p.n_vocab, p.width))
         self.layers: Sequence[Layer] = [self.layer(i) for i in range(p.n_layers)]
-        self.norm = self.weights.vector("output_norm.weight", (p.width,))
+        self.norm = self.norm_of("output_norm", p.width)
         tied = not self.weights.has("output.weight")
         self.head = self.embedding if tied else self.weights.matrix("output.weight", (p.n_vocab, p.width))
         self._zero = self.weights.constant("zero", (1, 1), lambda first, stop: np.zeros((stop - first, 1)))
 
     @abstractmethod
-    def read(self, f: GGUFFile) -> Params:
+    def read(self, h: Hyper) -> Params:
         """The file's hyper-parameters. Raises GGUFError and ModelError."""
 
     @abstractmethod
     def layer(self, i: int) -> Layer:
         """Layer i, over weights declared with `self.weights`, and caches and states made for it."""
+
+    def linear(self, name: str, n_out: int, n_in: int) -> Linear:
+        """A matrix, and its bias where the file has one."""
+        weight, bias = self.weights.matrix(f"{name}.weight", (n_out, n_in)), None
+        if self.weights.has(f"{name}.bias"):
+            bias = self.weights.vector(f"{name}.bias", (n_out,))
+        return Linear(weight, bias)
+
+    def norm_of(self, name: str, n: int) -> Norm:
+        """A norm of rows of n: a LayerNorm where it has a bias, else an RMSNorm."""
+        weight = self.weights.vector(f"{name}.weight", (n,))
+        if not self.weights.has(f"{name}.bias"):
+            return RMSNorm(weight, self.params.eps)
+        return LayerNorm(weight, self.weights.vector(f"{name}.bias", (n,)), self.params.eps)
 
     def graph(self, inputs: StepInputs) -> Graph:
         g, step = Graph(), inputs.tensors()
@@ -53,7 +78,7 @@ class Decoder(Architecture):
 
     def embed(self, g: Graph, step: StepTensors) -> Tensor:
         """Rows of the embedding, or those that come in their place: [n_rows, width]."""
-        x = g.get_rows(self.embedding, step.ids)
+        x = scaled(g, g.get_rows(self.embedding, step.ids), self.embedding_scale)
         x = g.select("input", step.source, x, g.input("embeddings", (step.shape.n_rows, self.params.width)))
         if not step.shape.embeddings:
             g.choices["input"] = 0
@@ -64,10 +89,16 @@ class Decoder(Architecture):
         n_out, n_rows = step.shape.n_out, step.shape.n_rows
         if n_out != n_rows:
             x = g.get_rows(x, step.out_rows)
-        logits = g.mul_mat(self.head, g.rms_norm_scale(x, self.norm, self.params.eps))
+        logits = scaled(g, g.mul_mat(self.head, self.norm(g, x)), self.logit_scale)
+        if self.logit_cap:
+            logits = g.scale(g.one("tanh", g.scale(logits, 1 / self.logit_cap)), self.logit_cap)
         if n_out == n_rows:
             g.choices["logits"] = 1
         return g.select("logits", step.wants, self._zero.broadcast_to(n_out, self.params.n_vocab), logits)
+
+
+def scaled(g: Graph, x: Tensor, factor: float) -> Tensor:
+    return x if factor == 1.0 else g.scale(x, factor)
 
 
 def give_out(g: Graph, logits: Tensor, step: StepTensors) -> None:

@@ -8,11 +8,10 @@ from .architecture import Capacity
 from .blocks.attention import Attention
 from .blocks.delta_net import DeltaNet
 from .blocks.experts import Experts, expert_matrices
-from .blocks.linear import Linear
-from .blocks.norm import RMSNorm
 from .blocks.residual import Chain, Residual
 from .blocks.rope import make_rope, plain
 from .decoder import Decoder
+from .hyper import Hyper
 from .qwen3next_params import ARCHITECTURE, Qwen3NextParams
 
 
@@ -24,19 +23,16 @@ class Qwen3Next(Decoder):
         super().__init__(f, capacity)
         self.tail = self.params.conv_width - 1
 
-    def read(self, f: GGUFFile) -> Qwen3NextParams:
-        p = Qwen3NextParams.from_gguf(f)
+    def read(self, h: Hyper) -> Qwen3NextParams:
+        p = Qwen3NextParams.from_gguf(h)
         self.rope = make_rope(self.weights, self.capacity.n_ctx, p.rope_dims, lambda: plain(p.rope_dims, p.rope_base))
         return p
 
     def layer(self, i: int) -> Chain:
         p, at = self.params, f"blk.{i}."
         mixer = self._delta_net(at) if p.recurrent[i] else self._attention(at)
-        norms = (self._norm(at + name, p.width) for name in ("attn_norm", "post_attention_norm"))
+        norms = (self.norm_of(at + name, p.width) for name in ("attn_norm", "post_attention_norm"))
         return Chain((Residual(mixer, next(norms)), Residual(self._experts(at), next(norms))))
-
-    def _norm(self, name: str, n: int) -> RMSNorm:
-        return RMSNorm(self.weights.vector(name + ".weight", (n,)), self.params.eps)
 
     def _experts(self, at: str) -> Experts:
         p, weights = self.params, self.weights
@@ -83,15 +79,15 @@ class Qwen3Next(Decoder):
         return weights.rows(legacy, shape, np.concatenate([q, k, v]), "qkv"), weights.rows(legacy, shape, z, "z")
 
     def _attention(self, at: str) -> Attention:
-        p, weights = self.params, self.weights
+        p = self.params
         n_q, n_kv = p.n_heads * p.head_dim, p.n_heads_kv * p.head_dim
         return Attention(
-            q=Linear(weights.matrix(at + "attn_q.weight", (2 * n_q, p.width))),
-            k=Linear(weights.matrix(at + "attn_k.weight", (n_kv, p.width))),
-            v=Linear(weights.matrix(at + "attn_v.weight", (n_kv, p.width))),
-            out=Linear(weights.matrix(at + "attn_output.weight", (p.width, n_q))),
-            q_norm=self._norm(at + "attn_q_norm", p.head_dim),
-            k_norm=self._norm(at + "attn_k_norm", p.head_dim),
+            q=self.linear(at + "attn_q", 2 * n_q, p.width),
+            k=self.linear(at + "attn_k", n_kv, p.width),
+            v=self.linear(at + "attn_v", n_kv, p.width),
+            out=self.linear(at + "attn_output", p.width, n_q),
+            q_norm=self.norm_of(at + "attn_q_norm", p.head_dim),
+            k_norm=self.norm_of(at + "attn_k_norm", p.head_dim),
             rope=self.rope,
             k_cache=self.cache(at + "k_cache", n_kv),
             v_cache=self.cache(at + "v_cache", n_kv),

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from ..errors import ModelError
-from ..gguf.file import GGUFFile
 from .architecture import Params
+from .hyper import Hyper
 
 ARCHITECTURE = "qwen3next"
 
@@ -39,73 +38,59 @@ class Qwen3NextParams(Params):
         return self.n_delta_values // self.n_delta_keys
 
     @staticmethod
-    def from_gguf(f: GGUFFile) -> "Qwen3NextParams":
+    def from_gguf(h: Hyper) -> "Qwen3NextParams":
         """Raises GGUFError for a missing or mistyped key and one out of range, ModelError for sizes that do not fit."""
-
-        def number(key: str, hi: int = 1 << 20, default: int | None = None, lo: int = 1) -> int:
-            return f.get_int(f"{ARCHITECTURE}.{key}", default, lo=lo, hi=hi)
-
-        n_layers = number("block_count", 4096)
-        n_heads = number("attention.head_count", 4096)
-        width = number("embedding_length")
-        head_dim = number("attention.key_length", 4096, width // n_heads)
+        n_layers, n_heads = h.get_int("block_count", hi=4096), h.get_int("attention.head_count", hi=4096)
+        width = h.get_int("embedding_length")
+        head_dim = h.get_int("attention.key_length", width // n_heads, hi=4096)
         p = Qwen3NextParams(
             n_layers=n_layers,
-            n_ctx_train=number("context_length", 1 << 30),
-            n_vocab=f.tensor("token_embd.weight").shape[0],
+            n_ctx_train=h.get_int("context_length", hi=1 << 30),
+            n_vocab=h.file.tensor("token_embd.weight").shape[0],
             width=width,
             n_heads=n_heads,
-            n_heads_kv=number("attention.head_count_kv", 4096, n_heads),
+            n_heads_kv=h.get_int("attention.head_count_kv", n_heads, hi=4096),
             head_dim=head_dim,
-            rope_dims=number("rope.dimension_count", 4096, head_dim),
-            rope_base=f.get_float(f"{ARCHITECTURE}.rope.freq_base", 10000.0, lo=1.0, hi=1e12),
-            eps=f.get_float(f"{ARCHITECTURE}.attention.layer_norm_rms_epsilon", lo=1e-12, hi=1.0),
-            n_experts=number("expert_count", 65536),
-            n_experts_used=number("expert_used_count", 256),
-            expert_width=number("expert_feed_forward_length", default=_width(f, "ffn_down_exps")),
-            shared_width=number("expert_shared_feed_forward_length", default=_width(f, "ffn_down_shexp")),
-            conv_width=number("ssm.conv_kernel", 64, lo=2),
-            delta_dim=number("ssm.state_size", 1024),
-            n_delta_keys=number("ssm.group_count", 4096),
-            n_delta_values=number("ssm.time_step_rank", 4096),
-            recurrent=_recurrent(f, n_layers),
+            rope_dims=h.get_int("rope.dimension_count", head_dim, hi=4096),
+            rope_base=h.get_float("rope.freq_base", 10000.0, lo=1.0),
+            eps=h.get_float("attention.layer_norm_rms_epsilon", lo=1e-12, hi=1.0),
+            n_experts=h.get_int("expert_count", hi=65536),
+            n_experts_used=h.get_int("expert_used_count", hi=256),
+            expert_width=h.get_int("expert_feed_forward_length", _width(h, "ffn_down_exps")),
+            shared_width=h.get_int("expert_shared_feed_forward_length", _width(h, "ffn_down_shexp")),
+            conv_width=h.get_int("ssm.conv_kernel", lo=2, hi=64),
+            delta_dim=h.get_int("ssm.state_size", hi=1024),
+            n_delta_keys=h.get_int("ssm.group_count", hi=4096),
+            n_delta_values=h.get_int("ssm.time_step_rank", hi=4096),
+            recurrent=_recurrent(h, n_layers),
         )
-        _check(f, p)
+        _check(h, p)
         return p
 
 
-def _width(f: GGUFFile, name: str) -> int | None:
+def _width(h: Hyper, name: str) -> int | None:
     """What a feed-forward's missing key would say: the columns of its last matrix."""
-    info = f.tensors.get(f"blk.0.{name}.weight")
+    info = h.file.tensors.get(f"blk.0.{name}.weight")
     return None if info is None else info.shape[-1]
 
 
-def _recurrent(f: GGUFFile, n_layers: int) -> tuple[bool, ...]:
-    listed = f"{ARCHITECTURE}.attention.recurrent_layers"
-    if listed in f.keys:
-        return tuple(f.get_bools(listed, length=n_layers).tolist())
-    interval = f.get_int(f"{ARCHITECTURE}.full_attention_interval", 4, lo=1, hi=4096)
+def _recurrent(h: Hyper, n_layers: int) -> tuple[bool, ...]:
+    listed = "attention.recurrent_layers"
+    if h.has(listed):
+        return tuple(h.file.get_bools(h.key(listed), length=n_layers).tolist())
+    interval = h.get_int("full_attention_interval", 4, hi=4096)
     return tuple((i + 1) % interval != 0 for i in range(n_layers))
 
 
-def _check(f: GGUFFile, p: Qwen3NextParams) -> None:
-    def require(ok: bool, key: str, value: object, wanted: str) -> None:
-        if not ok:
-            raise ModelError(f"{ARCHITECTURE}.{key}: {value}, expected {wanted}")
-
-    require(p.n_heads % p.n_heads_kv == 0, "attention.head_count_kv", p.n_heads_kv, f"a divisor of {p.n_heads}")
-    require(
-        p.rope_dims % 2 == 0 and p.rope_dims <= p.head_dim,
-        "rope.dimension_count",
-        p.rope_dims,
-        f"even, at most {p.head_dim}",
-    )
-    require(p.n_experts_used <= p.n_experts, "expert_used_count", p.n_experts_used, f"at most {p.n_experts}")
-    require(
-        p.n_delta_values % p.n_delta_keys == 0, "ssm.group_count", p.n_delta_keys, f"a divisor of {p.n_delta_values}"
-    )
+def _check(h: Hyper, p: Qwen3NextParams) -> None:
+    h.require(p.n_heads % p.n_heads_kv == 0, "attention.head_count_kv", p.n_heads_kv, f"a divisor of {p.n_heads}")
+    even = p.rope_dims % 2 == 0 and p.rope_dims <= p.head_dim
+    h.require(even, "rope.dimension_count", p.rope_dims, f"even, at most {p.head_dim}")
+    h.require(p.n_experts_used <= p.n_experts, "expert_used_count", p.n_experts_used, f"at most {p.n_experts}")
+    divides = p.n_delta_values % p.n_delta_keys == 0
+    h.require(divides, "ssm.group_count", p.n_delta_keys, f"a divisor of {p.n_delta_values}")
     inner = p.n_delta_values * p.delta_dim
-    stored = f.get_int(f"{ARCHITECTURE}.ssm.inner_size", inner, lo=1)
-    require(stored == inner, "ssm.inner_size", stored, f"{inner}, which is ssm.time_step_rank x ssm.state_size")
-    values = f.get_int(f"{ARCHITECTURE}.attention.value_length", p.head_dim, lo=1)
-    require(values == p.head_dim, "attention.value_length", values, f"{p.head_dim}, as attention.key_length")
+    stored = h.get_int("ssm.inner_size", inner, hi=1 << 30)
+    h.require(stored == inner, "ssm.inner_size", stored, f"{inner}, which is ssm.time_step_rank x ssm.state_size")
+    values = h.get_int("attention.value_length", p.head_dim, hi=1 << 30)
+    h.require(values == p.head_dim, "attention.value_length", values, f"{p.head_dim}, as attention.key_length")

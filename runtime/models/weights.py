@@ -44,10 +44,15 @@ class Weights:
 
     def vector(self, name: str, shape: Shape) -> Tensor:
         """A small weight as F32, whatever float it is stored as: F16 and BF16 vectors hit slow paths."""
+        made = self.numbers(name, shape)
+        return self._declare(name, DType.F32, shape, lambda: iter([(0, made())]))
+
+    def numbers(self, name: str, shape: Shape) -> Callable[[], np.ndarray]:
+        """A small float tensor for the host alone: checked now, read when asked for, as float32."""
         info = self._file.tensor(name, shape)
         if info.dtype not in (DType.F32, DType.F16, DType.BF16):
             raise ModelError(f"{name}: dtype {info.dtype.name}, expected F32, F16 or BF16")
-        return self._declare(name, DType.F32, shape, lambda: iter([(0, _as_float32(self._file, info))]))
+        return lambda: _as_float32(self._file, info).reshape(shape)
 
     def rows(self, name: str, shape: Shape, picked: np.ndarray, part: str) -> Tensor:
         """The picked rows of a matrix, in that order, as a weight `name:part` of its own."""
