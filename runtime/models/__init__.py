@@ -4,9 +4,10 @@ from ..errors import ModelError
 from ..gguf.file import GGUFFile
 from ..gguf.keys import printable
 from .architecture import Architecture, Capacity
+from .llama import Llama, Qwen2, Qwen3
 from .qwen3next import Qwen3Next
 
-ARCHITECTURES: dict[str, type[Architecture]] = {made.name: made for made in (Qwen3Next,)}
+ARCHITECTURES: dict[str, type[Architecture]] = {made.name: made for made in (Llama, Qwen2, Qwen3, Qwen3Next)}
 
 
 def open_model(f: GGUFFile, capacity: Capacity) -> Architecture:
