@@ -1,5 +1,5 @@
-"""Llama and its kin: attention and a gated feed-forward, each behind an RMSNorm. Also Mistral and most finetunes; Qwen 2
-has biases, Qwen 3 norms of heads, and both turn halves where Llama turns neighbours."""
+"""Llama and its kin: attention and a gated feed-forward, each behind an RMSNorm. Mistral and most finetunes are Llama;
+Qwen 2 has biases, Qwen 3 norms of heads, and both turn halves where Llama turns neighbours."""
 
 from dataclasses import dataclass
 
