@@ -22,14 +22,30 @@ bool is_left(uint key, uint id, uint last_key, uint last_id) {
     return key < last_key || (key == last_key && id > last_id);
 }
 
+uint row_x, row_ids, row_y;
+uint held[HELD];
+
+// The best element after the last one taken, which it becomes.
+void take_best(inout uint last_key, inout uint last_id) {
+    uint key = 0u, id = 0xffffffffu;
+    EACH_COLUMN(h, c) {
+        uint other = HELD_COLS != 0u ? held[h] : order_key(x[row_x + c * p.x_col]);
+        if (other > key && is_left(other, c, last_key, last_id)) {
+            key = other;
+            id = c;
+        }
+    }
+    last_key = group_max(key);
+    last_id = group_min(key == last_key ? id : 0xffffffffu);
+}
+
 void main() {
     uint i = group_index();
     if (i >= p.n_rows) {
         return;
     }
     uvec3 r = ROW(i);
-    uint row_x = ROW_AT(x, r), row_ids = ROW_AT(ids, r), row_y = ROW_AT(y, r);
-    uint held[HELD];
+    row_x = ROW_AT(x, r), row_ids = ROW_AT(ids, r), row_y = ROW_AT(y, r);
     if (HELD_COLS != 0u) {
         EACH_COLUMN(h, c) {
             held[h] = order_key(x[row_x + c * p.x_col]);
@@ -38,16 +54,7 @@ void main() {
     uint last_key = 0xffffffffu, last_id = 0u;
     float top = 0.0, total = 0.0;
     for (uint round = 0u; round < p.k; round++) {
-        uint key = 0u, id = 0xffffffffu;
-        EACH_COLUMN(h, c) {
-            uint other = HELD_COLS != 0u ? held[h] : order_key(x[row_x + c * p.x_col]);
-            if (other > key && is_left(other, c, last_key, last_id)) {
-                key = other;
-                id = c;
-            }
-        }
-        last_key = group_max(key);
-        last_id = group_min(key == last_key ? id : 0xffffffffu);
+        take_best(last_key, last_id);
         float logit = x[row_x + last_id * p.x_col];
         top = round == 0u ? (logit == -INFINITY ? 0.0 : logit) : top;
         float e = exp_of(logit - top);

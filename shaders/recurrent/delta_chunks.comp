@@ -217,43 +217,54 @@ void invert_blocks() {
     barrier();
 }
 
-// (I + A) X = right side, block after block: solve one, then take its part out of the tokens after it. What later
-// tokens would add is 0 but for NaN and infinities, which must not reach back: it is left out.
+// X of a block, by its inverse. What later tokens would add is 0 but for NaN and infinities, which must not reach back:
+// it is left out.
+void solve_block(uint block) {
+    float x[RUNS];
+    [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+        x[r] = 0.0;
+    }
+    for (uint j = 0u; j < SIDE; j++) {
+        if (j <= lane_row) {
+            float pair = PAIR(block + lane_row, block + j);
+            [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+                x[r] += pair * X(block + j, lane_column + r * SIDE);
+            }
+        }
+    }
+    barrier();
+    [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+        X(block + lane_row, lane_column + r * SIDE) = x[r];
+    }
+    barrier();
+}
+
+// The part of a solved block is taken out of the right side of the tokens after it.
+void take_out_block(uint block) {
+    float x[RUNS];
+    for (uint i = block + SIDE + lane_row; i < CHUNK; i += SIDE) {
+        [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+            x[r] = X(i, lane_column + r * SIDE);
+        }
+        for (uint j = block; j < block + SIDE; j++) {
+            float pair = PAIR(i, j);
+            [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+                x[r] -= pair * X(j, lane_column + r * SIDE);
+            }
+        }
+        [[unroll]] for (uint r = 0u; r < RUNS; r++) {
+            X(i, lane_column + r * SIDE) = x[r];
+        }
+    }
+    barrier();
+}
+
+// (I + A) X = right side, block after block.
 void solve() {
     invert_blocks();
     for (uint block = 0u; block < CHUNK; block += SIDE) {
-        float x[RUNS];
-        [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-            x[r] = 0.0;
-        }
-        for (uint j = 0u; j < SIDE; j++) {
-            if (j <= lane_row) {
-                float pair = PAIR(block + lane_row, block + j);
-                [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-                    x[r] += pair * X(block + j, lane_column + r * SIDE);
-                }
-            }
-        }
-        barrier();
-        [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-            X(block + lane_row, lane_column + r * SIDE) = x[r];
-        }
-        barrier();
-        for (uint i = block + SIDE + lane_row; i < CHUNK; i += SIDE) {
-            [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-                x[r] = X(i, lane_column + r * SIDE);
-            }
-            for (uint j = block; j < block + SIDE; j++) {
-                float pair = PAIR(i, j);
-                [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-                    x[r] -= pair * X(j, lane_column + r * SIDE);
-                }
-            }
-            [[unroll]] for (uint r = 0u; r < RUNS; r++) {
-                X(i, lane_column + r * SIDE) = x[r];
-            }
-        }
-        barrier();
+        solve_block(block);
+        take_out_block(block);
     }
 }
 
@@ -271,8 +282,9 @@ void set_pairs_of_q() {
     barrier();
 }
 
-void store_outputs(uint first) {
-    float o[4][RUNS];
+float o[4][RUNS];  // [token][row]
+
+void start_outputs() {
     [[unroll]] for (uint i = 0u; i < 4u; i++) {
         uint at = lane_row * 4u + i;
         float grown = q_factors[at] * decay_between(sums[at], vec2(0));
@@ -280,6 +292,10 @@ void store_outputs(uint first) {
             o[i][r] = grown * qs[r][i];
         }
     }
+}
+
+// P X: of the tokens before the lane's four, then of these four.
+void add_tokens_before() {
     for (uint j = 0u; j < CHUNK; j += 4u) {
         if (j < lane_row * 4u) {
             [[unroll]] for (uint i = 0u; i < 4u; i++) {
@@ -291,6 +307,9 @@ void store_outputs(uint first) {
             }
         }
     }
+}
+
+void add_own_tokens() {
     [[unroll]] for (uint i = 0u; i < 4u; i++) {
         vec4 pair = pairs[(lane_row * 4u + i) * PITCH + lane_row];
         [[unroll]] for (uint j = 0u; j <= i; j++) {
@@ -299,6 +318,12 @@ void store_outputs(uint first) {
             }
         }
     }
+}
+
+void store_outputs(uint first) {
+    start_outputs();
+    add_tokens_before();
+    add_own_tokens();
     [[unroll]] for (uint i = 0u; i < 4u; i++) {
         uint t = first + lane_row * 4u + i;
         [[unroll]] for (uint r = 0u; r < RUNS; r++) {

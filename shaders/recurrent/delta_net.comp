@@ -35,6 +35,11 @@ const uint TILES = (DIM + TILE - 1u) / TILE;
 #define CLAMPED(i) (((i) + 1u) * SPLIT <= DIM ? COLUMN(i) : min(COLUMN(i), DIM - 1u))
 
 float s[EACH][PER];
+uint seq, head, n;  // what the workgroup works on, and the sequence's valid tokens
+uint part, own, held;  // of the lanes of its rows; the row that the lane speaks for, and that within the head
+bool speaks;
+uint q_first, v_first, y_first, gates_first;
+float rate, bias;  // of the log decay
 
 // The sum over the lanes of a row, for each of them.
 vec2 row_sum(vec2 x) {
@@ -56,28 +61,33 @@ float of_lane(float x, uint e) {
     return x;
 }
 
-// One token: the state changes; takes v and returns o of the row that the lane speaks for.
-float take_token(uint part, uint k_first, uint q_first, float value, float decay, float strength) {
-    vec2 products[EACH];
+vec2 products[EACH];  // a row of S with k and q, both before their norm
+float keys[PER];
+
+// Products of this lane's columns; returns the squares of k and q, and k q.
+vec3 multiply(uint t) {
     [[unroll]] for (uint e = 0u; e < EACH; e++) {
         products[e] = vec2(0);
     }
-    vec2 squares = vec2(0);
-    float both = 0.0;
-    float keys[PER];
+    vec3 squares = vec3(0);
+    uint first = q_first + t * q_token;
     UNROLL for (uint i = 0u; i < PER; i++) {
-        vec2 kq = vec2(k[k_first + CLAMPED(i)], q[q_first + CLAMPED(i)]);
+        vec2 kq = vec2(k[k_at + first + CLAMPED(i)], q[q_at + first + CLAMPED(i)]);
         kq = IN_HEAD(i) ? kq : vec2(0);
         keys[i] = kq.x;
-        squares += kq * kq;
-        both += kq.x * kq.y;
+        squares += vec3(kq * kq, kq.x * kq.y);
         [[unroll]] for (uint e = 0u; e < EACH; e++) {
             products[e] += s[e][i] * kq;
         }
     }
-    squares = row_sum(squares);
-    both = row_sum(vec2(both, 0)).x;
-    vec2 factor = 1.0 / sqrt(squares + 1e-6);
+    return squares;
+}
+
+// One token: the state changes; takes v and returns o of the row that the lane speaks for.
+float take_token(uint t, float value, float decay, float strength) {
+    vec3 squares = multiply(t);
+    vec2 factor = 1.0 / sqrt(row_sum(squares.xy) + 1e-6);
+    float both = row_sum(vec2(squares.z, 0)).x;
     factor.y *= 1.0 / sqrt(float(DIM));
     float mine = 0.0;
     [[unroll]] for (uint e = 0u; e < EACH; e++) {
@@ -98,7 +108,7 @@ float take_token(uint part, uint k_first, uint q_first, float value, float decay
 
 // Lanes of several rows are a CPU's: there rolled loops move the state through an array in memory, since software
 // drivers take seconds to compile many loads and stores.
-void load_state(uint state_first, uint row, uint part) {
+void load_state(uint state_first, uint row) {
     if (EACH == 1u) {
         uint at = state_first + min(row, DIM - 1u) * DIM;
         UNROLL for (uint i = 0u; i < PER; i++) {
@@ -115,7 +125,7 @@ void load_state(uint state_first, uint row, uint part) {
     }
 }
 
-void store_state(uint state_first, uint row, uint part) {
+void store_state(uint state_first, uint row) {
     if (EACH == 1u) {
         UNROLL for (uint i = 0u; i < PER; i++) {
             if (row < DIM && IN_HEAD(i)) {
@@ -137,77 +147,105 @@ void store_state(uint state_first, uint row, uint part) {
 }
 
 #ifdef NORM
+uint gate_first;
+
 float norm_factor(float total) {
     return 1.0 / sqrt(group_sum(total) / float(DIM) + eps);
 }
+
+// Heads of several tiles are normed at the end: each lane reads what it wrote itself.
+void norm_tiles(uint t) {
+    uint y_of = y_first + t * y_token, gate_of = gate_first + t * gate_token, first = LANE / SPLIT + part * STEP;
+    float total = 0.0;
+    for (uint row = first; row < DIM; row += TILE) {
+        float o = part < EACH ? y[y_of + row] : 0.0;
+        total += o * o;
+    }
+    float factor = norm_factor(total);
+    for (uint row = first; row < DIM && part < EACH; row += TILE) {
+        y[y_of + row] *= factor * w[w_at + row] * silu(gate[gate_of + row]);
+    }
+}
 #endif
 
-void main() {
-    uint group = group_index(), part = LANE % SPLIT;
+void run_token(uint t) {
+    uint gate_of = gates_first + t * beta_token;
+    float decay = exp_of(log_decay_of(gate_of, rate, bias));
+    float mine = take_token(t, v[v_first + t * v_token + held], decay, sigmoid(beta[beta_at + gate_of]));
 #ifdef NORM
-    uint tile = 0u, last_tile = TILES, head = group % N_HEADS, seq = group / N_HEADS;
-#else
-    uint tile = group % TILES, last_tile = tile + 1u, head = group / TILES % N_HEADS, seq = group / TILES / N_HEADS;
+    if (TILES == 1u) {
+        mine *= norm_factor(speaks ? mine * mine : 0.0) * w[w_at + held];
+        mine *= silu(gate[gate_first + t * gate_token + held]);
+    }
 #endif
+    if (speaks) {
+        y[y_first + t * y_token + own] = mine;
+    }
+}
+
+void run_tile(uint tile) {
+    uint row = tile * TILE + LANE / SPLIT;
+    own = row + (EACH > 1u ? part * STEP : 0u);
+    held = min(own, DIM - 1u);
+    speaks = part < EACH && own < DIM;
+    load_state(state_of(slot_of(seq, 0u), head), row);
+    for (uint first = 0u; first < n; first += SPAN) {
+        uint stop = min(first + SPAN, n);
+        for (uint t = first; t < stop; t++) {
+            run_token(t);
+        }
+        for (uint place = FIRST_PLACE; place < N_PLACES; place++) {
+            int slot = place_of(place, seq, first, stop == n);
+            if (is_slot(slot)) {
+                store_state(state_of(slot, head), row);
+            }
+        }
+    }
+    for (uint t = n; t < n_tokens; t++) {
+        if (speaks) {
+            y[y_first + t * y_token + own] = 0.0;
+        }
+    }
+}
+
+void find_operands() {
+    uint key = head / SHARE;
+    part = LANE % SPLIT;
+    n = uint(clamp(n_valid[n_valid_at + seq], 0, int(n_tokens)));
+    q_first = seq * q_seq + key * q_head;
+    v_first = v_at + seq * v_seq + head * v_head;
+    y_first = y_at + seq * y_seq + head * y_head;
+    gates_first = gates_of(seq, head);
+    rate = a[a_at + head];
+    bias = dt[dt_at + head];
+}
+
+#ifdef NORM
+void main() {
+    uint group = group_index();
+    head = group % N_HEADS;
+    seq = group / N_HEADS;
     if (seq >= n_seqs) {
         return;
     }
-    uint key = head / SHARE, n = uint(clamp(n_valid[n_valid_at + seq], 0, int(n_tokens)));
-    uint q_first = seq * q_seq + key * q_head, v_first = v_at + seq * v_seq + head * v_head;
-    uint gates = gates_of(seq, head);
-    uint y_first = y_at + seq * y_seq + head * y_head;
-    float rate = a[a_at + head], bias = dt[dt_at + head];
-#ifdef NORM
-    uint gate_first = gate_at + seq * gate_seq + head * gate_head;
-#endif
-    for (; tile < last_tile; tile++) {
-        uint row = tile * TILE + LANE / SPLIT, own = row + (EACH > 1u ? part * STEP : 0u);
-        uint held = min(own, DIM - 1u);
-        bool speaks = part < EACH && own < DIM;
-        load_state(state_of(slot_of(seq, 0u), head), row, part);
-        for (uint first = 0u; first < n; first += SPAN) {
-            uint stop = min(first + SPAN, n);
-            for (uint t = first; t < stop; t++) {
-                uint gate_of = gates + t * beta_token, kq = q_first + t * q_token;
-                float decay = exp_of(log_decay_of(gate_of, rate, bias));
-                float strength = sigmoid(beta[beta_at + gate_of]), value = v[v_first + t * v_token + held];
-                float mine = take_token(part, k_at + kq, q_at + kq, value, decay, strength);
-#ifdef NORM
-                if (TILES == 1u) {
-                    mine *= norm_factor(speaks ? mine * mine : 0.0) * w[w_at + held];
-                    mine *= silu(gate[gate_first + t * gate_token + held]);
-                }
-#endif
-                if (speaks) {
-                    y[y_first + t * y_token + own] = mine;
-                }
-            }
-            for (uint place = FIRST_PLACE; place < N_PLACES; place++) {
-                int slot = place_of(place, seq, first, stop == n);
-                if (is_slot(slot)) {
-                    store_state(state_of(slot, head), row, part);
-                }
-            }
-        }
-        for (uint t = n; t < n_tokens; t++) {
-            if (speaks) {
-                y[y_first + t * y_token + own] = 0.0;
-            }
-        }
+    find_operands();
+    gate_first = gate_at + seq * gate_seq + head * gate_head;
+    for (uint tile = 0u; tile < TILES; tile++) {
+        run_tile(tile);
     }
-#ifdef NORM
-    // Heads of several tiles: each lane reads what it wrote itself.
     for (uint t = 0u; t < (TILES == 1u ? 0u : n); t++) {
-        uint y_of = y_first + t * y_token, gate_of = gate_first + t * gate_token, own = LANE / SPLIT + part * STEP;
-        float total = 0.0;
-        for (uint row = own; row < DIM; row += TILE) {
-            float o = part < EACH ? y[y_of + row] : 0.0;
-            total += o * o;
-        }
-        float factor = norm_factor(total);
-        for (uint row = own; row < DIM && part < EACH; row += TILE) {
-            y[y_of + row] *= factor * w[w_at + row] * silu(gate[gate_of + row]);
-        }
+        norm_tiles(t);
     }
-#endif
 }
+#else
+void main() {
+    uint group = group_index();
+    head = group / TILES % N_HEADS;
+    seq = group / TILES / N_HEADS;
+    if (seq >= n_seqs) {
+        return;
+    }
+    find_operands();
+    run_tile(group % TILES);
+}
+#endif

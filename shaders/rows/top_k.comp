@@ -89,6 +89,23 @@ uint select_id(uint key, uint wanted) {
     return ~prefix;
 }
 
+// What is better than a key, and its equals up to an id: together K.
+void collect(uint key, uint last_id) {
+    if (LANE == 0u) {
+        n_kept = 0u;
+    }
+    barrier();
+    EACH_COLUMN(c) {
+        uint other = key_at(c);
+        if (other > key || (other == key && c <= last_id)) {
+            uint slot = atomicAdd(n_kept, 1u);
+            kept_key[slot] = other;
+            kept_id[slot] = c;
+        }
+    }
+    barrier();
+}
+
 void main() {
     uint i = group_index();
     if (i >= p.n_rows) {
@@ -103,19 +120,7 @@ void main() {
     if (equal > wanted) {  // shared by all lanes, so that the barriers inside are reached by all
         last_id = select_id(key, wanted);
     }
-    if (LANE == 0u) {
-        n_kept = 0u;
-    }
-    barrier();
-    EACH_COLUMN(c) {
-        uint other = key_at(c);
-        if (other > key || (other == key && c <= last_id)) {
-            uint slot = atomicAdd(n_kept, 1u);
-            kept_key[slot] = other;
-            kept_id[slot] = c;
-        }
-    }
-    barrier();
+    collect(key, last_id);
     for (uint j = LANE; j < p.k; j += LANES) {
         uint place = 0u;
         for (uint o = 0u; o < p.k; o++) {

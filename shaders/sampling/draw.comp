@@ -23,44 +23,58 @@ uint pcg(uint v) {
     return (word >> 22) ^ word;
 }
 
+uint row, first, kept;  // of the logits and ids of a sequence; how many candidates stay
+float top, temp;
+
+float logit_of(uint j) {
+    return logits[row + uint(clamp(ids[first + j], 0, int(p.n_vocab) - 1))];
+}
+
+float weight_of(uint j) {
+    return temp > 0.0 ? exp_of((logit_of(j) - top) / temp) : float(j == 0u);
+}
+
+// Candidates come largest first, so that what top_p and min_p keep is a beginning of them. Returns their weight.
+float keep(uint k, float top_p, float min_p) {
+    float all = 0.0, before = 0.0, total = 0.0;
+    for (uint j = 0u; j < k; j++) {
+        all += exp_of(logit_of(j) - top);
+    }
+    float enough = top_p < 1.0 ? top_p * all : INFINITY;  // a small rest is lost in what is before
+    for (kept = 0u; kept < k; kept++) {
+        float weight = exp_of(logit_of(kept) - top);
+        if (kept > 0u && (weight < min_p || before >= enough)) {
+            break;
+        }
+        before += weight;
+        total += weight_of(kept);
+    }
+    return total;
+}
+
 void main() {
     uint b = group_index();
     if (b >= p.n_seqs) {
         return;
     }
-    uint at = p.settings_at + b * p.settings_seq, first = p.ids_at + b * p.ids_seq;
-    float temp = intBitsToFloat(settings[at]), top_p = intBitsToFloat(settings[at + 1u]);
-    float min_p = intBitsToFloat(settings[at + 2u]);
+    uint at = p.settings_at + b * p.settings_seq;
+    row = p.logits_at + b * p.logits_seq;
+    first = p.ids_at + b * p.ids_seq;
+    temp = intBitsToFloat(settings[at]);
     int top_k = settings[at + 3u];
     uint k = top_k > 0 ? min(uint(top_k), p.n_ids) : p.n_ids;
     uint seed = uint(settings[at + 4u]), position = uint(pos[p.pos_at + b * p.pos_seq]);
     float unit = float(pcg(pcg(seed) + position) >> 8) * (1.0 / 16777216.0);
-    #define LOGIT(j) logits[p.logits_at + b * p.logits_seq + uint(clamp(ids[first + j], 0, int(p.n_vocab) - 1))]
-    float top = LOGIT(0u), all = 0.0;
+    top = logit_of(0u);
     k = is_finite(top) ? k : 1u;  // `advance` tells the host
-    for (uint j = 0u; j < k; j++) {
-        all += exp_of(LOGIT(j) - top);
-    }
-    // Candidates come largest first, so that what top_p and min_p keep is a beginning of them.
-    float enough = top_p < 1.0 ? top_p * all : INFINITY;  // a small rest is lost in what is before
-    uint kept = 0u;
-    float before = 0.0, total = 0.0;
-    for (; kept < k; kept++) {
-        float weight = exp_of(LOGIT(kept) - top);
-        if (kept > 0u && (weight < min_p || before >= enough)) {
-            break;
-        }
-        before += weight;
-        total += temp > 0.0 ? exp_of((LOGIT(kept) - top) / temp) : float(kept == 0u);
-    }
+    float total = keep(k, intBitsToFloat(settings[at + 1u]), intBitsToFloat(settings[at + 2u]));
     float sum = 0.0;
     uint chosen = 0u;
     for (uint j = 0u; j < kept; j++) {
-        float weight = temp > 0.0 ? exp_of((LOGIT(j) - top) / temp) : float(j == 0u);
         if (sum <= unit * total) {
             chosen = j;  // the last whose predecessors do not reach the number
         }
-        sum += weight;
+        sum += weight_of(j);
     }
     token[p.token_at + b * p.token_seq] = ids[first + chosen];
 }
