@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..runtime.errors import BackendError
-from ..runtime.ir.graph import Node
 from ..runtime.ir.quants import pack_rows, packed_row_nbytes
 from ..runtime.ir.tensor import Storage, Tensor
 from ..shaders.kernel import At, KernelCall
@@ -26,8 +25,7 @@ def packed_range(t: Tensor) -> tuple[int, int]:
     """The bytes of its storage that a tensor can touch, half-open."""
     lo, hi = t.layout.span
     if t.dtype.is_quantised:
-        n = t.shape[-1]
-        size = packed_row_nbytes(t.dtype, n)
+        n, size = max(1, t.shape[-1]), packed_row_nbytes(t.dtype, t.shape[-1])
         return lo // n * size, -(-hi // n) * size
     return lo * t.dtype.block_bytes, hi * t.dtype.block_bytes
 
@@ -58,7 +56,7 @@ def host_bytes(storage: Storage, data: np.ndarray, row: int) -> np.ndarray:
 
 def device_bytes(storage: Storage, raw: np.ndarray) -> np.ndarray:
     """What host_bytes gave as the device holds it."""
-    if not storage.dtype.is_quantised:
+    if not storage.dtype.is_quantised or not raw.size:
         return raw
     return pack_rows(raw.reshape(-1, row_nbytes(storage)[0]), storage.dtype).reshape(-1)
 
@@ -66,7 +64,7 @@ def device_bytes(storage: Storage, raw: np.ndarray) -> np.ndarray:
 def chunks(storage: Storage, raw: np.ndarray, limit: int) -> Iterator[tuple[int, Fill]]:
     """Bytes and writers of whole rows (of a part of a row where one exceeds the limit), packed as they are written."""
     host, device = row_nbytes(storage)
-    if not storage.dtype.is_quantised:
+    if not storage.dtype.is_quantised or not raw.size:
         yield from ((len(part), _copier(part)) for part in _cut(raw, limit))
         return
     if device > limit:
@@ -103,14 +101,6 @@ def argument_bytes(call: KernelCall, base: Callable[[Storage], int]) -> bytes:
 def start_of(t: Tensor, base: Callable[[Storage], int]) -> int:
     """Where a tensor starts in what is bound, in elements, or in 32-bit words for packed block types."""
     if t.dtype.is_quantised:
-        n = t.shape[-1]
-        return (base(t.storage) + t.layout.offset // n * packed_row_nbytes(t.dtype, n)) // 4
+        row = t.layout.offset // max(1, t.shape[-1])
+        return (base(t.storage) + row * packed_row_nbytes(t.dtype, t.shape[-1])) // 4
     return base(t.storage) // t.dtype.block_bytes + t.layout.offset
-
-
-def is_idle(node: Node) -> bool:
-    """Has the node nothing to write? So when its outputs have no element, or when it leaves a view as it was because
-    what it would write into it has none. Such a node is not dispatched."""
-    left = [t for t in node.outputs if t.layout.n_elements]
-    in_place = all(any(t.storage is x.storage and t.layout == x.layout for x in node.inputs) for t in left)
-    return not left or (in_place and any(x.layout.n_elements == 0 for x in node.inputs))

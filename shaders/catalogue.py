@@ -7,7 +7,7 @@ from .attention import kernels as attention
 from .common.choose_grid import CHOOSE_GRID
 from .copies import kernels as copies
 from .elementwise import kernels as elementwise
-from .kernel import ARGUMENTS_NBYTES, Features, Kernel, KernelCall, Variant
+from .kernel import ARGUMENTS_NBYTES, MAX_GROUPS, Features, Kernel, KernelCall, Variant
 from .matmul import kernels as matmul
 from .moe import kernels as moe
 from .recurrent import kernels as recurrent
@@ -31,12 +31,14 @@ def refusal(node: Node, features: Features) -> str:
     return "" if "" in reasons else f"[{node.op}] " + "; ".join(reasons)
 
 
-def lower(node: Node, features: Features) -> KernelCall:
-    """The dispatch for a node that refusal() finds nothing against."""
+def lower(node: Node, features: Features) -> KernelCall | None:
+    """The dispatch for a node that refusal() finds nothing against; None where there is nothing to do."""
+    if all(t.layout.n_elements == 0 for t in node.outputs):
+        return None
     kernel = next(k for k in KERNELS[node.op] if not k.refuses(node, features))
     call = kernel.lower(node, features)
-    assert 4 * len(call.arguments) <= ARGUMENTS_NBYTES and all(0 < n < 65536 for n in call.grid), call
-    return call
+    assert 4 * len(call.arguments) <= ARGUMENTS_NBYTES and max(call.grid) <= MAX_GROUPS, call
+    return call if min(call.grid) else None
 
 
 def variants() -> Iterator[Variant]:

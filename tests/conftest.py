@@ -10,6 +10,17 @@ from vkrun.backends.base import Device
 # Mesa's software driver compiles each kernel for seconds to run it for microseconds: let it compile plainly.
 os.environ.setdefault("GALLIVM_PERF", "nopt")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="all that takes minutes too: as continuous integration does")
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether everything is wanted, rather than a sample of what takes long."""
+    return request.config.getoption("--full")
+
+
 OWN = ("vulkan", "kompute", "cpu")
 
 

@@ -123,8 +123,8 @@ class CpuProgram(Program):
 
     def _blocks(self, t: Tensor) -> Blocks:
         n, nbytes = t.shape[-1], t.dtype.nbytes(t.shape[-1])
-        rows = self._memory[t.storage][t.layout.offset // n * nbytes :]
-        strides = [s // n * nbytes for s in t.layout.strides[:-1]]
+        rows = self._memory[t.storage][t.layout.offset // max(n, 1) * nbytes :]
+        strides = [s // max(n, 1) * nbytes for s in t.layout.strides[:-1]]
         return Blocks(np.lib.stride_tricks.as_strided(rows, (*t.shape[:-1], nbytes), (*strides, 1)), t.dtype, n)
 
 

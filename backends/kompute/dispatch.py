@@ -28,12 +28,13 @@ class Dispatcher:
         self._api, self._features, self._place_of = api, features, place_of
         self._algorithms: dict[Key, Any] = {}
 
-    def dispatches(self, nodes: Iterable[Node], progress: Progress | None = None) -> list[Dispatch]:
-        calls = [catalogue.lower(node, self._features) for node in nodes]
-        compile_all(dict.fromkeys((call.stem, call.defines) for call in calls))
-        made: list[Dispatch] = []
-        for call in calls:
-            made.append((self._algorithm(call), self._push(call)))
+    def dispatches(self, nodes: Iterable[Node], progress: Progress | None = None) -> dict[Node, Dispatch]:
+        """Of the nodes that have something to do."""
+        calls = {node: call for node in nodes if (call := catalogue.lower(node, self._features))}
+        compile_all(dict.fromkeys((call.stem, call.defines) for call in calls.values()))
+        made: dict[Node, Dispatch] = {}
+        for node, call in calls.items():
+            made[node] = self._algorithm(call), self._push(call)
             if progress:
                 progress(len(made), len(calls))
         return made

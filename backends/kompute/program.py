@@ -12,7 +12,6 @@ from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
 from ..base import Program, Progress
-from ..packing import is_idle
 from .api import Api, errors
 from .dispatch import Dispatch, Dispatcher
 from .memory import Place
@@ -36,7 +35,7 @@ class KomputeProgram(Program):
         self._open = True
         try:
             self._touched = {self._place_of(t.storage).block for node in plan.nodes for t in _tensors(node)}
-            self._dispatches = self._bind(progress)
+            self._dispatches = self._dispatcher.dispatches(plan.nodes, progress)
             self._sequences.extend(api.sequence(group) for group in _groups(plan, self._dispatches))
         except BaseException:
             self.close()
@@ -84,10 +83,6 @@ class KomputeProgram(Program):
         self._sequences, self._singles = [], []
         self._dispatcher.close()
         self._store.give_back({p.block for p in self._temps.values()})
-
-    def _bind(self, progress: Progress | None) -> dict[Node, Dispatch]:
-        busy = [node for node in self._plan.nodes if not is_idle(node)]
-        return dict(zip(busy, self._dispatcher.dispatches(busy, progress), strict=True))
 
     def _record_singles(self) -> list[Any]:
         found = (self._dispatches.get(node) for node in self._plan.nodes)

@@ -106,7 +106,7 @@ class Transfers:
         so that few grids occur, and hence few pipelines."""
         (a, a_at), (b, b_at) = (self._tensor(src[0]), src[1]), (self._tensor(dst[0]), dst[1])
         pieces = [(a.slice(0, a_at + lo, a_at + hi), b.slice(0, b_at + lo, b_at + hi)) for lo, hi in _pieces(n_words)]
-        return self._api.sequence(self._dispatcher.dispatches(Node("cpy", (x, y), (y,)) for x, y in pieces))
+        return self._api.sequence(self._dispatcher.dispatches(Node("cpy", (x, y), (y,)) for x, y in pieces).values())
 
     def _open_window(self) -> Block:
         self._window = self._window or self._api.block(4 * WINDOW_WORDS, on_host=True)

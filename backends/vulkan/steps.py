@@ -10,7 +10,7 @@ from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Storage, Tensor
 from ...shaders.catalogue import lower, refusal
 from ...shaders.kernel import Features, KernelCall
-from ..packing import argument_bytes, is_idle, packed_nbytes, packed_range
+from ..packing import argument_bytes, packed_nbytes, packed_range
 from .physical import Limits
 
 
@@ -49,13 +49,11 @@ def problem(node: Node, features: Features, limits: Limits) -> str:
 
 
 def _steps(index: int, node: Node, features: Features, limits: Limits) -> Iterator[Step]:
-    if is_idle(node):
-        return
     for part in _parts(node, limits):
         if reason := refusal(part, features):
             raise BackendError(f"{node.name or node.op}: {reason}")
-        call = lower(part, features)
-        yield Step(index, part, call, *bindings(node, call, limits))
+        if call := lower(part, features):
+            yield Step(index, part, call, *bindings(node, call, limits))
 
 
 def _parts(node: Node, limits: Limits) -> list[Node]:

@@ -98,6 +98,8 @@ def dequantise(raw: np.ndarray, dtype: DType, n: int) -> np.ndarray:
     _check_bytes("dequantise", raw, row_nbytes(dtype, n))
     if dtype is DType.I32:
         return raw.view("<i4").astype(np.float32)
+    if not raw.size:
+        return np.empty((*raw.shape[:-1], n), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # files may hold scales that are no numbers
         return dequantize(np.ascontiguousarray(raw), GGMLQuantizationType(dtype.gguf_id))
 
@@ -128,7 +130,7 @@ def random_blocks(dtype: DType, rows: int, n: int, rng: np.random.Generator, amp
     for at in _SCALES[dtype][0] if dtype in _SCALES else ():
         scale = rng.uniform(0.25, 1, (*blocks.shape[:2], 1)) * rng.choice([-1, 1], (*blocks.shape[:2], 1))
         blocks[..., at : at + 2] = (scale * amplitude / _SCALES[dtype][1]).astype("<f2").view(np.uint8)
-    return blocks.reshape(rows, -1)
+    return blocks.reshape(rows, row_nbytes(dtype, n))
 
 
 def _fields(dtype: DType) -> np.dtype:

@@ -4,6 +4,7 @@ Each row kernel has a variant that reduces with subgroup arithmetic and a plain 
 """
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
@@ -59,7 +60,7 @@ def row_strides(layout: Layout, arg: int) -> tuple[Argument, ...]:
 
 
 def _n_rows(x: Tensor) -> int:
-    return x.layout.n_elements // x.shape[-1]
+    return prod(x.shape[:-1])
 
 
 def row_call(variant: Variant, tensors: Sequence[Tensor], features: Features, push: tuple[Argument, ...]) -> KernelCall:

@@ -66,8 +66,9 @@ def _infer(
     window: int = 0,
     cap: float = 0.0,
 ):
-    (n_seqs, n_tokens, n_heads, dim), n_keys = q.shape, k.shape[2] // q.shape[3]
-    ok = k.shape[2] % dim == 0 and n_heads % n_keys == 0 and v.shape[:2] == k.shape[:2] and v.shape[2] % n_keys == 0
+    (n_seqs, n_tokens, n_heads, dim), n_keys = q.shape, k.shape[2] // max(q.shape[3], 1)
+    ok = k.shape[0] > 0 and n_keys > 0 and k.shape[2] == n_keys * dim and n_heads % n_keys == 0
+    ok = ok and v.shape[:2] == k.shape[:2] and v.shape[2] % n_keys == 0
     require(ok and n_kv <= k.shape[1], "attention", f"q {q.shape}, k {k.shape}, v {v.shape}, n_kv {n_kv}")
     ok = slots.shape == (n_seqs,) and pos.shape == (n_seqs, n_tokens)
     require(ok, "attention", f"q {q.shape}, slots {slots.shape}, pos {pos.shape}")
@@ -157,7 +158,9 @@ def _qk_rope_cache_infer(
     """
     ok = q.shape[:2] == k.shape[:2] == pos.shape and k.shape == v.shape and q_norm.shape == k_norm.shape == q.shape[3:]
     require(ok, "qk_rope_cache", f"q {q.shape}, k {k.shape}, v {v.shape}, norms {q_norm.shape}, pos {pos.shape}")
-    ok = k_cache.shape == v_cache.shape and k_cache.shape[1] == k.shape[2] * k.shape[3] and rows.ndim == 1
+    OPS["rope"].infer(q, pos, table)
+    caches = (k_cache.shape[0], k.shape[2] * k.shape[3])
+    ok = k_cache.shape == v_cache.shape == caches and rows.shape == (k.shape[0] * k.shape[1],)
     require(ok, "qk_rope_cache", f"k {k.shape}, caches {k_cache.shape}, {v_cache.shape}, rows {rows.shape}")
     return Spec(q.shape), k_cache, v_cache
 

@@ -108,7 +108,8 @@ def _experts_gate_up_infer(x, gate, up, ids, shared_gate, shared_up) -> tuple[Sp
     x [N, E]; gate, up [X, F, E]; ids [N, k], clamped; shared_gate, shared_up [F', E] -> [N, k, F], [N, F'].
     """
     require_dtype("experts_gate_up", ids, DType.I32)
-    ok = x.ndim == 2 and gate.shape == up.shape and gate.shape[2] == x.shape[1] and ids.shape[0] == x.shape[0]
+    ok = x.ndim == 2 and gate.shape == up.shape and gate.shape[0] > 0 and gate.shape[2] == x.shape[1]
+    ok = ok and ids.shape[0] == x.shape[0]
     require(ok, "experts_gate_up", f"x {x.shape}, gate {gate.shape}, up {up.shape}, ids {ids.shape}")
     ok = shared_gate.shape == shared_up.shape and shared_gate.shape[1] == x.shape[1]
     require(ok, "experts_gate_up", f"x {x.shape}, shared {shared_gate.shape}, {shared_up.shape}")
@@ -151,7 +152,8 @@ def _experts_down_infer(hidden, down, ids, weights, shared, shared_down, shared_
     shared_gate [N, 1], before its sigmoid; residual [N, E] -> [N, E].
     """
     n, k, f = hidden.shape
-    ok = ids.shape == weights.shape == (n, k) and down.shape[2] == f and residual.shape == (n, down.shape[1])
+    ok = ids.shape == weights.shape == (n, k) and down.shape[0] > 0 and down.shape[2] == f
+    ok = ok and residual.shape == (n, down.shape[1])
     require(ok, "experts_down", f"hidden {hidden.shape}, down {down.shape}, ids {ids.shape}, residual {residual.shape}")
     ok = (
         shared.shape == (n, shared_down.shape[1])

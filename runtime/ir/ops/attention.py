@@ -19,7 +19,8 @@ def _rope_infer(x: Tensor, pos: Tensor, table: Tensor, *, neighbours: bool = Fal
     require_dtype("rope", table, F32)
     n = table.shape[-1]
     require(x.ndim == 4 and pos.shape == x.shape[:2], "rope", f"x {x.shape}, pos {pos.shape}")
-    require(table.ndim == 2 and n % 2 == 0 and n <= x.shape[-1], "rope", f"table {table.shape}, x {x.shape}")
+    ok = table.ndim == 2 and table.shape[0] > 0 and n % 2 == 0 and n <= x.shape[-1]
+    require(ok, "rope", f"table {table.shape}, x {x.shape}")
     return (Spec(x.shape),)
 
 

@@ -1,5 +1,7 @@
 """Blocks: a weight of a block type that dequantises only what is indexed, for the numpy reference."""
 
+from math import prod
+
 import numpy as np
 
 from ..dtypes import DType
@@ -25,7 +27,7 @@ class Blocks:
         """Index by leading axes only."""
         rows = self.raw[index]
         flat = np.ascontiguousarray(rows).reshape(-1)
-        return dequantise(flat, self.dtype, rows.size // rows.shape[-1] * self.n).reshape(*rows.shape[:-1], self.n)
+        return dequantise(flat, self.dtype, prod(rows.shape[:-1]) * self.n).reshape(*rows.shape[:-1], self.n)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self[...]

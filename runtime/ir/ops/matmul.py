@@ -38,7 +38,7 @@ def _mul_mat_id_infer(w: Tensor, x: Tensor, ids: Tensor) -> tuple[Spec]:
     require_dtype("mul_mat_id", x, F32)
     require_dtype("mul_mat_id", ids, DType.I32)
     shapes = f"w {w.shape}, x {x.shape}, ids {ids.shape}"
-    require(w.ndim == 3 and x.ndim == 3 and ids.ndim == 2, "mul_mat_id", shapes)
+    require(w.ndim == 3 and w.shape[0] > 0 and x.ndim == 3 and ids.ndim == 2, "mul_mat_id", shapes)
     ok = x.shape[0] == ids.shape[0] and x.shape[1] in (1, ids.shape[1]) and x.shape[2] == w.shape[2]
     require(ok, "mul_mat_id", shapes)
     return (Spec((*ids.shape, w.shape[1])),)

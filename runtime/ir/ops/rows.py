@@ -43,7 +43,7 @@ def _softmax_infer(x: Tensor, mask: Tensor | None = None, *, scale: float) -> tu
 
 def _softmax(x: np.ndarray, mask: np.ndarray | None = None, *, scale: float) -> tuple[np.ndarray]:
     z = x.astype(np.float64) * scale + (0 if mask is None else mask)
-    top = np.max(z, -1, keepdims=True)
+    top = np.max(z, -1, keepdims=True, initial=-np.inf)
     e = np.exp(z - np.where(np.isneginf(top), 0, top))
     total = e.sum(-1, keepdims=True)
     return (np.divide(e, total, out=np.zeros_like(e), where=total != 0),)

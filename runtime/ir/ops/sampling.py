@@ -25,9 +25,8 @@ def _draw_infer(logits: Tensor, ids: Tensor, settings: Tensor, pos: Tensor) -> t
     for t in (ids, settings, pos):
         require_dtype("draw", t, DType.I32)
     n_seqs = logits.shape[0]
-    ok = (
-        ids.ndim == 2 and ids.shape[0] == n_seqs and settings.shape == (n_seqs, N_SETTINGS) and pos.shape == (n_seqs, 1)
-    )
+    ok = ids.ndim == 2 and ids.shape[0] == n_seqs and 0 not in (ids.shape[1], logits.shape[1])
+    ok = ok and settings.shape == (n_seqs, N_SETTINGS) and pos.shape == (n_seqs, 1)
     require(ok, "draw", f"logits {logits.shape}, ids {ids.shape}, settings {settings.shape}, pos {pos.shape}")
     return (Spec((n_seqs, 1), DType.I32),)
 
@@ -71,7 +70,7 @@ def _advance_infer(
     n_seqs = token.shape[0]
     ok = token.shape == ids.shape == pos.shape == (n_seqs, 1) and rows.shape == (n_seqs,)
     require(ok, "advance", f"token {token.shape}, ids {ids.shape}, pos {pos.shape}, rows {rows.shape}")
-    ok = logits.ndim == 2 and logits.shape[0] == ring.shape[0] == n_seqs
+    ok = logits.ndim == 2 and logits.shape[0] == ring.shape[0] == n_seqs and 0 not in (logits.shape[1], ring.shape[1])
     require(ok, "advance", f"token {token.shape}, logits {logits.shape}, ring {ring.shape}")
     return ids, pos, rows, ring
 

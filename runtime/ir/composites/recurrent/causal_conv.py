@@ -44,7 +44,7 @@ def _infer(
 ) -> tuple[Out, ...]:
     n_seqs, n_tokens, n_channels = x.shape
     width = w.shape[1] - 1
-    ok = w.shape[0] == n_channels and state.shape[1] == width * n_channels
+    ok = w.shape[0] == n_channels and state.shape[1] == width * n_channels and 0 not in (n_tokens, state.shape[0])
     require(ok, "causal_conv", f"x {x.shape}, w {w.shape}, state {state.shape}")
     ok = fits_slots(slots.shape, n_seqs, n_tokens) and tails.shape == (*slots.shape, width)
     require(ok, "causal_conv", f"x {x.shape}, slots {slots.shape}, tails {tails.shape}")
@@ -57,8 +57,8 @@ def _compute(x, w, state, slots, tails, *bias, extra=(), linear: bool = False) -
     _, n_tokens, n_channels = x.shape
     state = state.copy()
     out = np.empty(x.shape)
-    columns = slots.reshape(len(slots), -1)
-    old = state[np.clip(columns[:, 0], 0, len(state) - 1)].reshape(len(slots), -1, n_channels)
+    columns = slots.reshape(len(slots), slots.shape[1] if slots.ndim == 2 else 1)
+    old = state[np.clip(columns[:, 0], 0, len(state) - 1)].reshape(len(slots), w.shape[1] - 1, n_channels)
     for b, places in enumerate(columns):
         rows = np.concatenate([old[b], x[b]]).astype(np.float64)
         y = sum((rows[j : j + n_tokens] * w[:, j] for j in range(w.shape[1])), sum(bias, np.zeros(1)))

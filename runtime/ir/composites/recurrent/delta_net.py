@@ -48,12 +48,13 @@ def gated_delta_net(
 
 def _infer(q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[Out, ...]:
     n_seqs, n_tokens, n_heads, dim = v.shape
-    ok = q.shape == k.shape and q.shape[:2] == v.shape[:2] and q.shape[3] == dim and n_heads % q.shape[2] == 0
+    ok = q.shape == k.shape and q.shape[:2] == v.shape[:2] and q.shape[3] == dim
+    ok = ok and q.shape[2] > 0 and n_heads % q.shape[2] == 0
     require(ok, "gated_delta_net", f"q {q.shape}, k {k.shape}, v {v.shape}")
     gates = (n_seqs, n_tokens, q.shape[2], n_heads // q.shape[2])
     ok = beta.shape == alpha.shape == gates and a.shape == dt.shape == (n_heads,)
     require(ok, "gated_delta_net", f"beta {beta.shape}, alpha {alpha.shape}, expected {gates}; a {a.shape}")
-    ok = state.shape[1:] == (n_heads * dim * dim,) and n_valid.shape == (n_seqs,)
+    ok = state.shape[0] > 0 and state.shape[1:] == (n_heads * dim * dim,) and n_valid.shape == (n_seqs,)
     ok = ok and fits_slots(slots.shape, n_seqs, n_tokens)
     require(ok, "gated_delta_net", f"v {v.shape}, state {state.shape}, slots {slots.shape}")
     return Spec(v.shape), state

@@ -1,0 +1,75 @@
+"""What kernels say of themselves is true: an operand changed in one way is refused, or the numbers are right."""
+
+from dataclasses import replace
+
+import pytest
+from vkrun.backends.base import Device
+from vkrun.backends.cpu import BACKEND as CPU
+from vkrun.backends.vulkan import BACKEND
+from vkrun.runtime.optable.case import Case
+from vkrun.runtime.optable.run import compare, execute
+from vkrun.runtime.optable.table import CASES
+from vkrun.shaders import catalogue
+from vkrun.shaders.kernel import Features
+from vkrun.shaders.operands import FLOATS, NUMBERS
+from vkrun.tests.ops.flips import Flip, cases_to_flip, flips_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numbers too large for halves are tried too
+OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
+SAMPLE = 6  # of the flips that are taken, so many go to a run without --full
+
+DEVICES = {
+    "its own": {},
+    "for GPUs": {"software": False, "delta_chunks": False},
+    "poorest": vars(Features()),
+}
+
+
+def fault(flip: Flip, device: Device) -> str:
+    """Empty when the device's numbers are those of the op's meaning."""
+    setting = flip.setting()
+    assert setting
+    wanted = execute(setting, CPU.open(CPU.devices()[0]))
+    outcome = compare(flip.case, setting, execute(setting, device), wanted)
+    return "" if outcome.status == "pass" else f"{flip.what}: {outcome.why}"
+
+
+def taken(case: Case, device: Device) -> list[Flip]:
+    """The flips that both the op and the device take."""
+    pairs = ((flip, flip.setting()) for flip in flips_of(case))
+    return [flip for flip, setting in pairs if setting and not device.supports(setting.node)]
+
+
+def pytest_generate_tests(metafunc):
+    if "device" in metafunc.fixturenames:
+        wanted = list(DEVICES) if metafunc.config.getoption("--full") else ["its own"]
+        metafunc.parametrize("device", wanted, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def device(request):
+    info = BACKEND.devices()[0]
+    opened = BACKEND.open(info, features=Features(**{**info.features, **DEVICES[request.param]}))
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("op", OPS_OF_TABLE)
+def test_operands(op, device, full):
+    for case in cases_to_flip(op)[: 2 if full else 1]:
+        flips = taken(case, device)
+        assert flips[0].what == "as it is"
+        sample = flips if full else flips[:: max(1, len(flips) // SAMPLE)]
+        assert [why for flip in sample if (why := fault(flip, device))] == []
+
+
+@pytest.mark.parametrize(
+    ("op", "name", "claimed"),
+    [("attention", "gate", NUMBERS), ("experts_down", "hidden", FLOATS), ("qk_rope_cache", "q", FLOATS.joined(2))],
+)
+def test_a_kernel_that_claims_too_much_is_found(op, name, claimed, devices, monkeypatch):
+    """Halves read as floats, and inner strides that the shader does not read."""
+    boastful = [replace(k, takes=k.takes | {name: claimed}) for k in catalogue.KERNELS[op]]
+    monkeypatch.setitem(catalogue.KERNELS, op, boastful)
+    device = devices("vulkan")
+    assert [why for flip in taken(cases_to_flip(op)[0], device) if (why := fault(flip, device))]
