@@ -67,7 +67,7 @@ def _infer(
     cap: float = 0.0,
 ):
     (n_seqs, n_tokens, n_heads, dim), n_keys = q.shape, k.shape[2] // max(q.shape[3], 1)
-    ok = k.shape[0] > 0 and n_keys > 0 and k.shape[2] == n_keys * dim and n_heads % n_keys == 0
+    ok = k.shape[0] > 0 and 0 not in (n_heads, n_keys) and k.shape[2] == n_keys * dim and n_heads % n_keys == 0
     ok = ok and v.shape[:2] == k.shape[:2] and v.shape[2] % n_keys == 0
     require(ok and n_kv <= k.shape[1], "attention", f"q {q.shape}, k {k.shape}, v {v.shape}, n_kv {n_kv}")
     ok = slots.shape == (n_seqs,) and pos.shape == (n_seqs, n_tokens)
@@ -175,7 +175,7 @@ def _qk_rope_cache(
         for x, w in ((q, q_norm), (k, k_norm))
     ]
     written = [
-        OPS["set_rows"].compute(cache, rows, np.asarray(x, np.float32).reshape(len(rows), -1))[0]
+        OPS["set_rows"].compute(cache, rows, np.asarray(x, np.float32).reshape(len(rows), cache.shape[1]))[0]
         for cache, x in ((k_cache, turned[1]), (v_cache, v))
     ]
     return turned[0], *written
@@ -191,7 +191,9 @@ def _qk_rope_cache_parts(
     return q, *written
 
 
-def _qk_rope_cache_work(_q, k, _v, _q_norm, _k_norm, pos, table, *_places: Tensor, eps: float) -> Work:
+def _qk_rope_cache_work(
+    _q, k, _v, _q_norm, _k_norm, pos, table, *_places: Tensor, eps: float, **_options: bool
+) -> Work:
     """Caches are only written, k's rows each."""
     (n_angles,) = rope_work(k, pos, table).reads.values()
     return Work({6: n_angles, 8: 0, 9: 0}, dict.fromkeys((1, 2), k.layout.n_elements))
@@ -247,9 +249,9 @@ register(Op("attention_split", _attention_split_infer, _attention_split, kind=Op
 
 def _attention_combine_infer(parts: Tensor, *gate: Tensor, extra: tuple[str, ...] = ()) -> tuple[Spec]:
     """parts [B, H, n_split, D + 2] of attention_split, with extra "gate" [B, 1, H, D] -> attention [B, 1, H, D]."""
-    n_seqs, n_heads, _, width = parts.shape
+    n_seqs, n_heads, n_split, width = parts.shape
     made = (n_seqs, 1, n_heads, width - 2)
-    ok = extra in ((), ("gate",)) and [t.shape for t in gate] == [made] * len(extra)
+    ok = n_split > 0 and extra in ((), ("gate",)) and [t.shape for t in gate] == [made] * len(extra)
     require(ok, "attention_combine", f"parts {parts.shape}, {extra} {[t.shape for t in gate]}")
     return (Spec(made),)
 

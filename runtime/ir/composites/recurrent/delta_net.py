@@ -66,7 +66,7 @@ def _compute(q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[np.nda
     q, k = (np.repeat(x / np.sqrt((x.astype(np.float64) ** 2).sum(-1, keepdims=True) + EPS), share, 2) for x in (q, k))
     beta, alpha = (x.reshape(n_seqs, n_tokens, n_heads).astype(np.float64) for x in (beta, alpha))
     decay, beta = np.exp(a * softplus(alpha + dt)), sigmoid(beta)
-    out, columns = np.zeros(v.shape), slots.reshape(n_seqs, -1)
+    out, columns = np.zeros(v.shape), slots.reshape(n_seqs, slots.shape[1] if slots.ndim == 2 else 1)
     old, state = state[np.clip(columns[:, 0], 0, len(state) - 1)].astype(np.float64), state.copy()
     for b, (slot, *snapshots) in enumerate(columns):
         s, n = old[b].reshape(n_heads, dim, dim), min(n_tokens, n_valid[b])
