@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ import numpy as np
 
 from ..backends import registry
 from .arguments import check_range, stop_strings, token_ids, token_limit
-from .engine.engine import Engine
+from .engine.engine import Engine, Progress
+from .engine.fits import check_fits
 from .engine.generation import Generation
 from .engine.runner import Runner
 from .engine.scheduler import Scheduler
@@ -61,13 +62,15 @@ def load(
     n_ctx: int = 4096,
     n_seqs: int = 1,
     opt: int = 3,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> "Model":
     """Load a GGUF model onto a device.
 
     backend, device: None for the best there is; a device by index, UUID or part of its name. n_ctx: tokens that each of
-    n_seqs sequences may hold. opt: how lean the graph is made, 0 to 3. progress(done, total): bytes uploaded so far.
-    Raises GGUFError or ModelError for a bad file (before any device is touched), BackendError, UsageError.
+    n_seqs sequences may hold. opt: how lean the graph is made, 0 to 3. progress(what, done, total): of "loading" in
+    bytes, and whenever a step of another size is made ready, of "compiling" in kernels; a total of 0 is not known yet.
+    Raises GGUFError or ModelError for a bad file (before any device is touched), BackendError, UsageError, which
+    includes a context that is too large for the device (before anything is uploaded).
     """
     check_range("n_ctx", n_ctx, 1, 1 << 24)
     check_range("n_seqs", n_seqs, 1, MAX_SEQS)
@@ -78,6 +81,7 @@ def load(
         found, info = registry.choose(backend, device)
         opened = found.open(info)
         try:
+            check_fits(model, lambda n: _open(f, n, n_seqs), opened, opt)
             engine = Engine(model, opened, opt, progress)
         except BaseException:
             opened.close()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ..engine.engine import Progress
 from ..model import Model, load
 from ..version import VERSION
 from . import profile
@@ -20,6 +21,7 @@ class Session:
     emit: Emit
     emit_second: Emit
     say: Callable[[str], None] = lambda _: None
+    progress: Progress | None = None
     _printers: list[Printer] = field(default_factory=list)
     _notes: list[str] = field(default_factory=list)
     _has_started: bool = False
@@ -39,7 +41,10 @@ class Session:
     def _model(self, path: str, backend: str | None, device: str | None) -> None:
         wanted = self.wanted
         self.say(f"loading {path}")
-        with load(path, backend, device, n_ctx=wanted.n_ctx, n_seqs=max(wanted.n_seqs)) as model:
+        # without replay every step is compiled anew, and a bar would be measured with it
+        progress = None if wanted.no_replay else self.progress
+        n_seqs = max(wanted.n_seqs)
+        with load(path, backend, device, n_ctx=wanted.n_ctx, n_seqs=n_seqs, progress=progress) as model:
             self._start()
             ceilings = measure_ceilings(model.engine.device) if wanted.profile else None
             self._notes += self._tables(self._tests(model, ceilings))

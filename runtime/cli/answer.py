@@ -12,6 +12,7 @@ from ..engine.sequence import Timings
 from ..errors import VkrunError
 from ..model import Model
 from ..text.sampler import SamplerSettings
+from .progress import Bar
 from .run_options import RunOptions
 from .screen import Screen
 
@@ -53,6 +54,13 @@ def lines_apart(screen: Screen) -> Iterator[None]:
         raise
 
 
+def together(pieces: Iterator[str]) -> Iterator[str]:
+    """The first piece comes with the second one: by then all that a step needs is compiled, which had a bar to show."""
+    if first := next(pieces, ""):
+        yield first + next(pieces, "")
+    yield from pieces
+
+
 @dataclass
 class Answers:
     """Makes answers with one model. `settings`, `n_predict` and `stops` may change between them."""
@@ -62,6 +70,7 @@ class Answers:
     n_predict: int | None = None
     ignore_eos: bool = False
     stops: tuple[str, ...] = ()
+    bar: Bar = field(default_factory=Bar)
     timings: Timings = field(default_factory=Timings)
     total_s: float = 0.0
     interrupted: bool = False
@@ -72,10 +81,11 @@ class Answers:
         if len(ids) >= n_ctx:
             raise VkrunError(f"the prompt has {len(ids)} tokens, the context holds {n_ctx}; a larger -c holds more")
         start, pieces = time.perf_counter(), []
-        with stoppable() as stop, lines_apart(screen):
+        with stoppable() as stop, lines_apart(screen), self.bar.lines_of_others() as write_begins:
             made = self.model.generate_from(ids, self.settings, self.n_predict, self.stops, self.ignore_eos)
             stop.generation, self.timings = made, made.timings
-            for piece in made:
+            for piece in together(made):
+                write_begins()
                 screen.write(piece)
                 pieces.append(piece)
         self.total_s = time.perf_counter() - start

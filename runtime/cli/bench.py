@@ -13,6 +13,7 @@ from ..bench.settings import Wanted
 from ..model import MAX_SEQS
 from .foreign import FOREIGN, Takes, table
 from .model_paths import bundled, check_model
+from .progress import Bar
 from .screen import note
 from .spelling import SpeltCommand, without_effect
 
@@ -103,7 +104,8 @@ def _run(
     paths = [path for text in models for path in _paths(text)] or [bundled("vkrun bench -m MODEL.gguf")]
     for path in paths:
         check_model(path)  # each of them before the first is measured
-    Session(wanted, click.echo, lambda text: click.echo(text, err=True), say).run(paths, backend, device)
+    with Bar() as bar:
+        Session(wanted, click.echo, lambda text: click.echo(text, err=True), say, bar).run(paths, backend, device)
 
 
 def _wanted(values: dict[str, Any], formats: tuple[str, str]) -> Wanted:

@@ -9,7 +9,7 @@ import click
 from ...backends import registry
 from ...backends.base import DeviceInfo
 from ..errors import BackendError
-from ..gguf.describe import size_text
+from ..units import size_text
 from .screen import one_line
 
 

@@ -43,7 +43,7 @@ _OPTIONS = [
     ),
     _option(
         *("-c", "--ctx-size", "ctx_size"),
-        type=_Whole(0),
+        type=_Whole(0, 1 << 24),
         metavar="N",
         help="Tokens of context; 0: as many as the model was trained on [default: 4096].",
     ),

@@ -2,6 +2,8 @@
 
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Self
 
@@ -22,12 +24,13 @@ _IN_BYTES = {"loading"}
 class Bar:
     """A progress callback: (what, done, total), total 0 where it is not known. Nothing is shown of what is quick.
 
-    On a terminal a bar, gone when done or at stop(); else one line. From any thread; stop() ends what is shown.
+    On a terminal a bar, gone when done or at stop(); else one line. Any thread may call it.
     """
 
     def __init__(self) -> None:
         self._on_terminal = is_terminal(sys.stderr)
         self._lock = threading.Lock()
+        self._is_on = True
         self._what = ""
         self._done, self._total = 0, 0
         self._timer: threading.Timer | None = None
@@ -36,18 +39,32 @@ class Bar:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         with self._lock:
+            if not self._is_on or (total and done >= total):
+                self._end()
+                return
             if what != self._what:
                 self._end()
                 self._begin(what)
             self._done, self._total = done, total
-            if total and done >= total:
-                self._end()
-            elif self._bar is not None:
+            if self._bar is not None:
                 self._bar.update(self._task, completed=done, total=total or None)
 
     def stop(self) -> None:
         with self._lock:
             self._end()
+
+    @contextmanager
+    def lines_of_others(self) -> Iterator[Callable[[], None]]:
+        """Inside, once the function has been called that this gives, nothing is shown: a line is being written."""
+        try:
+            yield self._off
+        finally:
+            self._is_on = True
+
+    def _off(self) -> None:
+        if self._is_on:
+            self._is_on = False
+            self.stop()
 
     def __enter__(self) -> Self:
         return self

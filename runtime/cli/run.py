@@ -37,8 +37,8 @@ def run(options: RunOptions) -> int:
     for line in options.without_effect if options.verbose else ():
         note(line)
     before = time.perf_counter()
-    with open_model(options, wanted) as model:
-        answers = Answers(model, settings, _n_predict(options, wanted), options.ignore_eos, wanted.stops)
+    with Bar() as bar, open_model(options, wanted, bar) as model:
+        answers = Answers(model, settings, _n_predict(options, wanted), options.ignore_eos, wanted.stops, bar)
         load_s = time.perf_counter() - before
         if _chats(options, wanted):
             once = options.single_turn or (wanted.prompt is not None and not options.conversation)
@@ -47,19 +47,12 @@ def run(options: RunOptions) -> int:
         return complete(answers, wanted.prompt or "", options, load_s)
 
 
-def open_model(options: RunOptions, wanted: Asked) -> Model:
+def open_model(options: RunOptions, wanted: Asked, bar: Bar) -> Model:
     """The model, loaded with a bar on a terminal; says where it runs when that is no GPU or with -v."""
     path = _path(wanted)
     n_ctx = _n_ctx_trained(path) if options.ctx_size == 0 else options.ctx_size or N_CTX
-    with Bar() as bar:
-        model = load(
-            path,
-            options.backend,
-            options.device,
-            n_ctx,
-            opt=options.opt,
-            progress=lambda done, total: bar("loading", done, total),
-        )
+    model = load(path, options.backend, options.device, n_ctx, opt=options.opt, progress=bar)
+    bar.stop()
     _say_where(model, options)
     return model
 

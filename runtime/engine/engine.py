@@ -16,7 +16,7 @@ PROMPT_SIZES = (1, 8, 64, 512)  # tokens of a planned step
 N_UBATCH = PROMPT_SIZES[-1]
 KV_SIZE = 256  # keys of the smallest planned step; the next ones double
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[str, int, int], None]  # "loading" or "compiling": bytes or kernels, of how many (0: not known yet)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Engine:
         self.level, self.n_ubatch, self.replay = level, n_ubatch, True
         self.last: Ready | None = None  # what was asked for latest
         self._ready: dict[tuple[int, bool, StepShape], Ready] = {}  # by level and replay
-        self._upload(progress or (lambda _done, _total: None))
+        self._progress = progress or (lambda _what, _done, _total: None)
+        device.on_compile = lambda done, total: self._progress("compiling", done, total)
+        self._upload()
 
     def configure(self, level: int, n_ubatch: int = N_UBATCH, replay: bool = True) -> None:
         """Plan at another level or for other sizes from now on; weights, states and the programs so far stay.
@@ -124,11 +126,14 @@ class Engine:
         self.device.free(ready.plan.storages(Kind.INPUT))
 
     def _compile(self, shape: StepShape) -> Ready:
+        self._progress("compiling", 0, 0)
         inputs = StepInputs(shape, self.model.tail)
         plan = self.plan(inputs)
         self.device.alloc(plan.storages(Kind.INPUT))
         (output,) = plan.graph.outputs.values()
-        return Ready(inputs, plan, self.device.compile(plan), output)
+        made = Ready(inputs, plan, self.device.compile(plan), output)
+        self._progress("compiling", 1, 1)
+        return made
 
     def kv_size(self, needed: int) -> int:
         """The planned number of keys for positions below `needed`."""
@@ -137,14 +142,14 @@ class Engine:
             size *= 2
         return min(size, self.model.capacity.n_ctx)
 
-    def _upload(self, progress: Progress) -> None:
+    def _upload(self) -> None:
         uploads, total, done = self.model.weights.uploads, self.model.weights.nbytes, 0
         self.device.alloc([*(u.storage for u in uploads), *self.model.caches, *self.model.states])
         for upload in uploads:
             for row, data in upload.pieces():
                 self.device.write(upload.storage, data, row)
                 done += data.nbytes
-                progress(min(done, total), total)
+                self._progress("loading", min(done, total), total)
 
     def _check(self, ids: Sequence[int], pos: int) -> None:
         if not len(ids):

@@ -4,21 +4,21 @@ from collections.abc import Callable, Iterable
 
 from ...backends.base import Device
 from ..errors import BackendError, UsageError
-from ..gguf.describe import size_text
 from ..ir.plan import lean_plan
 from ..ir.tensor import Kind, Storage
 from ..models.architecture import Architecture
 from ..models.step import StepInputs, StepShape
+from ..units import size_text
 
 SCRATCH_ROWS = 1 << 15  # of the model's width as floats: about what a long prompt's step keeps for itself
 
 
-def check_fits(build: Callable[[int], Architecture], n_ctx: int, device: Device, level: int) -> None:
-    """`build` gives the model with room for so many tokens a sequence.
+def check_fits(model: Architecture, build: Callable[[int], Architecture], device: Device, level: int) -> None:
+    """`build` gives the same model with room for so many tokens a sequence.
 
     Raises UsageError, which names the largest context that fits, or BackendError where the model itself is too large.
     """
-    model = build(n_ctx)
+    n_ctx = model.capacity.n_ctx
     if why := _why_not(model, device):
         if _why_not(build(1), device):
             raise BackendError(f"{device.info.name}: {why}, even without any context")

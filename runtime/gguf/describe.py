@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..units import size_text
 from .file import GGUFFile
 from .header import TensorInfo
 from .keys import Value, printable
@@ -46,15 +47,6 @@ def total_rows(f: GGUFFile) -> list[Row]:
         kinds.setdefault(tensor.dtype.name, []).append(tensor)
     ordered = sorted(kinds.items(), key=lambda item: -sum(t.nbytes for t in item[1]))
     return [_total(name, tensors) for name, tensors in [*ordered, ("all", list(f.tensors.values()))]]
-
-
-def size_text(nbytes: int) -> str:
-    """1234567 -> `1.2 MiB`"""
-    size, units = float(nbytes), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while size >= 1000 and len(units) > 1:  # at 1000, so that no more than three digits are printed
-        size /= 1024
-        units.pop(0)
-    return f"{nbytes} B" if units[0] == "B" else f"{size:.1f} {units[0]}"
 
 
 def _total(name: str, tensors: Sequence[TensorInfo]) -> Row:

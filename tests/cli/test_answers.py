@@ -5,6 +5,7 @@ import signal
 
 import pytest
 import vkrun
+from vkrun.runtime.cli import answer
 from vkrun.runtime.cli.answer import Answers, stats_text
 from vkrun.runtime.cli.conversation import Conversation
 from vkrun.runtime.cli.screen import Screen, columns, one_line, safe
@@ -100,6 +101,11 @@ def test_the_stats():
     assert "200.00 ms /     4 runs   (   50.00 ms per token,    20.00 tokens per second)" in text
     assert "total time =     750.00 ms /    12 tokens, 2 prompt tokens were cached" in text
     assert "0.00 tokens per second" in stats_text(Timings(), 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("pieces", "wanted"), [("", []), ("a", ["a"]), ("ab", ["ab"]), ("abcd", ["ab", "c", "d"])])
+def test_the_first_piece_comes_with_the_second(pieces, wanted):
+    assert list(answer.together(iter(pieces))) == wanted
 
 
 def test_what_was_said_to_a_model_that_completes(model):

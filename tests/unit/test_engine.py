@@ -28,12 +28,28 @@ def engine(f: GGUFFile, device: NullDevice, level: int = 3, n_slots: int = 2) ->
 
 def test_every_weight_is_written_whole_and_every_state_has_memory(file: GGUFFile) -> None:
     device, done = NullDevice(), []
-    made = Engine(open_model(file, Capacity(1024, 2, 2)), device, progress=lambda n, total: done.append((n, total)))
+    made = Engine(open_model(file, Capacity(1024, 2, 2)), device, progress=lambda *told: done.append(told))
     weights = [s for s in device.written if s.kind in (Kind.WEIGHT, Kind.CONSTANT)]
     assert {s.name for s in weights} == {*Shape().tensors(), "rope", "zero"}
     assert all(device.written[s] == s.nbytes for s in weights)
     assert {s for s in device.written if s.kind is Kind.STATE} == {*made.model.caches, *made.model.states}
-    assert done == sorted(done) and done[-1] == (made.model.weights.nbytes, made.model.weights.nbytes)
+    assert done == sorted(done) and done[-1] == ("loading", *[made.model.weights.nbytes] * 2)
+
+
+def test_compiling_is_told_of_from_its_begin_to_its_end(file: GGUFFile) -> None:
+    class Slow(NullDevice):
+        def compile(self, plan):
+            assert self.on_compile and told[-1] == ("compiling", 0, 0)
+            self.on_compile(3, 7)
+            return super().compile(plan)
+
+    told = []
+    made = Engine(open_model(file, Capacity(64)), Slow(), progress=lambda *what: told.append(what))
+    for _ in range(2):
+        told.clear()
+        made.step([Chunk(0, 0, [1])])
+        assert told in ([("compiling", 0, 0), ("compiling", 3, 7), ("compiling", 1, 1)], [])
+    assert not told  # replayed
 
 
 def test_a_step_size_is_compiled_once_and_replayed(file: GGUFFile) -> None:

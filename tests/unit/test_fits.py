@@ -32,18 +32,18 @@ def device(free: int, most: int | None = None) -> NullDevice:
 
 
 def test_what_fits_is_let_through(build) -> None:
-    check_fits(build, 4096, device(8 * GIB, 4 * GIB), 3)
-    check_fits(build, 1 << 20, device(64 * GIB), 3)
+    check_fits(build(4096), build, device(8 * GIB, 4 * GIB), 3)
+    check_fits(build(1 << 20), build, device(64 * GIB), 3)
     nobody_knows = NullDevice()
     assert nobody_knows.nbytes_free() is None
-    check_fits(build, 1 << 24, nobody_knows, 3)
+    check_fits(build(1 << 24), build, nobody_knows, 3)
 
 
 def test_a_cache_larger_than_a_kernel_sees_names_the_context_and_what_fits(build) -> None:
     most = 256 * MIB
     for n_ctx in (1 << 20, most // KV_NBYTES + 1):
         with pytest.raises(UsageError) as caught:
-            check_fits(build, n_ctx, device(64 * GIB, most), 3)
+            check_fits(build(n_ctx), build, device(64 * GIB, most), 3)
         said = str(caught.value)
         assert said.startswith(f"a context of {n_ctx} tokens (-c, n_ctx) is too large for a card: blk.3.")
         assert said.endswith(f"of a buffer; the largest that fits is {most // KV_NBYTES}") and "256.0 MiB" in said
@@ -55,12 +55,12 @@ def test_memory_that_is_not_there_names_the_context_and_what_fits(build) -> None
     fixed = model.weights.nbytes + sum(s.nbytes for s in model.states) + 4 * SCRATCH_ROWS * SHAPE.width - 4 * 64
     free = fixed + 300_000 * grows
     with pytest.raises(UsageError) as caught:
-        check_fits(build, 1 << 20, device(free), 3)
+        check_fits(build(1 << 20), build, device(free), 3)
     assert "is too large for a card: " in str(caught.value) and " of memory wanted, " in str(caught.value)
     assert str(caught.value).endswith("; the largest that fits is 300000")
-    check_fits(build, 300_000, device(free), 3)
+    check_fits(build(300_000), build, device(free), 3)
     with pytest.raises(BackendError, match=r"a card: .* of memory wanted, 1\.0 GiB free, even without any context"):
-        check_fits(build, 4096, device(GIB), 3)
+        check_fits(build(4096), build, device(GIB), 3)
 
 
 def test_a_weight_that_no_op_can_cut_is_refused_before_it_is_uploaded(build) -> None:
@@ -71,7 +71,7 @@ def test_a_weight_that_no_op_can_cut_is_refused_before_it_is_uploaded(build) -> 
     poor = Poor(info=DeviceInfo("null", 0, "a card"))
     poor.max_binding = 128 * MIB
     with pytest.raises(BackendError, match=r"a card: \[get_rows\] sees too little"):
-        check_fits(build, 4096, poor, 3)
+        check_fits(build(4096), build, poor, 3)
     assert not poor.written
     poor.max_binding = 2 * GIB  # nothing is larger, so that nothing has to be asked
-    check_fits(build, 4096, poor, 3)
+    check_fits(build(4096), build, poor, 3)

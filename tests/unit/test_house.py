@@ -27,9 +27,10 @@ FILE_LINES = 400
 ROOMS: dict[str, set[str]] = {
     "version": set(),
     "errors": set(),
+    "units": set(),
     "config": {"errors"},
     "ir": {"errors", "config"},
-    "gguf": {"errors", "ir"},
+    "gguf": {"errors", "units", "ir"},
     "text": {"errors", "config"},
     "convert": {"errors"},
     "shaders": {"errors", "config", "ir"},
@@ -42,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"errors", "ir", "gguf"},
     "picture": {"ir"},
     "counts": {"errors", "ir", "gguf", "shaders", "models"},
-    "engine": {"errors", "ir", "text", "models", "backends/base"},
+    "engine": {"errors", "units", "ir", "text", "models", "backends/base"},
 }
 ROOMS["backends/kompute"] = ROOMS["backends/vulkan"] | {"backends/host_memory"}
 ROOMS["backends/registry"] = {
