@@ -6,13 +6,14 @@ from itertools import product
 from math import prod
 
 import numpy as np
+from vkrun.backends.base import Device
 from vkrun.runtime.errors import GraphError, LayoutError, UsageError
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.layout import Layout, Shape
 from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 from vkrun.runtime.optable.case import Case, Operand, normal
 from vkrun.runtime.optable.run import Setting, prepare
-from vkrun.runtime.optable.table import CASES
+from vkrun.runtime.optable.table import cases_for
 from vkrun.runtime.optable.views import STRIDED, Make, plain
 
 PLAIN_TYPES = (DType.F32, DType.F16, DType.BF16, DType.I32)
@@ -38,10 +39,11 @@ class Flip:
         return _with_output(setting, *self.output) if self.output else setting
 
 
-def cases_to_flip(op: str) -> tuple[Case, Case]:
-    """Cases to start from: the one with axes longer than 1, whose strides say something, then plain, then small; and
-    one that is middling in all this."""
-    listed = sorted((c for c in CASES if c.op == op), key=_wish)
+def cases_to_flip(op: str, device: Device) -> tuple[Case, Case]:
+    """Cases to start from, of those that the device takes: one with axes longer than 1, whose strides say something,
+    then plain, then small; and one that is middling in all this."""
+    cases = (c for c in cases_for(device.info.is_software) if c.op == op)
+    listed = sorted((c for c in cases if not device.supports(prepare(c).node)), key=_wish)
     return listed[0], listed[len(listed) // 2]
 
 

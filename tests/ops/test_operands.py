@@ -56,7 +56,7 @@ def device(request):
 
 @pytest.mark.parametrize("op", OPS_OF_TABLE)
 def test_operands(op, device, full):
-    for case in cases_to_flip(op)[: 2 if full else 1]:
+    for case in cases_to_flip(op, device)[: 2 if full else 1]:
         flips = taken(case, device)
         assert flips[0].what == "as it is"
         sample = flips if full else flips[:: max(1, len(flips) // SAMPLE)]
@@ -65,11 +65,16 @@ def test_operands(op, device, full):
 
 @pytest.mark.parametrize(
     ("op", "name", "claimed"),
-    [("attention", "gate", NUMBERS), ("experts_down", "hidden", FLOATS), ("qk_rope_cache", "q", FLOATS.joined(2))],
+    [
+        ("qk_rope_cache", "v", NUMBERS.rows.joined(2)),
+        ("experts_down", "hidden", FLOATS),
+        ("qk_rope_cache", "q", FLOATS.joined(2)),
+    ],
 )
 def test_a_kernel_that_claims_too_much_is_found(op, name, claimed, devices, monkeypatch):
     """Halves read as floats, and inner strides that the shader does not read."""
+    device = devices("vulkan")
+    case = cases_to_flip(op, device)[0]
     boastful = [replace(k, takes=k.takes | {name: claimed}) for k in catalogue.KERNELS[op]]
     monkeypatch.setitem(catalogue.KERNELS, op, boastful)
-    device = devices("vulkan")
-    assert [why for flip in taken(cases_to_flip(op)[0], device) if (why := fault(flip, device))]
+    assert [why for flip in taken(case, device) if (why := fault(flip, device))]
