@@ -56,6 +56,9 @@ class PretendRunner:
         assert src != dst
         self.caches[dst][:n] = self.caches[src][:n]
 
+    def clear_keys(self, cache: int) -> None:
+        self.caches[cache][:] = [-1] * self.n_ctx
+
     def takes_snapshots(self, n_tokens: int) -> bool:
         return self.n_states > 0 and n_tokens >= SPAN
 

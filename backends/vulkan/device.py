@@ -1,5 +1,6 @@
 """An open Vulkan device as the rest of vkrun sees it."""
 
+import os
 import weakref
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
 from ..base import Device, DeviceInfo, Program
 from ..packing import chunks, host_bytes, packed_nbytes, row_nbytes
-from .instance import instance
+from .instance import forget, instance
 from .memory import CACHED
 from .physical import Limits, Physical
 from .program import VulkanProgram
@@ -137,3 +138,15 @@ def close_all() -> None:
     """At exit: what was left open is closed before the instance goes."""
     for device in list(_open):
         device.close()
+
+
+def _disown() -> None:
+    """In a process that was forked off, where the driver's threads are not: nothing of the parent is touched."""
+    for device in list(_open):
+        device._closed = True
+    _open.clear()
+    forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown)

@@ -124,3 +124,9 @@ def _destroy(made: Instance) -> None:
         raw = vk.vkGetInstanceProcAddr(made.handle, vk.ffi.new("char[]", b"vkDestroyDebugUtilsMessengerEXT"))
         vk.ffi.cast("PFN_vkDestroyDebugUtilsMessengerEXT", raw)(made.handle, made.keep[-1][0], vk.null)
     vk.vkDestroyInstance(made.handle, vk.null)
+
+
+def forget() -> None:
+    """In a process that was forked off: the instance is the parent's, the next one is the process's own."""
+    instance.cache_clear()
+    atexit.unregister(_destroy)

@@ -45,6 +45,13 @@ class Runner:
         if self._engine.model.caches:
             self._caches.copy(src, dst, self._engine.kv_size(n))
 
+    def clear_keys(self, cache: int) -> None:
+        """Zeros for all keys and values of a cache slot."""
+        for s in self._engine.model.caches:
+            n_rows = s.n_elements // s.shape[0] // s.shape[-1]
+            zeros = np.zeros((n_rows, s.shape[-1]), s.dtype.numpy)
+            self._engine.device.write(s, zeros, row=cache * n_rows)
+
     def takes_snapshots(self, n_tokens: int) -> bool:
         """May chunks of this planned size keep states at the ends of their spans?"""
         return bool(self._engine.model.states) and n_tokens >= SPAN

@@ -121,6 +121,8 @@ class Scheduler:
         assert s.seat is not None
         self.running.remove(s)
         self.slots.release(s.seat, intact and not s.error)
+        if intact and s.error:
+            self.runner.clear_keys(s.seat.cache.index)  # NaN among them would count even where it is masked
         s.seat = None
 
     def _fail(self, error: BaseException) -> None:

@@ -23,7 +23,9 @@ class Service:
     def check(self) -> None:
         """VkrunError where the model cannot be used any more."""
         if self.is_forked:
-            raise VkrunError(f"{self._name}: loaded by process {self._pid}, of which this one was forked; load it anew")
+            raise VkrunError(
+                f"{self._name}: loaded by process {self._pid}, of which this one was forked; load it after forking"
+            )
         if self._closed:
             raise VkrunError(f"{self._name}: the model is closed")
 

@@ -58,6 +58,32 @@ def test_ctrl_c_in_a_long_prompt_stops_between_two_chunks(answers, monkeypatch):
         assert text == "".join(fresh.generate(IDS, max_tokens=4, temperature=0))
 
 
+def test_two_turns_a_stop_string_and_ctrl_c_keep_what_was_read(model, answers):
+    talk = Conversation(model, None, is_code=False)
+    said = "tell me of many things"
+    talk.add("user", said)
+    first = talk.ids()
+    text = answers.answer(first, Screen())
+    answers.stops = (text[1:3],)
+    answers.answer(first, Screen())
+    assert answers.timings.ended == "stop" and answers.timings.n_cached >= len(first) - 8
+    talk.add("assistant", text)
+    talk.add("user", "and?")
+    made = model.generate_from
+
+    def stopped(*args):
+        generation = made(*args)
+        generation.stop()
+        return generation
+
+    for interrupted in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if interrupted:
+                patch.setattr(model, "generate_from", stopped)
+            answers.answer(talk.ids(), Screen())
+    assert answers.timings.n_cached >= len(first) - 16
+
+
 def test_a_second_ctrl_c_interrupts(answers, monkeypatch):
     def stuck(*_args, **_kw):
         os.kill(os.getpid(), signal.SIGINT)

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import vkrun
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from vkrun.runtime.engine.scheduler import Scheduler
 from vkrun.runtime.engine.sequence import Sequence
 from vkrun.runtime.engine.service import Service
 from vkrun.runtime.engine.slots import Slots
+from vkrun.runtime.errors import TextError
 from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.models import Capacity, open_model
 from vkrun.runtime.text.sampler import SamplerSettings
@@ -122,6 +124,25 @@ def test_random_schedules(engines: dict[str, Engine], device: str, schedule: lis
         service = Service(Scheduler(Runner(engines[device]), Slots(3, 9)), "alone")
         service.join(alone)
         assert [service.next(alone) for _ in s.out] == list(s.out)
+
+
+@pytest.mark.parametrize("level", [0, 3])
+def test_logits_that_are_not_finite_end_their_own_sequence_alone(tmp_path: Path, level: int) -> None:
+    with vkrun.load(write_model(tmp_path / "m.gguf"), backend="cpu", n_ctx=64, n_seqs=2, opt=level) as model:
+        device, uploads = model.engine.device, model.engine.model.weights.uploads
+        embedding = next(u.storage for u in uploads if u.storage.name == "token_embd.weight")
+        device.write(embedding, np.full((1, embedding.shape[1]), np.nan, np.float32), row=63)
+        service = opened(model)
+        bad, good = Sequence([1, 2, 63], GREEDY, 5), Sequence([1, 2, 3], GREEDY, 5)
+        service.join(bad)
+        service.join(good)
+        with pytest.raises(TextError, match="logits: not finite after 3 tokens"):
+            service.next(bad)
+        tokens = [service.next(good) for _ in range(5)]
+        for _ in range(2):  # in both seats
+            again = Sequence([1, 2, 3], GREEDY, 5)
+            service.join(again)
+            assert [service.next(again) for _ in range(5)] == tokens
 
 
 def test_asking_again(model: vkrun.Model) -> None:
