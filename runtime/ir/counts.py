@@ -29,4 +29,4 @@ def counts_of(plan: Plan) -> dict[str, int]:
 
 def is_copy(node: Node) -> bool:
     """Does the node only move elements? A lookup in a weight, such as the embedding's, is no copy of anything."""
-    return node.is_copy and node.inputs[0].storage.kind is not Kind.WEIGHT
+    return node.is_copy and node.inputs[0].storage.kind not in (Kind.WEIGHT, Kind.CONSTANT)

@@ -2,7 +2,8 @@
 
 import pytest
 from vkrun.runtime.ir.ops import OPS
-from vkrun.runtime.optable.run import run_case
+from vkrun.runtime.ir.traffic import traffic
+from vkrun.runtime.optable.run import prepare, run_case
 from vkrun.runtime.optable.table import CASES, cases_for
 
 OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
@@ -33,6 +34,14 @@ def test_the_table_is_large_and_mostly_of_views():
 def test_every_primitive_is_in_the_table():
     missing = [name for name, op in OPS.items() if op.decompose is None and name not in OPS_OF_TABLE]
     assert not missing
+
+
+@pytest.mark.parametrize("op", OPS_OF_TABLE)
+def test_every_case_is_counted_and_cut(op):
+    for case in (c for c in CASES if c.op == op):
+        node = prepare(case).node
+        assert traffic(node).written > 0 or not any(t.layout.n_elements for t in node.outputs)
+        OPS[op].cuts(*node.inputs, **node.attrs)
 
 
 def test_the_names_of_an_ops_cases_differ():

@@ -303,6 +303,8 @@ def _normed_rope(edit: Editing, t: Tensor, before: int) -> tuple[list[int], Tens
     norm = maker(edit, rope[1].inputs[0], "rms_norm_scale", rope[0]) if rope else None
     if rope is None or norm is None or only_reader(edit, norm[1].outputs[0], norm[0], "rope") is None:
         return None
+    if norm[1].inputs[0].shape != rope[1].inputs[0].shape:
+        return None  # the norm is of whole rows, not of heads
     return [norm[0], rope[0]], norm[1].inputs[0], rope[1], norm[1]
 
 

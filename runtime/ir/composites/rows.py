@@ -38,10 +38,12 @@ def _fuse(edit: Editing, i: int, node: Node) -> None:
     norms = [(j, n) for j, n in readers(edit, total, i) if n.op == "rms_norm_scale" and stands(edit, j, n)]
     if len(norms) != 1 or not is_same(norms[0][1].inputs[0], total) or not whole(total):
         return
+    if node.inputs[0].shape != node.inputs[1].shape:
+        return
     j, norm = norms[0]
     outs = (total, norm.outputs[0])
     fused = make("add_rms_norm", (*node.inputs, norm.inputs[1]), scope_of(norm), outs, eps=norm.attrs["eps"])
-    if node.inputs[0].shape == node.inputs[1].shape and edit.supports(fused):
+    if edit.supports(fused):
         edit.put(i, fused)
         edit.remove(j)
 

@@ -36,7 +36,7 @@ def _rope(x: np.ndarray, pos: np.ndarray, table: np.ndarray, neighbours: bool = 
     return (out,)
 
 
-def rope_work(_x: Tensor, pos: Tensor, table: Tensor) -> Work:
+def rope_work(_x: Tensor, pos: Tensor, table: Tensor, **_options: bool) -> Work:
     return Work(reads={2: n_picked(table, pos)})
 
 

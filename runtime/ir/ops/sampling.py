@@ -12,7 +12,7 @@ N_SETTINGS = 5  # temperature, top_p, min_p as the bits of float32; top_k; seed
 def settings_row(temp: float, top_p: float, min_p: float, top_k: int, seed: int) -> np.ndarray:
     """One row of `draw`'s settings, int32 [N_SETTINGS]. The seed is taken modulo 2^32."""
     bits = np.array([temp, top_p, min_p], np.float32).view(np.int32)
-    return np.concatenate([bits, np.array([top_k & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32).view(np.int32)])
+    return np.concatenate([bits, np.array([int(top_k) & 0xFFFFFFFF, int(seed) & 0xFFFFFFFF], np.uint32).view(np.int32)])
 
 
 def _draw_infer(logits: Tensor, ids: Tensor, settings: Tensor, pos: Tensor) -> tuple[Spec]:
