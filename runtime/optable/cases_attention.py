@@ -162,19 +162,20 @@ def _inputs() -> Iterator[Case]:
             Operand((n_seqs, n_tokens, n_heads, 2 * dim), view=_halves),
             Operand(kv),
             Operand((*kv[:3], 2 * dim), view=_halves),
-            Operand((dim,), fill=uniform(0.5, 1.5)),
-            Operand((dim,), fill=uniform(0.5, 1.5)),
             Operand((n_seqs, n_tokens), I32, fill=integers(-1, n_ctx + 2)),
             Operand((n_ctx, n_dims), fill=uniform(-1, 1)),
             Operand((n,), I32, fill=given(*rows)),
             Operand((n + 4, n_keys * dim)),
             Operand((n + 4, n_keys * dim)),
         )
+        norms = tuple(Operand((dim,), fill=uniform(0.5, 1.5)) for _ in "qk")
         what = f"{n_seqs} x {n_tokens} tokens, {n_heads} and {n_keys} heads of {dim}, {n_dims} turned"
         eps = 0.5 if dim == 20 else 1e-6  # once one that counts
-        yield Case("qk_rope_cache", f"{what}, eps {eps}", operands, {"eps": eps}, strided_out=dim == 64)
-        more = {"eps": eps, "neighbours": True}
-        yield Case("qk_rope_cache", f"{what}, neighbours", operands, more)
+        normed = {"eps": eps, "extra": ("q_norm", "k_norm")}
+        for way in ({}, {"neighbours": True}):
+            named = f"{what}, eps {eps}{', neighbours' if way else ''}"
+            yield Case("qk_rope_cache", named, (*operands, *norms), normed | way, strided_out=dim == 64)
+            yield Case("qk_rope_cache", f"{named}, no norms", operands, {"eps": 0.0} | way, strided_out=dim == 64)
 
 
 def _angles(_rng: np.random.Generator, shape: Shape) -> np.ndarray:

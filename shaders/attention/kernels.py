@@ -12,6 +12,7 @@ SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve s
 SOFTWARE_LANES = 8
 LANES = {"attention": 128, "qk_rope_cache": 64}
 _GATE: Defines = (("GATE", ""),)
+_NORM: Defines = (("NORM", ""),)
 
 
 def _lanes(op: str, features: Features) -> tuple[int, Defines]:
@@ -99,13 +100,14 @@ def _tokens(t: Tensor) -> Layout:
 
 
 def _lower_qk(node: Node, features: Features) -> KernelCall:
-    q, k, _v, *_, table, _rows, k_cache, _v_cache = node.inputs
+    q, k, _v, _pos, table, _rows, k_cache, _v_cache, *norms = node.inputs
     strides = (s for t in (*node.inputs[:3], node.outputs[0]) for s in _tokens(t).strides[:2])
     n_tokens, n_heads, n_heads_kv, dim = q.shape[0] * q.shape[1], q.shape[2], k.shape[2], q.shape[3]
     sizes = (n_tokens, n_heads, n_heads_kv, dim, table.shape[1] // 2, table.shape[0], k_cache.shape[0])
-    args = (*node.inputs[:8], *node.outputs)
-    push = (*sizes, *strides, *(At(i) for i in range(len(args))), float(node.attrs["eps"]))
+    args = (*node.inputs[:6], *node.outputs, *norms)
+    push = (*sizes, *strides, *(At(i) for i in range(len(args))), *([float(node.attrs["eps"])] if norms else ()))
     lanes, defines = _lanes("qk_rope_cache", features)
+    defines = (*(_NORM if norms else ()), *defines)
     grid = grid_of(n_tokens * (n_heads + 2 * n_heads_kv))
     constants = (lanes, 0, 0, dim, int(node.attrs.get("neighbours", False)))
     return KernelCall("qk_rope_cache", defines, args, push, grid, constants)
@@ -134,13 +136,13 @@ _QK = {
     "q": _TOKENS,
     "k": _TOKENS,
     "v": _TOKENS,
-    "q_norm": _WHOLE,
-    "k_norm": _WHOLE,
     "pos": INTS.contiguous,
     "table": _WHOLE,
     "rows": INTS.contiguous,
     "k_cache": _WHOLE,
     "v_cache": _WHOLE,
+    "q_norm?": _WHOLE,
+    "k_norm?": _WHOLE,
 }
 _TURNED = {"y": _TOKENS, "k_written": _WHOLE, "v_written": _WHOLE}
 _Y = {"y": FLOATS.rows}
@@ -151,6 +153,7 @@ _LANES = ("attention_lanes", ()), ("attention_lanes", _GATE)
 _EXTRAS = (), ("GATE",), ("SINKS",), ("GATE", "SINKS")
 _WHOLE_SCAN = tuple(v for extras in _EXTRAS for v in _variants("attention", *extras))
 _COMBINE = ("attention_combine", ()), ("attention_combine", _GATE)
+_QK_VARIANTS = *_variants("qk_rope_cache"), *_variants("qk_rope_cache", "NORM")
 _PARTS = {"parts": _WHOLE, "gate?": FLOATS.rows}
 _ROPE = {"x": FLOATS, "pos": INTS, "table": FLOATS}
 
@@ -167,6 +170,6 @@ KERNELS = (
         frozenset({"cap"}),
     ),
     Kernel("attention_combine", _PARTS, _Y, _lower_combine, _COMBINE, options=frozenset({"gate"})),
-    Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _variants("qk_rope_cache"), options=_PAIRS),
+    Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _QK_VARIANTS, options=_PAIRS | {"q_norm", "k_norm"}),
     Kernel("rope", _ROPE, {"y": FLOATS}, _lower_rope, (("rope", ()),), options=_PAIRS),
 )

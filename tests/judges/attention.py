@@ -88,9 +88,11 @@ def _attention_combine(parts: Array, *gate: Array, extra: tuple[str, ...] = ()) 
 
 
 def _qk_rope_cache(
-    q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache, eps: float, neighbours: bool = False
+    q, k, v, pos, table, rows, k_cache, v_cache, *norms, eps: float, extra=(), neighbours: bool = False
 ) -> tuple[Array, ...]:
-    queries, keys = (rope(rms_norm(x, eps, w), pos, table, neighbours) for x, w in ((q, q_norm), (k, k_norm)))
+    named = dict(zip(extra, norms, strict=True))
+    normed = (rms_norm(x, eps, named[f"{name}_norm"]) if named else x for name, x in (("q", q), ("k", k)))
+    queries, keys = (rope(x, pos, table, neighbours) for x in normed)
     written = (set_rows(cache, rows, x.reshape(len(rows), -1))[0] for cache, x in ((k_cache, keys), (v_cache, v)))
     return queries, *written
 

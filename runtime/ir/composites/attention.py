@@ -1,5 +1,7 @@
 """Causal attention over a cache of keys and values, grouped queries, with an optional output gate."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..editing import Editing, is_same, view, whole
@@ -149,15 +151,28 @@ register(Op("attention", _infer, _compute, _decompose, OpKind.FUSED, work=_work,
 
 
 def _qk_rope_cache_infer(
-    q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache, *, eps: float, neighbours: bool = False
+    q,
+    k,
+    v,
+    pos,
+    table,
+    rows,
+    k_cache,
+    v_cache,
+    *norms,
+    eps: float,
+    extra: tuple[str, ...] = (),
+    neighbours: bool = False,
 ) -> tuple[Out, ...]:
-    """Norm and rope of q and k, and both cache writes.
+    """Rope of q and k, with extra "q_norm" and "k_norm" [D] of their norms, and both cache writes.
 
-    q [B, T, H, D]; k, v [B, T, Hkv, D]; norms [D]; pos [B, T]; table as rope's; rows [B*T]; caches
-    [n_slots * n_ctx, Hkv*D] -> rope(norm(q)), and the caches with rows rope(norm(k)) and v written.
+    q [B, T, H, D]; k, v [B, T, Hkv, D]; pos [B, T]; table as rope's; rows [B*T]; caches [n_slots * n_ctx, Hkv*D] ->
+    rope(norm(q)), and the caches with rows rope(norm(k)) and v written.
     """
-    ok = q.shape[:2] == k.shape[:2] == pos.shape and k.shape == v.shape and q_norm.shape == k_norm.shape == q.shape[3:]
-    require(ok, "qk_rope_cache", f"q {q.shape}, k {k.shape}, v {v.shape}, norms {q_norm.shape}, pos {pos.shape}")
+    ok = q.shape[:2] == k.shape[:2] == pos.shape and k.shape == v.shape and q.shape[3] == k.shape[3]
+    require(ok, "qk_rope_cache", f"q {q.shape}, k {k.shape}, v {v.shape}, pos {pos.shape}")
+    ok = extra in ((), ("q_norm", "k_norm")) and [t.shape for t in norms] == [q.shape[3:]] * len(extra)
+    require(ok, "qk_rope_cache", f"{extra} {[t.shape for t in norms]}, expected two norms {q.shape[3:]} or none")
     OPS["rope"].infer(q, pos, table)
     caches = (k_cache.shape[0], k.shape[2] * k.shape[3])
     ok = k_cache.shape == v_cache.shape == caches and rows.shape == (k.shape[0] * k.shape[1],)
@@ -166,14 +181,13 @@ def _qk_rope_cache_infer(
 
 
 def _qk_rope_cache(
-    q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache, eps: float, neighbours: bool = False
+    q, k, v, pos, table, rows, k_cache, v_cache, *norms, eps: float, extra=(), neighbours: bool = False
 ) -> tuple[Array, ...]:
-    turned = [
-        OPS["rope"].compute(OPS["rms_norm_scale"].compute(x, w, eps=eps)[0].astype(np.float32), pos, table, neighbours)[
-            0
-        ]
-        for x, w in ((q, q_norm), (k, k_norm))
-    ]
+    norm, rope = OPS["rms_norm_scale"].compute, OPS["rope"].compute
+    normed = (
+        (norm(x, w, eps=eps)[0].astype(np.float32) for x, w in zip((q, k), norms, strict=True)) if norms else (q, k)
+    )
+    turned = [rope(x, pos, table, neighbours)[0] for x in normed]
     written = [
         OPS["set_rows"].compute(cache, rows, np.asarray(x, np.float32).reshape(len(rows), cache.shape[1]))[0]
         for cache, x in ((k_cache, turned[1]), (v_cache, v))
@@ -182,21 +196,19 @@ def _qk_rope_cache(
 
 
 def _qk_rope_cache_parts(
-    g: Graph, q, k, v, q_norm, k_norm, pos, table, rows, k_cache, v_cache, eps: float, neighbours: bool = False
+    g: Graph, q, k, v, pos, table, rows, k_cache, v_cache, *norms, eps: float, extra=(), neighbours: bool = False
 ):
-    q = g.rope(g.rms_norm_scale(q, q_norm, eps), pos, table, neighbours)
-    k = g.rope(g.rms_norm_scale(k, k_norm, eps), pos, table, neighbours)
+    normed = (g.rms_norm_scale(x, w, eps) for x, w in zip((q, k), norms, strict=True)) if norms else (q, k)
+    q, k = (g.rope(x, pos, table, neighbours) for x in normed)
     flat = rows.shape[0], k_cache.shape[1]
     written = (g.set_rows(cache, rows, g.reshape(x, *flat)) for cache, x in ((k_cache, k), (v_cache, v)))
     return q, *written
 
 
-def _qk_rope_cache_work(
-    _q, k, _v, _q_norm, _k_norm, pos, table, *_places: Tensor, eps: float, **_options: bool
-) -> Work:
+def _qk_rope_cache_work(_q, k, _v, pos, table, *_places: Tensor, **_attrs: object) -> Work:
     """Caches are only written, k's rows each."""
     (n_angles,) = rope_work(k, pos, table).reads.values()
-    return Work({6: n_angles, 8: 0, 9: 0}, dict.fromkeys((1, 2), k.layout.n_elements))
+    return Work({4: n_angles, 6: 0, 7: 0}, dict.fromkeys((1, 2), k.layout.n_elements))
 
 
 register(
@@ -268,44 +280,66 @@ def _attention_combine(parts: Array, *gate: Array, extra: tuple[str, ...] = ()) 
 register(Op("attention_combine", _attention_combine_infer, _attention_combine, kind=OpKind.FUSED, layer=LAYER))
 
 
+@dataclass(frozen=True)
+class _Turned:
+    """rope(x), or rope(rms_norm_scale(x)): where its nodes stand."""
+
+    x: Tensor
+    rope: Node
+    norm: Node | None
+    places: tuple[int, ...]
+
+    def is_like(self, other: "_Turned") -> bool:
+        """The same angles, norms of one eps or none."""
+        norms = [t.norm and t.norm.attrs for t in (self, other)]
+        same = all(map(is_same, self.rope.inputs[1:], other.rope.inputs[1:]))
+        return same and self.rope.attrs == other.rope.attrs and norms[0] == norms[1]
+
+
 def _fuse_qk_rope(edit: Editing, i: int, node: Node) -> None:
-    """Attention's inputs: norm and rope of q and k, and both cache writes."""
+    """Attention's inputs: rope of q and k, their norms, and both cache writes."""
     q_out, k_cache, v_cache = node.inputs[:3]
     writes = [last_write(edit, cache, "set_rows", i) for cache in (k_cache, v_cache)]
-    q = _normed_rope(edit, q_out, i)
+    q = _turned(edit, q_out, i)
     if q is None or None in writes:
         return
     (k_at, k_write), (v_at, v_write) = (w for w in writes if w is not None)
-    k = _normed_rope(edit, k_write.inputs[2], k_at)
-    if k is None or not is_same(k_write.inputs[1], v_write.inputs[1]):
+    k = _turned(edit, k_write.inputs[2], k_at)
+    if k is None or not q.is_like(k) or not is_same(k_write.inputs[1], v_write.inputs[1]):
         return
-    if q[2].attrs != k[2].attrs or not all(map(is_same, q[2].inputs[1:], k[2].inputs[1:])):
+    if not whole(k_write.inputs[2]) or only_reader(edit, k.rope.outputs[0], k.places[-1], "set_rows") is None:
         return
-    if not whole(k_write.inputs[2]):
-        return
-    values = v_write.inputs[2]
-    seen = values.layout.reshape(k[1].shape)
-    if seen is None or q[3].attrs != k[3].attrs or only_reader(edit, k[2].outputs[0], k[0][1], "set_rows") is None:
-        return
-    ins = (q[1], k[1], view(values, seen), q[3].inputs[1], k[3].inputs[1], *q[2].inputs[1:], k_write.inputs[1])
-    caches = (k_write.outputs[0], v_write.outputs[0])
-    fused = make("qk_rope_cache", (*ins, *caches), scope_of(node), (q[2].outputs[0],), **q[2].attrs, **q[3].attrs)
-    if edit.supports(fused):
-        last = max(k_at, v_at, *q[0])
-        for at in {*q[0], *k[0], k_at, v_at} - {last}:
+    fused = _qk_rope_node(q, k, k_write, v_write, scope_of(node))
+    if fused is not None and edit.supports(fused):
+        last = max(k_at, v_at, *q.places)
+        for at in {*q.places, *k.places, k_at, v_at} - {last}:
             edit.remove(at)
         edit.put(last, fused)
 
 
-def _normed_rope(edit: Editing, t: Tensor, before: int) -> tuple[list[int], Tensor, Node, Node] | None:
-    """Where the rope(rms_norm_scale(x)) is made of which t is a view, and x, the rope and the norm."""
-    rope = sole_maker(edit, t, "rope", before)
-    norm = maker(edit, rope[1].inputs[0], "rms_norm_scale", rope[0]) if rope else None
-    if rope is None or norm is None or only_reader(edit, norm[1].outputs[0], norm[0], "rope") is None:
+def _qk_rope_node(q: _Turned, k: _Turned, k_write: Node, v_write: Node, name: str) -> Node | None:
+    values = v_write.inputs[2]
+    seen = values.layout.reshape(k.x.shape) if values.shape[1] == k.x.shape[2] * k.x.shape[3] else None
+    if seen is None:
         return None
-    if norm[1].inputs[0].shape != rope[1].inputs[0].shape:
-        return None  # the norm is of whole rows, not of heads
-    return [norm[0], rope[0]], norm[1].inputs[0], rope[1], norm[1]
+    norms = [t.norm.inputs[1] for t in (q, k) if t.norm]
+    ins = (q.x, k.x, view(values, seen), *q.rope.inputs[1:], k_write.inputs[1])
+    attrs = {"eps": 0.0, **(q.norm.attrs if q.norm else {}), **q.rope.attrs}
+    caches = (k_write.outputs[0], v_write.outputs[0])
+    extra = ("q_norm", "k_norm") if norms else ()
+    return make("qk_rope_cache", (*ins, *caches, *norms), name, (q.rope.outputs[0],), extra=extra, **attrs)
+
+
+def _turned(edit: Editing, t: Tensor, before: int) -> _Turned | None:
+    """The rope of which t is a view, with the norm of heads that it alone reads."""
+    rope = sole_maker(edit, t, "rope", before)
+    if rope is None:
+        return None
+    x = rope[1].inputs[0]
+    norm = maker(edit, x, "rms_norm_scale", rope[0])
+    if norm is None or norm[1].inputs[0].shape != x.shape or only_reader(edit, x, norm[0], "rope") is None:
+        return _Turned(x, rope[1], None, (rope[0],))
+    return _Turned(norm[1].inputs[0], rope[1], norm[1], (norm[0], rope[0]))
 
 
 def _fuse_split(edit: Editing, i: int, node: Node) -> None:
