@@ -11,11 +11,7 @@ from .errors import UsageError
 # every off switch: VKRUN_NO_<name>=1, and what it switches off
 SWITCHES = {
     "SUBGROUP": "subgroup arithmetic in shaders",
-    "SUBGROUP_SIZE": "control over the subgroup size",
-    "16BIT": "16-bit types in storage buffers",
-    "8BIT": "8-bit types in storage buffers",
     "FP16": "16-bit float arithmetic",
-    "INT8": "8-bit integer arithmetic",
     "INT_DOT": "integer dot products",
     "COOPMAT": "cooperative matrices",
     "MEMORY_BUDGET": "asking the driver for free memory",

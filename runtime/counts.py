@@ -14,11 +14,7 @@ from .models.step import StepInputs, StepShape
 # what GPUs of the last years offer; cooperative matrices, which only some have, left out
 USUAL_GPU = Features(
     subgroup_size=32,
-    subgroup_size_control=True,
-    storage_16bit=True,
-    storage_8bit=True,
     float16=True,
-    int8=True,
     int_dot=True,
     delta_chunks=True,
     shared_nbytes=32768,

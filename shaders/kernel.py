@@ -20,11 +20,7 @@ class Features:
     """What a device offers beyond plain Vulkan 1.1. The default is the poorest device there is."""
 
     subgroup_size: int = 0  # 0: no subgroup arithmetic in compute shaders
-    subgroup_size_control: bool = False
-    storage_16bit: bool = False
-    storage_8bit: bool = False
     float16: bool = False
-    int8: bool = False
     int_dot: bool = False
     cooperative_matrix: bool = False
     shared_nbytes: int = 16384

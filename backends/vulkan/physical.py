@@ -20,16 +20,7 @@ _COOPMAT, _MEMORY_MODEL = "VkPhysicalDeviceCooperativeMatrixFeaturesKHR", "VkPhy
 
 # what a shader may use: VKRUN_NO_ switch, struct, the extension that brings it (and the core version), its fields
 _FEATURE_STRUCTS = (
-    ("16BIT", "VkPhysicalDevice16BitStorageFeatures", "", 1, ("storageBuffer16BitAccess",)),
-    ("8BIT", "VkPhysicalDevice8BitStorageFeatures", "VK_KHR_8bit_storage", 2, ("storageBuffer8BitAccess",)),
-    ("", "VkPhysicalDeviceShaderFloat16Int8Features", "VK_KHR_shader_float16_int8", 2, ("shaderFloat16", "shaderInt8")),
-    (
-        "SUBGROUP_SIZE",
-        "VkPhysicalDeviceSubgroupSizeControlFeatures",
-        "VK_EXT_subgroup_size_control",
-        3,
-        ("subgroupSizeControl", "computeFullSubgroups"),
-    ),
+    ("FP16", "VkPhysicalDeviceShaderFloat16Int8Features", "VK_KHR_shader_float16_int8", 2, ("shaderFloat16",)),
     (
         "INT_DOT",
         "VkPhysicalDeviceShaderIntegerDotProductFeatures",
@@ -37,13 +28,7 @@ _FEATURE_STRUCTS = (
         3,
         ("shaderIntegerDotProduct",),
     ),
-    (
-        "COOPMAT",
-        "VkPhysicalDeviceCooperativeMatrixFeaturesKHR",
-        "VK_KHR_cooperative_matrix",
-        99,
-        ("cooperativeMatrix",),
-    ),
+    ("COOPMAT", _COOPMAT, "VK_KHR_cooperative_matrix", 99, ("cooperativeMatrix",)),
     (
         "COOPMAT",
         _MEMORY_MODEL,
@@ -94,7 +79,6 @@ class Physical:
     limits: Limits
     features: Features
     enabled: Mapping[str, tuple[str, ...]]
-    core: tuple[str, ...]  # of VkPhysicalDeviceFeatures
     extensions: tuple[str, ...]
     memory_types: tuple[MemoryType, ...]
     heap_is_device: tuple[bool, ...]
@@ -134,8 +118,7 @@ class Physical:
         chain = vk.null
         for struct, fields in self.enabled.items():
             chain = vk.struct(struct, pNext=chain, **dict.fromkeys(fields, 1))
-        on = (*self.core, "robustBufferAccess") if robust else self.core
-        return vk.struct("VkPhysicalDeviceFeatures2", pNext=chain, features=dict.fromkeys(on, 1))
+        return vk.struct("VkPhysicalDeviceFeatures2", pNext=chain, features={"robustBufferAccess": int(robust)})
 
 
 def physicals() -> list[Physical]:
@@ -156,7 +139,7 @@ def _describe(handle: Any) -> Physical | None:
     extensions = _extensions(handle)
     wanted = config.read()
     off = wanted.off | {"COOPMAT"} if wanted.validate else wanted.off  # older layers take its struct for an error
-    enabled, core = _usable(handle, version, extensions, off)
+    enabled = _usable(handle, version, extensions, off)
     types, local = _memory(handle)
     ids = vk.struct("VkPhysicalDeviceIDProperties")
     _extended(handle, ids)
@@ -172,9 +155,8 @@ def _describe(handle: Any) -> Physical | None:
         cache_uuid=bytes(properties.pipelineCacheUUID),
         queue_family=family[0],
         limits=_limits(handle, version, extensions, properties.limits, family[1]),
-        features=_features(handle, enabled, core, properties),
+        features=_features(handle, enabled, properties),
         enabled=enabled,
-        core=core,
         extensions=_extensions_to_enable(version, extensions, enabled),
         memory_types=types,
         heap_is_device=local,
@@ -233,40 +215,29 @@ def _limits(handle: Any, version: int, extensions: set[str], limits: Any, timest
     )
 
 
-def _usable(
-    handle: Any, version: int, extensions: set[str], off: frozenset[str]
-) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """The feature structs with the fields that the device has and no switch forbids, and the core features."""
-    known = [
-        (switch, struct, fields)
+def _usable(handle: Any, version: int, extensions: set[str], off: frozenset[str]) -> dict[str, tuple[str, ...]]:
+    """The feature structs with the fields that the device has and no switch forbids."""
+    known = {
+        struct: fields
         for switch, struct, extension, core_from, fields in _FEATURE_STRUCTS
         if switch not in off and (version >> 12 & 1023 >= core_from or extension in extensions)
-    ]
-    chain, structs = vk.null, {}
-    for _, struct, _ in known:
-        chain = structs[struct] = vk.struct(struct, pNext=chain)
-    base = vk.struct("VkPhysicalDeviceFeatures2", pNext=chain)
-    vk.vkGetPhysicalDeviceFeatures2(handle, base)
-    forbidden = {"shaderFloat16": "FP16", "shaderInt8": "INT8"}
-    enabled = {
-        s: tuple(f for f in fields if getattr(structs[s], f) and forbidden.get(f) not in off) for _, s, fields in known
     }
-    core = tuple(f for f in ("shaderInt16", "shaderInt64") if getattr(base.features, f))
+    chain, structs = vk.null, {}
+    for struct in known:
+        chain = structs[struct] = vk.struct(struct, pNext=chain)
+    vk.vkGetPhysicalDeviceFeatures2(handle, vk.struct("VkPhysicalDeviceFeatures2", pNext=chain))
+    enabled = {s: tuple(f for f in fields if getattr(structs[s], f)) for s, fields in known.items()}
     if not enabled.get(_COOPMAT):  # the memory model is wanted for cooperative matrices alone
         enabled.pop(_MEMORY_MODEL, None)
-    return {s: fields for s, fields in enabled.items() if fields}, core
+    return {s: fields for s, fields in enabled.items() if fields}
 
 
-def _features(handle: Any, enabled: Mapping[str, tuple[str, ...]], core: tuple[str, ...], properties: Any) -> Features:
+def _features(handle: Any, enabled: Mapping[str, tuple[str, ...]], properties: Any) -> Features:
     on = {field for fields in enabled.values() for field in fields}
     limits = properties.limits
     return Features(
         subgroup_size=_subgroup_size(handle),
-        subgroup_size_control="subgroupSizeControl" in on,
-        storage_16bit="storageBuffer16BitAccess" in on,
-        storage_8bit="storageBuffer8BitAccess" in on,
         float16="shaderFloat16" in on,
-        int8="shaderInt8" in on,
         int_dot="shaderIntegerDotProduct" in on,
         cooperative_matrix={"cooperativeMatrix", "vulkanMemoryModel"} <= on,
         shared_nbytes=limits.maxComputeSharedMemorySize,

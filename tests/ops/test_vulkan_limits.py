@@ -107,11 +107,7 @@ def test_what_cannot_be_split_is_refused_with_name_size_and_limit(
     ("switch", "feature"),
     [
         ("SUBGROUP", "subgroup_size"),
-        ("SUBGROUP_SIZE", "subgroup_size_control"),
-        ("16BIT", "storage_16bit"),
-        ("8BIT", "storage_8bit"),
         ("FP16", "float16"),
-        ("INT8", "int8"),
         ("INT_DOT", "int_dot"),
         ("COOPMAT", "cooperative_matrix"),
     ],
@@ -125,7 +121,7 @@ def test_each_switch_masks_its_feature(monkeypatch: pytest.MonkeyPatch, switch: 
 
 
 def test_a_device_with_all_features_off_opens_and_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    for switch in ("SUBGROUP", "SUBGROUP_SIZE", "16BIT", "8BIT", "FP16", "INT8", "INT_DOT", "COOPMAT", "MEMORY_BUDGET"):
+    for switch in ("SUBGROUP", "FP16", "INT_DOT", "COOPMAT", "MEMORY_BUDGET"):
         monkeypatch.setenv(f"VKRUN_NO_{switch}", "1")
     info = BACKEND.devices()[0]
     assert info.memory_free is None
