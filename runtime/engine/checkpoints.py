@@ -9,11 +9,12 @@ FEWEST = 512  # between two of a long prompt, of which there are at most half of
 EVERY = 256  # tokens between two checkpoints of a sequence that decodes
 
 
-def checkpoint_ends(first: int, stop: int, marks: Iterable[int], every: int) -> list[int]:
-    """The ends of a chunk's spans, [first, stop), at which to keep the state: for each mark, and for the
-    multiples of `every`, the nearest at or before it, unless the next chunk has a nearer one."""
-    ends = {_end(first, stop, m) for m in (*marks, stop // every * every) if first < m < stop + SPAN}
-    return sorted(ends - {first})
+def checkpoint_ends(first: int, stop: int, marks: Iterable[int], every: int) -> dict[int, bool]:
+    """The ends of a chunk's spans, [first, stop), at which to keep the state: for each mark, and for the multiples of
+    `every`, the nearest at or before it, unless the next chunk has a nearer one. True for those that are passed by."""
+    marked = [(stop // every * every, True), *((m, False) for m in marks)]  # what is said last counts
+    ends = {_end(first, stop, m): passing for m, passing in marked if first < m < stop + SPAN}
+    return {end: ends[end] for end in sorted(ends) if end > first}
 
 
 def _end(first: int, stop: int, mark: int) -> int:

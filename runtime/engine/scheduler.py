@@ -141,7 +141,7 @@ class Scheduler:
         ones = [s for s in going if s.n_unread == 1 and s.limit]
         readers, size = self._readers([s for s in going if s not in ones])
         for s in ones:
-            self._keep_now(s, [s.n_read] if s.n_uncheckpointed >= EVERY else [])
+            self._keep_now(s, {s.n_read: True} if s.n_uncheckpointed >= EVERY else {})
         if readers or not all(s.choice.on_device for s in ones):
             self._read(readers, size, ones)
         elif ones:
@@ -167,7 +167,7 @@ class Scheduler:
             for s, n in zip(readers, lengths, strict=False)
         ]
         inside = self.runner.takes_snapshots(size)
-        kept = [self._keep(s, positions) if inside else [] for s, positions in zip(readers, ends, strict=True)]
+        kept = [self._keep(s, its) if inside else [] for s, its in zip(readers, ends, strict=True)]
         reads = [_chunk(s, size, self._columns(s, size, cs)) for s, cs in zip(readers, kept, strict=True)]
         wanted = [
             Wanted(s.choice, s.ids) if n == s.n_unread and s.limit else None for s, n in zip(rows, lengths, strict=True)
@@ -176,13 +176,13 @@ class Scheduler:
         for s, n, chosen in zip(rows, lengths, self.runner.step(groups, wanted), strict=True):
             s.read(n)
             _choose(s, chosen)
-        for s, positions in zip(readers, ends, strict=True) if not inside else ():
-            self._keep_now(s, positions)
+        for s, its in zip(readers, ends, strict=True) if not inside else ():
+            self._keep_now(s, its)
 
-    def _keep(self, s: Sequence, positions: Rows[int]) -> list[Checkpoint]:
+    def _keep(self, s: Sequence, ends: dict[int, bool]) -> list[Checkpoint]:
         """New checkpoints of a sequence, yet to be filled."""
         assert s.seat is not None
-        made = [self.slots.keep(s.seat, pos) for pos in positions]
+        made = [self.slots.keep(s.seat, pos, passing) for pos, passing in ends.items()]
         return [c for c in made if c]
 
     def _columns(self, s: Sequence, size: int, made: list[Checkpoint]) -> Rows[int]:
@@ -192,10 +192,10 @@ class Scheduler:
             return ()
         return snapshots(s.n_read, size, [c for c in made if c in s.seat.cache.checkpoints])
 
-    def _keep_now(self, s: Sequence, positions: Rows[int]) -> None:
+    def _keep_now(self, s: Sequence, ends: dict[int, bool]) -> None:
         """Keep the state as it is, which is that at the end of what was read."""
         assert s.seat is not None
-        for c in self._keep(s, [pos for pos in positions if pos == s.n_read]):
+        for c in self._keep(s, {pos: passing for pos, passing in ends.items() if pos == s.n_read}):
             self.runner.copy_state(s.seat.state, c.state)
 
     def _take_drawn(self, run: DecodeRun, goes_on: bool = True) -> None:

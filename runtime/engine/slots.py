@@ -13,6 +13,7 @@ class Checkpoint:
     state: int  # its state slot
     pos: int
     used: int
+    passing: bool = False  # one of many on the way, and the first to make room
 
 
 @dataclass(eq=False)
@@ -40,8 +41,8 @@ class Seat:
 
 
 class Slots:
-    """Gives caches and states to sequences. What a sequence leaves stays until its room is needed, the least recently
-    used first: its keys, which may be cut to any length, and checkpoints, between which a state cannot be cut.
+    """Gives caches and states to sequences. What a sequence leaves stays until its room is needed, what was used
+    least recently first: its keys, which may be cut to any length, and checkpoints, to which alone a state may be cut.
 
     n_states: 0 in a family without recurrent states, else more than n_caches + 1: one for each running sequence,
     `origin`, which stays as a new sequence's state begins, and the checkpoints'.
@@ -97,14 +98,14 @@ class Slots:
         elif self.has_states:
             self._free.append(seat.state)
 
-    def keep(self, seat: Seat, pos: int) -> Checkpoint | None:
+    def keep(self, seat: Seat, pos: int, passing: bool = False) -> Checkpoint | None:
         """A checkpoint of a seat at a position, which the caller fills; None where one stands or there is no room."""
         if not self.has_states or pos in (c.pos for c in seat.cache.checkpoints):
             return None
         state = self._take_state()
         if state is None:
             return None
-        seat.cache.checkpoints.append(Checkpoint(state, pos, self._now()))
+        seat.cache.checkpoints.append(Checkpoint(state, pos, self._now(), passing))
         return seat.cache.checkpoints[-1]
 
     def _n_kept(self, cache: CacheSlot, ids: Sequence[int]) -> int:
@@ -124,13 +125,13 @@ class Slots:
         del cache.ids[n:]
 
     def _take_state(self) -> int | None:
-        """A free state slot, or that of the least recently used checkpoint."""
+        """A free state slot, or that of the least recently used checkpoint, passing ones first."""
         if self._free:
             return self._free.pop()
-        held = [(c.used, c, cache) for cache in self.caches for c in cache.checkpoints]
+        held = [(c, cache) for cache in self.caches for c in cache.checkpoints]
         if not held:
             return None
-        _, oldest, cache = min(held, key=lambda h: h[0])
+        oldest, cache = min(held, key=lambda h: (not h[0].passing, h[0].used))
         cache.checkpoints.remove(oldest)
         return oldest.state
 

@@ -133,6 +133,15 @@ def test_a_turn_after_an_answer_that_was_cut() -> None:
     assert room.ask(again, 5).timings.n_cached >= 900 + 390 - 256
 
 
+def test_a_long_answer_leaves_the_ends_of_messages_alone() -> None:
+    room, shared = Room(1, 6), ids(1, 500)
+    s = room.ask([*shared, *ids(2, 200)], 1500, marks=[500])
+    assert room.ask([*shared, *ids(3, 200)], 3, marks=[500]).timings.n_cached == 448
+    again = Room(1, 6)
+    again.ask([*shared, *ids(2, 200)], 1500, marks=[500])
+    assert again.ask([*s.ids[:2000], 1, 2], 3).timings.n_cached >= 2000 - 256
+
+
 @pytest.mark.parametrize("marked", [True, False])
 def test_the_last_message_of_five_edited(marked: bool) -> None:
     room, shared = Room(2, 24), ids(1, 1500)
