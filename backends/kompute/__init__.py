@@ -13,7 +13,7 @@ from . import api
 from .device import KomputeDevice
 
 SOFTWARE = ("llvmpipe", "lavapipe", "swiftshader")  # kp tells of a device's name, and nothing of its kind
-HOW_TO_GET = "tools/setup builds it, or tools/build_kp.sh PYTHON alone"
+HOW_TO_GET = "in a checkout ./tools/vkrun builds it, or tools/setup/build_kp.sh PYTHON alone"
 
 
 class KomputeBackend(Backend):

@@ -1,4 +1,4 @@
-# Small helpers of setup.sh: messages, the log, the lock. Sourced, not run.
+# Small helpers of run.sh: messages, the log, the lock. Sourced, not run.
 
 say() {
     printf 'vkrun setup: %s\n' "$*" >&2

@@ -1,4 +1,4 @@
-# The system's part of setup.sh: which packages are missing, and apt-get where it may. Sourced, not run.
+# The system's part of run.sh: which packages are missing, and apt-get where it may. Sourced, not run.
 
 backports_list=/etc/apt/sources.list.d/vkrun-backports.list
 
@@ -70,7 +70,7 @@ missing_wanted() {
     if [ "$kind" = dev ] && ! has_vulkan_file 'explicit_layer.d/*validation*.json'; then
         echo vulkan-validationlayers
     fi
-    if [ -n "${VKRUN_NO_KP:-}" ] || cmp -s "$root/tools/build_kp.sh" "$stamps/kp"; then return; fi
+    if [ -n "${VKRUN_NO_KP:-}" ] || cmp -s "$root/tools/setup/build_kp.sh" "$stamps/kp"; then return; fi
     has_header vulkan/vulkan.hpp || echo libvulkan-dev
     has_header fmt/core.h || echo libfmt-dev
     has cmake || echo cmake

@@ -1,21 +1,21 @@
 #!/bin/sh
 # Sets up this checkout on Debian and Ubuntu: system packages, .venv, the package in it, kp. Only what is missing.
-#   setup.sh core    for tools/vkrun          setup.sh dev    for tools/test: also the tools of development
+#   run.sh core    for tools/vkrun          run.sh dev    for tools/test: also the tools of development
 # VKRUN_NO_APT=1   leave the system's packages alone
 # VKRUN_NO_KP=1    do not build kp: no kompute backend
 # VKRUN_PYTHON     the interpreter to use
 set -eu
 
 kind=${1:-core}
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 venv=$root/.venv
 stamps=$venv/.vkrun
 python=$venv/bin/python
 
 mkdir -p "$root/build"
 log=$root/build/setup.log
-. "$root/tools/setup_lib.sh"
-. "$root/tools/setup_system.sh"
+. "$root/tools/setup/lib.sh"
+. "$root/tools/setup/system.sh"
 PATH=$PATH:/usr/sbin:/sbin # for ldconfig
 unset PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
@@ -74,26 +74,26 @@ link_for_types() {
 
 # kp is optional: without it everything but the kompute backend works. A failure is tried again by tools/test only.
 build_kp() {
-    if [ -n "${VKRUN_NO_KP:-}" ] || cmp -s "$root/tools/build_kp.sh" "$stamps/kp"; then
+    if [ -n "${VKRUN_NO_KP:-}" ] || cmp -s "$root/tools/setup/build_kp.sh" "$stamps/kp"; then
         return
     fi
-    if [ "$kind" = core ] && cmp -s "$root/tools/build_kp.sh" "$stamps/kp-failed"; then
+    if [ "$kind" = core ] && cmp -s "$root/tools/setup/build_kp.sh" "$stamps/kp-failed"; then
         return
     fi
     say "building kp for the kompute backend (a minute or two)"
-    if sh "$root/tools/build_kp.sh" "$python" > "$stamps/kp.log" 2>&1 9>&-; then
+    if sh "$root/tools/setup/build_kp.sh" "$python" > "$stamps/kp.log" 2>&1 9>&-; then
         rm -f "$stamps/kp-failed"
-        cp "$root/tools/build_kp.sh" "$stamps/kp"
+        cp "$root/tools/setup/build_kp.sh" "$stamps/kp"
         return
     fi
-    cp "$root/tools/build_kp.sh" "$stamps/kp-failed"
+    cp "$root/tools/setup/build_kp.sh" "$stamps/kp-failed"
     say "kp could not be built: $(grep -v '^ *$' "$stamps/kp.log" | tail -n 1)"
     say "everything but the kompute backend works; the whole story is in .venv/.vkrun/kp.log"
 }
 
 is_ready() {
     [ -r "$stamps/root" ] && [ "$(cat "$stamps/root")" = "$root" ] && cmp -s "$root/pyproject.toml" "$stamps/$kind" &&
-        { [ -n "${VKRUN_NO_KP:-}" ] || cmp -s "$root/tools/build_kp.sh" "$stamps/kp"; }
+        { [ -n "${VKRUN_NO_KP:-}" ] || cmp -s "$root/tools/setup/build_kp.sh" "$stamps/kp"; }
 }
 
 lock "$root/build/setup.lock"
