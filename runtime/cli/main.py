@@ -65,9 +65,16 @@ def _load(name: str) -> click.Command:
 
 @contextmanager
 def _warnings_as_notes() -> Iterator[None]:
-    """A warning is a line like any other, without the place in the source that Python prints with it."""
+    """A warning is a line like any other, said once, without the place in the source that Python prints with it."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_place: object) -> None:
+        if str(message) not in said:
+            screen.note(str(message))
+            said.add(str(message))
+
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_place: screen.note(str(message))
+        warnings.showwarning = show
         yield
 
 

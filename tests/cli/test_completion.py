@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from vkrun.tests.cli.running import MODEL, ON_CPU, VKRUN, Terminal, environment, errors, vkrun
@@ -135,3 +136,12 @@ def test_a_bad_file_is_refused_at_once(model):
     assert done.returncode == 1 and not done.stdout
     assert len(errors(done)) == 1 and errors(done)[0].startswith(f"vkrun: {model}: ")
     assert seconds < 3  # under one on a machine with nothing else to do
+
+
+def test_an_unknown_pre_tokenizer_is_told_of_in_one_line(tmp_path):
+    data = Path(MODEL).read_bytes()
+    at = data.index(b"qwen2", data.index(b"tokenizer.ggml.pre"))
+    (tmp_path / "a.gguf").write_bytes(data[:at] + b"qwenX" + data[at + 5 :])
+    done = vkrun(str(tmp_path / "a.gguf"), "hello", *ON_CPU, "-n", "1")
+    said = "vkrun: tokenizer.ggml.pre: 'qwenX' is not known; words are cut by the default rule"
+    assert done.returncode == 0 and errors(done).count(said) == 1 and len(errors(done)) == 2
