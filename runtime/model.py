@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..backends import registry
+from ..backends.base import DeviceInfo
 from .arguments import check_range, stop_strings, token_ids, token_limit
 from .engine.engine import Engine, Progress
 from .engine.fits import check_fits
@@ -86,24 +87,28 @@ def load(
         except BaseException:
             opened.close()
             raise
-        described = ModelInfo(
-            architecture=model.name,
-            kind=model_kind(f),
-            name=printable(f.get_str("general.name", Path(f.path).stem)),
-            path=f.path,
-            n_params=sum(int(np.prod(t.shape)) for t in f.tensors.values()),
-            nbytes=sum(t.nbytes for t in f.tensors.values()),
-            n_layers=model.params.n_layers,
-            n_vocab=model.params.n_vocab,
-            n_ctx=n_ctx,
-            n_ctx_train=model.params.n_ctx_train,
-            n_seqs=n_seqs,
-            backend=info.backend,
-            device=info.name,
-            driver=info.driver,
-            is_software=info.is_software,
-        )
+        described = _described(f, model, info)
         return Model(described, engine, tokenizer, dict(f.keys))
+
+
+def _described(f: GGUFFile, model: Architecture, info: DeviceInfo) -> ModelInfo:
+    return ModelInfo(
+        architecture=model.name,
+        kind=model_kind(f),
+        name=printable(f.get_str("general.name", Path(f.path).stem)),
+        path=f.path,
+        n_params=sum(int(np.prod(t.shape)) for t in f.tensors.values()),
+        nbytes=sum(t.nbytes for t in f.tensors.values()),
+        n_layers=model.params.n_layers,
+        n_vocab=model.params.n_vocab,
+        n_ctx=model.capacity.n_ctx,
+        n_ctx_train=model.params.n_ctx_train,
+        n_seqs=model.capacity.n_caches,
+        backend=info.backend,
+        device=info.name,
+        driver=info.driver,
+        is_software=info.is_software,
+    )
 
 
 def _open(f: GGUFFile, n_ctx: int, n_seqs: int) -> Architecture:

@@ -137,19 +137,15 @@ def _describe(handle: Any) -> Physical | None:
         return None
     version = min(properties.apiVersion, instance().api_version)
     extensions = _extensions(handle)
-    wanted = config.read()
-    off = wanted.off | {"COOPMAT"} if wanted.validate else wanted.off  # older layers take its struct for an error
-    enabled = _usable(handle, version, extensions, off)
+    enabled = _usable(handle, version, extensions, _switched_off())
     types, local = _memory(handle)
-    ids = vk.struct("VkPhysicalDeviceIDProperties")
-    _extended(handle, ids)
     return Physical(
         handle=handle,
         api_version=version,
         name=vk.text(properties.deviceName),
         driver=_driver(handle, version, extensions),
         kind=KINDS.get(properties.deviceType, "virtual gpu"),
-        uuid=str(UUID(bytes=bytes(ids.deviceUUID))),
+        uuid=_uuid(handle),
         vendor=properties.vendorID,
         device=properties.deviceID,
         cache_uuid=bytes(properties.pipelineCacheUUID),
@@ -161,6 +157,17 @@ def _describe(handle: Any) -> Physical | None:
         memory_types=types,
         heap_is_device=local,
     )
+
+
+def _switched_off() -> frozenset[str]:
+    wanted = config.read()
+    return wanted.off | {"COOPMAT"} if wanted.validate else wanted.off  # older layers take its struct for an error
+
+
+def _uuid(handle: Any) -> str:
+    ids = vk.struct("VkPhysicalDeviceIDProperties")
+    _extended(handle, ids)
+    return str(UUID(bytes=bytes(ids.deviceUUID)))
 
 
 def _extensions(handle: Any) -> set[str]:

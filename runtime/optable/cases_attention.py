@@ -185,39 +185,33 @@ def _angles(_rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 
 def _rope() -> list[Case]:
-    table = Operand((50, 16), fill=_angles)
     cases = []
     for b, t, h, d, n in ((1, 1, 1, 2, 2), (1, 1, 8, 64, 64), (1, 7, 3, 33, 16), (2, 5, 2, 256, 64), (1, 3, 1, 7, 2)):
         pos = Operand((b, t), I32, fill=integers(0, 50))
         operands = (Operand((b, t, h, d)), pos, Operand((50, n), fill=_angles))
         cases.append(Case("rope", f"{b} x {t} x {h} x {d}, {n} rotated", operands))
         cases.append(Case("rope", f"{b} x {t} x {h} x {d}, {n} rotated, neighbours", operands, {"neighbours": True}))
-    pos = Operand((2, 5), I32, fill=integers(0, 50))
+    views = [Case("rope", what, tuple(of), strided_out=strided) for what, *of, strided in _rope_views()]
+    return cases + views
+
+
+def _rope_views() -> Iterator[tuple[str, Operand, Operand, Operand, bool]]:
+    """What is special, x, pos, table, and whether the output's rows stand apart."""
+    table, pos = Operand((50, 16), fill=_angles), Operand((2, 5), I32, fill=integers(0, 50))
+    row = Operand((1, 5), I32, lambda t: t.broadcast_to(2, 5), integers(0, 50))
+    part = Operand((60, 40), fill=_angles, view=lambda t: t.slice(0, 4, 54).slice(1, 0, 20))
     x = Operand((2, 5, 3, 24))
-    views = (
+    yield from (
         ("heads before tokens", Operand((2, 3, 5, 24), view=lambda t: t.permute(0, 2, 1, 3)), pos, table, False),
         ("query half of a head", Operand((2, 5, 3, 48), view=lambda t: t.slice(3, 0, 24)), pos, table, True),
         ("odd offset", Operand((2, 5, 3, 27), view=lambda t: t.slice(3, 1, 25)), pos, table, False),
         ("inner axis strided", Operand((2, 5, 24, 3), view=lambda t: t.permute(0, 1, 3, 2)), pos, table, True),
         ("positions transposed", x, Operand((5, 2), I32, transpose, integers(0, 50)), table, False),
         ("positions out of range", x, Operand((2, 5), I32, fill=integers(-9, 90)), table, True),
-        (
-            "one position row for all",
-            x,
-            Operand((1, 5), I32, lambda t: t.broadcast_to(2, 5), integers(0, 50)),
-            table,
-            False,
-        ),
-        (
-            "table sliced",
-            x,
-            pos,
-            Operand((60, 40), fill=_angles, view=lambda t: t.slice(0, 4, 54).slice(1, 0, 20)),
-            True,
-        ),
+        ("one position row for all", x, row, table, False),
+        ("table sliced", x, pos, part, True),
         ("inf and NaN", Operand((2, 5, 3, 24), fill=one_inf), pos, table, False),
     )
-    return cases + [Case("rope", what, tuple(operands), strided_out=strided) for what, *operands, strided in views]
 
 
 CASES: tuple[Case, ...] = (*_attention(), *_variants(), *_combine(), *_inputs(), *_rope())

@@ -61,56 +61,62 @@ float dot_key(uint row) {
     return p.cap > 0.0 ? p.cap * tanh_of(z / p.cap) : z;
 }
 
-void main() {
-    uint group = group_index();
-    uint head = group % p.n_heads, step_ = group / p.n_heads % p.n_steps, seq = group / p.n_heads / p.n_steps;
-    if (seq >= p.n_seqs) {
-        return;
-    }
+uint seq, head, token, step_;
+uint first, last, cache;  // keys that are looked at; where those of the slot's head start
+float top, total;  // of the running softmax
+
+void find_keys() {
 #ifdef SPLIT
-    uint token = 0u, first = step_ * p.part_size, last = first + p.part_size;
+    token = 0u, first = step_ * p.part_size, last = first + p.part_size;
 #else
-    uint token = step_, first = 0u, last = p.n_kv;
+    token = step_, first = 0u, last = p.n_kv;
 #endif
     int position = pos[p.pos_at + seq * p.pos_seq + token * p.pos_token];
     last = min(min(last, p.n_kv), uint(max(position + 1, 0)));
     first = p.window > 0u ? max(first, uint(max(position + 1 - int(p.window), 0))) : first;
     uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
-    uint cache = slot * p.cache_slot + head / p.share * DIM;
+    cache = slot * p.cache_slot + head / p.share * DIM;
+}
+
+void start() {
     uint q_row = p.q_at + seq * p.q_seq + token * p.q_token + head * p.q_head;
     EACH_DIM(i, d) {
         query[d] = q[q_row + d] * p.scale;
         acc[i] = 0.0;
     }
     barrier();
-    float top = -INFINITY, total = 0.0;
+    top = -INFINITY, total = 0.0;
 #ifdef SINKS
     if (first < last) {
         top = sinks[p.sinks_at + head];
         total = 1.0;
     }
 #endif
-    for (uint s = first; s < last; s += LANES) {
-        bool is_key = s + LANE < last;
-        float z = is_key ? dot_key(p.k_at + cache + (s + LANE) * p.cache_row) : -INFINITY;
-        float higher = max(top, group_max(z)), shrink = exp_of(top - higher);
-        float weight = is_key ? exp_of(z - higher) : 0.0;
-        total = total * shrink + group_sum(weight);
-        weights[LANE] = weight;
-        barrier();
-        uint n_keys = min(LANES, last - s), row = p.v_at + cache + s * p.cache_row;
-        EACH_DIM(i, d) {
-            float sum = acc[i] * shrink;
-            for (uint j = 0u; j < n_keys; j++) {
-                sum += weights[j] * v[row + j * p.cache_row + d];
-            }
-            acc[i] = sum;
+}
+
+// LANES keys from s on.
+void take_keys(uint s) {
+    bool is_key = s + LANE < last;
+    float z = is_key ? dot_key(p.k_at + cache + (s + LANE) * p.cache_row) : -INFINITY;
+    float higher = max(top, group_max(z)), shrink = exp_of(top - higher);
+    float weight = is_key ? exp_of(z - higher) : 0.0;
+    total = total * shrink + group_sum(weight);
+    weights[LANE] = weight;
+    barrier();
+    uint n_keys = min(LANES, last - s), row = p.v_at + cache + s * p.cache_row;
+    EACH_DIM(i, d) {
+        float sum = acc[i] * shrink;
+        for (uint j = 0u; j < n_keys; j++) {
+            sum += weights[j] * v[row + j * p.cache_row + d];
         }
-        barrier();
-        top = higher;
+        acc[i] = sum;
     }
-    uint y_row = p.y_at + seq * p.y_seq + step_ * p.y_step + head * p.y_head;
+    barrier();
+    top = higher;
+}
+
 #ifdef SPLIT
+void store(uint y_row) {
     EACH_DIM(i, d) {
         y[y_row + d] = acc[i];
     }
@@ -118,7 +124,9 @@ void main() {
         y[y_row + DIM] = top;
         y[y_row + DIM + 1u] = total;
     }
+}
 #else
+void store(uint y_row) {
     float factor = total > 0.0 ? 1.0 / total : 0.0;
 #ifdef GATE
     uint gate_row = p.gate_at + seq * p.gate_seq + token * p.gate_token + head * p.gate_head;
@@ -130,5 +138,19 @@ void main() {
 #endif
         y[y_row + d] = made;
     }
+}
 #endif
+
+void main() {
+    uint group = group_index();
+    head = group % p.n_heads, step_ = group / p.n_heads % p.n_steps, seq = group / p.n_heads / p.n_steps;
+    if (seq >= p.n_seqs) {
+        return;
+    }
+    find_keys();
+    start();
+    for (uint s = first; s < last; s += LANES) {
+        take_keys(s);
+    }
+    store(p.y_at + seq * p.y_seq + step_ * p.y_step + head * p.y_head);
 }

@@ -52,43 +52,37 @@ float score(uint row) {
     return z;
 }
 
-void main() {
-    uint group = group_index(), n_tiles = (p.n_tokens + gl_WorkGroupSize.x - 1u) / gl_WorkGroupSize.x;
-    uint t = group % n_tiles * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
-    uint head = group / n_tiles % p.n_heads, seq = group / n_tiles / p.n_heads;
-    if (seq >= p.n_seqs) {
-        return;
-    }
-    bool is_query = t < p.n_tokens;
-    t = min(t, p.n_tokens - 1u);
+uint seq, head, t, cache;  // what the lane's query is of, and where the keys and values of its head start
+float top, total;  // of the running softmax
+
+void start() {
     uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
-    uint cache = slot * p.cache_slot + head / p.share * DIM;
-    int last = pos[p.pos_at + seq * p.pos_seq + t * p.pos_token];
+    cache = slot * p.cache_slot + head / p.share * DIM;
     uint q_row = p.q_at + seq * p.q_seq + t * p.q_token + head * p.q_head;
     EACH_QUAD {
         uint at = q_row + 4u * i;
         query[i] = vec4(q[at], q[at + 1u], q[at + 2u], q[at + 3u]) * p.scale;
         acc[i] = vec4(0);
     }
-    float top = -1e30, total = 0.0;
-    uint stop = min(uint(subgroupMax(last) + 1), p.n_kv);
-    for (uint s = 0u; s < stop; s++) {
-        uint row = cache + s * p.cache_row;
-        float z = score(row);
-        z = int(s) <= last ? z : -INFINITY;
-        float higher = max(top, z), shrink = exp_of(top - higher), weight = exp_of(z - higher);
-        total = total * shrink + weight;
-        top = higher;
-        LOAD(v, p.v_at + row)
-        EACH_QUAD {
-            acc[i] = acc[i] * shrink + weight * HANDED(i);
-        }
+    top = -1e30, total = 0.0;
+}
+
+void take_key(uint s, bool is_seen) {
+    uint row = cache + s * p.cache_row;
+    float z = score(row);
+    z = is_seen ? z : -INFINITY;
+    float higher = max(top, z), shrink = exp_of(top - higher), weight = exp_of(z - higher);
+    total = total * shrink + weight;
+    top = higher;
+    LOAD(v, p.v_at + row)
+    EACH_QUAD {
+        acc[i] = acc[i] * shrink + weight * HANDED(i);
     }
+}
+
+void store() {
     float factor = total > 0.0 ? 1.0 / total : 0.0;
     uint y_row = p.y_at + seq * p.y_seq + t * p.y_token + head * p.y_head;
-    if (!is_query) {
-        return;
-    }
     EACH_QUAD {
         [[unroll]] for (uint c = 0u; c < 4u; c++) {
             uint d = 4u * i + c;
@@ -98,5 +92,24 @@ void main() {
 #endif
             y[y_row + d] = acc[i][c] * factor * open;
         }
+    }
+}
+
+void main() {
+    uint group = group_index(), n_tiles = (p.n_tokens + gl_WorkGroupSize.x - 1u) / gl_WorkGroupSize.x;
+    uint token = group % n_tiles * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+    head = group / n_tiles % p.n_heads, seq = group / n_tiles / p.n_heads;
+    if (seq >= p.n_seqs) {
+        return;
+    }
+    t = min(token, p.n_tokens - 1u);
+    start();
+    int last = pos[p.pos_at + seq * p.pos_seq + t * p.pos_token];
+    uint stop = min(uint(subgroupMax(last) + 1), p.n_kv);
+    for (uint s = 0u; s < stop; s++) {
+        take_key(s, int(s) <= last);
+    }
+    if (token < p.n_tokens) {
+        store();
     }
 }

@@ -44,6 +44,19 @@ void take_rows_of_both(uint m, uint n, uint gate_first, uint gate_step, uint up_
     }
 }
 
+void store(uint m, bool is_shared, uint at) {
+    [[unroll]] for (uint i = 0u; i < PAIRS; i++) {
+        float gate = total(sums[2u * i][0]), up = total(sums[2u * i + 1u][0]);
+        uint row = m + i * ROW_STEP;
+        if (is_writer() && !is_shared && row < n_rows) {
+            y[at + row] = silu(gate) * up;
+        }
+        if (is_writer() && is_shared && row < n_rows_shared) {
+            shared_y[at + row] = silu(gate) * up;
+        }
+    }
+}
+
 void main() {
     uint tiles = (n_rows + TILE_OF(PAIRS) - 1u) / TILE_OF(PAIRS);
     uint tiles_shared = (n_rows_shared + TILE_OF(PAIRS) - 1u) / TILE_OF(PAIRS);
@@ -66,14 +79,5 @@ void main() {
         take_rows_of_both(m, n_rows, gate_at + e * gate_expert, gate_row, up_at + e * up_expert, up_row);
         multiply();
     }
-    [[unroll]] for (uint i = 0u; i < PAIRS; i++) {
-        float gate = total(sums[2u * i][0]), up = total(sums[2u * i + 1u][0]);
-        uint row = m + i * ROW_STEP;
-        if (is_writer() && !is_shared && row < n_rows) {
-            y[y_at + n * y_token + slot * y_slot + row] = silu(gate) * up;
-        }
-        if (is_writer() && is_shared && row < n_rows_shared) {
-            shared_y[shared_y_at + n * shared_y_token + row] = silu(gate) * up;
-        }
-    }
+    store(m, is_shared, is_shared ? shared_y_at + n * shared_y_token : y_at + n * y_token + slot * y_slot);
 }

@@ -39,11 +39,7 @@ void take_best(inout uint last_key, inout uint last_id) {
     last_id = group_min(key == last_key ? id : 0xffffffffu);
 }
 
-void main() {
-    uint i = group_index();
-    if (i >= p.n_rows) {
-        return;
-    }
+void hold_row(uint i) {
     uvec3 r = ROW(i);
     row_x = ROW_AT(x, r), row_ids = ROW_AT(ids, r), row_y = ROW_AT(y, r);
     if (HELD_COLS != 0u) {
@@ -51,6 +47,14 @@ void main() {
             held[h] = order_key(x[row_x + c * p.x_col]);
         }
     }
+}
+
+void main() {
+    uint i = group_index();
+    if (i >= p.n_rows) {
+        return;
+    }
+    hold_row(i);
     uint last_key = 0xffffffffu, last_id = 0u;
     float top = 0.0, total = 0.0;
     for (uint round = 0u; round < p.k; round++) {

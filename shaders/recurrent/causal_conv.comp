@@ -37,10 +37,11 @@ layout(push_constant) uniform Args {
 };
 
 const uint PAST = TAPS - 1u;
+uint seq, channel, x_first;  // what the invocation works on, and where its first input is
 float past[TAPS];  // the PAST inputs before the run's first token, then room for the next one
 
 // Row i of [state, x]; the state's part stands in `past` of the invocation with the first run.
-float row_of(int i, uint x_first) {
+float row_of(int i) {
     uint row = uint(clamp(i, 0, int(PAST + n_tokens) - 1));
     if (row >= PAST) {
         return x[x_first + (row - PAST) * x_token];
@@ -57,7 +58,7 @@ uint state_of(int slot) {
 }
 
 // The rows that `tails` names, to the sequence's slot and to those of its snapshots.
-void move_state(uint seq, uint channel, uint x_first) {
+void move_state() {
     for (uint place = 0u; place < n_places; place++) {
         int slot = slots[slots_at + seq * slots_seq + place * slots_place];
         if (slot < 0 || slot >= int(n_slots)) {
@@ -65,37 +66,32 @@ void move_state(uint seq, uint channel, uint x_first) {
         }
         uint tails_first = tails_at + seq * tails_seq + place * tails_place;
         [[unroll]] for (uint j = 0u; j < PAST; j++) {
-            float kept = row_of(tails[tails_first + j * tails_column], x_first);
+            float kept = row_of(tails[tails_first + j * tails_column]);
             state[state_of(slot) + (j * n_channels + channel) * state_column] = kept;
         }
     }
 }
 
-void main() {
-    uint tiles = (n_channels + gl_WorkGroupSize.x - 1u) / gl_WorkGroupSize.x;
-    uint group = group_index();
-    uint channel = group % tiles * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
-    uint run = group / tiles % n_runs, seq = group / tiles / n_runs;
-    if (seq >= n_seqs || channel >= n_channels) {
-        return;
-    }
-    uint x_first = x_at + seq * x_seq + channel * x_channel, first = run * run_length;
+// The inputs before the run's first token.
+void load_past(uint run) {
     if (run == 0u) {
         uint state_first = state_of(slots[slots_at + seq * slots_seq]);
         [[unroll]] for (uint j = 0u; j < PAST; j++) {
             past[j] = state[state_first + (j * n_channels + channel) * state_column];
         }
-        move_state(seq, channel, x_first);
-    } else {
-        [[unroll]] for (uint j = 0u; j < PAST; j++) {
-            past[j] = x[x_first + (first - PAST + j) * x_token];
-        }
+        return;
     }
+    [[unroll]] for (uint j = 0u; j < PAST; j++) {
+        past[j] = x[x_first + (run * run_length - PAST + j) * x_token];
+    }
+}
+
+void convolve(uint first, uint end) {
     float taps[TAPS];
     [[unroll]] for (uint j = 0u; j < TAPS; j++) {
         taps[j] = w[w_at + channel * w_channel + j * w_tap];
     }
-    uint y_first = y_at + seq * y_seq + channel * y_channel, end = min(first + run_length, n_tokens);
+    uint y_first = y_at + seq * y_seq + channel * y_channel;
     for (uint t = first; t < end; t++) {
         past[PAST] = x[x_first + t * x_token];
         float sum = 0.0;
@@ -110,4 +106,20 @@ void main() {
         }
         y[y_first + t * y_token] = LINEAR != 0u ? sum : silu(sum);
     }
+}
+
+void main() {
+    uint tiles = (n_channels + gl_WorkGroupSize.x - 1u) / gl_WorkGroupSize.x;
+    uint group = group_index(), run = group / tiles % n_runs;
+    channel = group % tiles * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+    seq = group / tiles / n_runs;
+    if (seq >= n_seqs || channel >= n_channels) {
+        return;
+    }
+    x_first = x_at + seq * x_seq + channel * x_channel;
+    load_past(run);
+    if (run == 0u) {
+        move_state();
+    }
+    convolve(run * run_length, min((run + 1u) * run_length, n_tokens));
 }

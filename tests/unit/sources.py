@@ -132,7 +132,7 @@ def _told_apart(node: ast.AST) -> Iterable[ast.AST | None]:
             return node.elts
         case ast.Compare():
             return (node.left, *node.comparators)
-        case ast.Subscript():
+        case ast.Subscript() if not (isinstance(node.value, ast.Name) and node.value.id == "OPS"):
             return (node.slice,)
         case ast.MatchValue():
             return (node.value,)

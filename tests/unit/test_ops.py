@@ -135,6 +135,13 @@ def test_a_composite_does_no_more_than_its_parts(case: Case):
     assert least * apart.flops <= whole.flops <= 1.5 * apart.flops  # k d^T of the delta net is no product there
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.op} {c.what}")
+def test_no_op_touches_more_than_it_is_given(case: Case):
+    node = prepare(case).node
+    given, made = (sum(t.dtype.nbytes(t.layout.n_elements) for t in ts) for ts in (node.inputs, node.outputs))
+    assert 0 <= traffic(node).read <= given and 0 <= traffic(node).written <= made
+
+
 def test_composites_are_of_their_kind_and_names_are_their_keys():
     assert {name for name, op in OPS.items() if op.decompose and op.kind is not OpKind.FUSED} == set()
     assert all(name == op.name for name, op in OPS.items())

@@ -8,11 +8,16 @@ from ...ir.tensor import Tensor
 from ..step import StepTensors
 from .linear import Linear
 
-ACTIVATIONS: dict[str, Callable[[Graph, Tensor], Tensor]] = {
-    "silu": lambda g, x: g.silu(x),
-    "gelu": lambda g, x: g.one("gelu", x),
-    "relu2": lambda g, x: g.one("sqr", g.one("relu", x)),
-}
+Activation = Callable[[Graph, Tensor], Tensor]
+silu: Activation = Graph.silu
+
+
+def gelu(g: Graph, x: Tensor) -> Tensor:
+    return g.one("gelu", x)
+
+
+def relu_squared(g: Graph, x: Tensor) -> Tensor:
+    return g.one("sqr", g.one("relu", x))
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,11 @@ class FeedForward:
     gate: Linear | None
     up: Linear
     down: Linear
-    activation: str = "silu"
+    activation: Activation = silu
 
     def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
         if self.gate is None:
-            return self.down(g, ACTIVATIONS[self.activation](g, self.up(g, x)))
+            return self.down(g, self.activation(g, self.up(g, x)))
         gate, up = self.gate(g, x), self.up(g, x)
-        glu = g.swiglu(gate, up) if self.activation == "silu" else g.mul(ACTIVATIONS[self.activation](g, gate), up)
+        glu = g.swiglu(gate, up) if self.activation is silu else g.mul(self.activation(g, gate), up)
         return self.down(g, glu)
