@@ -11,10 +11,10 @@ from typing import Any, Self
 import numpy as np
 
 from ..backends import registry
-from ..backends.base import DeviceInfo
+from ..backends.base import Device, DeviceInfo
 from .arguments import check_range, stop_strings, token_ids, token_limit
 from .engine.engine import Engine, Progress
-from .engine.fits import check_fits
+from .engine.fits import check_fits, why_not
 from .engine.generation import Generation
 from .engine.runner import Runner
 from .engine.scheduler import Scheduler
@@ -82,7 +82,8 @@ def load(
         found, info = registry.choose(backend, device)
         opened = found.open(info)
         try:
-            check_fits(model, lambda n: _open(f, n, n_seqs), opened, opt)
+            model = _fitting(f, model, opened)
+            check_fits(model, lambda n: _open(f, n, n_seqs, 1), opened, opt)
             engine = Engine(model, opened, opt, progress)
         except BaseException:
             opened.close()
@@ -111,15 +112,27 @@ def _described(f: GGUFFile, model: Architecture, info: DeviceInfo) -> ModelInfo:
     )
 
 
-def _open(f: GGUFFile, n_ctx: int, n_seqs: int) -> Architecture:
-    """The file's model, with room for the states of its sequences, for a new one's, and for checkpoints, whose number
-    is bounded by their memory: a sixteenth of the weights'."""
+def _open(f: GGUFFile, n_ctx: int, n_seqs: int, n_checkpoints: int | None = None) -> Architecture:
+    """The file's model, with room for the states of its sequences, for a new one's, and for checkpoints: by default as
+    many as a sixteenth of the weights' memory holds."""
     model = open_model(f, Capacity(n_ctx, n_seqs, 1))
     if not model.states:
         return model
-    fewest, most = CHECKPOINTS
-    n = model.weights.nbytes // 16 // sum(s.nbytes for s in model.states)
-    return open_model(f, Capacity(n_ctx, n_seqs, n_seqs + 1 + max(fewest, min(n, most * n_seqs))))
+    if n_checkpoints is None:
+        fewest, most = CHECKPOINTS
+        n_checkpoints = model.weights.nbytes // 16 // sum(s.nbytes for s in model.states)
+        n_checkpoints = max(fewest, min(n_checkpoints, most * n_seqs))
+    return open_model(f, Capacity(n_ctx, n_seqs, n_seqs + 1 + n_checkpoints))
+
+
+def _fitting(f: GGUFFile, model: Architecture, device: Device) -> Architecture:
+    """The model with fewer checkpoints where the device has no room for all of them; it may be too large even so."""
+    room = model.capacity
+    n_checkpoints = room.n_states - room.n_caches - 1
+    while n_checkpoints > 1 and why_not(model, device):
+        n_checkpoints //= 2
+        model = _open(f, room.n_ctx, room.n_caches, n_checkpoints)
+    return model
 
 
 def model_kind(f: GGUFFile) -> str:

@@ -19,10 +19,10 @@ def check_fits(model: Architecture, build: Callable[[int], Architecture], device
     Raises UsageError, which names the largest context that fits, or BackendError where the model itself is too large.
     """
     n_ctx = model.capacity.n_ctx
-    if why := _why_not(model, device):
-        if _why_not(build(1), device):
+    if why := why_not(model, device):
+        if why_not(build(1), device):
             raise BackendError(f"{device.info.name}: {why}, even without any context")
-        most = _largest(lambda n: not _why_not(build(n), device), n_ctx)
+        most = _largest(lambda n: not why_not(build(n), device), n_ctx)
         raise UsageError(
             f"a context of {n_ctx} tokens (-c, n_ctx) is too large for {device.info.name}: {why}; "
             f"the largest that fits is {most}"
@@ -30,7 +30,7 @@ def check_fits(model: Architecture, build: Callable[[int], Architecture], device
     _check_weights(model, n_ctx, device, level)
 
 
-def _why_not(model: Architecture, device: Device) -> str:
+def why_not(model: Architecture, device: Device) -> str:
     """What does not fit of all that lasts as long as the model, in a line; empty where it fits."""
     storages, most = list(_lasting(model)), device.max_binding
     grown = max((s for s in storages if s.kind is not Kind.WEIGHT), key=lambda s: s.nbytes, default=None)

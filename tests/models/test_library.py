@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import vkrun
+from vkrun.backends.cpu import CpuDevice
+from vkrun.runtime.engine.fits import SCRATCH_ROWS
 from vkrun.runtime.errors import BackendError, GGUFError, ModelError, TextError, UsageError, VkrunError
 from vkrun.tests.model_files import Shape, write_model
 
@@ -217,11 +219,26 @@ def test_text_without_a_tokenizer(ids_model: Path) -> None:
 
 
 def test_more_memory_than_there_is(ids_model: Path, backend: str) -> None:
-    with pytest.raises(BackendError, match=r"blk\.3\.[kv]_cache: \d+ |rope: \d+ bytes") as caught:
+    with pytest.raises(UsageError, match=r"a context of 16777216 tokens \(-c, n_ctx\) is too large for") as caught:
         vkrun.load(ids_model, backend=backend, n_ctx=1 << 24, n_seqs=256)
     assert str(caught.value).isprintable()
     with vkrun.load(ids_model, backend=backend, n_ctx=32) as model:
         assert model.logits([1]).any()
+
+
+def test_checkpoints_make_way_where_memory_is_short(ids_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with vkrun.load(ids_model, backend="cpu", n_ctx=32) as model:
+        room, states = model.engine.model.capacity, model.engine.model.states
+        nbytes = sum(s.nbytes for s in states) // room.n_states
+        wanted = sum(s.nbytes for s in (*model.engine.model.caches, *states)) + model.engine.model.weights.nbytes
+    assert room.n_states == 1 + 1 + 8
+    scratch = SCRATCH_ROWS * 4 * Shape().width
+    monkeypatch.setattr(CpuDevice, "nbytes_free", lambda _: wanted + scratch - 5 * nbytes)
+    with vkrun.load(ids_model, backend="cpu", n_ctx=32) as model:
+        assert model.engine.model.capacity.n_states == 1 + 1 + 2 and model.logits([1]).any()
+    monkeypatch.setattr(CpuDevice, "nbytes_free", lambda _: wanted + scratch - 8 * nbytes)
+    with pytest.raises(BackendError, match="of memory wanted"):
+        vkrun.load(ids_model, backend="cpu", n_ctx=32)
 
 
 @pytest.mark.parametrize("prompt", [b"def", None, 7, 1.5, [1.0], ["def"], [[1]], [True], {"role": "user"}])
