@@ -84,6 +84,7 @@ class Answers:
         with stoppable() as stop, lines_apart(screen), self.bar.lines_of_others() as write_begins:
             made = self.model.generate_from(ids, self.settings, self.n_predict, self.stops, self.ignore_eos)
             stop.generation, self.timings = made, made.timings
+            made.watch(lambda n: self.bar("reading", n, len(ids)))
             for piece in together(made):
                 write_begins()
                 screen.write(piece)

@@ -15,6 +15,7 @@ PATIENCE_PLAIN = 2.0  # and before a line is worth reading, where no terminal is
 # what is reported -> in words
 TITLES = {
     "loading": "loading",
+    "reading": "reading the prompt",
     "compiling": "compiling kernels for this device, once",
     "converting": "converting",
 }

@@ -1,6 +1,6 @@
 """Generation: text that goes on from a prompt, as it is made."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..text.base import Tokenizer
 from ..text.stream import Detokenizer, StopFinder
@@ -35,6 +35,13 @@ class Generation(Iterator[str]):
         if not piece:
             raise StopIteration
         return piece
+
+    def watch(self, on_read: Callable[[int], None]) -> None:
+        """Tell how many of the prompt's tokens are read, after each step that reads some, in the thread that took it.
+
+        To be called before the first piece is asked for.
+        """
+        self._sequence.on_read = on_read
 
     def stop(self) -> None:
         """End it: no piece follows but the one that is being made."""

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ class Sequence:
         self.seat: Seat | None = None
         self.n_chosen = 0
         self.error: Exception | None = None
+        self.on_read: Callable[[int], None] | None = None  # told how many tokens of the prompt are read
         self.timings = Timings(n_prompt=len(self.ids))
         self._began = self._prompted = 0.0
 
@@ -100,6 +102,8 @@ class Sequence:
         """The next n tokens stand in its slots now."""
         assert self.seat is not None
         self.seat.cache.ids += self.ids[self.n_read : self.n_read + n]
+        if self.on_read and not self.n_chosen:
+            self.on_read(self.n_read)
         if not self.n_unread and not self.limit:
             self._prompt_read()
             self.end(self.at_limit)

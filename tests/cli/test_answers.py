@@ -8,6 +8,7 @@ import vkrun
 from vkrun.runtime.cli import answer
 from vkrun.runtime.cli.answer import Answers, stats_text
 from vkrun.runtime.cli.conversation import Conversation
+from vkrun.runtime.cli.progress import Bar
 from vkrun.runtime.cli.screen import Screen, columns, one_line, safe
 from vkrun.runtime.engine.runner import Runner
 from vkrun.runtime.engine.sequence import Timings
@@ -56,6 +57,19 @@ def test_ctrl_c_in_a_long_prompt_stops_between_two_chunks(answers, monkeypatch):
     assert answers.timings.n_cached == 16 and not answers.interrupted  # the states were left whole
     with vkrun.load(MODEL, backend="cpu", n_ctx=128) as fresh:
         assert text == "".join(fresh.generate(IDS, max_tokens=4, temperature=0))
+
+
+def test_the_bar_is_told_how_much_of_the_prompt_is_read(answers):
+    told = []
+
+    class Told(Bar):
+        def __call__(self, what, done, total):
+            told.append((what, done, total))
+
+    answers.bar = Told()
+    answers.answer(IDS, Screen())
+    read = [done for what, done, total in told if what == "reading" and total == len(IDS)]
+    assert len(told) == len(read) >= 5 and read == sorted(read) and read[-1] == len(IDS)
 
 
 def test_two_turns_a_stop_string_and_ctrl_c_keep_what_was_read(model, answers):
