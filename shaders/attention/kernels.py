@@ -3,9 +3,9 @@
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
 from ...runtime.ir.tensor import Tensor
+from ..common.rows import SUBGROUPS
 from ..kernel import At, Defines, Features, Kernel, KernelCall, fills_subgroup, grid_of
 from ..operands import FLOATS, INTS
-from ..rows.kernels import SUBGROUPS
 
 MAX_DIM = 512
 SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve several queries, or products

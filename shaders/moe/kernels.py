@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
+from ..common.rows import SUBGROUPS, row_call, row_strides, rows_words
 from ..kernel import At, Features, Kernel, KernelCall, grid_of
 from ..matmul.dots import defines, form_of, local_of, most_tokens, row_words, tile_of, variants
 from ..matmul.mul_mat_args import ceil_div
 from ..operands import FLOATS, INTS, WEIGHTS
-from ..rows.kernels import SUBGROUPS, row_call, row_strides, rows_words
 
 MAX_PICKED, MAX_EXPERTS = 32, 1024
 SECOND_TYPES = (DType.F32, DType.F16, DType.Q8_0)
@@ -65,7 +65,7 @@ def _lower_gate_up(node: Node, features: Features) -> KernelCall:
     flags = defines(gate.dtype, shared_gate.dtype, form_of(features))
     args = gate, up, shared_gate, shared_up, x, ids, y, shared_y
     grid = grid_of(n * (k * ceil_div(rows, tile) + ceil_div(rows_shared, tile)))
-    return KernelCall("experts_gate_up", flags, args, push, grid, (local, 2 * pairs))
+    return KernelCall("experts_gate_up", flags, args, push, grid, (local, 2 * pairs, 1))
 
 
 def _down_fits(node: Node, features: Features) -> str:
@@ -88,7 +88,7 @@ def _lower_down(node: Node, features: Features) -> KernelCall:
     flags = defines(down.dtype, shared_down.dtype, form_of(features))
     args = down, shared_down, hidden, shared, ids, weights, shared_gate, residual, y
     grid = grid_of(n * ceil_div(down.shape[1], tile_of(local, rows, features)))
-    return KernelCall("experts_down", flags, args, push, grid, (local, rows))
+    return KernelCall("experts_down", flags, args, push, grid, (local, rows, 1))
 
 
 def _lower_sum(node: Node, features: Features) -> KernelCall:

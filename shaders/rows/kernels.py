@@ -3,77 +3,17 @@
 Each row kernel has a variant that reduces with subgroup arithmetic and a plain one that reduces in shared memory.
 """
 
-from collections.abc import Callable, Sequence
-from math import prod
+from collections.abc import Callable
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
-from ...runtime.ir.tensor import Tensor
-from ..common.walk import four, walk_apart
-from ..kernel import Argument, At, Defines, Features, Kernel, KernelCall, Variant, grid_of
+from ..common.rows import both_reductions, n_rows_of, row_call, row_strides, rows_words
+from ..common.walk import walk_apart
+from ..kernel import Argument, At, Features, Kernel, KernelCall, Variant, grid_of
 from ..operands import FLOATS, INTS, Operands
 
 Lower = Callable[[Node, Features], KernelCall]
-N_SUBGROUPS, PLAIN_LANES, KEPT = 64, 256, 1024  # limits of rows.glsl and of top_k.comp
-HELD, HELD_SOFTWARE = 16, 64  # columns a lane
-SUBGROUPS: Defines = (("SUBGROUPS", ""),)
-
-
-def _lanes(n_cols: int, features: Features) -> int:
-    """Invocations for a row: a power of two that leaves each about eight columns; a subgroup at least, if there is one.
-
-    On a CPU all lanes are one thread's, and what is no wider than its subgroup needs no barrier.
-    """
-    if features.software:
-        return features.subgroup_size or 8
-    subgroups = _with_subgroups(features)
-    most = min(1024, N_SUBGROUPS * features.subgroup_size) if subgroups else PLAIN_LANES
-    most = 1 << min(most, features.max_workgroup).bit_length() - 1
-    return min(most, max(features.subgroup_size or 32, 1 << (n_cols // 8).bit_length()))
-
-
-def _held(n_cols: int, lanes: int, features: Features) -> tuple[int, int]:
-    """rows.glsl's HELD_COLS and KNOWN_COLS: rows that fit into so many registers a lane are read once.
-
-    On a CPU one pipeline serves all short rows.
-    """
-    if features.software:
-        return (HELD_SOFTWARE * lanes, 0) if n_cols <= HELD_SOFTWARE * lanes else (0, 0)
-    return (n_cols, n_cols) if n_cols <= HELD * lanes else (0, 0)
-
-
-def _with_subgroups(features: Features) -> bool:
-    """So many lanes at least that the subgroups of a usual workgroup have room in rows.glsl."""
-    return features.subgroup_size >= 4
-
-
-def rows_words(*layouts: Layout) -> tuple[Argument, ...]:
-    """ROWS of the first layout, then ROW_STRIDES of each."""
-    shape = four(layouts[0].shape, 1)
-    n_rows = shape[0] * shape[1] * shape[2]
-    strides = (w for arg, a in enumerate(layouts) for w in row_strides(a, arg))
-    return n_rows, shape[3], shape[1], shape[2], *strides
-
-
-def row_strides(layout: Layout, arg: int) -> tuple[Argument, ...]:
-    return (*four(layout.strides, 0), At(arg))
-
-
-def _n_rows(x: Tensor) -> int:
-    return prod(x.shape[:-1])
-
-
-def row_call(variant: Variant, tensors: Sequence[Tensor], features: Features, push: tuple[Argument, ...]) -> KernelCall:
-    """A dispatch of a workgroup a row of the first tensor; the push constants begin with ROWS."""
-    n_rows, n_cols = _n_rows(tensors[0]), tensors[0].shape[-1]
-    stem, defines = variant
-    defines = (*defines, *(SUBGROUPS if _with_subgroups(features) else ()))
-    lanes = _lanes(n_cols, features)
-    return KernelCall(stem, defines, tuple(tensors), push, grid_of(n_rows), (lanes, *_held(n_cols, lanes, features)))
-
-
-def _both(*variants: Variant) -> tuple[Variant, ...]:
-    return tuple((stem, (*defines, *more)) for stem, defines in variants for more in ((), SUBGROUPS))
+KEPT = 1024  # of top_k.comp
 
 
 # norms
@@ -132,7 +72,7 @@ def _lower_cumsum(node: Node, features: Features) -> KernelCall:
     x, y = node.inputs[0], node.outputs[0]
     push = rows_words(x.layout, y.layout)
     lanes = 8 if features.software else 32 if x.shape[-1] <= 1024 else 128
-    return KernelCall("cumsum", (), (x, y), push, grid_of(_n_rows(x)), (lanes,))
+    return KernelCall("cumsum", (), (x, y), push, grid_of(n_rows_of(x)), (lanes,))
 
 
 # selection
@@ -160,7 +100,7 @@ def _lower_top_k(node: Node, features: Features) -> KernelCall:
     x, y = node.inputs[0], node.outputs[0]
     push = (*rows_words(x.layout, y.layout), node.attrs["k"])
     lanes = 8 if features.software else min(1024, 1 << features.max_workgroup.bit_length() - 1)
-    return KernelCall("top_k", (), (x, y), push, grid_of(_n_rows(x)), (lanes,))
+    return KernelCall("top_k", (), (x, y), push, grid_of(n_rows_of(x)), (lanes,))
 
 
 # masks
@@ -210,9 +150,12 @@ _ROW_KERNELS: dict[str, tuple[Operands, Lower, tuple[Variant, ...]]] = {
 
 
 KERNELS = (
-    *(Kernel(op, takes, {"y": FLOATS}, lower, _both(*them)) for op, (takes, lower, them) in _ROW_KERNELS.items()),
+    *(
+        Kernel(op, takes, {"y": FLOATS}, lower, both_reductions(*them))
+        for op, (takes, lower, them) in _ROW_KERNELS.items()
+    ),
     Kernel("cumsum", {"x": FLOATS}, {"y": FLOATS}, _lower_cumsum, (("cumsum", ()),)),
-    Kernel("top_k", {"x": FLOATS}, {"ids": INTS}, _lower_few, _both(("top_k_few", ())), _is_few),
+    Kernel("top_k", {"x": FLOATS}, {"ids": INTS}, _lower_few, both_reductions(("top_k_few", ())), _is_few),
     Kernel("top_k", {"x": FLOATS}, {"ids": INTS}, _lower_top_k, (("top_k", ()),), _is_kept),
     Kernel("tri", {"x": FLOATS}, {"y": FLOATS}, _lower_tri, (("tri", ()),)),
     Kernel(
@@ -229,6 +172,6 @@ KERNELS = (
         {"x": FLOATS, "y": FLOATS, "w": FLOATS},
         {"s": FLOATS, "normed": FLOATS},
         _lower_add_norm,
-        _both(("add_rms_norm", ())),
+        both_reductions(("add_rms_norm", ())),
     ),
 )
