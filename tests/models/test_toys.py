@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import vkrun
 from vkrun.runtime.counts import counts
+from vkrun.runtime.engine.runner import Runner
+from vkrun.runtime.engine.scheduler import Scheduler
+from vkrun.runtime.engine.sequence import Sequence
+from vkrun.runtime.engine.service import Service
+from vkrun.runtime.engine.slots import Slots
 from vkrun.runtime.models import ARCHITECTURES
 from vkrun.runtime.models.step import Chunk, StepShape
+from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.comparing import nmse
 from vkrun.tests.models.toy_forward import FORWARD
 from vkrun.tests.models.toys import TOYS, VOCAB, write_toy
@@ -61,6 +67,31 @@ def test_generation_draws_the_likeliest_token(toy):
         assert model.logits(IDS)[-1].argmax() == wanted[-1].argmax()
         kept = model.engine.model
         assert bool(kept.caches) == (kept.name == "toydense") and bool(kept.states) == (kept.name == "toyconv")
+
+
+def test_sequences_share_steps_and_go_on_from_what_earlier_ones_left(toy):
+    path, _ = toy
+    with vkrun.load(path, backend="cpu", n_ctx=256, n_seqs=2) as model:
+        room, states = model.engine.model.capacity, model.engine.model.states
+        slots = Slots(room.n_caches, room.n_states if states else 0)
+        service = Service(Scheduler(Runner(model.engine), slots), path.stem)
+
+        def made(*prompts: list[int]) -> list[list[int | None]]:
+            asked = [Sequence(prompt, SamplerSettings(temp=0), 5) for prompt in prompts]
+            for s in asked:
+                service.join(s)
+            found = [[service.next(s) for _ in range(5)] for s in asked]
+            cached.append([s.timings.n_cached for s in asked])
+            return found
+
+        cached: list[list[int]] = []
+        whole = [t % VOCAB for t in range(150)]
+        other, edited = whole[::-1], [*whole[:140], 3, 3, 3]
+        wanted = [each[0] for each in (made(p) for p in (other, whole, other, edited))]
+        assert made(whole, other) == [wanted[1], wanted[0]]
+        assert made(edited)[0] == wanted[3]
+        assert cached[0] == cached[1] == [0] and cached[2] == ([128] if states else [149])
+        assert cached[3] == ([128] if states else [140]) and min(cached[4]) >= 128
 
 
 def test_a_step_is_counted_like_any_other(toy):
