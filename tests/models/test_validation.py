@@ -38,7 +38,8 @@ with vkrun.load(sys.argv[1], backend="vulkan", n_ctx=256) as model:
     generate(model)
     plans = [ready.plan for ready in model.engine._ready.values()]
     for plan in plans:
-        for i in (i for i, needed in enumerate(plan.barriers) if needed):
+        dispatched = [node.branch is None or node.branch.side == 1 for node in plan.nodes]  # logits are wanted here
+        for i in (i for i, needed in enumerate(plan.barriers) if needed and dispatched[i]):
             fewer = replace(plan, barriers=(*plan.barriers[:i], False, *plan.barriers[i + 1 :]))
             try:
                 model.engine.device.compile(fewer).close()
