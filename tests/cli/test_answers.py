@@ -59,6 +59,28 @@ def test_ctrl_c_in_a_long_prompt_stops_between_two_chunks(answers, monkeypatch):
         assert text == "".join(fresh.generate(IDS, max_tokens=4, temperature=0))
 
 
+def test_an_error_in_the_middle_of_an_answer_begins_a_line(answers, monkeypatch, capsys):
+    class Lost:
+        timings = Timings()
+        pieces = iter(["one", " two", " three"])
+
+        def watch(self, _on_read):
+            pass
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            if piece := next(self.pieces, ""):
+                return piece
+            raise BackendError("device lost")
+
+    monkeypatch.setattr(answers.model, "generate_from", lambda *_: Lost())
+    with pytest.raises(BackendError):
+        answers.answer(IDS, Screen("said: "))
+    assert capsys.readouterr().out == "said: one two three\n"
+
+
 def test_the_bar_is_told_how_much_of_the_prompt_is_read(answers):
     told = []
 
