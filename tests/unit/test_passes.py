@@ -112,7 +112,7 @@ def test_a_select_that_is_decided_takes_one_branch_and_drops_the_other():
     g.output("y", g.sigmoid(g.select("it", which, g.neg(x), g.exp(x))))
     assert ops(select(g)) == ops(branch(g, lambda node: not node.branch)) == ["neg", "exp", "select", "sigmoid"]
     for chosen, op in enumerate(("neg", "exp")):
-        g.choices["it"] = chosen
+        g.decided["it"] = chosen
         assert ops(select(g)) == [op, "sigmoid"]
 
 
