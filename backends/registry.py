@@ -13,7 +13,8 @@ from .base import Backend, Device, DeviceInfo
 GROUP = "vkrun.backends"
 ORDER = ("vulkan", "kompute")  # by worth; then other packages' backends; the cpu backend last
 LAST = "cpu"
-BUILT_IN = {name: f"vkrun.backends.{name}:BACKEND" for name in (*ORDER, LAST)}
+BY_NAME = ("host",)  # for tests: chosen only when named
+BUILT_IN = {name: f"vkrun.backends.{name}:BACKEND" for name in (*ORDER, LAST, *BY_NAME)}
 
 
 class BrokenBackend(Backend):
@@ -35,8 +36,8 @@ class BrokenBackend(Backend):
 def names() -> list[str]:
     """Every backend known by name, best first; get(name).why_missing() tells whether it can be used."""
     found = _targets()
-    others = sorted(set(found) - {*ORDER, LAST})
-    return [*ORDER, *others, LAST]
+    others = sorted(set(found) - {*ORDER, LAST, *BY_NAME})
+    return [*ORDER, *others, LAST, *BY_NAME]
 
 
 @cache
@@ -72,7 +73,7 @@ def choose(backend: str | None = None, device: str | int | None = None) -> tuple
     """
     wanted = config.read()
     backend, device = backend or wanted.backend, wanted.device if device is None else device
-    tried = [backend] if backend else names()
+    tried = [backend] if backend else [name for name in names() if name not in BY_NAME]
     fitting = list(_fitting(tried, device))
     if not fitting:
         raise BackendError(_nothing(tried, device))
