@@ -13,7 +13,7 @@ from .base import Backend, Device, DeviceInfo
 GROUP = "vkrun.backends"
 ORDER = ("vulkan", "kompute")  # by worth; then other packages' backends; the cpu backend last
 LAST = "cpu"
-BY_NAME = ("host",)  # for tests: chosen only when named
+BY_NAME = ("host",)  # for tests: neither listed nor chosen, but where it is named
 BUILT_IN = {name: f"vkrun.backends.{name}:BACKEND" for name in (*ORDER, LAST, *BY_NAME)}
 
 
@@ -37,7 +37,7 @@ def names() -> list[str]:
     """Every backend known by name, best first; get(name).why_missing() tells whether it can be used."""
     found = _targets()
     others = sorted(set(found) - {*ORDER, LAST, *BY_NAME})
-    return [*ORDER, *others, LAST, *BY_NAME]
+    return [*ORDER, *others, LAST]
 
 
 @cache
@@ -48,7 +48,7 @@ def get(name: str) -> Backend:
     """
     target = _targets().get(name)
     if target is None:
-        raise BackendError(f"no backend {name}; there are {', '.join(names())}")
+        raise BackendError(f"no backend {name}; there are {', '.join((*names(), *BY_NAME))}")
     if name != LAST and (why := probe.why_harmful(name, target)):
         return BrokenBackend(name, why)
     try:
@@ -73,7 +73,7 @@ def choose(backend: str | None = None, device: str | int | None = None) -> tuple
     """
     wanted = config.read()
     backend, device = backend or wanted.backend, wanted.device if device is None else device
-    tried = [backend] if backend else [name for name in names() if name not in BY_NAME]
+    tried = [backend] if backend else names()
     fitting = list(_fitting(tried, device))
     if not fitting:
         raise BackendError(_nothing(tried, device))

@@ -2,16 +2,18 @@
 is never chosen unless named. Six devices: subgroups of 32 or 8 lanes or none, each run forwards and backwards.
 """
 
+from dataclasses import replace
+
 from ...runtime.errors import BackendError
 from ...shaders.kernel import Features
 from ..base import Backend, DeviceInfo
 from . import kernels
 from .device import HostDevice
 
-GPU = {"subgroup_size_control": True, "shared_nbytes": 49152, "max_workgroup": 1024}
-LANES: tuple[tuple[str, Features], ...] = (
-    ("subgroups of 32", Features(subgroup_size=32, delta_chunks=True, **GPU)),
-    ("subgroups of 8", Features(subgroup_size=8, software=True, **GPU)),
+ROOM = Features(shared_nbytes=49152, max_workgroup=1024)
+LANES = (
+    ("subgroups of 32", replace(ROOM, subgroup_size=32, delta_chunks=True)),
+    ("subgroups of 8", replace(ROOM, subgroup_size=8, software=True)),
     ("no subgroups", Features()),
 )
 

@@ -27,24 +27,6 @@ RUNNER_OPTIONS = ("-std=c++17", "-O1", "-w", "-fPIC", "-shared")  # no sanitiser
 TIMEOUT_S = 300
 HERE = Path(__file__).resolve().parent
 PRELUDES = HERE.parent.parent / "shaders" / "preludes"
-WHY_NBYTES = 512
-
-
-class Dispatch(ctypes.Structure):
-    """vkrun_dispatch of lanes.h."""
-
-    _fields_ = [
-        ("buffers", ctypes.POINTER(ctypes.c_void_p)),
-        ("nbytes", ctypes.POINTER(ctypes.c_uint64)),
-        ("arguments", ctypes.c_char_p),
-        ("n_buffers", ctypes.c_uint),
-        ("arguments_nbytes", ctypes.c_uint),
-        ("grid", ctypes.c_uint * 3),
-        ("subgroup", ctypes.c_uint),
-        ("backwards", ctypes.c_uint),
-        ("why", ctypes.c_char_p),
-        ("why_nbytes", ctypes.c_uint),
-    ]
 
 
 @dataclass(frozen=True)
@@ -70,7 +52,7 @@ def compiler() -> Compiler:
 
 
 def kernel(call: KernelCall) -> Any:
-    """The function of a call's kernel, which takes a pointer to Dispatch and returns whether it failed."""
+    """The function of a call's kernel, for Dispatch."""
     return _kernel(call.stem, call.defines, call.constants)
 
 

@@ -197,7 +197,8 @@ void vkrun_touch(vkrun_cell *cell, int how, const char *name, unsigned i, vkrun_
     if (reads && !atomic) cell->read = interval;
     if (!writes) return;
     cell->writer = atomic && cell->written == interval && cell->writer != vkrun_lane ? SEVERAL : vkrun_lane;
-    cell->written = interval, cell->by_atomics = atomic;
+    cell->by_atomics = atomic && (cell->written != interval || cell->by_atomics);
+    cell->written = interval;
 }
 
 void vkrun_fail(vkrun_site site, const char *why) {

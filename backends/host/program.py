@@ -1,11 +1,9 @@
 """A plan as calls of kernels, one after the other."""
 
-import ctypes
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import RLock
-from typing import Any
 
 import numpy as np
 
@@ -18,8 +16,9 @@ from ...shaders.catalogue import lower
 from ...shaders.compile import title
 from ...shaders.kernel import Features, KernelCall
 from ..base import Program, Progress
-from ..packing import argument_bytes, is_idle, packed_nbytes
-from .kernels import WHY_NBYTES, Dispatch, kernel
+from ..packing import argument_bytes, packed_nbytes
+from .dispatch import Dispatch, Lanes
+from .kernels import kernel
 
 Memory = dict[Storage, np.ndarray]  # bytes, as the device holds them
 UNWRITTEN = 0xFF  # what memory is filled with: NaN as a float, far too much as an index
@@ -37,13 +36,9 @@ class Way:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A node's kernel. `dispatch` is filled in but for `buffers`' content, which stays where it is."""
-
     node: Node
     call: KernelCall
-    run: Any
     dispatch: Dispatch
-    alive: tuple[Any, ...]  # what `dispatch` points to
 
 
 class HostProgram(Program):
@@ -53,12 +48,12 @@ class HostProgram(Program):
     def __init__(self, plan: Plan, memory: Memory, way: Way, progress: Progress | None) -> None:
         self._plan, self._memory, self._way = plan, memory, way
         self._temps = _temps(plan)
-        busy = [node for node in plan.nodes if not is_idle(node)]
+        calls = {node: call for node in plan.nodes if (call := lower(node, way.features))}
         self._steps: dict[Node, Step] = {}
-        for n_done, node in enumerate(busy, 1):
-            self._steps[node] = self._step(node)
+        for node, call in calls.items():
+            self._steps[node] = self._step(node, call)
             if progress:
-                progress(n_done, len(busy))
+                progress(len(self._steps), len(calls))
         self._open = True
 
     def run(self) -> None:
@@ -107,15 +102,16 @@ class HostProgram(Program):
         return time.perf_counter() - start
 
     def _execute(self, step: Step) -> None:
-        if step.run(ctypes.byref(step.dispatch)):
+        if why := step.dispatch.run():
             name = title(step.call.stem, step.call.defines)
-            raise BackendError(f"host: {step.node.name or step.node.op}: {name}: {step.dispatch.why.decode()}")
+            raise BackendError(f"host: {step.node.name or step.node.op}: {name} {list(step.call.constants)}: {why}")
 
-    def _step(self, node: Node) -> Step:
-        call = lower(node, self._way.features)
+    def _step(self, node: Node, call: KernelCall) -> Step:
+        """Storages are bound one by one, so that each starts at its first byte, and what lies beyond is noticed."""
         bound = [self._bytes(t.storage) for t in call.buffers]
-        dispatch, alive = _dispatch(call, bound, self._way)
-        return Step(node, call, kernel(call), dispatch, alive)
+        arguments = argument_bytes(call, lambda _storage: 0)
+        lanes = Lanes(max(self._way.features.subgroup_size, 1), self._way.backwards)
+        return Step(node, call, Dispatch(kernel(call), bound, arguments, call.grid, lanes))
 
     def _bytes(self, storage: Storage) -> np.ndarray:
         found = (self._temps if storage.kind is Kind.TEMP else self._memory).get(storage)
@@ -127,21 +123,6 @@ class HostProgram(Program):
         bound = (t.storage for step in self._steps.values() for t in step.call.buffers)
         if not self._open or any(s.kind is not Kind.TEMP and s not in self._memory for s in bound):
             raise BackendError("host: the program is closed, or memory that it uses was freed")
-
-
-def _dispatch(call: KernelCall, bound: list[np.ndarray], way: Way) -> tuple[Dispatch, tuple[Any, ...]]:
-    """Storages are bound one by one, so that each starts at its first byte, and a step beyond its end is noticed."""
-    n = len(bound)
-    buffers = (ctypes.c_void_p * n)(*(b.ctypes.data for b in bound))
-    nbytes = (ctypes.c_uint64 * n)(*(b.nbytes for b in bound))
-    arguments, why = argument_bytes(call, lambda _storage: 0), ctypes.create_string_buffer(WHY_NBYTES)
-    dispatch = Dispatch(
-        ctypes.cast(buffers, ctypes.POINTER(ctypes.c_void_p)),
-        ctypes.cast(nbytes, ctypes.POINTER(ctypes.c_uint64)),
-        *(arguments, n, len(arguments), call.grid, max(way.features.subgroup_size, 1), way.backwards),
-        *(ctypes.cast(why, ctypes.c_char_p), WHY_NBYTES),
-    )
-    return dispatch, (buffers, nbytes, arguments, why, *bound)
 
 
 def _temps(plan: Plan) -> Memory:

@@ -27,6 +27,8 @@ template <class T> struct vk_Vector<T, 3> {
     template <class A> VK_FN explicit vk_Vector(A a) : x(T(a)), y(T(a)), z(T(a)) {}
     template <class U> VK_FN explicit vk_Vector(vk_Vector<U, 3> a) : x(T(a.x)), y(T(a.y)), z(T(a.z)) {}
     template <class A, class B, class C> VK_FN vk_Vector(A a, B b, C c) : x(T(a)), y(T(b)), z(T(c)) {}
+    template <class A> VK_FN vk_Vector(vk_Vector<T, 2> a, A b) : x(a.x), y(a.y), z(T(b)) {}
+    VK_FN vk_Vector<T, 2> xy() const { return vk_Vector<T, 2>(x, y); }
 };
 
 template <class T> struct VK_ALIGN(4 * sizeof(T)) vk_Vector<T, 4> {

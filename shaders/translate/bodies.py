@@ -86,10 +86,8 @@ class Writer:
     def _word(self, tokens: Tokens, at: int) -> tuple[str, int]:
         """What is written for the token at `at`, and where to go on."""
         token = tokens[at]
-        if token.kind == "float":
-            return token.text + "f", at + 1
-        if token.kind == "int":
-            return self._integer(token), at + 1
+        if token.kind in ("float", "int"):
+            return self._number(tokens, at), at + 1
         if token.kind == "name":
             return self._name(tokens, at)
         if token.text == "[" and _text(tokens, at + 1) == "[":
@@ -98,7 +96,12 @@ class Writer:
             return self._member(tokens, at)
         return token.text, at + 1
 
-    def _integer(self, token: Token) -> str:
+    def _number(self, tokens: Tokens, at: int) -> str:
+        token = tokens[at]
+        if at + 1 < len(tokens) and tokens[at + 1].kind == "name":
+            raise refuse(token, f"{token.text} before {tokens[at + 1].text}")
+        if token.kind == "float":
+            return token.text + "f"
         if not token.text.endswith("u") and int(token.text, 0) > INT_MAX:
             raise refuse(token, f"{token.text}, which no int holds")
         return token.text
