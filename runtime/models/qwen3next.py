@@ -36,15 +36,15 @@ class Qwen3Next(Decoder):
 
     def _experts(self, at: str) -> Experts:
         p, weights = self.params, self.weights
-        shared = (
-            weights.matrix(at + "ffn_gate_shexp.weight", (p.shared_width, p.width)),
-            weights.matrix(at + "ffn_up_shexp.weight", (p.shared_width, p.width)),
-            weights.matrix(at + "ffn_down_shexp.weight", (p.width, p.shared_width)),
-            weights.vector(at + "ffn_gate_inp_shexp.weight", (1, p.width)),
-        )
-        router = weights.matrix(at + "ffn_gate_inp.weight", (p.n_experts, p.width))
+        shared = {
+            "shared_gate": weights.matrix(at + "ffn_gate_shexp.weight", (p.shared_width, p.width)),
+            "shared_up": weights.matrix(at + "ffn_up_shexp.weight", (p.shared_width, p.width)),
+            "shared_down": weights.matrix(at + "ffn_down_shexp.weight", (p.width, p.shared_width)),
+            "shared_in": weights.vector(at + "ffn_gate_inp_shexp.weight", (1, p.width)),
+        }
+        router = self.linear(at + "ffn_gate_inp", p.n_experts, p.width)
         experts = expert_matrices(weights, at, p.n_experts, p.width, p.expert_width)
-        return Experts(router, experts, shared, p.n_experts_used)
+        return Experts(router, experts, p.n_experts_used, shared)
 
     def _delta_net(self, at: str) -> DeltaNet:
         p, weights, n_values = self.params, self.weights, self.params.n_delta_values

@@ -1,5 +1,7 @@
 """Cases of the op table: routing to experts, their gate and up, their weighted sum."""
 
+from collections.abc import Iterator
+
 from ..ir.dtypes import DType
 from .case import Case, Operand, View, integers, uniform, values
 from .views import STRIDED, Make, flat_offset, named, outer_cut, permuted, plain, rows_apart, stepped
@@ -149,7 +151,59 @@ def _sums() -> list[Case]:
     ]
 
 
-CASES: tuple[Case, ...] = (*_routes(), *_gate_ups(), *_downs(), *_sums())
+def _ways_to_route() -> Iterator[Case]:
+    """What families vary, one by one and together; no scores are so near that rounding decides."""
+    ways: tuple[dict, ...] = (
+        {"score": "sigmoid"},
+        {"normalise": False},
+        {"score": "sigmoid", "normalise": False, "scale": 2.5},
+        {"extra": ("bias",)},
+        {"score": "sigmoid", "extra": ("bias",), "n_groups": 4, "n_groups_used": 2, "scale": 1.5},
+        {"n_groups": 8, "n_groups_used": 3, "normalise": False},
+        {"score": "sigmoid", "n_groups": 16, "n_groups_used": 7},
+    )
+    for way in ways:
+        bias = [Operand((16,), fill=uniform(-0.2, 0.2))] * len(way.get("extra", ()))
+        for n, make in ((1, plain), (9, rows_apart)):
+            yield Case("route", f"{n} x 16, {way}", (make((n, 16)), *bias), {"k": 4, **way}, n == 9, in_one=False)
+
+
+def _ways_of_experts() -> Iterator[Case]:
+    """Without a shared expert, with biases, with other activations."""
+    n, k, x, f, e, shared = 4, 2, 5, 32, 64, 33
+    first, ids = (plain((n, e)), *(Operand((x, f, e), Q8_0),) * 2), _ids(n, k, x, 2)
+    more = {name: Operand((shared, e), Q8_0) for name in ("shared_gate", "shared_up")}
+    more |= {name: Operand((x, f)) for name in ("gate_bias", "up_bias")}
+    biases = ("gate_bias", "up_bias")
+    for way in (
+        {"extra": ()},
+        {"extra": biases, "activation": "clamped"},
+        {"extra": ("shared_gate", "shared_up", *biases)},
+        {"activation": "gelu"},
+    ):
+        named = way.get("extra", ("shared_gate", "shared_up"))
+        operands = (*first, ids, *(more[name] for name in named))
+        yield Case("experts_gate_up", f"Q8_0, {way}", operands, way, in_one=way == {"extra": ()})
+    more = {"shared": plain((n, f)), "shared_down": Operand((e, f), Q8_0), "shared_gate": plain((n, 1))}
+    more |= {"residual": rows_apart((n, e)), "down_bias": Operand((x, e))}
+    first = plain((n, k, f)), Operand((x, e, f), Q8_0), ids, plain((n, k))
+    for extra in (("residual",), (), ("shared", "shared_down", "residual"), ("residual", "down_bias"), tuple(more)):
+        operands = (*first, *(more[name] for name in extra))
+        yield Case("experts_down", f"Q8_0, {extra}", operands, {"extra": extra}, True, in_one=extra == ("residual",))
+    more["shared"] = plain((n, e))
+    for extra in ((), ("residual",), ("shared", "residual"), ("shared", "shared_gate")):
+        operands = (plain((n, k, e)), plain((n, k)), *(more[name] for name in extra))
+        yield Case("experts_sum", f"{extra}", operands, {"extra": extra}, True, in_one=False)
+
+
+CASES: tuple[Case, ...] = (
+    *_routes(),
+    *_gate_ups(),
+    *_downs(),
+    *_sums(),
+    *_ways_to_route(),
+    *_ways_of_experts(),
+)
 
 
 def _batches() -> list[Case]:

@@ -6,7 +6,6 @@ from . import (
     cases_elementwise,
     cases_matmul,
     cases_moe,
-    cases_prompts,
     cases_recurrent,
     cases_rows,
     cases_sampling,
@@ -22,7 +21,6 @@ CASES: tuple[Case, ...] = (
     *cases_matmul.CASES,
     *cases_recurrent.CASES,
     *cases_moe.CASES,
-    *cases_prompts.CASES,
 )
 
 

@@ -18,13 +18,17 @@ EQUIVALENTS: dict[str, dict[str, str]] = {
         "input 0 * one": "only whether a logit is finite counts",
         "input 0 left out": "only whether a logit is finite counts, and 0 x of what is not is NaN",
     },
-    "moe_ffn": {"input 1 * one": "it adds sum(x) to each expert's logit, and softmax(z + c) = softmax(z)"},
     "solve_tri": {"input 0 where inf and NaN are numbers": "they stand above the diagonal, which is not read"},
     "attention": {"n_kv plus one": "every position is below n_kv, so no query sees the key more"},
     "attention_combine": {
         "input 0 rolled along axis -2": "a sum over the parts in any order",
         "input 0 reversed along axis -2": "a sum over the parts in any order",
         "input 0 where inf and NaN are numbers": "the sums of a part without keys are 0, whatever its top",
+    },
+    "route": {"input 1 * one": "the bias of choice: the same added to every score changes no choice"},
+    "moe_ffn": {"input 9 * one": "the bias of choice: the same added to every score changes no choice"},
+    "experts_sum": {
+        "extra r*": "alike in shape only are a shared expert without a gate and a residual, and a + b = b + a"
     },
     "experts_down": {"inputs 4 and 5 swapped": "alike in shape only where one row meets one row, and a b = b a"},
     "gated_delta_net": {"input 5 where inf and NaN are numbers": "exp(-3e38 softplus) is 0, as exp(-inf) is"},

@@ -106,8 +106,8 @@ def _bias_first(_compute, x, factor, bias):
 
 
 @_wrong("by sign", "select")
-def _by_sign(compute, which, a, b, decision):
-    return compute(np.maximum(which, 0), a, b, decision=decision)
+def _by_sign(compute, which, a, b, choice):
+    return compute(np.maximum(which, 0), a, b, choice=choice)
 
 
 @_wrong("mean of one less", "rms_norm", "rms_norm_scale", "gated_norm")
@@ -161,27 +161,49 @@ def _from_the_end(compute, x):
 
 
 @_wrong("of equals the higher id first", "top_k", "route")
-def _higher_first(compute, x, k):
+def _higher_first(compute, x, k, **attrs):
+    _require(not attrs)
     ids, *weights = compute(np.flip(x, -1), k=k)
     return x.shape[-1] - 1 - ids, *weights
 
 
 @_wrong("NaN counts as smallest", "top_k", "route")
-def _nan_last(compute, x, k):
-    return compute(np.where(np.isnan(x), np.float32(-np.inf), x), k=k)
+def _nan_last(compute, x, *bias, **attrs):
+    return compute(np.where(np.isnan(x), np.float32(-np.inf), x), *bias, **attrs)
 
 
 @_wrong("one less found", "top_k", "route")
-def _one_less(compute, x, k):
+def _one_less(compute, x, *bias, k, **attrs):
     _require(k > 1)
-    return tuple(np.concatenate([y, y[..., -1:]], -1) for y in compute(x, k=k - 1))
+    return tuple(np.concatenate([y, y[..., -1:]], -1) for y in compute(x, *bias, k=k - 1, **attrs))
 
 
 @_wrong("weights not renormalised", "route")
-def _not_renormalised(compute, logits, k):
-    ids, _ = compute(logits, k=k)
-    e = np.exp(logits - logits.max(-1, keepdims=True))
-    return ids, np.take_along_axis(e / e.sum(-1, keepdims=True), ids, -1)
+def _not_renormalised(compute, *inputs, normalise=True, **attrs):
+    return compute(*inputs, normalise=not normalise, **attrs)
+
+
+@_wrong("the other score", "route", "moe_ffn")
+def _other_score(compute, *inputs, score="softmax", **attrs):
+    return compute(*inputs, score="sigmoid" if score == "softmax" else "softmax", **attrs)
+
+
+@_wrong("a bias that weighs", "route")
+def _weighing_bias(compute, logits, *bias, **attrs):
+    _require(len(bias) > 0)
+    ids, weights = compute(logits, *bias, **attrs)
+    return ids, weights + bias[0][ids]
+
+
+@_wrong("groups left out", "route", "moe_ffn")
+def _without_groups(compute, *inputs, n_groups=1, n_groups_used=1, **attrs):
+    _require(n_groups > 1)
+    return compute(*inputs, **attrs)
+
+
+@_wrong("another activation", "experts_gate_up", "moe_ffn")
+def _other_glu(compute, *inputs, activation="silu", **attrs):
+    return compute(*inputs, activation="gelu" if activation == "silu" else "silu", **attrs)
 
 
 @_wrong("heads by remainder", "mul_mat")
@@ -197,13 +219,13 @@ def _wrapped_experts(compute, w, x, ids):
 
 
 @_wrong("ids wrapped", "experts_gate_up")
-def _wrapped_gate_up(compute, x, gate, up, ids, *shared):
-    return compute(x, gate, up, ids % gate.shape[0], *shared)
+def _wrapped_gate_up(compute, x, gate, up, ids, *more, **attrs):
+    return compute(x, gate, up, ids % gate.shape[0], *more, **attrs)
 
 
 @_wrong("ids wrapped", "experts_down")
-def _wrapped_down(compute, hidden, down, ids, *rest):
-    return compute(hidden, down, ids % down.shape[0], *rest)
+def _wrapped_down(compute, hidden, down, ids, *rest, **attrs):
+    return compute(hidden, down, ids % down.shape[0], *rest, **attrs)
 
 
 @_wrong("a diagonal of ones", "solve_tri")

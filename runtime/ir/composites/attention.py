@@ -9,7 +9,7 @@ from ..graph import Graph, Node
 from ..ops import OPS
 from ..ops.attention import rope_work
 from ..ops.elementwise import sigmoid
-from ..ops.op import Op, OpKind, Out, Spec, Work, register, require
+from ..ops.op import Op, OpKind, Out, Spec, Work, named_operands, register, require
 from ..patterns import Fusion, last_write, make, maker, only_reader, scope_of, sole_maker
 from ..tensor import Tensor
 from .slots import read_slots
@@ -75,9 +75,7 @@ def _infer(
     ok = slots.shape == (n_seqs,) and pos.shape == (n_seqs, n_tokens)
     require(ok, "attention", f"q {q.shape}, slots {slots.shape}, pos {pos.shape}")
     made = (n_seqs, n_tokens, n_heads, v.shape[2] // n_keys)
-    shapes = {"gate": made, "sinks": (n_heads,)}
-    ok = [t.shape for t in more] == [shapes[name] for name in extra]
-    require(ok, "attention", f"{extra} {[t.shape for t in more]}, expected {[shapes[name] for name in extra]}")
+    named_operands("attention", extra, more, {"gate": made, "sinks": (n_heads,)})
     return (Spec(made),)
 
 
@@ -171,8 +169,8 @@ def _qk_rope_cache_infer(
     """
     ok = q.shape[:2] == k.shape[:2] == pos.shape and k.shape == v.shape and q.shape[3] == k.shape[3]
     require(ok, "qk_rope_cache", f"q {q.shape}, k {k.shape}, v {v.shape}, pos {pos.shape}")
-    ok = extra in ((), ("q_norm", "k_norm")) and [t.shape for t in norms] == [q.shape[3:]] * len(extra)
-    require(ok, "qk_rope_cache", f"{extra} {[t.shape for t in norms]}, expected two norms {q.shape[3:]} or none")
+    named = named_operands("qk_rope_cache", extra, norms, dict.fromkeys(("q_norm", "k_norm"), q.shape[3:]))
+    require(len(named) != 1, "qk_rope_cache", f"{extra}, expected two norms or none")
     OPS["rope"].infer(q, pos, table)
     caches = (k_cache.shape[0], k.shape[2] * k.shape[3])
     ok = k_cache.shape == v_cache.shape == caches and rows.shape == (k.shape[0] * k.shape[1],)

@@ -1,6 +1,6 @@
 """What an op is: declared once, read by the graph, the passes, the backends, the tests and the documentation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -142,6 +142,16 @@ def require_dtype(op: str, t: Tensor, *dtypes: DType) -> None:
 def n_picked(table: Tensor, ids: Tensor) -> int:
     """Elements of the rows (of all axes but the first) that ids name, at most: each id another row."""
     return min(table.shape[0], ids.layout.n_elements) * prod(table.shape[1:])
+
+
+def named_operands(
+    op: str, extra: Sequence[str], more: Sequence[Tensor], shapes: Mapping[str, Shape]
+) -> dict[str, Tensor]:
+    """The operands that need not be there by their names; GraphError unless each is known and has its shape."""
+    found = [(name, t.shape) for name, t in zip(extra, more, strict=False)]
+    ok = len(extra) == len(more) == len(set(extra)) and all(name in shapes and shapes[name] == s for name, s in found)
+    require(ok, op, f"{found or len(more)} for {tuple(extra)}, expected of {dict(shapes)}")
+    return dict(zip(extra, more, strict=True))
 
 
 def broadcast_shapes(op: str, a: Shape, b: Shape) -> Shape:

@@ -3,17 +3,14 @@
 What has no kernel is left for decompose.
 """
 
-from collections.abc import Sequence
-
 from ..composites import FUSIONS
 from ..editing import Editing, Supports
 from ..graph import Graph
-from ..patterns import Fusion
 
 
-def fuse(graph: Graph, supports: Supports, fusions: Sequence[Fusion] = FUSIONS) -> Graph:
+def fuse(graph: Graph, supports: Supports) -> Graph:
     """A graph of the same results with fewer, larger nodes."""
-    for fusion in fusions:
+    for fusion in FUSIONS:
         edit = Editing(graph, supports)
         for i in range(len(edit)):
             node = edit.at(i)

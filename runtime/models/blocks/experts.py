@@ -1,25 +1,51 @@
 """Feed-forward by a mixture of experts."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ...ir.composites import moe_ffn
 from ...ir.graph import Graph
 from ...ir.tensor import Tensor
 from ..step import StepTensors
 from ..weights import Weights
+from .feed_forward import Activation, relu_squared
+from .linear import Linear
 
 
 @dataclass(frozen=True)
 class Experts:
-    """The n_used likeliest of X experts and a gated shared one; see moe_ffn."""
+    """The n_used of X experts that the router picks, and whatever moe_ffn takes more: `more` are tensors, `options`
+    numbers and names."""
 
-    router: Tensor
+    router: Linear
     experts: tuple[Tensor, Tensor, Tensor]  # gate, up, down
-    shared: tuple[Tensor, Tensor, Tensor, Tensor]  # gate, up, down, and its own gate
     n_used: int
+    more: Mapping[str, Tensor | None] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
-        return moe_ffn(g, x, self.router, self.experts, self.shared, self.n_used)
+        return moe_ffn(g, x, self.router(g, x), self.experts, self.n_used, self.more, **self.options)
+
+
+@dataclass(frozen=True)
+class PlainExperts:
+    """Experts without gates: sum_e w_e down_e(act(up_e x)). bias, options: as route's."""
+
+    router: Linear
+    up: Tensor
+    down: Tensor
+    n_used: int
+    activation: Activation = relu_squared
+    bias: Tensor | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
+        bias = () if self.bias is None else (self.bias,)
+        named = {"extra": ("bias",)} if bias else {}
+        ids, weights = g.emit("route", self.router(g, x), *bias, k=self.n_used, **named, **self.options)
+        hidden = self.activation(g, g.mul_mat_id(self.up, x.unsqueeze(1), ids))
+        return g.one("experts_sum", g.mul_mat_id(self.down, hidden, ids), weights, extra=())
 
 
 def expert_matrices(weights: Weights, at: str, n: int, width: int, hidden: int) -> tuple[Tensor, Tensor, Tensor]:

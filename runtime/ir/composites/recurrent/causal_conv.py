@@ -6,7 +6,7 @@ import numpy as np
 
 from ...graph import Graph
 from ...ops.elementwise import sigmoid
-from ...ops.op import Op, OpKind, Out, Spec, Work, register, require
+from ...ops.op import Op, OpKind, Out, Spec, Work, named_operands, register, require
 from ...tensor import Tensor
 from ..slots import fits_slots, read_slots, slot_work, write_slots
 
@@ -48,8 +48,7 @@ def _infer(
     require(ok, "causal_conv", f"x {x.shape}, w {w.shape}, state {state.shape}")
     ok = fits_slots(slots.shape, n_seqs, n_tokens) and tails.shape == (*slots.shape, width)
     require(ok, "causal_conv", f"x {x.shape}, slots {slots.shape}, tails {tails.shape}")
-    ok = extra in ((), ("bias",)) and [t.shape for t in bias] == [(n_channels,)] * len(extra)
-    require(ok, "causal_conv", f"{extra} {[t.shape for t in bias]}, expected at most a bias ({n_channels},)")
+    named_operands("causal_conv", extra, bias, {"bias": (n_channels,)})
     return Spec(x.shape), state
 
 
