@@ -63,7 +63,6 @@ float dot_key(uint row) {
 
 uint seq, head, token, step_;
 uint first, last, cache;  // keys that are looked at; where those of the slot's head start
-float top, total;  // of the running softmax
 
 void find_keys() {
 #ifdef SPLIT
@@ -78,7 +77,7 @@ void find_keys() {
     cache = slot * p.cache_slot + head / p.share * DIM;
 }
 
-void start() {
+void start(out float top, out float total) {
     uint q_row = p.q_at + seq * p.q_seq + token * p.q_token + head * p.q_head;
     EACH_DIM(i, d) {
         query[d] = q[q_row + d] * p.scale;
@@ -94,8 +93,8 @@ void start() {
 #endif
 }
 
-// LANES keys from s on.
-void take_keys(uint s) {
+// LANES keys from s on; top and total are those of the running softmax.
+void take_keys(uint s, inout float top, inout float total) {
     bool is_key = s + LANE < last;
     float z = is_key ? dot_key(p.k_at + cache + (s + LANE) * p.cache_row) : -INFINITY;
     float higher = max(top, group_max(z)), shrink = exp_of(top - higher);
@@ -116,7 +115,7 @@ void take_keys(uint s) {
 }
 
 #ifdef SPLIT
-void store(uint y_row) {
+void store(uint y_row, float top, float total) {
     EACH_DIM(i, d) {
         y[y_row + d] = acc[i];
     }
@@ -126,7 +125,7 @@ void store(uint y_row) {
     }
 }
 #else
-void store(uint y_row) {
+void store(uint y_row, float top, float total) {
     float factor = total > 0.0 ? 1.0 / total : 0.0;
 #ifdef GATE
     uint gate_row = p.gate_at + seq * p.gate_seq + token * p.gate_token + head * p.gate_head;
@@ -148,9 +147,10 @@ void main() {
         return;
     }
     find_keys();
-    start();
+    float top, total;
+    start(top, total);
     for (uint s = first; s < last; s += LANES) {
-        take_keys(s);
+        take_keys(s, top, total);
     }
-    store(p.y_at + seq * p.y_seq + step_ * p.y_step + head * p.y_head);
+    store(p.y_at + seq * p.y_seq + step_ * p.y_step + head * p.y_head, top, total);
 }
