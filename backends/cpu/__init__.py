@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...runtime.errors import BackendError
+from ...runtime.ir.arrays import elements_of
 from ...runtime.ir.dtypes import DType, from_bf16, to_bf16
 from ...runtime.ir.graph import Node
 from ...runtime.ir.ops import OPS
@@ -117,9 +118,7 @@ class CpuProgram(Program):
 
     def _array(self, t: Tensor) -> np.ndarray:
         flat = self._temps[t.storage] if t.storage.kind is Kind.TEMP else self._memory[t.storage]
-        flat = flat.view(t.dtype.numpy)
-        strides = [s * flat.itemsize for s in t.layout.strides]
-        return np.lib.stride_tricks.as_strided(flat[t.layout.offset :], t.shape, strides)
+        return elements_of(flat.view(t.dtype.numpy), t.layout)
 
     def _blocks(self, t: Tensor) -> Blocks:
         n, nbytes = t.shape[-1], t.dtype.nbytes(t.shape[-1])

@@ -7,6 +7,7 @@ import numpy as np
 
 from ...runtime import config
 from ...runtime.errors import BackendError
+from ...runtime.ir.arrays import elements_of
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
@@ -73,7 +74,7 @@ class Store:
             raise BackendError(f"{t}: block types cannot be read back")
         (lo, hi), size = t.layout.span, t.dtype.block_bytes
         flat = self._transfers.read(where.block, where.offset + lo * size, (hi - lo) * size).view(t.dtype.numpy)
-        return np.lib.stride_tricks.as_strided(flat, t.shape, [s * size for s in t.layout.strides]).copy()
+        return elements_of(flat, t.layout, lo).copy()
 
     def check(self) -> None:
         """BackendError when the device is lost."""

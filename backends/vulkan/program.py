@@ -8,6 +8,7 @@ import numpy as np
 
 from ...runtime import config
 from ...runtime.errors import BackendError
+from ...runtime.ir.arrays import elements_of
 from ...runtime.ir.layout import Layout
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
@@ -37,8 +38,7 @@ class Result:
     def array(self) -> np.ndarray:
         t = self.tensor
         flat = self.place.bytes.view(t.dtype.numpy)
-        strides = [s * flat.itemsize for s in t.layout.strides]
-        return np.lib.stride_tricks.as_strided(flat, t.shape, strides).copy()
+        return elements_of(flat, t.layout, t.layout.offset).copy()
 
 
 class VulkanProgram(Program):

@@ -9,6 +9,7 @@ import numpy as np
 from ...backends.base import Device
 from ...backends.cpu import BACKEND as CPU
 from ..errors import VkrunError
+from ..ir.arrays import elements_of
 from ..ir.dtypes import DType, from_bf16
 from ..ir.graph import Graph, Node
 from ..ir.layout import Layout, contiguous_strides
@@ -111,11 +112,11 @@ def compare(case: Case, setting: Setting, got: dict, wanted: dict) -> Outcome:
 
 def _compare_output(case: Case, t: Tensor, got: np.ndarray, wanted: np.ndarray) -> Outcome:
     inside = np.zeros(got.size, bool)
-    _view(inside, t.layout)[...] = True
+    elements_of(inside, t.layout)[...] = True
     around = ~inside.reshape(got.shape)
     if not np.array_equal(got[around].view(np.uint8), wanted[around].view(np.uint8)):
         return Outcome(case, "fail", "wrote outside of the output")
-    a, b = (_numbers(_view(x.reshape(-1), t.layout), t.dtype) for x in (got, wanted))
+    a, b = (_numbers(elements_of(x.reshape(-1), t.layout), t.dtype) for x in (got, wanted))
     if t.dtype is DType.I32:
         same = np.array_equal(a, b)
         return Outcome(case, "pass" if same else "fail", "" if same else f"{_first_difference(a, b)}")
@@ -134,11 +135,6 @@ def _judge(case: Case, a: np.ndarray, b: np.ndarray) -> Outcome:
     ok = nmse <= case.nmse and row <= case.row
     why = "" if ok else f"NMSE {nmse:.1e} of {case.nmse:.0e}, row error {row:.1e} of {case.row:.0e}"
     return Outcome(case, "pass" if ok else "fail", why, nmse, row)
-
-
-def _view(flat: np.ndarray, layout: Layout) -> np.ndarray:
-    strides = [s * flat.itemsize for s in layout.strides]
-    return np.lib.stride_tricks.as_strided(flat[layout.offset :], layout.shape, strides)
 
 
 def _numbers(x: np.ndarray, dtype: DType) -> np.ndarray:

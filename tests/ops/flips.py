@@ -8,8 +8,9 @@ from math import prod
 import numpy as np
 from vkrun.backends.base import Device
 from vkrun.runtime.errors import GraphError, LayoutError, UsageError
+from vkrun.runtime.ir.arrays import elements_of
 from vkrun.runtime.ir.dtypes import DType
-from vkrun.runtime.ir.layout import Layout, Shape
+from vkrun.runtime.ir.layout import Shape
 from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 from vkrun.runtime.optable.case import Case, Operand, normal
 from vkrun.runtime.optable.run import Setting, prepare
@@ -56,16 +57,19 @@ def _wish(case: Case) -> tuple[bool, int, bool, int]:
 def flips_of(case: Case) -> Iterator[Flip]:
     setting = prepare(case)
     given = [Given(o, t, setting.contents[t.storage]) for o, t in zip(case.operands, setting.node.inputs, strict=True)]
+    written = {t.storage for t in setting.node.outputs}
+    places = any(o.differ() for o in given)  # of which none may be beyond the state's: it would read what another writes
+    states = {i for i, o in enumerate(given) if places and o.view.storage in written}
     yield Flip(case, "as it is")
     for i, operand in enumerate(given):
         for what, changed in operand.changed():
             yield Flip(_with(case, given, {i: changed}), f"input {i}: {what}")
         for axis, size in product(range(operand.view.ndim), SIZES):
-            if changed := operand.resized(axis, size):
+            if (changed := operand.resized(axis, size)) and not (i in states and size < operand.view.shape[axis]):
                 yield Flip(_with(case, given, {i: changed}), f"input {i}: {size} on axis {axis}")
     for old, size in product(sorted({n for o in given for n in o.view.shape}), SIZES):
         alike = [o.with_shape(tuple(size if n == old else n for n in o.view.shape)) for o in given]
-        if all(alike):
+        if all(alike) and not any(size < old and old in given[i].view.shape for i in states):
             yield Flip(replace(case, operands=tuple(alike)), f"{size} for each {old}")
     for i, t in enumerate(setting.node.outputs):
         if t.storage.name == "out":
@@ -84,7 +88,7 @@ class Given:
 
     def values(self) -> np.ndarray:
         """What the view shows."""
-        return as_strided(self.content.reshape(-1), self.view.layout).copy()
+        return elements_of(self.content.reshape(-1), self.view.layout).copy()
 
     def with_shape(self, shape: Shape) -> Operand | None:
         """Values of the same kind in another shape; None where there are none, as of slots, which must differ."""
@@ -105,7 +109,7 @@ class Given:
         shape, own = self.view.shape, self.operand.dtype
         yield from ((dtype.name, self._placed(plain, shape, dtype)) for dtype in PLAIN_TYPES if dtype is not own)
         for name, make in STRIDED.items():
-            if (len(shape) > 1 or name not in OF_TWO_AXES) and not (name == "broadcast" and self._differ()):
+            if (len(shape) > 1 or name not in OF_TWO_AXES) and not (name == "broadcast" and self.differ()):
                 yield name, self._placed(make, shape, own)
 
     def _placed(self, make: Make, shape: Shape, dtype: DType) -> Operand:
@@ -117,19 +121,15 @@ class Given:
 
         def fill(rng: np.random.Generator, whole: Shape) -> np.ndarray:
             flat = rng.choice(old.reshape(-1), prod(whole)) if old.size else np.zeros(prod(whole), old.dtype)
-            as_strided(flat, layout)[...] = np.resize(old, shape)
+            elements_of(flat, layout)[...] = np.resize(old, shape)
             return flat.reshape(whole)
 
         return replace(made, fill=fill)
 
-    def _differ(self) -> bool:
+    def differ(self) -> bool:
+        """Are these numbers of places, each another one?"""
         old = self.values()
         return self.operand.dtype is DType.I32 and 1 < old.size == len(np.unique(old))
-
-
-def as_strided(flat: np.ndarray, layout: Layout) -> np.ndarray:
-    strides = [s * flat.itemsize for s in layout.strides]
-    return np.lib.stride_tricks.as_strided(flat[layout.offset :], layout.shape, strides)
 
 
 def _with(case: Case, given: list[Given], changed: dict[int, Operand]) -> Case:

@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given, settings
 from vkrun.runtime.ir.arena import ALIGNMENT
+from vkrun.runtime.ir.arrays import elements_of
 from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.passes import lean
 from vkrun.runtime.ir.plan import make_plan
@@ -46,9 +47,7 @@ def _share(a: Tensor, b: Tensor, offsets: dict) -> bool:
 
 
 def _elements(t: Tensor) -> np.ndarray:
-    memory = np.arange(t.storage.n_elements + 1)
-    strides = [s * memory.itemsize for s in t.layout.strides]
-    return np.lib.stride_tricks.as_strided(memory[t.layout.offset :], t.shape, strides)
+    return elements_of(np.arange(t.storage.n_elements + 1), t.layout)
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import GraphError
+from ..arrays import elements_of
 from ..dtypes import DType
 from ..layout import Layout, Shape
 from ..tensor import Tensor
@@ -72,8 +73,7 @@ def _set(x: Tensor, src: Tensor, strides: Shape, offset: int) -> tuple[Spec]:
 
 def _set_compute(x: np.ndarray, src: np.ndarray, strides: Shape, offset: int) -> tuple[np.ndarray]:
     out = x.copy(order="C")
-    nbytes = [s * out.itemsize for s in strides]
-    np.lib.stride_tricks.as_strided(out.reshape(-1)[offset:], src.shape, nbytes)[...] = src
+    elements_of(out.reshape(-1), Layout(src.shape, tuple(strides), offset))[...] = src
     return (out,)
 
 
