@@ -58,7 +58,7 @@ def flips_of(case: Case) -> Iterator[Flip]:
     setting = prepare(case)
     given = [Given(o, t, setting.contents[t.storage]) for o, t in zip(case.operands, setting.node.inputs, strict=True)]
     written = {t.storage for t in setting.node.outputs}
-    places = any(o.differ() for o in given)  # of which none may be beyond the state's: it would read what another writes
+    places = any(o.differ() for o in given)  # beyond the state it would read what another writes
     states = {i for i, o in enumerate(given) if places and o.view.storage in written}
     yield Flip(case, "as it is")
     for i, operand in enumerate(given):

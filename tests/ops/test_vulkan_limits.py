@@ -110,6 +110,7 @@ def test_what_cannot_be_split_is_refused_with_name_size_and_limit(
         ("FP16", "float16"),
         ("INT_DOT", "int_dot"),
         ("COOPMAT", "cooperative_matrix"),
+        ("DELTA_CHUNKS", "delta_chunks"),
     ],
 )
 def test_each_switch_masks_its_feature(monkeypatch: pytest.MonkeyPatch, switch: str, feature: str) -> None:

@@ -95,3 +95,10 @@ def test_no_other_module_reads_the_environment() -> None:
         p.relative_to(root).as_posix() for p in files if re.search(r"os\.environ|getenv|environb", p.read_text())
     }
     assert reading == {"runtime/config.py"}
+
+
+def test_every_switch_is_asked_for_somewhere() -> None:
+    root = Path(config.__file__).parents[1]
+    sources = [p for folder in ("runtime", "backends", "shaders") for p in (root / folder).rglob("*.py")]
+    text = "".join(p.read_text() for p in sources if p != Path(config.__file__))
+    assert [name for name in config.SWITCHES if f'"{name}"' not in text] == []
