@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
@@ -20,6 +19,7 @@ from pathlib import Path
 from ..runtime import config
 
 TIMEOUT_S = 60
+N_KEPT = 100
 
 # what a child runs; an exception is no harm, since the parent meets it too
 _ASK = """
@@ -45,13 +45,13 @@ _PLACES = (
 
 def why_harmful(name: str, target: str) -> str:
     """Empty when the backend at `module:attribute` can be asked for its devices; else what happens, in a line."""
-    stamp, seen = _stamp(name), _fingerprint(target)
-    if stamp is not None and _read(stamp) == seen:
+    stamp = _stamp(target)
+    if stamp is not None and stamp.exists():
         return ""
     if why := _ask_child(target):
         return f"{name}: {why}, most likely by a broken driver, or for want of one; install or repair it"
     if stamp is not None:
-        _write(stamp, seen)
+        _leave(stamp)
     return ""
 
 
@@ -75,12 +75,6 @@ def _ending(code: int) -> str:
     return f"exit code {code:#x}"
 
 
-def _fingerprint(target: str) -> str:
-    """Of all that decides what a child would meet."""
-    parts = [target, sys.executable, _boot(), *config.of_drivers().items(), *_marks()]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
 def _marks() -> Iterator[tuple[str, int, tuple[str, ...]]]:
     """Packages, drivers and devices: what is there, and since when."""
     files = [f for value in config.of_drivers().values() for f in value.split(os.pathsep) if os.path.isabs(f)]
@@ -98,23 +92,18 @@ def _boot() -> str:
         return date.today().isoformat()
 
 
-def _stamp(name: str) -> Path | None:
-    """Where it is remembered; None where nothing can be."""
+def _stamp(target: str) -> Path | None:
+    """The file that says so, named after all that decides what a child would meet; None where none can be kept."""
+    parts = [target, sys.executable, _boot(), *config.of_drivers().items(), *_marks()]
     folder = config.cache_dir()
-    return folder / "probes" / hashlib.sha256(name.encode()).hexdigest()[:16] if folder else None
+    return folder / "probes" / hashlib.sha256(repr(parts).encode()).hexdigest()[:32] if folder else None
 
 
-def _read(stamp: Path) -> str:
-    try:
-        return stamp.read_text()
-    except (OSError, ValueError):
-        return ""
-
-
-def _write(stamp: Path, seen: str) -> None:
-    """Best effort: where it cannot be kept, a child is asked each time."""
+def _leave(stamp: Path) -> None:
+    """Best effort: where it cannot be kept, a child is asked each time. Of the older ones, the latest stay."""
     with suppress(OSError):
         stamp.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=stamp.parent, delete=False) as file:
-            file.write(seen)
-        os.replace(file.name, stamp)
+        stamp.touch()
+        kept = sorted(stamp.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+        for path in kept[:-N_KEPT]:
+            path.unlink()

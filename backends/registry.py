@@ -13,7 +13,8 @@ from .base import Backend, Device, DeviceInfo
 GROUP = "vkrun.backends"
 ORDER = ("vulkan", "kompute")  # by worth; then other packages' backends; the cpu backend last
 LAST = "cpu"
-BUILT_IN = {name: f"vkrun.backends.{name}:BACKEND" for name in (*ORDER, LAST)}
+BY_NAME = ("host",)  # for tests: neither listed nor chosen, but where it is named
+BUILT_IN = {name: f"vkrun.backends.{name}:BACKEND" for name in (*ORDER, LAST, *BY_NAME)}
 
 
 class BrokenBackend(Backend):
@@ -35,7 +36,7 @@ class BrokenBackend(Backend):
 def names() -> list[str]:
     """Every backend known by name, best first; get(name).why_missing() tells whether it can be used."""
     found = _targets()
-    others = sorted(set(found) - {*ORDER, LAST})
+    others = sorted(set(found) - {*ORDER, LAST, *BY_NAME})
     return [*ORDER, *others, LAST]
 
 
@@ -47,7 +48,7 @@ def get(name: str) -> Backend:
     """
     target = _targets().get(name)
     if target is None:
-        raise BackendError(f"no backend {name}; there are {', '.join(names())}")
+        raise BackendError(f"no backend {name}; there are {', '.join((*names(), *BY_NAME))}")
     if name != LAST and (why := probe.why_harmful(name, target)):
         return BrokenBackend(name, why)
     try:

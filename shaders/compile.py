@@ -68,6 +68,11 @@ class Library:
         except VariantUnsupportedError:
             return False
 
+    def preprocessed(self, stem: str, defines: Defines) -> str:
+        """The GLSL of a variant after its preprocessor; #line directives name files below `sources`."""
+        run = _run_compiler(self.sources, stem, defines, "-E")
+        return run.replace(f'"{self.sources}{os.sep}', '"')
+
     def compile_all(self, variants: Iterable[Variant], jobs: int | None, progress: Progress | None) -> list[str]:
         """Compile what is missing; a line for each variant that the compiler is too old for. Raises BackendError."""
         todo = [v for v in dict.fromkeys(variants) if not self.find(*v)]
@@ -90,7 +95,8 @@ class Library:
         folder = next((f for f in self.outputs if _writable(f)), None)
         with tempfile.TemporaryDirectory(prefix=".compiling-", dir=folder) as scratch:
             made = Path(scratch) / "made.spv"
-            _run_compiler(self.sources, stem, defines, made)
+            _run_compiler(self.sources, stem, defines, *FLAGS, "-o", str(made))
+            _validate(stem, defines, made)
             words = made.read_bytes()
             if folder:
                 made.replace(folder / (self.key(stem, defines) + ".spv"))
@@ -103,7 +109,8 @@ def title(stem: str, defines: Defines) -> str:
     return f"{stem} ({options})" if options else stem
 
 
-def _run_compiler(sources: Path, stem: str, defines: Defines, made: Path) -> None:
+def _run_compiler(sources: Path, stem: str, defines: Defines, *flags: str) -> str:
+    """What the compiler prints, asked by flags. BackendError when it is missing or refuses the shader."""
     compiler, name = _tool(COMPILER), title(stem, defines)
     if not compiler:
         raise BackendError(
@@ -111,21 +118,17 @@ def _run_compiler(sources: Path, stem: str, defines: Defines, made: Path) -> Non
             "install it (Debian, Ubuntu: glslang-tools), or install vkrun from a wheel, which brings its SPIR-V"
         )
     options = [f"-D{key}={value}" if value else f"-D{key}" for key, value in defines]
-    run = _run(
-        [
-            compiler,
-            *FLAGS,
-            *options,
-            *(f"-I{folder}" for folder in _folders(sources)),
-            "-o",
-            str(made),
-            str(source_of(sources, stem)),
-        ]
-    )
+    folders = [f"-I{folder}" for folder in _folders(sources)]
+    run = _run([compiler, *flags, *options, *folders, str(source_of(sources, stem))])
     if run.returncode:
         _raise_compiler_error(name, sources, run.stdout + run.stderr)
+    return run.stdout
+
+
+def _validate(stem: str, defines: Defines, made: Path) -> None:
     if (validator := _tool(VALIDATOR)) and (check := _run([validator, *TARGET, str(made)])).returncode:
-        raise BackendError(f"shader {name}: {VALIDATOR} refuses it: {_first_line(check.stderr + check.stdout)}")
+        why = _first_line(check.stderr + check.stdout)
+        raise BackendError(f"shader {title(stem, defines)}: {VALIDATOR} refuses it: {why}")
 
 
 def _raise_compiler_error(name: str, sources: Path, output: str) -> None:
@@ -241,3 +244,8 @@ def available(stem: str, defines: Defines = ()) -> bool:
 def compile_all(variants: Iterable[Variant], jobs: int | None = None, progress: Progress | None = None) -> list[str]:
     """Compile every variant that is missing, in parallel; returns a notice for each one the compiler cannot do."""
     return LIBRARY.compile_all(variants, jobs, progress)
+
+
+def preprocessed(stem: str, defines: Defines = ()) -> str:
+    """The GLSL of a variant after its preprocessor. BackendError when there is no compiler, or it finds a fault."""
+    return LIBRARY.preprocessed(stem, defines)

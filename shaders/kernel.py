@@ -22,7 +22,8 @@ class Features:
     subgroup_size: int = 0  # 0: no subgroup arithmetic in compute shaders
     float16: bool = False
     int_dot: bool = False
-    cooperative_matrix: bool = False
+    # rows, columns, inner of a subgroup's products of halves, summed in fp32
+    cooperative_matrix: tuple[tuple[int, int, int], ...] = ()
     shared_nbytes: int = 16384
     max_workgroup: int = 128
     delta_chunks: bool = False  # may the delta rule run in chunks of tokens, where shared memory allows it?

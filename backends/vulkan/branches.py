@@ -7,34 +7,34 @@ from functools import cached_property
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.common.choose_grid import choose_grid
+from .dispatches import Dispatch, bindings
 from .physical import Limits
-from .steps import Step, bindings
 
 GRID_NBYTES = 12  # of VkDispatchIndirectCommand
 
 
 @dataclass(frozen=True, eq=False)
 class Branches:
-    """Of a program's steps: `grids` [n, 3] holds a grid for each that has a branch, `choices` are the dispatches that
-    write it."""
+    """Of a program's dispatches: `grids` [n, 3] holds a grid for each that has a branch, and
+    `deciders` are those that write it."""
 
-    steps: Sequence[Step]
+    dispatches: Sequence[Dispatch]
     limits: Limits
 
     @cached_property
-    def rows(self) -> dict[Step, int]:
-        """The row of `grids` of each step that has a branch."""
-        return {step: i for i, step in enumerate(s for s in self.steps if s.part.branch)}
+    def rows(self) -> dict[Dispatch, int]:
+        """The row of `grids` of each dispatch that has a branch."""
+        return {dispatch: i for i, dispatch in enumerate(s for s in self.dispatches if s.part.branch)}
 
     @cached_property
     def grids(self) -> Storage:
         return Storage("grids", Kind.TEMP, DType.I32, (max(len(self.rows), 1), 3))
 
     @cached_property
-    def choices(self) -> list[Step]:
-        return [self._choice(step, row) for step, row in self.rows.items()]
+    def deciders(self) -> list[Dispatch]:
+        return [self._decider(dispatch, row) for dispatch, row in self.rows.items()]
 
-    def _choice(self, step: Step, row: int) -> Step:
-        assert step.part.branch is not None
-        call = choose_grid(step.part.branch, step.call.grid, self.grids.tensor(), row)
-        return Step(step.node, step.part, call, *bindings(step.part, call, self.limits))
+    def _decider(self, dispatch: Dispatch, row: int) -> Dispatch:
+        assert dispatch.part.branch is not None
+        call = choose_grid(dispatch.part.branch, dispatch.call.grid, self.grids.tensor(), row)
+        return Dispatch(dispatch.node, dispatch.part, call, *bindings(dispatch.part, call, self.limits))

@@ -14,12 +14,12 @@ from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
 from ..base import Device, DeviceInfo, Program
 from ..packing import chunks, host_bytes, packed_nbytes, row_nbytes
+from .dispatches import problem
 from .instance import forget, instance
 from .memory import CACHED
 from .physical import Limits, Physical
 from .program import VulkanProgram
 from .resources import Resources
-from .steps import problem
 from .transfers import SLOT_NBYTES, Uploads, download, zero
 
 _open: "weakref.WeakSet[VulkanDevice]" = weakref.WeakSet()

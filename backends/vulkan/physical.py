@@ -6,6 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from ...runtime import config
+from ...shaders.attention import attention_matrix
+from ...shaders.compile import available
 from ...shaders.kernel import Features
 from ..base import DeviceInfo
 from .api import vk
@@ -246,11 +248,38 @@ def _features(handle: Any, enabled: Mapping[str, tuple[str, ...]], properties: A
         subgroup_size=_subgroup_size(handle),
         float16="shaderFloat16" in on,
         int_dot="shaderIntegerDotProduct" in on,
-        cooperative_matrix={"cooperativeMatrix", "vulkanMemoryModel"} <= on,
+        cooperative_matrix=_matrix_shapes(handle) if {"cooperativeMatrix", "vulkanMemoryModel"} <= on else (),
         shared_nbytes=limits.maxComputeSharedMemorySize,
         max_workgroup=min(limits.maxComputeWorkGroupInvocations, limits.maxComputeWorkGroupSize[0]),
         delta_chunks=config.read().has("DELTA_CHUNKS"),
         software=properties.deviceType == vk.VK_PHYSICAL_DEVICE_TYPE_CPU,
+    )
+
+
+def _matrix_shapes(handle: Any) -> tuple[tuple[int, int, int], ...]:
+    """Rows, columns and inner size of the products of halves summed in fp32 that a subgroup computes; none where only a
+    newer glslang could compile the shaders that use them."""
+    if not available(*attention_matrix.VARIANTS[0]):
+        return ()
+    name = "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"
+    raw = vk.vkGetInstanceProcAddr(instance().handle, vk.ffi.new("char[]", name.encode()))
+    if not raw:
+        return ()
+    get, count = vk.ffi.cast(f"PFN_{name}", raw), vk.ffi.new("uint32_t *")
+    vk.check(get(handle, count, vk.null), name)
+    kind = vk.struct("VkCooperativeMatrixPropertiesKHR")
+    listed = vk.ffi.new("VkCooperativeMatrixPropertiesKHR[]", [kind[0]] * count[0])
+    vk.check(get(handle, count, listed), name)
+    half, single, subgroup = (
+        vk.VK_COMPONENT_TYPE_FLOAT16_KHR,
+        vk.VK_COMPONENT_TYPE_FLOAT32_KHR,
+        vk.VK_SCOPE_SUBGROUP_KHR,
+    )
+    wanted = (half, half, single, single, subgroup)
+    return tuple(
+        (m.MSize, m.NSize, m.KSize)
+        for m in listed[0 : count[0]]
+        if (m.AType, m.BType, m.CType, m.ResultType, m.scope) == wanted
     )
 
 

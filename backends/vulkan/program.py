@@ -15,11 +15,11 @@ from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ..base import Program, Progress
 from ..packing import packed_nbytes, packed_range
 from .branches import Branches
+from .dispatches import dispatches_of
 from .memory import Place
 from .pipelines import PipelineKey
 from .recording import Recording, Script, Spot, place_spot
 from .resources import Resources
-from .steps import steps_of
 from .work import pieces
 
 IN_FLIGHT = 2  # submissions of one program
@@ -46,9 +46,9 @@ class VulkanProgram(Program):
 
     def __init__(self, resources: Resources, plan: Plan, progress: Progress | None = None) -> None:
         self._resources, self._plan = resources, plan
-        self._steps = steps_of(plan, resources.features, resources.limits)
-        self._branches = Branches(self._steps, resources.limits)
-        dispatched = (*self._branches.choices, *self._steps)
+        self._dispatches = dispatches_of(plan, resources.features, resources.limits)
+        self._branches = Branches(self._dispatches, resources.limits)
+        dispatched = (*self._branches.deciders, *self._dispatches)
         bound = (t.storage for s in dispatched for t in s.call.buffers)
         self.storages = frozenset(storage for storage in bound if storage.kind is not Kind.TEMP)
         self._pipelines = resources.pipelines.get((PipelineKey.of(s.call) for s in dispatched), progress)
@@ -101,7 +101,7 @@ class VulkanProgram(Program):
             timed = Recording(self._resources, self._script(), n)
             try:
                 timed.run()
-                taken = timed.seconds(sorted({s.node for s in self._steps}))
+                taken = timed.seconds(sorted({s.node for s in self._dispatches}))
             finally:
                 timed.close()
         for i, seconds in taken.items():
@@ -147,13 +147,15 @@ class VulkanProgram(Program):
 
     def _script(self) -> Script:
         nodes = self._plan.nodes
-        parts = pieces(self._steps, self._resources.budget)
+        parts = pieces(self._dispatches, self._resources.budget)
         results = [
             (self._spot(r.tensor.storage, r.start), place_spot(r.place), r.place.nbytes)
             for r in self._results.values()
             if r.place.nbytes
         ]
-        config.note(3, f"record {len(nodes)} nodes, {len(self._steps)} dispatches, {self._plan.n_barriers} barriers")
+        config.note(
+            3, f"record {len(nodes)} nodes, {len(self._dispatches)} dispatches, {self._plan.n_barriers} barriers"
+        )
         config.note(3, f"  {len(parts)} submissions, {self._plan.arena.nbytes} bytes of temporaries")
         return Script(parts, self._plan.barriers, self._pipelines, self._spot, results, self._branches)
 

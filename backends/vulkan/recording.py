@@ -11,20 +11,20 @@ from ...runtime.errors import BackendError
 from ...runtime.ir.tensor import Storage
 from .api import vk
 from .branches import GRID_NBYTES, Branches
+from .dispatches import Dispatch
 from .logical import copy, submit_info
 from .memory import Place
 from .pipelines import PipelineKey
 from .resources import Resources
-from .steps import Step
 
 Spot = tuple[Any, int]  # a buffer and an offset in it
 
 
 @dataclass(frozen=True)
 class Script:
-    """What to record: steps in pieces of one submission each, where barriers go, and what is copied out at the end."""
+    """What to record: dispatches in pieces of one submission each, where barriers go, what is copied out at the end."""
 
-    pieces: Sequence[Sequence[Step]]
+    pieces: Sequence[Sequence[Dispatch]]
     barriers: Sequence[bool]
     pipelines: Mapping[PipelineKey, Any]
     spot: Callable[[Storage], Spot]
@@ -32,17 +32,17 @@ class Script:
     branches: Branches
 
     @cached_property
-    def steps(self) -> list[Step]:
-        return [step for piece in self.pieces for step in piece]
+    def dispatches(self) -> list[Dispatch]:
+        return [dispatch for piece in self.pieces for dispatch in piece]
 
     @cached_property
-    def first(self) -> dict[int, Step]:
-        """The first step of each node; one that was split has several."""
-        return {step.node: step for step in reversed(self.steps)}
+    def first(self) -> dict[int, Dispatch]:
+        """The first dispatch of each node; one that was split has several."""
+        return {dispatch.node: dispatch for dispatch in reversed(self.dispatches)}
 
     @cached_property
-    def last(self) -> dict[int, Step]:
-        return {step.node: step for step in self.steps}
+    def last(self) -> dict[int, Dispatch]:
+        return {dispatch.node: dispatch for dispatch in self.dispatches}
 
 
 class Recording:
@@ -114,7 +114,7 @@ class Recording:
 
     def _record(self, script: Script, n_timed: int) -> None:
         self._fences = vk.array("VkFence", [self._logical.fence()])
-        sets = self._sets([*script.branches.choices, *script.steps], script.spot)
+        sets = self._sets([*script.branches.deciders, *script.dispatches], script.spot)
         if n_timed:
             info = vk.struct("VkQueryPoolCreateInfo", queryType=vk.VK_QUERY_TYPE_TIMESTAMP, queryCount=2 * n_timed)
             self._queries = vk.create("vkCreateQueryPool", "VkQueryPool", self._logical.handle, info, vk.null)
@@ -130,51 +130,51 @@ class Recording:
                 self._piece(command, piece, script, sets)
                 self._end(command, i, script.results if command is self._commands[-1] else ())
 
-    def _choose(self, command: Any, script: Script, sets: Mapping[Step, Any]) -> None:
+    def _choose(self, command: Any, script: Script, sets: Mapping[Dispatch, Any]) -> None:
         """The grids of the dispatches that only some runs take."""
-        for step in script.branches.choices:
-            self._bind(command, step, script, sets)
-            vk.vkCmdDispatch(command, *step.call.grid)
+        for dispatch in script.branches.deciders:
+            self._bind(command, dispatch, script, sets)
+            vk.vkCmdDispatch(command, *dispatch.call.grid)
         self._logical.before_branches.record(command)
 
-    def _piece(self, command: Any, piece: Sequence[Step], script: Script, sets: Mapping[Step, Any]) -> None:
+    def _piece(self, command: Any, piece: Sequence[Dispatch], script: Script, sets: Mapping[Dispatch, Any]) -> None:
         """The dispatches of one submission. The barrier before a node with nothing to do comes with the next node."""
         bound, node, timed = None, piece[0].node if piece else 0, self._queries is not None
-        for step in piece:
-            if any(script.barriers[node + 1 : step.node + 1]) or (timed and step.node != node):
+        for dispatch in piece:
+            if any(script.barriers[node + 1 : dispatch.node + 1]) or (timed and dispatch.node != node):
                 self._logical.between_dispatches.record(command)
-            node = step.node
-            if timed and step is script.first[node]:
+            node = dispatch.node
+            if timed and dispatch is script.first[node]:
                 self._time(command, 2 * node)
-            bound = self._bind(command, step, script, sets, bound)
-            self._dispatch(command, step, script)
-            if timed and step is script.last[node]:
+            bound = self._bind(command, dispatch, script, sets, bound)
+            self._dispatch(command, dispatch, script)
+            if timed and dispatch is script.last[node]:
                 self._time(command, 2 * node + 1)
 
     def _bind(
         self,
         command: Any,
-        step: Step,
+        dispatch: Dispatch,
         script: Script,
-        sets: Mapping[Step, Any],
+        sets: Mapping[Dispatch, Any],
         bound: PipelineKey | None = None,
     ) -> PipelineKey:
-        """Pipeline (which may be bound already), descriptors and push constants of a step."""
-        compute, key = vk.VK_PIPELINE_BIND_POINT_COMPUTE, PipelineKey.of(step.call)
+        """Pipeline (which may be bound already), descriptors and push constants of a dispatch."""
+        compute, key = vk.VK_PIPELINE_BIND_POINT_COMPUTE, PipelineKey.of(dispatch.call)
         if bound != key:
             vk.vkCmdBindPipeline(command, compute, script.pipelines[key])
-        layout, push = self._resources.pipelines.layout(key.n_bindings).pipeline, step.push()
-        at = vk.ffi.new("VkDescriptorSet[1]", [sets[step]])
+        layout, push = self._resources.pipelines.layout(key.n_bindings).pipeline, dispatch.push()
+        at = vk.ffi.new("VkDescriptorSet[1]", [sets[dispatch]])
         vk.vkCmdBindDescriptorSets(command, compute, layout, 0, 1, at, 0, vk.null)
         if push:
             data = vk.ffi.from_buffer(push)
             vk.vkCmdPushConstants(command, layout, vk.VK_SHADER_STAGE_COMPUTE_BIT, 0, len(push), data)
         return key
 
-    def _dispatch(self, command: Any, step: Step, script: Script) -> None:
-        row = script.branches.rows.get(step)
+    def _dispatch(self, command: Any, dispatch: Dispatch, script: Script) -> None:
+        row = script.branches.rows.get(dispatch)
         if row is None:
-            vk.vkCmdDispatch(command, *step.call.grid)
+            vk.vkCmdDispatch(command, *dispatch.call.grid)
         else:
             buffer, start = script.spot(script.branches.grids)
             vk.vkCmdDispatchIndirect(command, buffer, start + row * GRID_NBYTES)
@@ -189,15 +189,15 @@ class Recording:
         vk.vkCmdFillBuffer(command, self._marks.block.buffer, self._marks.offset + 4 * index, 4, 1)
         self._logical.before_host.record(command)
 
-    def _sets(self, steps: Sequence[Step], spot: Callable[[Storage], Spot]) -> dict[Step, Any]:
+    def _sets(self, dispatches: Sequence[Dispatch], spot: Callable[[Storage], Spot]) -> dict[Dispatch, Any]:
         """A descriptor set for each distinct row of bindings."""
-        bound = {step: _bound(step, spot) for step in steps}
+        bound = {dispatch: _bound(dispatch, spot) for dispatch in dispatches}
         distinct = list(dict.fromkeys(bound.values()))
         if not distinct:
             return {}
         made = dict(zip(distinct, self._allocate_sets([len(b) for b in distinct]), strict=True))
         self._write_sets(made)
-        return {step: made[b] for step, b in bound.items()}
+        return {dispatch: made[b] for dispatch, b in bound.items()}
 
     def _allocate_sets(self, counts: Sequence[int]) -> list[Any]:
         size = vk.struct("VkDescriptorPoolSize", type=vk.VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, descriptorCount=sum(counts))
@@ -227,13 +227,13 @@ class Recording:
         vk.vkUpdateDescriptorSets(self._logical.handle, len(sets), writes, 0, vk.null)
 
 
-def _bound(step: Step, spot: Callable[[Storage], Spot]) -> tuple[tuple[int, int, int], ...]:
+def _bound(dispatch: Dispatch, spot: Callable[[Storage], Spot]) -> tuple[tuple[int, int, int], ...]:
     """VkDescriptorBufferInfo of each binding as numbers: buffer, offset, range."""
-    spots = [spot(t.storage) for t in step.call.buffers]
+    spots = [spot(t.storage) for t in dispatch.call.buffers]
     numbers = [int(vk.ffi.cast("uintptr_t", buffer)) for buffer, _ in spots]
     return tuple(
         (number, offset + start, size)
-        for number, (_, offset), start, size in zip(numbers, spots, step.starts, step.ranges, strict=True)
+        for number, (_, offset), start, size in zip(numbers, spots, dispatch.starts, dispatch.ranges, strict=True)
     )
 
 

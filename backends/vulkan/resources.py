@@ -20,7 +20,7 @@ from .work import BUDGETS
 _HOST = VISIBLE | COHERENT
 
 
-class Arena:
+class ArenaMemory:
     """The temporaries of whichever program runs: one block, as large as the largest plan wants.
 
     When it grows, `generation` does, and programs record themselves anew before they run again.
@@ -51,7 +51,7 @@ class Resources:
     limits: Limits
     pools: Mapping[str, Pool]
     pipelines: Pipelines
-    arena: Arena
+    arena: ArenaMemory
     validated: bool
     budget: float  # operations in one submission
     places: dict[Storage, Place] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Resources:
             physical.limits,
             pools,
             Pipelines(logical),
-            Arena(pools["arena"]),
+            ArenaMemory(pools["arena"]),
             validated,
             1e9 * gflop if gflop else BUDGETS.get(physical.kind, inf),
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.traffic import traffic
-from .steps import Step
+from .dispatches import Dispatch
 
 # operations that take at most some 100 ms on a slow device of its kind
 BUDGETS = {"discrete gpu": 1e11, "integrated gpu": 2e10, "virtual gpu": 2e10, "cpu": 1e12}
@@ -20,15 +20,15 @@ def operations(node: Node) -> float:
     return work.flops + PER_BYTE * (work.read + work.written)
 
 
-def pieces(steps: Sequence[Step], budget: float) -> list[list[Step]]:
-    """Runs of steps within the budget each; at least one piece, and at least one step in each but an empty plan's."""
-    made: list[list[Step]] = [[]]
+def pieces(dispatches: Sequence[Dispatch], budget: float) -> list[list[Dispatch]]:
+    """Runs of dispatches within the budget each: at least one, and at least one dispatch in each of a plan with any."""
+    made: list[list[Dispatch]] = [[]]
     load = 0.0
-    for step in steps:
-        cost = operations(step.part)
+    for dispatch in dispatches:
+        cost = operations(dispatch.part)
         if made[-1] and load + cost > budget:
             made.append([])
             load = 0.0
-        made[-1].append(step)
+        made[-1].append(dispatch)
         load += cost
     return made

@@ -9,7 +9,7 @@ from .line_input import LineInput
 from .screen import Screen, lines, note
 from .settings import change, settings_text
 
-HELP = '''/clear            forget the conversation
+HELP = '''/clear            forget the conversation; in a full context its oldest turns go by themselves
 /set NAME VALUE   change a setting; /set alone lists them
 /stats            timings of the last answer
 /bye              leave (so does Ctrl-D)

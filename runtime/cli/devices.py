@@ -61,7 +61,7 @@ def _device_lines(info: DeviceInfo, is_best: bool) -> Iterator[str]:
         "uuid": info.uuid,
         "memory": _memory(info),
         "features": ", ".join(_on(info)),
-        "lacks": ", ".join(key for key, value in info.features.items() if value is False),
+        "lacks": ", ".join(key for key, value in info.features.items() if not value),
         "missing": info.missing,
     }
     for title, text in rows.items():
@@ -83,7 +83,7 @@ def _memory(info: DeviceInfo) -> str:
 
 def _on(info: DeviceInfo) -> list[str]:
     """Features that a device has: switches by name, quantities with their value."""
-    return [key if value is True else f"{key} {value}" for key, value in info.features.items() if value is not False]
+    return [key if value is True else f"{key} {value}" for key, value in info.features.items() if value]
 
 
 def _as_object(best: DeviceInfo | None) -> dict[str, object]:

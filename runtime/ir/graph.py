@@ -62,10 +62,10 @@ class Graph:
         nodes: Iterable[Node] = (),
         inputs: Mapping[str, Tensor] | None = None,
         outputs: Mapping[str, Tensor] | None = None,
-        choices: Mapping[str, int] | None = None,
+        decided: Mapping[str, int] | None = None,
     ) -> None:
         self._nodes = list(nodes)
-        self.choices = dict(choices or {})  # of selects that are decided at planning: 0 or 1
+        self.decided = dict(decided or {})  # the side, 0 or 1, of selects that are decided before planning
         self.inputs = dict(inputs or {})
         self.outputs = dict(outputs or {})
         self._scope: list[str] = []
@@ -76,7 +76,7 @@ class Graph:
 
     def replaced(self, nodes: Iterable[Node], outputs: Mapping[str, Tensor] | None = None) -> "Graph":
         """A new graph with the same inputs, and other nodes."""
-        return Graph(nodes, self.inputs, self.outputs if outputs is None else outputs, self.choices)
+        return Graph(nodes, self.inputs, self.outputs if outputs is None else outputs, self.decided)
 
     def input(self, name: str, shape: Shape, dtype: DType = DType.F32) -> Tensor:
         """A tensor that the host writes before each run."""
@@ -122,9 +122,9 @@ class Graph:
     def scale(self, x: Tensor, factor: float, bias: float = 0.0) -> Tensor:
         return self.one("scale", x, factor=factor, bias=bias)
 
-    def select(self, choice: str, which: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """a where which [1] holds 0, else b; `choices[choice]` may decide it beforehand."""
-        return self.one("select", which, a, b, choice=choice)
+    def select(self, decision: str, which: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """a where which [1] holds 0, else b; `decided[decision]` may say so beforehand."""
+        return self.one("select", which, a, b, decision=decision)
 
     def clamp(self, x: Tensor, low: float, high: float) -> Tensor:
         return self.one("clamp", x, low=low, high=high)

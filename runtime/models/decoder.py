@@ -81,7 +81,7 @@ class Decoder(Architecture):
         x = scaled(g, g.get_rows(self.embedding, step.ids), self.embedding_scale)
         x = g.select("input", step.source, x, g.input("embeddings", (step.shape.n_rows, self.params.width)))
         if not step.shape.embeddings:
-            g.choices["input"] = 0
+            g.decided["input"] = 0
         return x
 
     def logits(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
@@ -93,7 +93,7 @@ class Decoder(Architecture):
         if self.logit_cap:
             logits = g.scale(g.one("tanh", g.scale(logits, 1 / self.logit_cap)), self.logit_cap)
         if n_out == n_rows:
-            g.choices["logits"] = 1
+            g.decided["logits"] = 1
         return g.select("logits", step.wants, self._zero.broadcast_to(n_out, self.params.n_vocab), logits)
 
 

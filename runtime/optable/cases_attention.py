@@ -1,6 +1,7 @@
 """Cases of the op table: attention over caches, whole and in parts, and its inputs."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def _up_to_full(n_kv: int) -> Fill:
     return fill
 
 
-def _operands(n_seqs: int, n_tokens: int, n_heads: int, n_keys: int, dim: int, n_kv: int, n_ctx: int) -> tuple:
+def sized_operands(n_seqs: int, n_tokens: int, n_heads: int, n_keys: int, dim: int, n_kv: int, n_ctx: int) -> tuple:
     """q, k, v, slots (the last ones first), pos (some -1, which see nothing), gate."""
     wide: Shape = (n_seqs, n_tokens, n_heads, 2 * dim)
     cache = (n_seqs + 1, n_ctx, n_keys * dim)
@@ -68,12 +69,10 @@ def _attention() -> Iterator[Case]:
         what = "{} x {} tokens, {} heads on {} of {}, {} of {} keys".format(*size)
         attrs = {"scale": dim**-0.5, "n_kv": n_kv}
         gated = {**attrs, "extra": ("gate",)}
-        operands = _operands(*size)
+        operands = sized_operands(*size)
         far = Operand((size[0],), I32, fill=given(*(-3, 99, 2)[: size[0]]))
         yield Case("attention", what, operands, gated, strided_out=dim == 64)
-        yield Case(
-            "attention", f"{what}, sharp", (Operand(operands[0].shape, view=_halves, fill=_large), *operands[1:]), gated
-        )
+        yield Case("attention", f"{what}, sharp", (sharp_queries(operands[0]), *operands[1:]), gated)
         if size[0] > 1:
             yield Case("attention", f"{what}, slots outside", (*operands[:3], far, *operands[4:]), gated)
         for n_split in (1, 2, 5):
@@ -97,14 +96,14 @@ def _variants() -> Iterator[Case]:
         {"extra": ("gate", "sinks"), "window": 7, "cap": 1.5},
     )
     for size in (SIZES[1], SIZES[2], SIZES[6], SIZES[9], SIZES[10]):
-        *operands, gate = _operands(*size)
+        *operands, gate = sized_operands(*size)
         more = {"gate": gate, "sinks": Operand((size[2],), fill=uniform(-3, 3))}
         for way in ways:
             attrs = {"scale": 1.1 * size[4] ** -0.5, "n_kv": size[5], **way}
             what = "{} x {} tokens, {} heads on {} of {}, {} of {} keys".format(*size) + f", {way or 'no gate'}"
             given = (*operands, *(more[name] for name in way.get("extra", ())))
             yield Case("attention", what, given, attrs, in_one=size[1] <= 8)
-    q, k, _, *rest, _ = _operands(*SIZES[6])
+    q, k, _, *rest, _ = sized_operands(*SIZES[6])
     narrow = Operand((*k.shape[:2], 20))
     attrs = {"scale": 0.2, "n_kv": SIZES[6][5]}
     yield Case("attention", "narrower values", (q, k, narrow, *rest), attrs, in_one=False)
@@ -112,7 +111,12 @@ def _variants() -> Iterator[Case]:
     yield Case("attention", "values are a part of wider rows", (q, k, part_of_keys, *rest), attrs, in_one=False)
     for n_split in (1, 3):
         capped = {"scale": 0.2, "n_kv": SIZES[3][5], "n_split": n_split, "cap": 1.3}
-        yield Case("attention_split", f"capped, {n_split} parts", _operands(*SIZES[3])[:5], capped)
+        yield Case("attention_split", f"capped, {n_split} parts", sized_operands(*SIZES[3])[:5], capped)
+
+
+def sharp_queries(q: Operand) -> Operand:
+    """Queries that tell keys well apart."""
+    return replace(q, fill=_large)
 
 
 def _large(rng: np.random.Generator, shape: Shape) -> np.ndarray:

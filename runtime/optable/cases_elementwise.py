@@ -90,7 +90,7 @@ def _selects() -> Iterator[Case]:
             which = Operand((7,), DType.I32, lambda t: t.slice(0, 4, 5), values(0, 0, 0, 0, number, 0, 0))
             what = f"{number} of {named(shape)} {name}, {other}"
             yield Case(
-                "select", what, (which, first(shape), second(shape)), {"choice": "it"}, len(shape) == 3, 0.0, 0.0
+                "select", what, (which, first(shape), second(shape)), {"decision": "it"}, len(shape) == 3, 0.0, 0.0
             )
 
 

@@ -6,6 +6,7 @@ from . import (
     cases_elementwise,
     cases_matmul,
     cases_moe,
+    cases_prompts,
     cases_recurrent,
     cases_rows,
     cases_sampling,
@@ -21,6 +22,7 @@ CASES: tuple[Case, ...] = (
     *cases_matmul.CASES,
     *cases_recurrent.CASES,
     *cases_moe.CASES,
+    *cases_prompts.CASES,
 )
 
 

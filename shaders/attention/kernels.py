@@ -6,6 +6,8 @@ from ...runtime.ir.tensor import Tensor
 from ..common.rows import SUBGROUPS
 from ..kernel import At, Defines, Features, Kernel, KernelCall, fills_subgroup, grid_of
 from ..operands import FLOATS, INTS
+from . import attention_matrix
+from .attention_args import scan
 
 MAX_DIM = 512
 SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve several queries, or products
@@ -29,29 +31,12 @@ def _few_tokens(node: Node, features: Features) -> str:
 
 
 def _lower_attention(node: Node, features: Features) -> KernelCall:
-    q, k, v, slots, pos, *more = node.inputs
-    (y,) = node.outputs
-    n_seqs, n_tokens, n_heads, dim = q.shape
-    extra = dict(zip(node.attrs.get("extra", ()), more, strict=True))
-    split = node.op == "attention_split"
-    n_steps = node.attrs["n_split"] if split else n_tokens
-    n_kv = node.attrs["n_kv"]
-    y_seq, y_first, y_second, _ = y.layout.strides
-    y_step, y_head = (y_second, y_first) if split else (y_first, y_second)
-    push = (
-        *(n_seqs, n_heads, n_steps, n_heads // (k.shape[2] // dim), n_kv, -(-n_kv // n_steps), k.shape[0]),
-        node.attrs.get("window", 0),
-        *(*k.layout.strides[:2], slots.layout.strides[0]),
-        *(*q.layout.strides[:3], y_seq, y_step, y_head, *pos.layout.strides),
-        *(At(0), At(1), At(2), At(3), At(4), At(5), float(node.attrs["scale"]), float(node.attrs.get("cap", 0))),
-        *((*extra["gate"].layout.strides[:3], At(6)) if "gate" in extra else ()),
-        *((At(5 + len(extra)),) if "sinks" in extra else ()),
-    )
+    n_seqs, n_tokens, n_heads, dim = node.inputs[0].shape
+    n_steps = node.attrs["n_split"] if node.op == "attention_split" else n_tokens
+    flags, buffers, arguments = scan(node)
     lanes, defines = _lanes("attention", features)
-    flags = ("SPLIT",) if split else (name.upper() for name in extra)
-    defines = (*((flag, "") for flag in flags), *defines)
     grid = grid_of(n_seqs * n_steps * n_heads)
-    return KernelCall("attention", defines, (q, k, v, slots, pos, y, *more), push, grid, (lanes, 0, 0, dim))
+    return KernelCall("attention", (*flags, *defines), buffers, arguments, grid, (lanes, 0, 0, dim))
 
 
 def _many_tokens(node: Node, features: Features) -> str:
@@ -131,6 +116,7 @@ _HEADS = FLOATS.rows.axis(-1, most=MAX_DIM)
 _SCAN = {"q": _HEADS, "k": FLOATS.rows, "v": FLOATS.rows.strided_as("k").shaped_as("k"), "slots": INTS, "pos": INTS}
 _GATED = _SCAN | {"gate?": FLOATS.rows}
 _WITH = _SCAN | {"extra*": FLOATS.rows}
+_QUADS = {"q": _HEADS.aligned(4), "k": FLOATS.rows.aligned(4), "v": _SCAN["v"].aligned(4)}
 _TOKENS, _WHOLE = _HEADS.joined(2), FLOATS.contiguous
 _QK = {
     "q": _TOKENS,
@@ -158,6 +144,15 @@ _PARTS = {"parts": _WHOLE, "gate?": FLOATS.rows}
 _ROPE = {"x": FLOATS, "pos": INTS, "table": FLOATS}
 
 KERNELS = (
+    Kernel(
+        "attention",
+        _WITH | _QUADS,
+        _Y,
+        attention_matrix.lower,
+        attention_matrix.VARIANTS,
+        attention_matrix.rule,
+        _OPTIONS,
+    ),
     Kernel("attention", _GATED, _Y, _lower_lanes, _LANES, _many_tokens, frozenset({"gate"})),
     Kernel("attention", _WITH, _Y, _lower_attention, _WHOLE_SCAN, _few_tokens, _OPTIONS),
     Kernel(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ...runtime.ir.graph import Node
 from ..kernel import Defines, Features, Kernel, KernelCall
 from ..operands import FLOATS, INTS, WEIGHTS, Operands
-from . import mul_mats
+from . import matrices, mul_mats
 from .mul_mat_args import (
     ceil_div,
     defines_of,
@@ -22,6 +22,7 @@ from .mul_mat_args import (
 
 LANES = 8  # of a subgroup that lanes.glsl asks for
 VECTOR_COLS = 32  # columns up to which a GPU computes by rows, at most 8 of them at a time
+VECTOR_ROWS = 4  # rows up to which it does so however many columns there are
 TILE_ROWS = 64
 
 
@@ -88,8 +89,9 @@ def _for_gpus(_node: Node, features: Features) -> str:
 
 
 def _few_cols(node: Node, features: Features) -> str:
-    n_cols = operands_of(node).n_cols
-    return f"vector: {n_cols} columns" if n_cols > VECTOR_COLS else _for_gpus(node, features)
+    p = operands_of(node)
+    many = p.n_cols > VECTOR_COLS and p.n_rows > VECTOR_ROWS
+    return f"vector: {p.n_rows} rows, {p.n_cols} columns" if many else _for_gpus(node, features)
 
 
 def _vector_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
@@ -135,4 +137,4 @@ WAYS = (
     Way("mul_mat_id", "mul_mat", _ANY, _for_all, _plain_shape),
 )
 
-KERNELS: tuple[Kernel, ...] = (*(way.kernel() for way in WAYS), *mul_mats.KERNELS)
+KERNELS: tuple[Kernel, ...] = (*matrices.KERNELS, *(way.kernel() for way in WAYS), *mul_mats.KERNELS)

@@ -141,7 +141,7 @@ def operands_of(node: Node) -> Product:
     """mul_mat_id is a product of one column, with batch (token, slot); w's batch 1 is the expert."""
     if node.op == "mul_mat":
         return product_of(node)
-    (w, x, ids), (y,) = node.inputs, node.outputs
+    (w, x, ids, *_lists), (y,) = node.inputs, node.outputs
     wide = x.layout.broadcast_to((*ids.shape, x.shape[2]))
     return Product(_four(in_words(w)), wide.unsqueeze(2), y.layout.unsqueeze(2))
 

@@ -108,7 +108,17 @@ def _lower_sum(node: Node, features: Features) -> KernelCall:
 _W = WEIGHTS.rows.axis(-1, multiple=GROUP)
 _ROWS = FLOATS.rows
 
+
+def _lower_lists(node: Node, features: Features) -> KernelCall:
+    (ids,), (lists,) = node.inputs, node.outputs
+    n_experts = node.attrs["n_experts"]
+    arguments = (At(0), At(1), *ids.shape, n_experts, *ids.layout.strides)
+    local = 8 if features.software else 128
+    return KernelCall("expert_lists", (), (ids, lists), arguments, grid_of(n_experts), (local,))
+
+
 KERNELS = (
+    Kernel("expert_lists", {"ids": INTS}, {"lists": INTS.contiguous}, _lower_lists, (("expert_lists", ()),)),
     Kernel(
         "route",
         {"logits": FLOATS.axis(1, most=MAX_EXPERTS)},

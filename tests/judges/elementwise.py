@@ -24,8 +24,8 @@ def _swiglu(gate: Array, up: Array) -> tuple[Array]:
     return (onnx_op("Mul", onnx_op("Swish", gate), up),)
 
 
-def _select(which: Array, a: Array, b: Array, choice: str) -> tuple[Array]:
-    """b where the number is not 0; `choice` only names what is chosen."""
+def _select(which: Array, a: Array, b: Array, decision: str) -> tuple[Array]:
+    """b where the number is not 0; `decision` only names what is decided."""
     return (onnx_op("Where", which.reshape(()) != 0, b, a),)
 
 

@@ -106,8 +106,8 @@ def _bias_first(_compute, x, factor, bias):
 
 
 @_wrong("by sign", "select")
-def _by_sign(compute, which, a, b, choice):
-    return compute(np.maximum(which, 0), a, b, choice=choice)
+def _by_sign(compute, which, a, b, decision):
+    return compute(np.maximum(which, 0), a, b, decision=decision)
 
 
 @_wrong("mean of one less", "rms_norm", "rms_norm_scale", "gated_norm")

@@ -48,8 +48,10 @@ ROOMS: dict[str, set[str]] = {
     "engine": {"errors", "units", "ir", "text", "models", "backends/base"},
 }
 ROOMS["backends/kompute"] = ROOMS["backends/vulkan"] | {"backends/host_memory"}
+ROOMS["backends/host"] = ROOMS["backends/kompute"]
 ROOMS["backends/registry"] = {
-    *("errors", "config", "backends/base", "backends/probe", "backends/cpu", "backends/vulkan", "backends/kompute")
+    *("errors", "config", "backends/base", "backends/probe"),
+    *("backends/cpu", "backends/vulkan", "backends/kompute", "backends/host"),
 }
 ROOMS["optable"] = {"errors", "ir", "gguf", "backends/base", "backends/cpu", "backends/registry"}
 ROOMS["model"] = {"errors", "arguments", "backends/base", "gguf", "text", "models", "engine", "backends/registry"}

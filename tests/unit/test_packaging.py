@@ -41,7 +41,7 @@ def test_version_and_command() -> None:
     assert all(callable(c.load()) for c in command) and len(command) == 1
 
 
-@pytest.mark.parametrize("name", ["cpu", "vulkan", "kompute"])
+@pytest.mark.parametrize("name", ["cpu", "vulkan", "kompute", "host"])
 def test_backends_are_entry_points(name: str) -> None:
     (backend,) = importlib.metadata.entry_points(group="vkrun.backends", name=name)
     assert backend.load() is not None
@@ -105,6 +105,9 @@ def test_the_wheel_carries_what_runs_and_no_more(wheel: Path) -> None:
     assert {"vkrun/py.typed", "vkrun/shaders/common/common.glsl", "vkrun/__init__.py"} <= set(names)
     assert any(n.endswith("licenses/LICENSE") for n in names)
     sources = {f"vkrun/{p.relative_to(ROOT)}" for p in ROOT.glob("shaders/*/*.*") if p.suffix in {".comp", ".glsl"}}
+    sources |= {
+        f"vkrun/{p.relative_to(ROOT)}" for f in ("shaders/preludes/*.h", "backends/host/lanes.*") for p in ROOT.glob(f)
+    }
     models = {f"vkrun/{p.relative_to(ROOT)}" for p in ROOT.glob("runtime/data/*.gguf")}
     assert sources | models <= set(names)
     unwanted = ("vkrun/setup.py", "vkrun/tests", "vkrun/tools", "vkrun/old.py", "vkrun/build")

@@ -3,10 +3,11 @@
 import numpy as np
 from hypothesis import given, settings
 from vkrun.runtime.ir import composites  # noqa: F401  which the fuse pass makes
+from vkrun.runtime.ir.composites import PART_FUSIONS
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.layout import Layout
-from vkrun.runtime.ir.passes import branch, elide_copies, lean, order, select
+from vkrun.runtime.ir.passes import branch, elide_copies, fuse, lean, order, select
 from vkrun.runtime.ir.tensor import Kind, Storage
 from vkrun.tests.unit.random_graphs import graphs, results
 
@@ -111,7 +112,7 @@ def test_a_select_that_is_decided_takes_one_branch_and_drops_the_other():
     g.output("y", g.sigmoid(g.select("it", which, g.neg(x), g.exp(x))))
     assert ops(select(g)) == ops(branch(g, lambda node: not node.branch)) == ["neg", "exp", "select", "sigmoid"]
     for chosen, op in enumerate(("neg", "exp")):
-        g.choices["it"] = chosen
+        g.decided["it"] = chosen
         assert ops(select(g)) == [op, "sigmoid"]
 
 
@@ -154,3 +155,32 @@ def test_branches_are_fused_and_not_lost_when_composites_are_decomposed():
             made = lean(g, level, has_kernel)
             assert ("add_rms_norm" in ops(made)) == (level >= 2 and has_kernel is anything)
             assert all(n.branch is not None for n in made.nodes)
+
+
+def expert_products(*, changed: bool = False) -> Graph:
+    """Two products with the same ids, which change between them or not, and one with others."""
+    g, ids = Graph(), Storage("ids", Kind.STATE, DType.I32, (6, 2)).tensor()
+    w, x = Storage("w", Kind.STATE, DType.F32, (3, 5, 4)).tensor(), g.input("x", (6, 1, 4))
+    g.output("a", g.mul_mat_id(w, x, ids))
+    if changed:
+        g.cpy(g.input("new", (6, 2), DType.I32), ids)
+    g.output("b", g.mul_mat_id(w, x, ids))
+    g.output("c", g.mul_mat_id(w, x, g.input("others", (6, 2), DType.I32)))
+    return g
+
+
+def test_products_with_the_same_ids_share_lists_of_experts():
+    graph = fuse(expert_products(), anything, PART_FUSIONS)
+    assert ops(graph) == ["expert_lists", "mul_mat_id", "mul_mat_id", "expert_lists", "mul_mat_id"]
+    lists, first, second, others, third = graph.nodes
+    assert first.inputs[3] == second.inputs[3] == lists.outputs[0] and third.inputs[3] == others.outputs[0]
+
+
+def test_lists_of_ids_that_changed_are_made_anew():
+    made = ops(fuse(expert_products(changed=True), anything, PART_FUSIONS))
+    assert made == ["expert_lists", "mul_mat_id", "cpy", "expert_lists", "mul_mat_id", "expert_lists", "mul_mat_id"]
+
+
+def test_products_go_by_ids_where_no_kernel_takes_lists():
+    graph = fuse(expert_products(), lambda node: len(node.inputs) < 4, PART_FUSIONS)
+    assert ops(graph) == ["mul_mat_id"] * 3

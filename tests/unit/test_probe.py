@@ -69,9 +69,22 @@ def test_one_that_never_answers_is_told(backend: Written, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("does", ["return []", "raise RuntimeError"])
-def test_what_does_no_harm_is_remembered(backend: Written, does: str) -> None:
+def test_what_does_no_harm_is_remembered(backend: Written, does: str, monkeypatch: pytest.MonkeyPatch) -> None:
     backend(does)
     assert [why(), why(), why()] == [""] * 3 and backend.times == 1
+    monkeypatch.setenv("VK_DRIVER_FILES", "/none")
+    assert why() == "" and backend.times == 2
+    monkeypatch.delenv("VK_DRIVER_FILES")
+    assert why() == "" and backend.times == 2
+
+
+def test_what_is_remembered_does_not_grow(backend: Written, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    backend("return []")
+    monkeypatch.setattr(probe, "N_KEPT", 2)
+    for i in range(3):
+        monkeypatch.setenv("VK_DRIVER_FILES", f"/none/{i}")
+        assert why() == ""
+    assert len(list((tmp_path / "cache" / "probes").iterdir())) == 2
 
 
 CHANGES: dict[str, Callable[[pytest.MonkeyPatch, Path], object]] = {

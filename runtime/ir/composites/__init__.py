@@ -14,5 +14,17 @@ from .recurrent import causal_conv, gated_delta_net
 
 # in this order: what a wider pattern takes is not left to a narrower one, and what one makes another may take
 FUSIONS = (*MOE_FUSIONS, *rows.FUSIONS, *RECURRENT_FUSIONS, *ATTENTION_FUSIONS, *matmul.FUSIONS)
+# of the parts into which decompose takes composites
+PART_FUSIONS = matmul.PART_FUSIONS
 
-__all__ = ["FUSIONS", "attention", "cache_write", "causal_conv", "gated_delta_net", "matmul", "moe_ffn", "rows"]
+__all__ = [
+    "FUSIONS",
+    "PART_FUSIONS",
+    "attention",
+    "cache_write",
+    "causal_conv",
+    "gated_delta_net",
+    "matmul",
+    "moe_ffn",
+    "rows",
+]

@@ -1,5 +1,7 @@
 """Several products as one: the projections of one input."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..dtypes import DType
@@ -60,4 +62,23 @@ def _projects(n: Node, x: Tensor) -> bool:
     return is_same(n.inputs[1], x) and w.ndim == 2 and w.storage.kind is Kind.WEIGHT and is_temp(n.outputs[0])
 
 
+def _list_experts(edit: Editing, i: int, node: Node) -> None:
+    """A product of experts reads lists of each expert's rows; products with the same ids share them."""
+    w, _, ids, *given = node.inputs
+    if given:
+        return
+    made = next((n for j, n in edit.users(ids.storage, 0, i) if _lists(edit, j, n, ids, w.shape[0], i)), None)
+    lists = made or make("expert_lists", (ids,), scope_of(node), n_experts=w.shape[0])
+    product = replace(node, inputs=(*node.inputs, *lists.outputs))
+    if edit.supports(lists) and edit.supports(product):
+        edit.put(i, *(() if made else (lists,)), product)
+
+
+def _lists(edit: Editing, at: int, node: Node, ids: Tensor, n_experts: int, i: int) -> bool:
+    """Are these still the lists of the ids at position i?"""
+    same = node.op == "expert_lists" and is_same(node.inputs[0], ids) and node.attrs["n_experts"] == n_experts
+    return same and not edit.is_written(ids, at, i)
+
+
 FUSIONS = (Fusion("mul_mat", _fuse),)
+PART_FUSIONS = (Fusion("mul_mat_id", _list_experts),)

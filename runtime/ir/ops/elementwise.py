@@ -111,13 +111,13 @@ def _swiglu_compute(gate: Array, up: Array) -> tuple[Array]:
 register(Op("swiglu", _swiglu_infer, _swiglu_compute, _swiglu, OpKind.FUSED, elementwise=True))
 
 
-def _select_infer(which: Tensor, a: Tensor, b: Tensor, choice: str) -> tuple[Spec]:
+def _select_infer(which: Tensor, a: Tensor, b: Tensor, decision: str) -> tuple[Spec]:
     require_dtype("select", which, DType.I32)
     for t in (a, b):
         require_dtype("select", t, F32)
     ok = which.layout.n_elements == 1 and a.shape == b.shape
-    require(ok, "select", f"which {which.shape}, a {a.shape}, b {b.shape} ({choice})")
+    require(ok, "select", f"which {which.shape}, a {a.shape}, b {b.shape} ({decision})")
     return (Spec(a.shape),)
 
 
-register(Op("select", _select_infer, lambda which, a, b, choice: (b if which.reshape(-1)[0] else a,), picks=True))
+register(Op("select", _select_infer, lambda which, a, b, decision: (b if which.reshape(-1)[0] else a,), picks=True))

@@ -30,10 +30,10 @@ def _mul_mat(w, x: np.ndarray) -> tuple[np.ndarray]:
         return (x @ np.swapaxes(a, -1, -2),)
 
 
-def _mul_mat_id_infer(w: Tensor, x: Tensor, ids: Tensor) -> tuple[Spec]:
+def _mul_mat_id_infer(w: Tensor, x: Tensor, ids: Tensor, *lists: Tensor) -> tuple[Spec]:
     """Expert products. w [X, M, K], x [N, 1 or k, K], ids [N, k] -> [N, k, M] = x[n, j] . w[ids[n, j]].
 
-    Ids are clamped and may repeat.
+    Ids are clamped and may repeat. lists: expert_lists of ids, for kernels that go by expert.
     """
     require_dtype("mul_mat_id", x, F32)
     require_dtype("mul_mat_id", ids, DType.I32)
@@ -41,10 +41,12 @@ def _mul_mat_id_infer(w: Tensor, x: Tensor, ids: Tensor) -> tuple[Spec]:
     require(w.ndim == 3 and w.shape[0] > 0 and x.ndim == 3 and ids.ndim == 2, "mul_mat_id", shapes)
     ok = x.shape[0] == ids.shape[0] and x.shape[1] in (1, ids.shape[1]) and x.shape[2] == w.shape[2]
     require(ok, "mul_mat_id", shapes)
+    wanted = (w.shape[0] + 1 + ids.layout.n_elements,)
+    require(all(t.shape == wanted for t in lists), "mul_mat_id", f"lists {lists}, expected {wanted}")
     return (Spec((*ids.shape, w.shape[1])),)
 
 
-def _mul_mat_id(w, x: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray]:
+def _mul_mat_id(w, x: np.ndarray, ids: np.ndarray, *_lists: np.ndarray) -> tuple[np.ndarray]:
     ids = np.clip(ids, 0, w.shape[0] - 1)
     wide = np.broadcast_to(x, (*ids.shape, x.shape[-1]))
     out = np.empty((*ids.shape, w.shape[1]), np.float32)
@@ -66,9 +68,25 @@ def _cuts(w: Tensor, x: Tensor) -> tuple[Cut, ...]:
     return *batch, Cut({1: -2}, {0: -2}), Cut({0: -2}, {0: -1})
 
 
-def _expert_work(w: Tensor, _x: Tensor, ids: Tensor) -> Work:
+def _expert_work(w: Tensor, _x: Tensor, ids: Tensor, *_lists: Tensor) -> Work:
     return Work(reads={0: n_picked(w, ids)}, flops=2 * ids.layout.n_elements * w.shape[1] * w.shape[2])
+
+
+def _expert_lists_infer(ids: Tensor, n_experts: int) -> tuple[Spec]:
+    """ids [N, k], clamped -> [X + 1 + N k]: where each expert's pairs start and the last one's end, counted from 0,
+    then the pairs n k + j by expert, ascending."""
+    require_dtype("expert_lists", ids, DType.I32)
+    require(ids.ndim == 2 and n_experts > 0, "expert_lists", f"ids {ids.shape}, {n_experts} experts")
+    return (Spec((n_experts + 1 + ids.layout.n_elements,), DType.I32),)
+
+
+def _expert_lists(ids: np.ndarray, n_experts: int) -> tuple[np.ndarray]:
+    flat = np.clip(ids.reshape(-1), 0, n_experts - 1)
+    order = np.argsort(flat, kind="stable")
+    starts = np.searchsorted(flat[order], np.arange(n_experts + 1))
+    return (np.concatenate([starts, order]).astype(np.int32),)
 
 
 register(Op("mul_mat", _mul_mat_infer, _mul_mat, kind=OpKind.PRODUCT, work=_work, cuts=_cuts))
 register(Op("mul_mat_id", _mul_mat_id_infer, _mul_mat_id, kind=OpKind.PRODUCT, work=_expert_work))
+register(Op("expert_lists", _expert_lists_infer, _expert_lists))

@@ -7,6 +7,7 @@ replaces the composites that a backend has no kernel for.
 from collections.abc import Callable
 
 from ... import config
+from ..composites import PART_FUSIONS
 from ..graph import Graph, Node
 from .decompose import decompose
 from .elide_copies import elide_copies
@@ -22,6 +23,7 @@ def lean(graph: Graph, level: int, has_kernel: Callable[[Node], bool]) -> Graph:
     graph = select(graph) if on("SELECT") else graph
     graph = fuse(graph, has_kernel) if fuses else graph
     graph = decompose(graph, lambda node: fuses and has_kernel(node))
+    graph = fuse(graph, has_kernel, PART_FUSIONS) if fuses else graph
     graph = branch(graph, has_kernel) if on("SELECT") else graph
     graph = elide_copies(graph, has_kernel) if level >= 1 and on("ELIDE") else graph
     return order(graph) if level >= 3 and on("ORDER") else graph

@@ -3,14 +3,17 @@
 What has no kernel is left for decompose.
 """
 
+from collections.abc import Sequence
+
 from ..composites import FUSIONS
 from ..editing import Editing, Supports
 from ..graph import Graph
+from ..patterns import Fusion
 
 
-def fuse(graph: Graph, supports: Supports) -> Graph:
+def fuse(graph: Graph, supports: Supports, fusions: Sequence[Fusion] = FUSIONS) -> Graph:
     """A graph of the same results with fewer, larger nodes."""
-    for fusion in FUSIONS:
+    for fusion in fusions:
         edit = Editing(graph, supports)
         for i in range(len(edit)):
             node = edit.at(i)

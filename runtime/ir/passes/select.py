@@ -1,7 +1,7 @@
-"""select and branch: choices that do not change the topology, the way a constant graph wants it.
+"""select and branch: decisions that do not change the topology, the way a constant graph wants it.
 
 A `select` node takes one of two tensors by a number that a step brings along, so that one graph serves both. Where the
-graph's `choices` name the side beforehand, its readers look at that tensor, and what only the other needed goes.
+graph's `decided` names the side beforehand, its readers look at that tensor, and what only the other needed goes.
 Otherwise both sides stand in the graph, and, once chains are fused, what only one of them needs becomes its branch: a
 run dispatches the branch that the number takes (an indirect dispatch of zero for the other), and both write to one
 place.
@@ -20,8 +20,8 @@ def select(graph: Graph) -> Graph:
     """A graph without the selects that are decided beforehand."""
     edit = Editing(graph, lambda _node: True)
     for i, node in _selects(edit):
-        if node.attrs["choice"] in graph.choices:
-            _take(edit, i, node, graph.choices[node.attrs["choice"]])
+        if node.attrs["decision"] in graph.decided:
+            _take(edit, i, node, graph.decided[node.attrs["decision"]])
     drop_dead(edit)
     return edit.finished()
 

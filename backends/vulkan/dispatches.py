@@ -15,7 +15,7 @@ from .physical import Limits
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Dispatch:
     """One dispatch: of a plan's node by number, all of it or the `part` that one dispatch can bind.
 
     `starts` and `ranges` say what of each buffer's storage its binding covers, in bytes.
@@ -32,9 +32,9 @@ class Step:
         return argument_bytes(self.call, starts.__getitem__)
 
 
-def steps_of(plan: Plan, features: Features, limits: Limits) -> list[Step]:
+def dispatches_of(plan: Plan, features: Features, limits: Limits) -> list[Dispatch]:
     """BackendError names the first node that the device cannot run."""
-    return [step for i, node in enumerate(plan.nodes) for step in _steps(i, node, features, limits)]
+    return [dispatch for i, node in enumerate(plan.nodes) for dispatch in _dispatches(i, node, features, limits)]
 
 
 def problem(node: Node, features: Features, limits: Limits) -> str:
@@ -42,18 +42,18 @@ def problem(node: Node, features: Features, limits: Limits) -> str:
     if reason := refusal(node, features):
         return reason
     try:
-        list(_steps(0, node, features, limits))
+        list(_dispatches(0, node, features, limits))
     except BackendError as error:
         return str(error)
     return ""
 
 
-def _steps(index: int, node: Node, features: Features, limits: Limits) -> Iterator[Step]:
+def _dispatches(index: int, node: Node, features: Features, limits: Limits) -> Iterator[Dispatch]:
     for part in _parts(node, limits):
         if reason := refusal(part, features):
             raise BackendError(f"{node.name or node.op}: {reason}")
         if call := lower(part, features):
-            yield Step(index, part, call, *bindings(node, call, limits))
+            yield Dispatch(index, part, call, *bindings(node, call, limits))
 
 
 def _parts(node: Node, limits: Limits) -> list[Node]:

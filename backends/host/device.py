@@ -1,0 +1,77 @@
+"""An open device of the host backend."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ...runtime.errors import BackendError
+from ...runtime.ir.graph import Node
+from ...runtime.ir.plan import Plan
+from ...runtime.ir.tensor import Kind, Storage
+from ...shaders import catalogue
+from ...shaders.kernel import Features
+from ..base import Device, DeviceInfo, Program
+from ..host_memory import host_nbytes_free
+from ..packing import device_bytes, host_bytes, packed_nbytes, row_nbytes
+from .program import LOCK, UNWRITTEN, HostProgram, Memory, Way
+
+
+class HostDevice(Device):
+    """Storages are arrays of bytes, each of its own, so that no kernel reaches a neighbour unnoticed."""
+
+    def __init__(self, info: DeviceInfo, features: Features, backwards: bool) -> None:
+        self.info, self.features = info, features
+        self._way = Way(features, backwards)
+        self._memory: Memory = {}
+
+    def nbytes_free(self) -> int:
+        return host_nbytes_free()
+
+    def supports(self, node: Node) -> str:
+        return catalogue.refusal(node, self.features)
+
+    def alloc(self, storages: Iterable[Storage]) -> None:
+        """Storages that have memory keep it; states and inputs become zeros either way."""
+        wanted = list(dict.fromkeys(storages))
+        nbytes, free = sum(packed_nbytes(s) for s in wanted if s not in self._memory), host_nbytes_free()
+        if nbytes > free:
+            raise BackendError(
+                f"host: {nbytes} bytes for {len(wanted)} storages, but this machine has {free} bytes free"
+            )
+        with LOCK:
+            for s in wanted:
+                self._memory.setdefault(s, np.full(packed_nbytes(s), UNWRITTEN, np.uint8))
+                if s.kind in (Kind.STATE, Kind.INPUT):
+                    self._memory[s][:] = 0
+
+    def free(self, storages: Iterable[Storage]) -> None:
+        with LOCK:
+            for s in storages:
+                self._memory.pop(s, None)
+
+    def write(self, storage: Storage, data: np.ndarray, row: int = 0) -> None:
+        raw = device_bytes(storage, host_bytes(storage, data, row))
+        at = row * row_nbytes(storage)[1]
+        with LOCK:
+            self._held(storage)[at : at + raw.size] = raw
+
+    def read(self, storage: Storage) -> np.ndarray:
+        if storage.dtype.is_quantised:
+            raise BackendError(f"{storage.name}: blocks of {storage.dtype.name} cannot be read back")
+        with LOCK:
+            raw = self._held(storage)[: storage.nbytes].copy()
+        return raw.view(storage.dtype.numpy).reshape(storage.shape)
+
+    def compile(self, plan: Plan) -> Program:
+        for node in plan.nodes:
+            if why := self.supports(node):
+                raise BackendError(f"{node.name or node.op}: {why}")
+        return HostProgram(plan, self._memory, self._way, self.on_compile)
+
+    def close(self) -> None:
+        self._memory.clear()
+
+    def _held(self, storage: Storage) -> np.ndarray:
+        if storage not in self._memory:
+            raise BackendError(f"{storage.name}: no memory on this device; alloc() it first")
+        return self._memory[storage]

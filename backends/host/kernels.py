@@ -1,0 +1,123 @@
+"""Kernels as shared libraries of host C++, compiled on first use and kept on disk by all that goes into them."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...runtime import config
+from ...runtime.errors import BackendError
+from ...shaders.compile import Defines, title
+from ...shaders.kernel import KernelCall
+from ...shaders.translate import translate
+
+COMPILERS = ("c++", "g++", "clang++")
+OPTIONS = (
+    *("-std=c++17", "-O1", "-w", "-fPIC", "-shared", "-ffp-contract=off", "-fwrapv", "-fno-strict-aliasing"),
+    # variables without a value get a strange one; what GLSL leaves undefined calls the handlers of lanes.cpp
+    *("-ftrivial-auto-var-init=pattern", "-fsanitize=bounds,shift-exponent,integer-divide-by-zero", "-nodefaultlibs"),
+)
+RUNNER_OPTIONS = ("-std=c++17", "-O1", "-w", "-fPIC", "-shared")  # no sanitiser: it has the handlers
+TIMEOUT_S = 300
+HERE = Path(__file__).resolve().parent
+PRELUDES = HERE.parent.parent / "shaders" / "preludes"
+
+
+@dataclass(frozen=True)
+class Compiler:
+    path: str
+    version: str  # the first line of what it says of itself
+
+
+@functools.cache
+def compiler() -> Compiler:
+    """The system's C++ compiler. BackendError when there is none that can make these kernels."""
+    path = next((found for name in COMPILERS if (found := shutil.which(name))), None)
+    if path is None:
+        raise BackendError("host: no C++ compiler on PATH; install one (Debian, Ubuntu: g++)")
+    if not shutil.which("glslangValidator"):
+        raise BackendError("host: glslangValidator is not on PATH; install it (Debian, Ubuntu: glslang-tools)")
+    found = Compiler(path, _run([path, "--version"]).partition("\n")[0])
+    try:
+        _library(found, "runner", (HERE / "lanes.cpp").read_text(), RUNNER_OPTIONS, mode=ctypes.RTLD_GLOBAL)
+    except BackendError as error:
+        raise BackendError(f"host: {found.version} cannot compile the runner of kernels: {error}") from error
+    return found
+
+
+def kernel(call: KernelCall) -> Any:
+    """The function of a call's kernel, for Dispatch."""
+    return _kernel(call.stem, call.defines, call.constants)
+
+
+@functools.cache
+def _kernel(stem: str, defines: Defines, constants: tuple[int, ...]) -> Any:
+    try:
+        return library(stem, translate(stem, defines), constants).vkrun_kernel
+    except BackendError as error:
+        raise BackendError(f"host: {title(stem, defines)} {list(constants)}: {error}") from error
+
+
+def library(name: str, text: str, constants: tuple[int, ...]) -> ctypes.CDLL:
+    """A translated kernel with its specialisation constants, compiled and loaded."""
+    special = "".join(f"#define VK_SPEC_{i} {value}u\n" for i, value in enumerate(constants))
+    return _library(compiler(), name, f'{special}#include "host.h"\n{text}', OPTIONS)
+
+
+def _library(found: Compiler, name: str, source: str, options: tuple[str, ...], mode: int = 0) -> ctypes.CDLL:
+    key = hashlib.sha256(repr((source, found, options, _headers())).encode()).hexdigest()[:24]
+    path = _folder() / f"{name}-{key}.so"
+    if not path.exists():
+        _compile(found, source, options, path)
+    return ctypes.CDLL(str(path), mode=mode)
+
+
+def _compile(found: Compiler, source: str, options: tuple[str, ...], path: Path) -> None:
+    """Written by rename, so that several processes may compile at once."""
+    with tempfile.TemporaryDirectory(prefix=".compiling-", dir=path.parent) as scratch:
+        made, text = Path(scratch) / "made.so", Path(scratch) / "kernel.cpp"
+        text.write_text(source)
+        config.note(4, f"compile {path.name}")
+        _run([found.path, *options, f"-I{PRELUDES}", f"-I{HERE}", str(text), "-o", str(made), "-lm"])
+        made.replace(path)
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BackendError(f"{command[0]}: {error}") from error
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr[:200]]
+        raise BackendError(lines[0])
+    return done.stdout
+
+
+@functools.cache
+def _headers() -> str:
+    return "".join(path.read_text() for path in (*sorted(PRELUDES.glob("*.h")), HERE / "lanes.h"))
+
+
+@functools.cache
+def _folder() -> Path:
+    """Where libraries are kept: in the cache, or where there is none, until the process ends."""
+    cache = config.cache_dir()
+    folder = (cache / "host") if cache else Path(_scratch().name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(_scratch().name)
+    return folder if os.access(folder, os.W_OK) else Path(_scratch().name)
+
+
+@functools.cache
+def _scratch() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="vkrun-host-")

@@ -1,0 +1,46 @@
+// What a kernel of host C++ and the runner of its invocations know of each other.
+
+#pragma once
+
+struct vkrun_site {  // where in the GLSL
+    const char *file;
+    int line;
+};
+
+struct vkrun_dispatch {  // as the Python side fills it in
+    void *const *buffers;
+    const unsigned long long *nbytes;  // of each buffer
+    const void *arguments;
+    unsigned n_buffers, arguments_nbytes;
+    unsigned grid[3];
+    unsigned subgroup;  // lanes of one
+    unsigned backwards;  // the last invocation goes first
+    char *why;  // receives what went wrong
+    unsigned why_nbytes;
+};
+
+struct vkrun_exchange {  // what lanes bring to a subgroup operation: those of `active`, of n
+    unsigned char slots[64][16];
+    unsigned long long active;
+    unsigned n;
+};
+
+struct vkrun_cell {  // who touched a number in shared memory last, and between which barriers
+    unsigned written, read;
+    unsigned short writer, reader;
+    bool by_atomics;
+};
+
+enum { VKRUN_READ = 1, VKRUN_WRITE = 2, VKRUN_ATOMIC = 4 };
+
+extern "C" {
+extern unsigned vkrun_lane, vkrun_subgroup;
+
+int vkrun_run(const vkrun_dispatch *, void (*main)(const vkrun_dispatch *, const unsigned *group), unsigned n_lanes,
+              bool waits, unsigned n_buffers, unsigned arguments_nbytes);
+void vkrun_barrier(vkrun_site, int number);
+const vkrun_exchange *vkrun_meet(const void *value, unsigned nbytes, vkrun_site, int number);
+void vkrun_touch(vkrun_cell *, int how, const char *name, unsigned i, vkrun_site);
+[[noreturn]] void vkrun_fail(vkrun_site, const char *why);
+[[noreturn]] void vkrun_out_of_bounds(vkrun_site, const char *name, unsigned long long i, unsigned long long n);
+}

@@ -1,0 +1,117 @@
+"""Cases of the op table of prompts' sizes, where kernels may take operands as halves: their limits allow for that."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..ir.dtypes import DType
+from ..ir.tensor import Tensor
+from .case import Case, Operand, integers, uniform, values
+from .cases_attention import sharp_queries, sized_operands
+from .views import one_inf, transpose
+
+F32, F16, I32, Q4_0, Q8_0 = DType.F32, DType.F16, DType.I32, DType.Q4_0, DType.Q8_0
+WEIGHTS = tuple(t for t in DType if t is not I32)
+BEYOND = values(*(1.0,) * 37, 1e5, -2.0, 3e6)  # what no half can hold
+
+
+def _prompt(
+    op: str, what: str, operands: tuple[Operand, ...], attrs: dict | None = None, strided: bool = False
+) -> Case:
+    return Case(op, what, operands, attrs or {}, strided, nmse=1e-6, row=3e-3, in_one=op != "attention")
+
+
+def _inner_columns(t: Tensor) -> Tensor:
+    return t.slice(t.ndim - 1, 4, t.shape[-1] - 4)
+
+
+def _columns(n: int, k: int) -> Operand:
+    """x [n, k] cut out of wider rows."""
+    return Operand((n, k + 8), view=_inner_columns)
+
+
+def _mm(what: str, w: Operand, x: Operand, strided: bool = False) -> Case:
+    return _prompt("mul_mat", f"{w.dtype.name}: {what}", (w, x), strided=strided)
+
+
+def _products() -> Iterator[Case]:
+    for t in WEIGHTS:
+        yield _mm("150 columns of 1024", Operand((130, 1024), t), _columns(150, 1024), True)
+    for t in (F32, F16, Q4_0, Q8_0):
+        yield _mm("260 columns of 96", Operand((700, 96), t), _columns(260, 96), True)
+        yield _mm("tiles of rows apart", Operand((2400, 192), t, lambda w: w.slice(0, 1, 2400, 2)), _columns(513, 192))
+    yield _mm("grouped heads", Operand((2, 200, 128)), Operand((4, 200, 128)), True)
+    yield _mm("x at odd places", Operand((130, 1024), Q4_0), Operand((150, 1027), view=lambda t: t.slice(1, 3, 1027)))
+    yield _mm("x beyond halves", Operand((130, 1024), Q4_0), Operand((150, 1024), fill=BEYOND))
+    yield _mm("w beyond halves", Operand((130, 1024), fill=BEYOND), Operand((150, 1024)))
+    yield _mm("inf and NaN", Operand((130, 1024), Q4_0), Operand((150, 1024), fill=one_inf), True)
+
+
+def _id(what: str, w: Operand, x: Operand, ids: Operand, strided: bool = False) -> Case:
+    return _prompt("mul_mat_id", f"{w.dtype.name}: {what}", (w, x, ids), strided=strided)
+
+
+def _ids(n: int, k: int, n_experts: int) -> Operand:
+    """The first k of k + 3 ids a token, some out of range."""
+    return Operand((n, k + 3), I32, lambda t: t.slice(1, 0, k), integers(-1, n_experts + 1))
+
+
+def _experts() -> Iterator[Case]:
+    for t in WEIGHTS:
+        yield _id("120 tokens of 6 experts", Operand((6, 130, 512), t), Operand((120, 1, 512)), _ids(120, 3, 6), True)
+    for t in (Q4_0, F16):
+        yield _id("100 tokens of 40 experts", Operand((40, 130, 512), t), Operand((100, 1, 512)), _ids(100, 3, 40))
+        yield _id("a row a slot", Operand((15, 130, 512), t), Operand((100, 3, 512)), _ids(100, 3, 15), True)
+    w = Operand((6, 130, 512), Q8_0)
+    yield _id("all ids alike", w, Operand((260, 1, 512)), Operand((260, 1), I32, fill=values(2)))
+    yield _id("ids of slots permuted", w, Operand((120, 1, 512)), Operand((3, 120), I32, transpose, integers(0, 6)))
+    yield _id("x beyond halves", w, Operand((120, 1, 512), fill=BEYOND), _ids(120, 3, 6))
+    merged = Operand((6, 260, 512), Q4_0, lambda t: t.slice(1, 130, 260))
+    yield _id("up rows of merged", merged, Operand((120, 1, 512)), _ids(120, 3, 6))
+
+
+def _lists() -> Iterator[Case]:
+    for n, k, n_experts in ((1, 1, 1), (7, 2, 5), (40, 3, 6), (65, 10, 33), (512, 10, 512)):
+        ids = _ids(n, k, n_experts)
+        yield Case("expert_lists", f"{n} x {k} of {n_experts}", (ids,), {"n_experts": n_experts})
+    ids = Operand((3, 50), I32, transpose, integers(0, 9))
+    yield Case("expert_lists", "ids of slots permuted", (ids,), {"n_experts": 9})
+
+
+# sequences, tokens, heads, key heads, dim, keys looked at, context
+SIZES = (
+    (1, 70, 8, 2, 64, 300, 512),
+    (2, 130, 4, 1, 128, 100, 128),
+    (1, 65, 6, 2, 256, 257, 300),
+    (3, 33, 8, 8, 96, 200, 256),
+)
+WAYS: tuple[dict, ...] = (
+    {},
+    {"extra": ("gate",)},
+    {"window": 40},
+    {"cap": 3.0},
+    {"extra": ("sinks",)},
+    {"extra": ("gate", "sinks"), "window": 70, "cap": 1.5},
+)
+
+
+def _attention() -> Iterator[Case]:
+    for size in SIZES:
+        *operands, gate = sized_operands(*size)
+        more = {"gate": gate, "sinks": Operand((size[2],), fill=uniform(-3, 3))}
+        what = "{} x {} tokens, {} heads on {} of {}, {} of {} keys".format(*size)
+        for way in WAYS:
+            attrs = {"scale": size[4] ** -0.5, "n_kv": size[5], **way}
+            ins = (*operands, *(more[name] for name in way.get("extra", ())))
+            yield _prompt("attention", f"{what}, {way or 'no gate'}", ins, attrs, strided=size[4] == 64)
+        sharp = (sharp_queries(operands[0]), *operands[1:])
+        case = _prompt("attention", f"{what}, sharp", sharp, {"scale": size[4] ** -0.5, "n_kv": size[5]})
+        yield replace(case, nmse=1e-5, row=1e-1)  # logits of hundreds, halves of which are known to a tenth
+    q, k, v, *rest = sized_operands(*SIZES[0])[:5]
+    large = (q, k, replace(v, fill=BEYOND), *rest)
+    attrs = {"scale": 0.125, "n_kv": SIZES[0][5]}
+    yield _prompt("attention", "values beyond halves", large, attrs)
+    apart = (replace(t, shape=(*t.shape[:2], t.shape[2] + 8), view=_inner_columns) for t in (k, v))
+    yield _prompt("attention", "keys of wider rows", (q, *apart, *rest), attrs)
+
+
+CASES: tuple[Case, ...] = (*_products(), *_experts(), *_lists(), *_attention())

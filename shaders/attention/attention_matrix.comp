@@ -1,0 +1,291 @@
+// Attention over a cache for prompts, by cooperative matrices: attention.comp's whole form, with its options. Twice over
+// the keys, KEYS at a time: first for each row's largest logit, then for the weights; so sums need no rescaling.
+// Operands are halves, sums fp32. What halves cannot hold makes an output that is no number: it is computed again in
+// fp32.
+// A workgroup takes QUERIES tokens of a head; each of its eight subgroups 16 of them and half of the keys or dims.
+// q, k, v: inner stride 1, rows start at multiples of 4 elements. Grid: tiles of tokens fastest, then heads, sequences.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#include "maths.glsl"
+
+layout(local_size_x_id = 0) in;  // eight subgroups
+layout(constant_id = 3) const uint DIM = 64;
+
+const uint QUERIES = 64u, KEYS = 32u;
+const uint PITCH = DIM / 8u + 1u;  // of a row of the block, in words of 8 halves
+const uint SCORES = KEYS + 4u, PROBS = KEYS / 8u + 1u;
+const uint ITEMS = KEYS * DIM / 8u / gl_WorkGroupSize.x;  // of 8 elements
+const uint N_DIMS = DIM / 32u;  // columns of 16 dims that a subgroup sums
+
+layout(std430, binding = 0) readonly buffer Q { vec4 q[]; };
+layout(std430, binding = 1) readonly buffer K { vec4 k[]; };
+layout(std430, binding = 2) readonly buffer V { vec4 v[]; };
+layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
+layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
+layout(std430, binding = 5) buffer Y { float y[]; };
+#ifdef GATE
+layout(std430, binding = 6) readonly buffer Gate { float gate[]; };
+#endif
+#ifdef SINKS
+#ifdef GATE
+#define SINKS_BINDING 7
+#else
+#define SINKS_BINDING 6
+#endif
+layout(std430, binding = SINKS_BINDING) readonly buffer Sinks { float sinks[]; };
+#endif
+layout(push_constant) uniform Push {
+    uint n_seqs, n_heads, n_tokens;
+    uint share, n_kv, part_size, n_slots, window;
+    uint cache_slot, cache_row, slots_0;
+    uint q_seq, q_token, q_head, y_seq, y_token, y_head, pos_seq, pos_token;
+    uint q_at, k_at, v_at, slots_at, pos_at, y_at;
+    float scale, cap;
+#ifdef GATE
+    uint gate_seq, gate_token, gate_head, gate_at;
+#endif
+#ifdef SINKS
+    uint sinks_at;
+#endif
+} p;
+
+shared uvec4 block[KEYS * PITCH];
+shared float scores[QUERIES * SCORES];
+shared uvec4 probs[QUERIES * PROBS];
+shared uint starts[QUERIES], stops[QUERIES];  // keys that each query sees
+shared float tops[QUERIES * 4u], totals[QUERIES * 4u];
+
+coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> queries[DIM / 16u];
+coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> sums[N_DIMS];
+vec4 next[2u * ITEMS];
+
+uint cache, q_rows;  // where the head's cache starts, and the head's queries
+
+uint item_of(uint i) {
+    return i * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+}
+
+uint part_row() {
+    return gl_SubgroupID / 2u * 16u;
+}
+
+uint part_col() {
+    return gl_SubgroupID % 2u;
+}
+
+uvec4 halves(vec4 a, vec4 b) {
+    return uvec4(packHalf2x16(a.xy), packHalf2x16(a.zw), packHalf2x16(b.xy), packHalf2x16(b.zw));
+}
+
+// Keys beyond the cache's end repeat the last one; their products are not used.
+uint key_at(uint i, uint first) {
+    return (cache + min(first + item_of(i) / (DIM / 8u), p.n_kv - 1u) * p.cache_row + item_of(i) % (DIM / 8u) * 8u) >> 2;
+}
+
+void fetch_k(uint first) {
+    [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
+        uint at = (p.k_at >> 2) + key_at(i, first);
+        next[2u * i] = k[at];
+        next[2u * i + 1u] = k[at + 1u];
+    }
+}
+
+void fetch_v(uint first) {
+    [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
+        uint at = (p.v_at >> 2) + key_at(i, first);
+        next[2u * i] = v[at];
+        next[2u * i + 1u] = v[at + 1u];
+    }
+}
+
+void put() {
+    [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
+        block[item_of(i) / (DIM / 8u) * PITCH + item_of(i) % (DIM / 8u)] = halves(next[2u * i], next[2u * i + 1u]);
+    }
+}
+
+void take_queries(uint first) {
+    for (uint part = 0u; part < QUERIES; part += KEYS) {
+        barrier();
+        [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
+            uint token = min(first + part + item_of(i) / (DIM / 8u), p.n_tokens - 1u), d = item_of(i) % (DIM / 8u);
+            uint at = ((q_rows + token * p.q_token) >> 2) + 2u * d;
+            block[item_of(i) / (DIM / 8u) * PITCH + d] = halves(q[at] * p.scale, q[at + 1u] * p.scale);
+        }
+        barrier();
+        if (part_row() / KEYS * KEYS == part) {
+            [[unroll]] for (uint d = 0u; d < DIM / 16u; d++) {
+                coopMatLoad(queries[d], block, (part_row() - part) * PITCH + 2u * d, PITCH,
+                            gl_CooperativeMatrixLayoutRowMajor);
+            }
+        }
+    }
+    barrier();
+}
+
+// Products of the subgroup's queries and keys of the block.
+void put_scores() {
+    coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> z =
+        coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
+    [[unroll]] for (uint d = 0u; d < DIM / 16u; d++) {
+        coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB> keys;
+        coopMatLoad(keys, block, part_col() * 16u * PITCH + 2u * d, PITCH, gl_CooperativeMatrixLayoutColumnMajor);
+        z = coopMatMulAdd(queries[d], keys, z);
+    }
+    coopMatStore(z, scores, part_row() * SCORES + part_col() * 16u, SCORES, gl_CooperativeMatrixLayoutRowMajor);
+}
+
+void add_values() {
+    [[unroll]] for (uint s = 0u; s < KEYS; s += 16u) {
+        coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> weights;
+        coopMatLoad(weights, probs, part_row() * PROBS + s / 8u, PROBS, gl_CooperativeMatrixLayoutRowMajor);
+        [[unroll]] for (uint d = 0u; d < N_DIMS; d++) {
+            coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB> values;
+            coopMatLoad(values, block, s * PITCH + part_col() * (DIM / 16u) + 2u * d, PITCH,
+                        gl_CooperativeMatrixLayoutRowMajor);
+            sums[d] = coopMatMulAdd(weights, values, sums[d]);
+        }
+    }
+}
+
+float capped(float z) {
+    return p.cap > 0.0 ? p.cap * tanh_of(z / p.cap) : z;
+}
+
+float sink_of(uint head) {
+#ifdef SINKS
+    return sinks[p.sinks_at + head];
+#else
+    return -INFINITY;
+#endif
+}
+
+// An output in plain fp32.
+float exact(uint row, uint token, uint head, uint d) {
+    float top = sink_of(head), total = top > -INFINITY ? 1.0 : 0.0, sum = 0.0;
+    for (uint s = starts[row]; s < stops[row]; s++) {
+        uint at = cache + s * p.cache_row;
+        float z = 0.0;
+        for (uint i = 0u; i < DIM / 4u; i++) {
+            z += dot(q[((q_rows + token * p.q_token) >> 2) + i] * p.scale, k[((p.k_at + at) >> 2) + i]);
+        }
+        z = capped(z);
+        float higher = max(top, z), shrink = exp_of(top - higher), weight = exp_of(z - higher);
+        total = total * shrink + weight;
+        sum = sum * shrink + weight * v[((p.v_at + at + d) >> 2)][d & 3u];
+        top = higher;
+    }
+    return total > 0.0 ? sum / total : 0.0;
+}
+
+void store(uint first, uint seq, uint head) {
+    uint at = gl_SubgroupID * 256u;
+    [[unroll]] for (uint i = 0u; i < N_DIMS; i++) {
+        coopMatStore(sums[i], scores, at, 16u, gl_CooperativeMatrixLayoutRowMajor);
+        subgroupBarrier();
+        for (uint e = gl_SubgroupInvocationID; e < 256u; e += gl_SubgroupSize) {
+            uint row = part_row() + e / 16u, token = first + row, d = part_col() * (DIM / 2u) + i * 16u + e % 16u;
+            if (token < p.n_tokens) {
+                float total = totals[row * 4u] + totals[row * 4u + 1u] + totals[row * 4u + 2u] + totals[row * 4u + 3u];
+                total += exp_of(sink_of(head) - tops[row * 4u]);
+                float o = scores[at + e];
+                bool is_number = (floatBitsToUint(o) & 0x7f800000u) != 0x7f800000u && total < INFINITY;
+                o = is_number ? (total > 0.0 ? o / total : 0.0) : exact(row, token, head, d);
+#ifdef GATE
+                o *= sigmoid(gate[p.gate_at + seq * p.gate_seq + token * p.gate_token + head * p.gate_head + d]);
+#endif
+                y[p.y_at + seq * p.y_seq + token * p.y_token + head * p.y_head + d] = o;
+            }
+        }
+        subgroupBarrier();
+    }
+}
+
+bool is_seen(uint row, uint key) {
+    return starts[row] <= key && key < stops[row];
+}
+
+void main() {
+    uint tiles = (p.n_tokens + QUERIES - 1u) / QUERIES, group = group_index();
+    uint first = group % tiles * QUERIES, head = group / tiles % p.n_heads, seq = group / tiles / p.n_heads;
+    if (seq >= p.n_seqs) {
+        return;
+    }
+    uint id = gl_LocalInvocationID.x;
+    for (uint row = id; row < QUERIES; row += gl_WorkGroupSize.x) {
+        int position = pos[p.pos_at + seq * p.pos_seq + min(first + row, p.n_tokens - 1u) * p.pos_token];
+        stops[row] = min(p.n_kv, uint(max(position + 1, 0)));
+        starts[row] = p.window == 0u ? 0u : uint(max(position + 1 - int(p.window), 0));
+    }
+    cache = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1)) * p.cache_slot;
+    cache += head / p.share * DIM;
+    q_rows = p.q_at + seq * p.q_seq + head * p.q_head;
+    take_queries(first);
+    uint start = p.n_kv, stop = 0u;
+    for (uint row = 0u; row < QUERIES; row++) {
+        start = min(start, starts[row]);
+        stop = max(stop, stops[row]);
+    }
+    start = start / KEYS * KEYS;
+    // four invocations share a query, each takes every fourth run of 8 keys
+    bool is_query = id < QUERIES * 4u;
+    uint row = min(id / 4u, QUERIES - 1u), run = id % 4u * 8u;
+    float top = -INFINITY, total = 0.0;
+    fetch_k(start);
+    for (uint s = start; s < stop; s += KEYS) {
+        put();
+        fetch_k(s + KEYS < stop ? s + KEYS : start);
+        barrier();
+        put_scores();
+        barrier();
+        [[unroll]] for (uint j = 0u; j < 8u; j++) {
+            float z = capped(scores[row * SCORES + run + j]);
+            top = is_seen(row, s + run + j) ? max(top, z) : top;
+        }
+    }
+    if (is_query) {
+        tops[id] = top;
+    }
+    barrier();
+    top = max(max(tops[row * 4u], tops[row * 4u + 1u]), max(tops[row * 4u + 2u], tops[row * 4u + 3u]));
+    top = max(top, sink_of(head));
+    barrier();
+    if (is_query) {
+        tops[id] = top;
+    }
+    [[unroll]] for (uint d = 0u; d < N_DIMS; d++) {
+        sums[d] = coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
+    }
+    for (uint s = start; s < stop; s += KEYS) {
+        put();
+        fetch_v(s);
+        barrier();
+        put_scores();
+        barrier();
+        float weights[8];
+        [[unroll]] for (uint j = 0u; j < 8u; j++) {
+            float z = capped(scores[row * SCORES + run + j]);
+            weights[j] = is_seen(row, s + run + j) ? exp_of(z - top) : 0.0;
+            total += weights[j];
+        }
+        if (is_query) {
+            probs[row * PROBS + run / 8u] = halves(vec4(weights[0], weights[1], weights[2], weights[3]),
+                                                   vec4(weights[4], weights[5], weights[6], weights[7]));
+        }
+        put();
+        fetch_k(s + KEYS < stop ? s + KEYS : start);
+        barrier();
+        add_values();
+        barrier();
+    }
+    if (is_query) {
+        totals[id] = total;
+    }
+    barrier();
+    store(first, seq, head);
+}

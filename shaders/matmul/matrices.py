@@ -1,0 +1,188 @@
+"""Kernels of mul_mat and mul_mat_id by cooperative matrices, for many columns: see matrix_tile.glsl.
+
+Their operands are halves: the error of an output is about 1e-3 of its row's largest. Which tile for which shape: as
+tools/reports/products.py measured on an H100.
+"""
+
+from dataclasses import dataclass
+
+from ...runtime.ir.dtypes import DType
+from ...runtime.ir.graph import Node
+from ...runtime.ir.quants import packed_row_nbytes
+from ...runtime.ir.tensor import Tensor
+from ..kernel import At, Features, Kernel, KernelCall, Variant, grid_of
+from ..operands import FLOATS, INTS, WEIGHTS
+from .mul_mat_args import Product, ceil_div, defines_of, operands_of
+
+FEWEST_COLS = 33
+FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
+WANTED_GROUPS = 120  # workgroups that keep a large GPU busy
+WIDE = (DType.Q4_0,)  # types with a kernel for rows that start at multiples of 16 bytes
+GROUP = 32  # elements of dequant.glsl's groups
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows and columns of a workgroup's tile and of each subgroup's part of it; groups of 32 elements a stage."""
+
+    rows: int
+    cols: int
+    groups: int
+    part_rows: int
+    part_cols: int
+    stages: int = 2
+
+    @property
+    def n_parts(self) -> int:
+        return self.rows // self.part_rows * (self.cols // self.part_cols)
+
+    @property
+    def shared_nbytes(self) -> int:
+        """What matrix_tile.glsl declares, and mul_mat_id_matrix.comp beside it."""
+        return 16 * self.stages * (self.rows + self.cols) * (4 * self.groups + 1) + 8 * self.cols
+
+
+TILES = (
+    Tile(128, 128, 2, 64, 64, 1),
+    Tile(128, 64, 2, 64, 32, 1),
+    Tile(64, 64, 4, 32, 32, 1),
+    Tile(64, 64, 2, 32, 32, 2),
+    Tile(64, 64, 1, 32, 32, 2),
+)
+EXPERT_TILES = (
+    Tile(128, 32, 2, 32, 32, 1),
+    Tile(128, 32, 1, 32, 32, 1),
+    Tile(128, 64, 2, 64, 32, 1),
+    Tile(128, 64, 1, 64, 32, 1),
+)
+forced: tuple[Tile, int] | None = None  # a tile and slices to take whatever the shape, for those who measure
+
+
+def _shape_of(features: Features) -> tuple[int, int, int] | None:
+    """The kind of cooperative matrix to use: every part of a tile is whole ones."""
+    fits = (s for s in features.cooperative_matrix if s[0] in (8, 16) and s[1] in (8, 16) and s[2] in (8, 16, 32))
+    return max(fits, key=lambda s: (s[0] * s[1], -abs(s[2] - 16)), default=None)
+
+
+def _for_matrices(features: Features) -> str:
+    fits = _shape_of(features) is not None and features.float16 and features.subgroup_size
+    return "" if fits else "matrices: for devices with cooperative matrices of halves"
+
+
+def _worth(p: Product) -> str:
+    n = p.n_rows * p.n_cols * p.n_batch * p.n_inner
+    return f"matrices: {n} products, at least {FEWEST_PRODUCTS}" if n < FEWEST_PRODUCTS else ""
+
+
+def _fits(tile: Tile, p: Product, features: Features) -> bool:
+    local = tile.n_parts * features.subgroup_size
+    return (
+        tile.shared_nbytes <= features.shared_nbytes
+        and local <= features.max_workgroup
+        and p.n_inner % (GROUP * tile.groups) == 0
+    )
+
+
+def _rule(node: Node, features: Features) -> str:
+    p = operands_of(node)
+    if p.n_cols < FEWEST_COLS:
+        return f"matrices: {p.n_cols} columns, at least {FEWEST_COLS}"
+    return _for_matrices(features) or _worth(p) or _refuses_tile(tile_for(p, features), p, features)
+
+
+def _refuses_tile(tile: Tile | None, p: Product, features: Features) -> str:
+    limits = f"{features.shared_nbytes} bytes of shared memory, {features.max_workgroup} invocations"
+    return "" if tile else f"matrices: rows of {p.n_inner}, {limits}"
+
+
+def tile_for(p: Product, features: Features) -> Tile | None:
+    """The largest tile of which there are enough."""
+    if forced:
+        return forced[0]
+    tiles = [t for t in TILES if _fits(t, p, features)]
+    enough = (t for t in tiles if ceil_div(p.n_rows, t.rows) * ceil_div(p.n_cols, t.cols) * p.n_batch >= WANTED_GROUPS)
+    return next(enough, tiles[-1] if tiles else None)
+
+
+def _spec(tile: Tile, features: Features) -> tuple[int, ...]:
+    shape = _shape_of(features)
+    assert shape is not None
+    sizes = tile.rows, tile.cols, tile.groups, tile.part_rows, tile.part_cols
+    return (tile.n_parts * features.subgroup_size, *sizes, *shape, tile.stages)
+
+
+def _lower(node: Node, features: Features) -> KernelCall:
+    p = operands_of(node)
+    tile = tile_for(p, features)
+    assert tile is not None
+    n_groups = ceil_div(p.n_rows, tile.rows) * ceil_div(p.n_cols, tile.cols) * p.n_batch
+    (w, x), (y,) = node.inputs, node.outputs
+    defines = defines_of(w.dtype, "mul_mat", *_flags(w))
+    return KernelCall("mul_mat_matrix", defines, (w, x, y), p.push(2), grid_of(n_groups), _spec(tile, features))
+
+
+def _flags(w: Tensor) -> tuple[str, ...]:
+    """WIDE: weights are loaded 16 bytes at a time, where every row starts at a multiple of that."""
+    is_wide = w.dtype in WIDE and packed_row_nbytes(w.dtype, w.shape[-1]) % 16 == 0
+    return ("WIDE",) if is_wide else ()
+
+
+def _expert_tile(node: Node, p: Product, features: Features) -> Tile | None:
+    """As high as the columns of most experts."""
+    if forced:
+        return forced[0]
+    mean = p.n_batch / node.inputs[0].shape[0]
+    tiles = [t for t in EXPERT_TILES if _fits(t, p, features)]
+    return next((t for t in tiles if t.cols >= 1.3 * mean), tiles[-1] if tiles else None)
+
+
+def _lists_rule(node: Node, features: Features) -> str:
+    p = operands_of(node)
+    return _for_matrices(features) or _worth(p) or _refuses_tile(_expert_tile(node, p, features), p, features)
+
+
+def _lower_lists(node: Node, features: Features) -> KernelCall:
+    (w, x, _ids, lists), (y,) = node.inputs, node.outputs
+    p, n_experts = operands_of(node), w.shape[0]
+    tile = _expert_tile(node, p, features)
+    assert tile is not None
+    slices = _slices(ceil_div(p.n_rows, tile.rows))
+    arguments = (*p.push(3), At(2), 0, 0, n_experts)
+    grid = grid_of(ceil_div(p.n_rows, tile.rows) * n_experts * slices)
+    defines = defines_of(w.dtype, "mul_mat_id", *_flags(w))
+    constants = (*_spec(tile, features), slices)
+    return KernelCall("mul_mat_id_matrix", defines, (w, x, lists, y), arguments, grid, constants)
+
+
+def _slices(n_row_tiles: int) -> int:
+    """Workgroups that share the columns of an expert, some of which get many; most have nothing to do and cost it."""
+    if forced:
+        return forced[1]
+    return 8 if n_row_tiles <= 8 else 4
+
+
+def _variants(op: str, stem: str) -> tuple[Variant, ...]:
+    narrow = tuple((stem, defines_of(t, op)) for t in WEIGHTS.dtypes)
+    return (*narrow, *((stem, defines_of(t, op, "WIDE")) for t in WIDE))
+
+
+_X, _LISTS = FLOATS.rows.aligned(4), {"ids": INTS, "lists": INTS.contiguous}
+
+KERNELS = (
+    Kernel(
+        "mul_mat",
+        {"w": WEIGHTS.rows, "x": _X},
+        {"y": FLOATS},
+        _lower,
+        _variants("mul_mat", "mul_mat_matrix"),
+        _rule,
+    ),
+    Kernel(
+        "mul_mat_id",
+        {"w": WEIGHTS.rows, "x": _X, **_LISTS},
+        {"y": FLOATS},
+        _lower_lists,
+        _variants("mul_mat_id", "mul_mat_id_matrix"),
+        _lists_rule,
+    ),
+)

@@ -1,0 +1,169 @@
+// A tile of TILE_ROWS rows by TILE_COLS columns of a product, by cooperative matrices: operands as halves in shared
+// memory, sums in fp32. While one stage is multiplied, the next is loaded. A stage is GROUPS groups of dequant.glsl.
+// Each subgroup takes PART_ROWS x PART_COLS of the tile. Inner axes have stride 1, rows are whole groups, columns of x
+// start at multiples of 4 elements.
+// What halves cannot hold makes an output that is no number: store_tile computes such a one again in fp32.
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint TILE_ROWS = 64;
+layout(constant_id = 2) const uint TILE_COLS = 64;
+layout(constant_id = 3) const uint GROUPS = 1;
+layout(constant_id = 4) const uint PART_ROWS = 32;
+layout(constant_id = 5) const uint PART_COLS = 32;
+layout(constant_id = 6) const uint M = 16;  // the shape of a cooperative matrix product
+layout(constant_id = 7) const uint N = 16;
+layout(constant_id = 8) const uint K = 16;
+layout(constant_id = 9) const uint STAGES = 2;  // in shared memory
+
+const uint LOCAL = gl_WorkGroupSize.x;
+const uint PITCH = 4u * GROUPS + 1u;  // of a row in shared memory, in words of 8 halves; odd, so that banks differ
+const uint STAGE = (TILE_ROWS + TILE_COLS) * PITCH;
+const uint X_ITEMS = (TILE_COLS * GROUPS * 4u + LOCAL - 1u) / LOCAL;  // 8 elements of a column each
+const uint ROW_PARTS = TILE_ROWS / PART_ROWS;
+const uint ROW_SUMS = PART_ROWS / M, COL_SUMS = PART_COLS / N;
+
+layout(std430, binding = 1) readonly buffer XQuads {
+    vec4 x_quads[];
+};
+
+shared uvec4 tile[STAGES * STAGE];
+
+#include "matrix_weights.glsl"
+
+uint w_starts[W_ITEMS], x_starts[X_ITEMS];
+vec4 x_next[2u * X_ITEMS];
+
+uint item_of(uint i) {
+    return i * LOCAL + gl_LocalInvocationID.x;
+}
+
+uint row_of(uint i) {
+    return min(item_of(i) / (W_PARTS * GROUPS), TILE_ROWS - 1u);
+}
+
+uint col_of(uint i) {
+    return min(item_of(i) / (4u * GROUPS), TILE_COLS - 1u);
+}
+
+uvec2 halves(vec4 quad) {
+    return uvec2(packHalf2x16(QUAD(quad).xy), packHalf2x16(QUAD(quad).zw));
+}
+
+// Registers take the next stage's rows and columns.
+void fetch(uint stage) {
+    [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
+        fetch_w(i, w_starts[i], stage * GROUPS + item_of(i) / W_PARTS % GROUPS, item_of(i) % W_PARTS);
+    }
+    [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
+        uint chunk = item_of(i) % (4u * GROUPS);
+        uint k = group_at(stage * GROUPS + (chunk >> 2)) + ((chunk & 1u) << 3) + (chunk >> 1 & 1u) * OCTET_STEP;
+        uint at = (x_starts[i] + k) >> 2;
+        x_next[2u * i] = x_quads[at];
+        x_next[2u * i + 1u] = x_quads[at + 1u];
+    }
+}
+
+void put(uint first) {
+    const uint n_w = TILE_ROWS * GROUPS * W_PARTS, n_x = TILE_COLS * GROUPS * 4u;
+    [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
+        if (W_ITEMS * LOCAL == n_w || item_of(i) < n_w) {
+            put_w(i, first + row_of(i) * PITCH + (item_of(i) / W_PARTS % GROUPS << 2) + item_of(i) % W_PARTS);
+        }
+    }
+    [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
+        if (X_ITEMS * LOCAL == n_x || item_of(i) < n_x) {
+            uint at = first + (TILE_ROWS + col_of(i)) * PITCH + item_of(i) % (4u * GROUPS);
+            tile[at] = uvec4(halves(x_next[2u * i]), halves(x_next[2u * i + 1u]));
+        }
+    }
+}
+
+uint part_row() {
+    return gl_SubgroupID % ROW_PARTS * PART_ROWS;
+}
+
+uint part_col() {
+    return gl_SubgroupID / ROW_PARTS * PART_COLS;
+}
+
+coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sums[ROW_SUMS * COL_SUMS];
+
+void clear_sums() {
+    [[unroll]] for (uint i = 0u; i < ROW_SUMS * COL_SUMS; i++) {
+        sums[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0.0);
+    }
+}
+
+void add_stage(uint first) {
+    uint w_at = first + part_row() * PITCH, x_at = first + (TILE_ROWS + part_col()) * PITCH;
+    [[unroll]] for (uint k = 0u; k < 32u * GROUPS; k += K) {
+        coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> b[COL_SUMS];
+        [[unroll]] for (uint c = 0u; c < COL_SUMS; c++) {
+            coopMatLoad(b[c], tile, x_at + c * N * PITCH + k / 8u, PITCH, gl_CooperativeMatrixLayoutColumnMajor);
+        }
+        [[unroll]] for (uint r = 0u; r < ROW_SUMS; r++) {
+            coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a;
+            coopMatLoad(a, tile, w_at + r * M * PITCH + k / 8u, PITCH, gl_CooperativeMatrixLayoutRowMajor);
+            [[unroll]] for (uint c = 0u; c < COL_SUMS; c++) {
+                sums[r * COL_SUMS + c] = coopMatMulAdd(a, b[c], sums[r * COL_SUMS + c]);
+            }
+        }
+    }
+}
+
+// Floats [N][M] from word `at` of the tile on.
+void put_sums(uint i, uint at) {
+    coopMatStore(sums[i], tile, at, M / 4u, gl_CooperativeMatrixLayoutColumnMajor);
+}
+
+// Sums of the whole tile; w_starts and x_starts hold where the items' rows and columns start.
+void multiply() {
+    uint n_stages = n_inner / (32u * GROUPS);
+    clear_sums();
+    fetch(0u);
+    barrier();
+    put(0u);
+    fetch(min(1u, n_stages - 1u));
+    barrier();
+    for (uint s = 0u; s < n_stages; s++) {
+        add_stage(s % STAGES * STAGE);
+        if (STAGES == 1u) {
+            barrier();
+        }
+        put((s + 1u) % STAGES * STAGE);
+        fetch(min(s + 2u, n_stages - 1u));
+        barrier();
+    }
+}
+
+float exact(uint row_start, uint col_start) {
+    float sum = 0.0;
+    for (uint i = 0u; i < n_inner >> 3; i++) {
+        Octet w = scaled(codes_of(row_start, i), scale_of(row_start, n_inner, i >> 2));
+        uint at = (col_start + octet_at(i)) >> 2;
+        sum += dot(w.a, x_quads[at]) + dot(w.b, x_quads[at + OCTET_STEP / 4u]);
+    }
+    return sum;
+}
+
+// Outputs to y: the kernel says where column c of the tile starts in x and in y, and how many columns there are.
+uint x_start_of(uint c);
+uint y_start_of(uint c);
+
+void store_tile(uint w_first, uint m, uint n_tile_cols) {
+    [[unroll]] for (uint i = 0u; i < ROW_SUMS * COL_SUMS; i++) {
+        uint at = gl_SubgroupID * M * N / 4u;
+        put_sums(i, at);
+        subgroupBarrier();
+        for (uint e = gl_SubgroupInvocationID; e < M * N; e += gl_SubgroupSize) {
+            uint row = m + part_row() + i / COL_SUMS * M + e % M, c = part_col() + i % COL_SUMS * N + e / M;
+            if (row < n_rows && c < n_tile_cols) {
+                uint bits = tile[at + e / 4u][e % 4u];
+                bool is_number = (bits & 0x7f800000u) != 0x7f800000u;
+                y[y_start_of(c) + row * y_inner] =
+                    is_number ? uintBitsToFloat(bits) : exact(w_first + row * w_row, x_start_of(c));
+            }
+        }
+        subgroupBarrier();
+    }
+}

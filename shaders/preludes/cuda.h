@@ -1,0 +1,92 @@
+// CUDA C++, for NVRTC and nvcc, without any header. A subgroup is a warp. All lanes of a warp take part in what they do
+// together, as the kernels promise; a workgroup of less than a warp is a power of two.
+//
+// The entry takes a pointer a binding, then the arguments as a struct by value.
+
+#define VK_FN __device__ __forceinline__
+#define VK_CONSTANT constexpr
+#define VK_PRIVATE
+#define VK_PRECISE volatile
+#define VK_UNROLL _Pragma("unroll")
+#define VK_DONT_UNROLL _Pragma("unroll 1")
+#define VK_ALIGN(n) alignas(n)
+#define VK_MATH(f) ::f
+#define VK_COMPONENT(i, n) i
+
+namespace vk {
+#include "vectors.h"
+
+VK_FN uint floatBitsToUint(float x) { return __float_as_uint(x); }
+VK_FN int floatBitsToInt(float x) { return __float_as_int(x); }
+VK_FN float uintBitsToFloat(uint x) { return __uint_as_float(x); }
+VK_FN float intBitsToFloat(int x) { return __int_as_float(x); }
+VK_FN int findLSB(uint x) { return __ffs(int(x)) - 1; }
+VK_FN void umulExtended(uint a, uint b, uint &high, uint &low) { high = __umulhi(a, b), low = a * b; }
+VK_FN uint atomicAdd(uint &x, uint y) { return ::atomicAdd(&x, y); }
+VK_FN uint atomicAnd(uint &x, uint y) { return ::atomicAnd(&x, y); }
+VK_FN uint atomicOr(uint &x, uint y) { return ::atomicOr(&x, y); }
+
+#define barrier() __syncthreads()
+
+#define VK_LANES (VK_WORKGROUP < 32u ? VK_WORKGROUP : 32u)
+#define VK_MASK (VK_WORKGROUP < 32u ? (1u << (VK_WORKGROUP & 31u)) - 1u : 0xffffffffu)
+
+template <class T> VK_FN T vk_shuffle(uint mask, T x, uint lane) { return __shfl_sync(mask, x, int(lane)); }
+template <class T> VK_FN T vk_shuffle_xor(uint mask, T x, uint bits) { return __shfl_xor_sync(mask, x, int(bits)); }
+template <class T, int N> VK_FN vk_Vector<T, N> vk_shuffle(uint mask, vk_Vector<T, N> x, uint lane) {
+    VK_UNROLL for (int i = 0; i < N; i++) x[i] = vk_shuffle(mask, x[i], lane);
+    return x;
+}
+template <class T, int N> VK_FN vk_Vector<T, N> vk_shuffle_xor(uint mask, vk_Vector<T, N> x, uint bits) {
+    VK_UNROLL for (int i = 0; i < N; i++) x[i] = vk_shuffle_xor(mask, x[i], bits);
+    return x;
+}
+#define VK_REDUCE(name, both)                                                     \
+    template <class T> VK_FN T name(uint mask, uint lanes, T x) {                 \
+        VK_UNROLL for (uint bits = 1u; bits < lanes; bits *= 2u) {                \
+            T other = vk_shuffle_xor(mask, x, bits);                              \
+            x = both;                                                             \
+        }                                                                         \
+        return x;                                                                 \
+    }
+VK_REDUCE(vk_add, x + other)
+VK_REDUCE(vk_max, max(x, other))
+VK_REDUCE(vk_min, min(x, other))
+#define subgroupShuffle(x, lane) vk_shuffle(VK_MASK, x, lane)
+#define subgroupShuffleXor(x, bits) vk_shuffle_xor(VK_MASK, x, bits)
+#define subgroupAdd(x) vk_add(VK_MASK, VK_LANES, x)
+#define subgroupMax(x) vk_max(VK_MASK, VK_LANES, x)
+#define subgroupMin(x) vk_min(VK_MASK, VK_LANES, x)
+#define subgroupBallot(x) uvec4(__ballot_sync(VK_MASK, x), 0u, 0u, 0u)
+#define subgroupElect() (gl_SubgroupInvocationID == 0u)
+
+#define VK_LOAD(x, i) x[i]
+#define VK_STORE(x, i) x[i]
+#define VK_CHANGE(x, i) x[i]
+#define VK_ATOMIC(x, i) x[i]
+#define VK_LOAD_PART(x, i, k) x[i][k]
+#define VK_STORE_PART(x, i, k) x[i][k]
+#define VK_CHANGE_PART(x, i, k) x[i][k]
+
+#define VK_SHARED(T, x, n) __shared__ T x[n];
+#define VK_BUFFER(T, x) T *x;
+#define VK_BUILT_IN                                                               \
+    uvec3 gl_WorkGroupID, gl_NumWorkGroups, gl_LocalInvocationID;                 \
+    uint gl_LocalInvocationIndex, gl_SubgroupInvocationID, gl_SubgroupID, gl_NumSubgroups, gl_SubgroupSize;
+#define VK_SET_BUILT_IN                                                           \
+    vk_kernel.gl_WorkGroupID = uvec3(blockIdx.x, blockIdx.y, blockIdx.z);         \
+    vk_kernel.gl_NumWorkGroups = uvec3(gridDim.x, gridDim.y, gridDim.z);          \
+    vk_kernel.gl_LocalInvocationID = uvec3(threadIdx.x, 0u, 0u);                  \
+    vk_kernel.gl_LocalInvocationIndex = threadIdx.x;                              \
+    vk_kernel.gl_SubgroupInvocationID = threadIdx.x & 31u;                        \
+    vk_kernel.gl_SubgroupID = threadIdx.x >> 5;                                   \
+    vk_kernel.gl_NumSubgroups = (VK_WORKGROUP + 31u) >> 5;                        \
+    vk_kernel.gl_SubgroupSize = 32u;
+
+#define VK_ENTRY_BEGIN extern "C" __global__ void __launch_bounds__(VK_WORKGROUP) vkrun_kernel(
+#define VK_ENTRY_BUFFER(i, T, x) T *x,
+#define VK_ENTRY_ARGUMENTS vk_Arguments vk_arguments) {
+#define VK_ENTRY_NO_ARGUMENTS int) {
+#define VK_ENTRY_BODY
+#define VK_BIND(i, T, x) vk_kernel.x = x;
+#define VK_ENTRY_END } }

@@ -1,0 +1,50 @@
+"""The words of GLSL that our shaders use, and what becomes of those that change."""
+
+SCALARS = frozenset({"float", "uint", "int", "bool"})
+VECTORS = frozenset(prefix + f"vec{n}" for prefix in ("", "i", "u", "b") for n in (2, 3, 4))
+TYPES = SCALARS | VECTORS
+
+STATEMENTS = frozenset({"if", "else", "for", "while", "do", "return", "break", "continue"})
+BEFORE_TYPES = frozenset({"const", "precise"})
+LITERALS = frozenset({"true", "false"})
+
+# functions of the language that the preludes have
+PLAIN_FUNCTIONS = frozenset(
+    {
+        *("abs", "min", "max", "clamp", "exp", "log", "sqrt", "floor", "fma", "dot", "all", "lessThan", "findLSB"),
+        *("floatBitsToUint", "floatBitsToInt", "uintBitsToFloat", "intBitsToFloat", "umulExtended"),
+    }
+)
+ATOMICS = frozenset({"atomicAdd", "atomicAnd", "atomicOr"})
+LANE_FUNCTIONS = frozenset(
+    {
+        *("subgroupAdd", "subgroupMax", "subgroupMin", "subgroupShuffle", "subgroupShuffleXor"),
+        *("subgroupBallot", "subgroupElect"),
+    }
+)
+FUNCTIONS = PLAIN_FUNCTIONS | ATOMICS | LANE_FUNCTIONS | {"barrier"}
+
+BUILT_IN = frozenset(
+    {
+        *("gl_WorkGroupID", "gl_NumWorkGroups", "gl_LocalInvocationID", "gl_LocalInvocationIndex"),
+        *("gl_SubgroupInvocationID", "gl_SubgroupID", "gl_NumSubgroups", "gl_SubgroupSize"),
+    }
+)
+
+COMPONENTS = "xyzw"
+SWIZZLES = frozenset({"xy", "zw", "xyz"})  # which the preludes have, to be read
+ATTRIBUTES = {"unroll": "VK_UNROLL", "dont_unroll": "VK_DONT_UNROLL"}
+ASSIGNING = frozenset({"+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>=", "++", "--"})
+
+# names that are a C language's own; a shader's gets an underscore
+_TAKEN = """
+half device thread threadgroup kernel vertex fragment constant sampler texture array vec auto register this new
+delete class template typename operator private public protected namespace union enum short long char signed
+unsigned double static extern inline virtual friend using try catch throw and or not xor final metal simd main asm
+goto typedef sizeof mutable explicit export volatile nullptr switch case default
+"""
+_RESERVED = frozenset(_TAKEN.split())
+
+
+def c_name(name: str) -> str:
+    return name + "_" if name in _RESERVED else name

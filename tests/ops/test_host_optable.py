@@ -1,0 +1,37 @@
+"""The op table on the host backend, where every access is checked: spread over its devices."""
+
+from functools import cache
+
+import pytest
+from vkrun.backends.base import Device
+from vkrun.backends.host import BACKEND
+from vkrun.runtime.optable.case import Case
+from vkrun.runtime.optable.run import Outcome, run_case
+from vkrun.runtime.optable.table import CASES
+
+pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
+
+SPREAD = 4  # every so many cases without --full
+PARTS = 16
+N_DEVICES = len(BACKEND.devices()) or 1
+
+
+@cache
+def device(index: int) -> Device:
+    return BACKEND.open(BACKEND.devices()[index % N_DEVICES])
+
+
+def outcome_on(case: Case, index: int) -> Outcome:
+    """Of the case as one node, or as a plan makes it where the device has kernels for its parts only."""
+    found = run_case(case, device(index))
+    return run_case(case, device(index), 3) if found.status == "refused" else found
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_cases(part: int, full: bool) -> None:
+    """With --full all of them, each on two devices that differ in subgroups and in order."""
+    cases = CASES if full else CASES[::SPREAD]
+    numbered = list(enumerate(cases))[part::PARTS]
+    outcomes = [outcome_on(c, i + k) for i, c in numbered for k in ((0, N_DEVICES // 2) if full else (0,))]
+    assert len(outcomes) > 20
+    assert [f"{o.case.op} {o.case.what}: {o.status}, {o.why}" for o in outcomes if o.status != "pass"] == []
