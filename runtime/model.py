@@ -32,6 +32,7 @@ from .text.tokenizer import need_tokenizer, tokenizer_from_gguf
 
 BUNDLED = Path(__file__).parent / "data" / "demo.gguf"
 MAX_SEQS = 256
+Prompt = str | Ids[int] | np.ndarray  # a text, or token ids
 CHECKPOINTS = 8, 16  # at least, and at most for each sequence
 
 
@@ -181,7 +182,7 @@ class Model:
     def detokenize(self, ids: Ids[int], special: bool = False) -> str:
         return self.tokenizer.decode(ids, special=special)
 
-    def logits(self, prompt: str | Ids[int]) -> np.ndarray:
+    def logits(self, prompt: Prompt) -> np.ndarray:
         """float32 [n_tokens, n_vocab]: the logits after each token of a text or of ids, from an empty state."""
         ids = self._ids(prompt)
         with self._service.alone() as scheduler:
@@ -189,7 +190,7 @@ class Model:
 
     def generate(
         self,
-        prompt: str | Ids[int],
+        prompt: Prompt,
         max_tokens: int | None = None,
         temperature: float = SamplerSettings.temp,
         top_k: int = SamplerSettings.top_k,
@@ -225,7 +226,7 @@ class Model:
         ids = template.encode(self.tokenizer, messages, tools=tools, **(variables or {}))
         return self.generate(ids, stop=(*stop_strings(stop), *template.stops), **how)
 
-    def generate_batch(self, prompts: Iterable[str | Ids[int]], **how: Any) -> list[str]:
+    def generate_batch(self, prompts: Iterable[Prompt], **how: Any) -> list[str]:
         """The texts that go on from several prompts, made side by side. The rest is as for generate()."""
         if isinstance(prompts, str | bytes):
             raise UsageError(f"prompts: {type(prompts).__name__}, expected several prompts")
@@ -280,7 +281,7 @@ class Model:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    def _ids(self, prompt: str | Ids[int]) -> list[int]:
+    def _ids(self, prompt: Prompt) -> list[int]:
         ids = self.tokenize(prompt) if isinstance(prompt, str) else prompt
         return token_ids("prompt", ids, self.engine.model.params.n_vocab)
 

@@ -16,7 +16,7 @@ class Service:
     def __init__(self, scheduler: Scheduler, name: str) -> None:
         self._scheduler, self._name = scheduler, name
         self._changed = threading.Condition()  # guards what follows; no step is taken while it is held
-        self._driven = False
+        self._driver: int | None = None  # the thread that may step; one that finds itself here was interrupted
         self._closed = False
         self._pid = os.getpid()
 
@@ -55,8 +55,8 @@ class Service:
         """The scheduler for one's own, once the step under way is over; the others wait."""
         self.check()
         with self._changed:
-            self._changed.wait_for(lambda: not self._driven)
-            self._driven = True
+            self._changed.wait_for(self._may_drive)
+            self._driver = threading.get_ident()
         try:
             yield self._scheduler
         finally:
@@ -74,16 +74,19 @@ class Service:
 
     def _step_or_wait(self, sequence: Sequence) -> None:
         with self._changed:
-            if self._driven:
-                self._changed.wait_for(lambda: not self._driven or sequence.out or sequence.ended)
+            if not self._may_drive():
+                self._changed.wait_for(lambda: self._may_drive() or sequence.out or sequence.ended)
                 return
-            self._driven = True
+            self._driver = threading.get_ident()
         try:
             self._scheduler.step()
         finally:
             self._hand_on()
 
+    def _may_drive(self) -> bool:
+        return self._driver in (None, threading.get_ident())
+
     def _hand_on(self) -> None:
         with self._changed:
-            self._driven = False
+            self._driver = None
             self._changed.notify_all()

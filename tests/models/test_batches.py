@@ -145,6 +145,18 @@ def test_logits_that_are_not_finite_end_their_own_sequence_alone(tmp_path: Path,
             assert [service.next(again) for _ in range(5)] == tokens
 
 
+def test_a_seed_draws_the_same_alone_and_beside_one_whose_tokens_the_host_chooses() -> None:
+    with vkrun.load(F32, backend="cpu", n_ctx=64, n_seqs=2) as model:
+        drawn, got = SamplerSettings(temp=1.5, seed=5), []
+        for others in ([], [SamplerSettings(temp=0, repeat_penalty=1.3)], [GREEDY]):
+            service = opened(model)
+            first, *rest = [Sequence(ids(1, 12), chosen, 9) for chosen in (drawn, *others)]
+            for s in (first, *rest):
+                service.join(s)
+            got.append([service.next(first) for _ in range(9)])
+    assert got[0] == got[1] == got[2] and len(set(got[0])) > 2
+
+
 def test_asking_again(model: vkrun.Model) -> None:
     prompt = ids(1, 300)
     first = made(model, prompt, 4)

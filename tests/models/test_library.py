@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -283,6 +284,17 @@ def test_a_generation_is_stopped_from_outside(on_cpu: vkrun.Model) -> None:
     next(made)
     made.stop()
     assert list(made) == [] and made.timings.ended == "stopped" and made.timings.n_generated == len(made.ids) >= 1
+
+
+def test_a_generation_is_stopped_by_another_thread() -> None:
+    with vkrun.load(TEXT_MODEL, backend="cpu", n_ctx=2048) as model, ThreadPoolExecutor(1) as pool:
+        made = model.generate("def f", temperature=0, ignore_eos=True)
+        reading = pool.submit(lambda: "".join(made))
+        while not made.ids:
+            time.sleep(0.001)
+        made.stop()
+        reading.result(timeout=30)
+        assert made.timings.ended == "stopped" and 0 < len(made.ids) < 1500
 
 
 def test_a_chat_is_its_prompt_in_the_models_format(on_cpu: vkrun.Model) -> None:
