@@ -1,13 +1,17 @@
 """Service: a scheduler for many threads. Whoever waits for a token drives it; one thread at a time does."""
 
+import ctypes
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import VkrunError
 from .scheduler import Scheduler
 from .sequence import Sequence
+
+_living: "weakref.WeakSet[Service]" = weakref.WeakSet()
 
 
 class Service:
@@ -19,6 +23,7 @@ class Service:
         self._driver: int | None = None  # the thread that may step; one that finds itself here was interrupted
         self._closed = False
         self._pid = os.getpid()
+        _living.add(self)
 
     def check(self) -> None:
         """VkrunError where the model cannot be used any more."""
@@ -90,3 +95,14 @@ class Service:
         with self._changed:
             self._driver = None
             self._changed.notify_all()
+
+
+def _keep_for_good() -> None:
+    """In a process that was forked off: what stands for the parent's device is never destroyed, as that would wait for
+    threads of a driver that are not there."""
+    for service in list(_living):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(service))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_for_good)
