@@ -31,8 +31,8 @@ def _gate_up_infer(
     "up_bias" [X, F] -> [N, k, F], and [N, F'].
     """
     require_dtype("experts_gate_up", ids, DType.I32)
-    ok = x.ndim == 2 and gate.shape == up.shape and gate.shape[0] > 0 and gate.shape[2] == x.shape[1]
-    ok = ok and ids.shape[0] == x.shape[0] and activation in GLUS
+    ok = x.ndim == 2 and gate.shape == up.shape and gate.shape[2] == x.shape[1] and ids.shape[0] == x.shape[0]
+    ok = ok and 0 not in (gate.shape[0], ids.shape[1]) and activation in GLUS
     require(ok, "experts_gate_up", f"x {x.shape}, gate {gate.shape}, up {up.shape}, ids {ids.shape}, {activation}")
     named = dict(zip(extra, more, strict=False))
     shared = (named["shared_up"].shape[0], x.shape[1]) if "shared_up" in named else ()
@@ -78,7 +78,7 @@ def _down_infer(
     [E, F'], "shared_gate" [N, 1], before its sigmoid, "residual" [N, E], "down_bias" [X, E] -> [N, E].
     """
     n, k, f = hidden.shape
-    ok = ids.shape == weights.shape == (n, k) and down.shape[0] > 0 and down.shape[2] == f
+    ok = ids.shape == weights.shape == (n, k) and 0 not in (k, down.shape[0]) and down.shape[2] == f
     require(ok, "experts_down", f"hidden {hidden.shape}, down {down.shape}, ids {ids.shape}, weights {weights.shape}")
     named, width = dict(zip(extra, more, strict=False)), down.shape[1]
     wide = named["shared"].shape[1] if "shared" in named else 0
