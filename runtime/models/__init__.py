@@ -4,10 +4,10 @@ from ..errors import ModelError
 from ..gguf.file import GGUFFile
 from ..gguf.keys import printable
 from .architecture import Architecture, Capacity
-from .llama import Llama, Qwen2, Qwen3
+from .llama import Llama, Qwen2, Qwen3, Qwen3Moe
 from .qwen3next import Qwen3Next
 
-ARCHITECTURES: dict[str, type[Architecture]] = {made.name: made for made in (Llama, Qwen2, Qwen3, Qwen3Next)}
+ARCHITECTURES: dict[str, type[Architecture]] = {made.name: made for made in (Llama, Qwen2, Qwen3, Qwen3Moe, Qwen3Next)}
 
 
 def open_model(f: GGUFFile, capacity: Capacity) -> Architecture:
