@@ -33,6 +33,19 @@ for level in range(4):
         print(level, model.engine.device.validation_messages())
 """
 
+# a chunk beside a sequence that decodes, snapshots, a state and keys that are copied
+BATCHES = """
+with vkrun.load(sys.argv[1], backend="vulkan", n_ctx=256, n_seqs=2) as model:
+    long = list(range(5, 95)) + [min(model.tokenizer.eos_ids)]
+    how = dict(max_tokens=3, temperature=0, ignore_eos=True)
+    going = model.generate([9], max_tokens=9, temperature=0, ignore_eos=True)
+    next(going)
+    list(model.generate([*long, *range(20, 130)], **how))
+    list(going)
+    list(model.generate([*long, 7, 7], **how))
+    print(model.timings.n_cached, model.engine.device.validation_messages())
+"""
+
 ONE_BARRIER_LESS = """
 with vkrun.load(sys.argv[1], backend="vulkan", n_ctx=256) as model:
     generate(model)
@@ -62,6 +75,10 @@ def run(code: str, model: Path) -> str:
 @pytest.mark.parametrize("model", [GOLDEN, vkrun.BUNDLED], ids=["golden", "bundled"])
 def test_the_layer_is_silent_on_generated_tokens_at_every_level(model: Path) -> None:
     assert run(SILENT, model) == "".join(f"{level} []\n" for level in range(4))
+
+
+def test_the_layer_is_silent_on_sequences_that_share_steps_and_beginnings() -> None:
+    assert run(BATCHES, GOLDEN) == "64 []\n"
 
 
 def test_each_barrier_of_a_plan_is_missed_when_it_is_not_there() -> None:
