@@ -16,7 +16,7 @@ from .mul_mat_args import Product, ceil_div, defines_of, operands_of
 
 FEWEST_COLS = 33
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
-WANTED_GROUPS = 120  # workgroups that keep a large GPU busy
+WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor
 WIDE = (DType.Q4_0,)  # types with a kernel for rows that start at multiples of 16 bytes
 GROUP = 32  # elements of dequant.glsl's groups
 
@@ -47,7 +47,8 @@ TILES = (
     Tile(128, 64, 2, 64, 32, 1),
     Tile(64, 64, 4, 32, 32, 1),
     Tile(64, 64, 2, 32, 32, 2),
-    Tile(64, 64, 1, 32, 32, 2),
+    Tile(32, 32, 4, 16, 16, 1),
+    Tile(32, 32, 1, 16, 16, 2),
 )
 EXPERT_TILES = (
     Tile(128, 32, 2, 32, 32, 1),
@@ -96,12 +97,12 @@ def _refuses_tile(tile: Tile | None, p: Product, features: Features) -> str:
 
 
 def tile_for(p: Product, features: Features) -> Tile | None:
-    """The largest tile of which there are enough."""
+    """The largest tile of which there are enough, else the smallest."""
     if forced:
         return forced[0]
     tiles = [t for t in TILES if _fits(t, p, features)]
     enough = (t for t in tiles if ceil_div(p.n_rows, t.rows) * ceil_div(p.n_cols, t.cols) * p.n_batch >= WANTED_GROUPS)
-    return next(enough, tiles[-1] if tiles else None)
+    return next(enough, min(tiles, key=lambda t: t.rows * t.cols, default=None))
 
 
 def _spec(tile: Tile, features: Features) -> tuple[int, ...]:
