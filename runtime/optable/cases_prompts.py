@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from ..ir.dtypes import DType
-from ..ir.tensor import Tensor
+from ..ir.ops import OPS
+from ..ir.tensor import Kind, Storage, Tensor
 from .case import Case, Operand, integers, uniform, values
 from .cases_attention import sharp_queries, sized_operands
 from .views import one_inf, transpose
@@ -69,6 +72,30 @@ def _experts() -> Iterator[Case]:
     yield _id("up rows of merged", merged, Operand((120, 1, 512)), _ids(120, 3, 6))
 
 
+def _swiglu(what: str, gate: Operand, up: Operand, x: Operand, n: int, k: int, strided: bool = False) -> Case:
+    """With lists of the ids, as list_experts makes them."""
+    n_experts = gate.view(Storage("w", Kind.STATE, F32, gate.shape).tensor()).shape[0]
+    ids = np.random.default_rng(n).integers(-1, n_experts + 1, (n, k), np.int32)
+    (lists,) = OPS["expert_lists"].compute(ids, n_experts)
+    known = tuple(Operand(a.shape, I32, fill=lambda _rng, _shape, a=a: a) for a in (ids, lists))
+    what = f"{gate.dtype.name}: {what}"
+    return replace(_prompt("mul_mat_id_swiglu", what, (gate, up, x, *known), strided=strided), in_one=False)
+
+
+def _gates_and_ups() -> Iterator[Case]:
+    for t in WEIGHTS:
+        w = Operand((6, 130, 512), t)
+        yield _swiglu("120 tokens of 6 experts", w, w, Operand((120, 1, 512)), 120, 3, True)
+    w = Operand((40, 140, 512), Q4_0)
+    yield _swiglu("100 tokens of 40 experts", w, w, Operand((100, 3, 512)), 100, 3)
+    gate, up = (
+        Operand((6, 260, 512), Q8_0, view) for view in (lambda t: t.slice(1, 0, 130), lambda t: t.slice(1, 130, 260))
+    )
+    yield _swiglu("merged", gate, up, Operand((120, 1, 512)), 120, 3)
+    w = Operand((6, 130, 512), Q4_0)
+    yield _swiglu("x beyond halves", w, w, Operand((120, 1, 512), fill=BEYOND), 120, 3)
+
+
 def _lists() -> Iterator[Case]:
     for n, k, n_experts in ((1, 1, 1), (7, 2, 5), (40, 3, 6), (65, 10, 33), (512, 10, 512)):
         ids = _ids(n, k, n_experts)
@@ -114,4 +141,4 @@ def _attention() -> Iterator[Case]:
     yield _prompt("attention", "keys of wider rows", (q, *apart, *rest), attrs)
 
 
-CASES: tuple[Case, ...] = (*_products(), *_experts(), *_lists(), *_attention())
+CASES: tuple[Case, ...] = (*_products(), *_experts(), *_gates_and_ups(), *_lists(), *_attention())

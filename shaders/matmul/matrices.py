@@ -4,7 +4,7 @@ Their operands are halves: the error of an output is about 1e-3 of its row's lar
 tools/reports/products.py measured on an H100.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
@@ -12,7 +12,7 @@ from ...runtime.ir.quants import packed_row_nbytes
 from ...runtime.ir.tensor import Tensor
 from ..kernel import At, Features, Kernel, KernelCall, Variant, grid_of
 from ..operands import FLOATS, INTS, WEIGHTS
-from .mul_mat_args import Product, ceil_div, defines_of, operands_of
+from .mul_mat_args import Product, ceil_div, defines_of, in_words, operands_of
 
 FEWEST_COLS = 33
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
@@ -155,6 +155,39 @@ def _lower_lists(node: Node, features: Features) -> KernelCall:
     return KernelCall("mul_mat_id_matrix", defines, (w, x, lists, y), arguments, grid, constants)
 
 
+def _swiglu_rule(node: Node, features: Features) -> str:
+    p, w = operands_of(_as_product(node)), node.inputs[0]
+    tile = _expert_tile(node, p, features)
+    why = _for_matrices(features) or _worth(p) or _refuses_tile(tile, p, features)
+    if why or tile is None:
+        return why
+    n_items, local = tile.rows * tile.groups * (1 if _flags(w) else 2), tile.n_parts * features.subgroup_size
+    return "" if n_items % (2 * local) == 0 else f"matrices: {n_items} loads, not as many a weight by {local}"
+
+
+def _as_product(node: Node) -> Node:
+    """The product with the gate alone."""
+    gate, _up, *rest = node.inputs
+    return replace(node, op="mul_mat_id", inputs=(gate, *rest))
+
+
+def _lower_swiglu(node: Node, features: Features) -> KernelCall:
+    (gate, up, x, _ids, lists), (y,) = node.inputs, node.outputs
+    p, n_experts = operands_of(_as_product(node)), gate.shape[0]
+    tile = _expert_tile(node, p, features)
+    assert tile is not None
+    words = (w.strides[i] for w in map(in_words, (gate, up)) for i in (1, 0))
+    strides = (*p.x.strides[:2], *p.y.strides[:2], p.y.strides[3])
+    arguments = (*(At(i) for i in range(5)), p.n_rows, p.n_inner, n_experts, p.batch[1], *words, *strides)
+    row_tiles = ceil_div(p.n_rows, tile.rows // 2)
+    slices = _slices(row_tiles)
+    constants = (*_spec(tile, features), slices)
+    buffers, grid = (gate, up, x, lists, y), grid_of(row_tiles * n_experts * slices)
+    return KernelCall(
+        "mul_mat_id_swiglu", defines_of(gate.dtype, "mul_mat", *_flags(gate)), buffers, arguments, grid, constants
+    )
+
+
 def _slices(n_row_tiles: int) -> int:
     """Workgroups that share the columns of an expert, some of which get many; most have nothing to do and cost it."""
     if forced:
@@ -185,5 +218,13 @@ KERNELS = (
         _lower_lists,
         _variants("mul_mat_id", "mul_mat_id_matrix"),
         _lists_rule,
+    ),
+    Kernel(
+        "mul_mat_id_swiglu",
+        {"gate": WEIGHTS.rows, "up": WEIGHTS.rows.typed_as("gate"), "x": _X, **_LISTS},
+        {"y": FLOATS},
+        _lower_swiglu,
+        _variants("mul_mat", "mul_mat_id_swiglu"),
+        _swiglu_rule,
     ),
 )

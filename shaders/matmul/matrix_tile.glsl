@@ -22,7 +22,10 @@ const uint X_ITEMS = (TILE_COLS * GROUPS * 4u + LOCAL - 1u) / LOCAL;  // 8 eleme
 const uint ROW_PARTS = TILE_ROWS / PART_ROWS;
 const uint ROW_SUMS = PART_ROWS / M, COL_SUMS = PART_COLS / N;
 
-layout(std430, binding = 1) readonly buffer XQuads {
+#if !defined(X_BINDING)
+#define X_BINDING 1
+#endif
+layout(std430, binding = X_BINDING) readonly buffer XQuads {
     vec4 x_quads[];
 };
 
@@ -52,6 +55,9 @@ uvec2 halves(vec4 quad) {
 // Registers take the next stage's rows and columns.
 void fetch(uint stage) {
     [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
+#if defined(PAIRED)
+        source = 2u * i / W_ITEMS;
+#endif
         fetch_w(i, w_starts[i], stage * GROUPS + item_of(i) / W_PARTS % GROUPS, item_of(i) % W_PARTS);
     }
     [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
@@ -86,6 +92,17 @@ uint part_col() {
     return gl_SubgroupID / ROW_PARTS * PART_COLS;
 }
 
+// The first row in the tile of the subgroup's sums r. PAIRED: the tile's halves are rows of two weights, and each
+// subgroup has as many of both.
+uint sums_row(uint r) {
+#if defined(PAIRED)
+    const uint half_sums = ROW_SUMS / 2u;
+    return r / half_sums * (TILE_ROWS / 2u) + part_row() / 2u + r % half_sums * M;
+#else
+    return part_row() + r * M;
+#endif
+}
+
 coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sums[ROW_SUMS * COL_SUMS];
 
 void clear_sums() {
@@ -95,15 +112,15 @@ void clear_sums() {
 }
 
 void add_stage(uint first) {
-    uint w_at = first + part_row() * PITCH, x_at = first + (TILE_ROWS + part_col()) * PITCH;
+    uint x_tile = first + (TILE_ROWS + part_col()) * PITCH;
     [[unroll]] for (uint k = 0u; k < 32u * GROUPS; k += K) {
         coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> b[COL_SUMS];
         [[unroll]] for (uint c = 0u; c < COL_SUMS; c++) {
-            coopMatLoad(b[c], tile, x_at + c * N * PITCH + k / 8u, PITCH, gl_CooperativeMatrixLayoutColumnMajor);
+            coopMatLoad(b[c], tile, x_tile + c * N * PITCH + k / 8u, PITCH, gl_CooperativeMatrixLayoutColumnMajor);
         }
         [[unroll]] for (uint r = 0u; r < ROW_SUMS; r++) {
             coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a;
-            coopMatLoad(a, tile, w_at + r * M * PITCH + k / 8u, PITCH, gl_CooperativeMatrixLayoutRowMajor);
+            coopMatLoad(a, tile, first + sums_row(r) * PITCH + k / 8u, PITCH, gl_CooperativeMatrixLayoutRowMajor);
             [[unroll]] for (uint c = 0u; c < COL_SUMS; c++) {
                 sums[r * COL_SUMS + c] = coopMatMulAdd(a, b[c], sums[r * COL_SUMS + c]);
             }
@@ -150,20 +167,27 @@ float exact(uint row_start, uint col_start) {
 uint x_start_of(uint c);
 uint y_start_of(uint c);
 
+float number_or_exact(uint bits, uint row_start, uint col_start) {
+    bool is_number = (bits & 0x7f800000u) != 0x7f800000u;
+    return is_number ? uintBitsToFloat(bits) : exact(row_start, col_start);
+}
+
+#if !defined(PAIRED)
+
 void store_tile(uint w_first, uint m, uint n_tile_cols) {
+    uint at = gl_SubgroupID * M * N / 4u;
     [[unroll]] for (uint i = 0u; i < ROW_SUMS * COL_SUMS; i++) {
-        uint at = gl_SubgroupID * M * N / 4u;
         put_sums(i, at);
         subgroupBarrier();
         for (uint e = gl_SubgroupInvocationID; e < M * N; e += gl_SubgroupSize) {
-            uint row = m + part_row() + i / COL_SUMS * M + e % M, c = part_col() + i % COL_SUMS * N + e / M;
+            uint row = m + sums_row(i / COL_SUMS) + e % M, c = part_col() + i % COL_SUMS * N + e / M;
             if (row < n_rows && c < n_tile_cols) {
                 uint bits = tile[at + e / 4u][e % 4u];
-                bool is_number = (bits & 0x7f800000u) != 0x7f800000u;
-                y[y_start_of(c) + row * y_inner] =
-                    is_number ? uintBitsToFloat(bits) : exact(w_first + row * w_row, x_start_of(c));
+                y[y_start_of(c) + row * y_inner] = number_or_exact(bits, w_first + row * w_row, x_start_of(c));
             }
         }
         subgroupBarrier();
     }
 }
+
+#endif

@@ -38,12 +38,18 @@ uvec4 octet_halves(uint a, uint b, f16vec2 d) {
 
 #if defined(TYPE_Q4_0) && defined(WIDE)
 
+#if !defined(WORDS_GIVEN)
 layout(std430, binding = 0) readonly buffer WeightQuads {
     uvec4 w_quads[];
 };
 
+uvec4 words_at(uint i) {
+    return w_quads[i >> 2];
+}
+#endif
+
 void fetch_w(uint i, uint row, uint g, uint part) {
-    w_codes[i] = w_quads[(row >> 2) + g];
+    w_codes[i] = words_at(row + (g << 2));
     w_scales[i] = half_at(row + (n_inner >> 3), g);
 }
 

@@ -184,3 +184,25 @@ def test_lists_of_ids_that_changed_are_made_anew():
 def test_products_go_by_ids_where_no_kernel_takes_lists():
     graph = fuse(expert_products(), lambda node: len(node.inputs) < 4, PART_FUSIONS)
     assert ops(graph) == ["mul_mat_id"] * 3
+
+
+def gate_and_up(*, also: bool = False) -> Graph:
+    """swiglu of two products of experts, one of which something else reads or not."""
+    g, ids = Graph(), Storage("ids", Kind.STATE, DType.I32, (6, 2)).tensor()
+    gate, up = (Storage(name, Kind.STATE, DType.F32, (3, 5, 4)).tensor() for name in ("gate", "up"))
+    x = g.input("x", (6, 1, 4))
+    u, v = g.mul_mat_id(gate, x, ids), g.mul_mat_id(up, x, ids)
+    g.output("y", g.swiglu(u, v))
+    if also:
+        g.output("z", g.sigmoid(v))
+    return g
+
+
+def test_gates_and_ups_of_experts_are_one_product():
+    graph = fuse(gate_and_up(), anything, PART_FUSIONS)
+    assert ops(graph) == ["expert_lists", "mul_mat_id_swiglu"]
+    assert graph.nodes[1].outputs[0] == graph.outputs["y"]
+
+
+def test_a_gate_or_an_up_that_others_read_stays():
+    assert "mul_mat_id_swiglu" not in ops(fuse(gate_and_up(also=True), anything, PART_FUSIONS))

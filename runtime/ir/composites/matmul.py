@@ -7,8 +7,8 @@ import numpy as np
 from ..dtypes import DType
 from ..editing import Editing, is_same, is_temp
 from ..graph import Node
-from ..ops.op import Op, OpKind, Spec, Work, register, require, require_dtype
-from ..patterns import Fusion, make, scope_of, stands
+from ..ops.op import OPS, Op, OpKind, Out, Spec, Work, n_picked, register, require, require_dtype
+from ..patterns import Fusion, make, maker, only_reader, scope_of, stands
 from ..tensor import Kind, Tensor
 
 MAX_PROJECTIONS = 3  # of one input in one dispatch: input, weights and outputs are a binding each
@@ -62,16 +62,73 @@ def _projects(n: Node, x: Tensor) -> bool:
     return is_same(n.inputs[1], x) and w.ndim == 2 and w.storage.kind is Kind.WEIGHT and is_temp(n.outputs[0])
 
 
-def _list_experts(edit: Editing, i: int, node: Node) -> None:
-    """A product of experts reads lists of each expert's rows; products with the same ids share them."""
-    w, _, ids, *given = node.inputs
-    if given:
+def _mul_mat_id_swiglu_infer(gate: Tensor, up: Tensor, x: Tensor, ids: Tensor, lists: Tensor) -> tuple[Out, ...]:
+    """silu(gate_e x) * up_e x. gate, up [X, M, K], x [N, 1 or k, K], ids [N, k], their expert_lists -> [N, k, M]."""
+    require(gate.shape == up.shape, "mul_mat_id_swiglu", f"gate {gate.shape}, up {up.shape}")
+    return OPS["mul_mat_id"].infer(gate, x, ids, lists)
+
+
+def _mul_mat_id_swiglu(gate, up, x: np.ndarray, ids: np.ndarray, _lists: np.ndarray) -> tuple[np.ndarray, ...]:
+    u, v = (OPS["mul_mat_id"].compute(w, x, ids)[0] for w in (gate, up))
+    return OPS["swiglu"].compute(u, v)
+
+
+def _swiglu_work(gate: Tensor, up: Tensor, _x: Tensor, ids: Tensor, _lists: Tensor) -> Work:
+    n_picks = ids.layout.n_elements
+    reads = {i: n_picked(w, ids) for i, w in enumerate((gate, up))}
+    return Work(reads=reads, flops=4 * n_picks * gate.shape[1] * gate.shape[2])
+
+
+register(
+    Op(
+        "mul_mat_id_swiglu",
+        _mul_mat_id_swiglu_infer,
+        _mul_mat_id_swiglu,
+        lambda g, gate, up, x, ids, _lists: (g.swiglu(g.mul_mat_id(gate, x, ids), g.mul_mat_id(up, x, ids)),),
+        OpKind.FUSED,
+        work=_swiglu_work,
+    )
+)
+
+
+def _fuse_experts(edit: Editing, i: int, node: Node) -> None:
+    """The products of experts' gates and ups with the same rows, and swiglu of both."""
+    found = [pair for t in node.inputs if (pair := maker(edit, t, "mul_mat_id", i))]
+    if len(found) != 2 or not all(_is_for(edit, i, *pair) for pair in found):
         return
-    made = next((n for j, n in edit.users(ids.storage, 0, i) if _lists(edit, j, n, ids, w.shape[0], i)), None)
-    lists = made or make("expert_lists", (ids,), scope_of(node), n_experts=w.shape[0])
+    (at, gate), (other, up) = found
+    if at == other or not all(is_same(a, b) for a, b in zip(gate.inputs[1:], up.inputs[1:], strict=True)):
+        return
+    lists, is_new = _lists_of(edit, i, gate)
+    ins = (gate.inputs[0], up.inputs[0], *gate.inputs[1:], lists.outputs[0])
+    fused = make("mul_mat_id_swiglu", ins, scope_of(node), node.outputs)
+    if edit.supports(lists) and edit.supports(fused):
+        edit.remove(at)
+        edit.remove(other)
+        edit.put(i, *((lists,) if is_new else ()), fused)
+
+
+def _is_for(edit: Editing, i: int, at: int, product: Node) -> bool:
+    """Does the product serve the node at i alone, and could it stand there?"""
+    alone = only_reader(edit, product.outputs[0], at, "swiglu") is not None and len(product.inputs) == 3
+    return alone and not any(edit.is_written(t, at, i) for t in product.inputs)
+
+
+def _list_experts(edit: Editing, i: int, node: Node) -> None:
+    """A product of experts reads lists of each expert's rows."""
+    if len(node.inputs) != 3:
+        return
+    lists, is_new = _lists_of(edit, i, node)
     product = replace(node, inputs=(*node.inputs, *lists.outputs))
     if edit.supports(lists) and edit.supports(product):
-        edit.put(i, *(() if made else (lists,)), product)
+        edit.put(i, *((lists,) if is_new else ()), product)
+
+
+def _lists_of(edit: Editing, i: int, product: Node) -> tuple[Node, bool]:
+    """The lists of a product's ids, which those with the same ids share, and whether they are yet to be put."""
+    w, ids = product.inputs[0], product.inputs[2]
+    made = next((n for j, n in edit.users(ids.storage, 0, i) if _lists(edit, j, n, ids, w.shape[0], i)), None)
+    return made or make("expert_lists", (ids,), scope_of(product), n_experts=w.shape[0]), made is None
 
 
 def _lists(edit: Editing, at: int, node: Node, ids: Tensor, n_experts: int, i: int) -> bool:
@@ -81,4 +138,4 @@ def _lists(edit: Editing, at: int, node: Node, ids: Tensor, n_experts: int, i: i
 
 
 FUSIONS = (Fusion("mul_mat", _fuse),)
-PART_FUSIONS = (Fusion("mul_mat_id", _list_experts),)
+PART_FUSIONS = (Fusion("swiglu", _fuse_experts), Fusion("mul_mat_id", _list_experts))

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Times prompts' products on this machine's device: the plain kernels against tiles of cooperative matrices.
+
+    tools/reports/products.py [--tokens 512] [--runs 6]
+
+A row a product of the 80B shape and a tile: rows x columns / groups of 32 a stage / a subgroup's part / stages (and
+workgroups that share an expert's columns), microseconds, TFLOP/s, how far the result is from the plain kernel's (NMSE).
+Ids of experts are spread evenly.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from vkrun.backends.base import Device
+from vkrun.backends.vulkan import BACKEND
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.plan import lean_plan
+from vkrun.runtime.ir.quants import random_blocks
+from vkrun.runtime.ir.tensor import Kind, Storage
+from vkrun.shaders.kernel import Features
+from vkrun.shaders.matmul import matrices
+
+N_EXPERTS, N_PICKED = 512, 10
+WARM_S = 0.12  # cards lower their clock while they idle
+COPIES = 8  # of small weights, so that they come from memory
+
+
+@dataclass(frozen=True)
+class Shape:
+    what: str
+    dtype: DType
+    n_rows: int
+    n_inner: int
+    experts: bool = False
+
+
+SHAPES = (
+    Shape("attn_qkv", DType.Q4_0, 8192, 2048),
+    Shape("attn_gate", DType.Q4_0, 4096, 2048),
+    Shape("ssm_out", DType.Q4_0, 2048, 4096),
+    Shape("ffn_gate_shexp", DType.Q4_0, 512, 2048),
+    Shape("ffn_gate_inp", DType.F32, 512, 2048),
+    Shape("attn_qkv, Q8_0", DType.Q8_0, 8192, 2048),
+    Shape("attn_qkv, Q6_K", DType.Q6_K, 8192, 2048),
+    Shape("ffn_gate_exps", DType.Q4_0, 512, 2048, True),
+    Shape("ffn_down_exps", DType.Q4_0, 2048, 512, True),
+)
+
+
+def graph_of(shape: Shape, n_tokens: int, device: Device) -> tuple[Graph, list[Storage]]:
+    """The product as often as there are copies of its weight, everything filled."""
+    rng, of_experts = np.random.default_rng(0), (N_EXPERTS,) if shape.experts else ()
+    kind = Kind.WEIGHT if shape.dtype.is_quantised else Kind.STATE
+    wide = (*of_experts, shape.n_rows, shape.n_inner)
+    weights = [Storage(f"w{i}", kind, shape.dtype, wide) for i in range(1 if shape.experts else COPIES)]
+    slots = (N_PICKED if shape.n_inner < shape.n_rows else 1,) if shape.experts else ()
+    x = Storage("x", Kind.STATE, DType.F32, (n_tokens, *slots, shape.n_inner))
+    ids = Storage("ids", Kind.STATE, DType.I32, (n_tokens, N_PICKED))
+    device.alloc([*weights, x, ids])
+    for w in weights:
+        device.write(w, filling(shape, rng))
+    device.write(x, rng.standard_normal(x.shape, np.float32))
+    device.write(ids, np.argsort(rng.random((n_tokens, N_EXPERTS)))[:, :N_PICKED].astype(np.int32))
+    g = Graph()
+    for i, w in enumerate(weights):
+        one = g.mul_mat_id(w.tensor(), x.tensor(), ids.tensor()) if shape.experts else g.mul_mat(w.tensor(), x.tensor())
+        g.output(f"y{i}", one)
+    return g, [*weights, x, ids]
+
+
+def filling(shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    if not shape.dtype.is_quantised:
+        return rng.standard_normal((shape.n_rows, shape.n_inner), np.float32)
+    n_repeats = N_EXPERTS if shape.experts else 1
+    return np.tile(random_blocks(shape.dtype, shape.n_rows, shape.n_inner, rng), (n_repeats, 1))
+
+
+def timed(device: Device, graph: Graph, n_runs: int) -> tuple[float, np.ndarray]:
+    """The median time of a product in seconds, and the first one's result."""
+    plan = lean_plan(graph, 3, device.supports)
+    program = device.compile(plan)
+    start = time.perf_counter()
+    while time.perf_counter() - start < WARM_S:
+        program.run()
+    runs = np.median([program.profile() for _ in range(n_runs)], 0)
+    made = program.read(graph.outputs["y0"])
+    program.close()
+    return float(np.median([s for s, n in zip(runs, plan.nodes, strict=True) if n.op.startswith("mul")])), made
+
+
+def tiles(shape: Shape) -> Iterator[tuple[matrices.Tile, int]]:
+    for tile in matrices.EXPERT_TILES if shape.experts else matrices.TILES:
+        yield from ((tile, n) for n in ((1, 4, 8) if shape.experts else (1,)))
+
+
+def report(shape: Shape, n_tokens: int, n_runs: int, plain: Device, device: Device) -> None:
+    flops = 2 * shape.n_rows * shape.n_inner * n_tokens * (N_PICKED if shape.experts else 1)
+    graph, storages = graph_of(shape, n_tokens, plain)
+    seconds, wanted = timed(plain, graph, n_runs)
+    plain.free(storages)
+    print(f"{shape.what:16} plain {'':24} {seconds * 1e6:9.1f} us {flops / seconds / 1e12:6.1f} TFLOP/s", flush=True)
+    graph, storages = graph_of(shape, n_tokens, device)
+    for tile, slices in tiles(shape):
+        matrices.forced = tile, slices
+        seconds, got = timed(device, graph, n_runs)
+        nmse = float(((got - wanted) ** 2).sum() / (wanted**2).sum())
+        name = f"{tile.rows}x{tile.cols}/{tile.groups}/{tile.part_rows}x{tile.part_cols}/{tile.stages} ({slices})"
+        rate = flops / seconds / 1e12
+        print(f"{shape.what:16} {name:30} {seconds * 1e6:9.1f} us {rate:6.1f} TFLOP/s {nmse:8.1e}", flush=True)
+    matrices.forced = None
+    device.free(storages)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--runs", type=int, default=6)
+    args = parser.parse_args()
+    info = BACKEND.devices()[0]
+    features = Features(**info.features)  # pyright: ignore[reportArgumentType]
+    if not features.cooperative_matrix:
+        raise SystemExit(f"{info.name}: no cooperative matrices of halves")
+    plain = BACKEND.open(info, features=replace(features, cooperative_matrix=()))
+    device = BACKEND.open(info)
+    for shape in SHAPES:
+        report(shape, args.tokens, args.runs, plain, device)
+
+
+if __name__ == "__main__":
+    main()
