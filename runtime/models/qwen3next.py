@@ -9,10 +9,10 @@ from .blocks.attention import Attention
 from .blocks.delta_net import DeltaNet
 from .blocks.experts import Experts, expert_matrices
 from .blocks.residual import Chain, Residual
-from .blocks.rope import make_rope, plain
 from .decoder import Decoder
 from .hyper import Hyper
 from .qwen3next_params import ARCHITECTURE, Qwen3NextParams
+from .rotary import read_rope
 
 
 class Qwen3Next(Decoder):
@@ -25,7 +25,7 @@ class Qwen3Next(Decoder):
 
     def read(self, h: Hyper) -> Qwen3NextParams:
         p = Qwen3NextParams.from_gguf(h)
-        self.rope = make_rope(self.weights, self.capacity.n_ctx, p.rope_dims, lambda: plain(p.rope_dims, p.rope_base))
+        self.rope = read_rope(h, self.weights, self.capacity.n_ctx, p.rope_dims, neighbours=False)
         return p
 
     def layer(self, i: int) -> Chain:

@@ -16,7 +16,6 @@ class Qwen3NextParams(Params):
     n_heads_kv: int
     head_dim: int
     rope_dims: int
-    rope_base: float
     n_experts: int
     n_experts_used: int
     expert_width: int
@@ -52,7 +51,6 @@ class Qwen3NextParams(Params):
             n_heads_kv=h.get_int("attention.head_count_kv", n_heads, hi=4096),
             head_dim=head_dim,
             rope_dims=h.get_int("rope.dimension_count", head_dim, hi=4096),
-            rope_base=h.get_float("rope.freq_base", 10000.0, lo=1.0),
             eps=h.get_float("attention.layer_norm_rms_epsilon", lo=1e-12, hi=1.0),
             n_experts=h.get_int("expert_count", hi=65536),
             n_experts_used=h.get_int("expert_used_count", hi=256),
