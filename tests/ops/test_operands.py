@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from vkrun.backends.base import Device
 from vkrun.backends.cpu import BACKEND as CPU
+from vkrun.backends.host import BACKEND as HOST
 from vkrun.backends.vulkan import BACKEND
 from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import compare, execute
@@ -42,14 +43,19 @@ def taken(case: Case, device: Device) -> list[Flip]:
 
 def pytest_generate_tests(metafunc):
     if "device" in metafunc.fixturenames:
-        wanted = list(DEVICES) if metafunc.config.getoption("--full") else ["its own"]
+        wanted = ["its own"]
+        if metafunc.config.getoption("--full"):
+            wanted = [*DEVICES, *([] if HOST.why_missing() else ["host"])]  # on the host every access is checked
         metafunc.parametrize("device", wanted, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
 def device(request):
-    info = BACKEND.devices()[0]
-    opened = BACKEND.open(info, features=Features(**{**info.features, **DEVICES[request.param]}))
+    if request.param == "host":
+        opened = HOST.open(HOST.devices()[0])
+    else:
+        info = BACKEND.devices()[0]
+        opened = BACKEND.open(info, features=Features(**{**info.features, **DEVICES[request.param]}))
     yield opened
     opened.close()
 

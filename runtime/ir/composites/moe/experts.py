@@ -32,7 +32,7 @@ def _gate_up_infer(
     """
     require_dtype("experts_gate_up", ids, DType.I32)
     ok = x.ndim == 2 and gate.shape == up.shape and gate.shape[2] == x.shape[1] and ids.shape[0] == x.shape[0]
-    ok = ok and 0 not in (gate.shape[0], ids.shape[1]) and activation in GLUS
+    ok = ok and 0 not in (*gate.shape[:2], ids.shape[1]) and activation in GLUS
     require(ok, "experts_gate_up", f"x {x.shape}, gate {gate.shape}, up {up.shape}, ids {ids.shape}, {activation}")
     named = dict(zip(extra, more, strict=False))
     shared = (named["shared_up"].shape[0], x.shape[1]) if "shared_up" in named else ()
