@@ -5,6 +5,8 @@ from vkrun.runtime.ir.ops import OPS
 from vkrun.runtime.ir.traffic import traffic
 from vkrun.runtime.optable.run import prepare, run_case
 from vkrun.runtime.optable.table import CASES, cases_for
+from vkrun.shaders.catalogue import KERNELS
+from vkrun.shaders.kernel import Features
 
 OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
 
@@ -42,6 +44,17 @@ def test_every_case_is_counted_and_cut(op):
         node = prepare(case).node
         assert traffic(node).written > 0 or not any(t.layout.n_elements for t in node.outputs)
         OPS[op].cuts(*node.inputs, **node.attrs)
+
+
+def test_a_kernel_refuses_what_it_does_not_name():
+    unknown = [(op, k.options - OPS[op].options.keys()) for op, kernels in KERNELS.items() for k in kernels]
+    named = {op: {name for c in CASES if c.op == op for name in OPS[op].options_of(c.attrs)} for op in KERNELS}
+    assert [(op, names - named[op]) for op, names in unknown if names - named[op]] == []
+    for case in CASES:
+        node = prepare(case).node if case.attrs else None
+        for kernel in KERNELS.get(case.op, []) if node else ():
+            if others := OPS[case.op].options_of(node.attrs) - kernel.options:
+                assert kernel.refuses(node, Features()) == f"knows no {' or '.join(sorted(others))}"
 
 
 def test_the_names_of_an_ops_cases_differ():
