@@ -40,12 +40,12 @@ class Flip:
         return _with_output(setting, *self.output) if self.output else setting
 
 
-def cases_to_flip(op: str, device: Device) -> tuple[Case, Case]:
+def cases_to_flip(op: str, device: Device) -> list[Case]:
     """Cases to start from, of those that the device takes: one with axes longer than 1, whose strides say something,
-    then plain, then small; and one that is middling in all this."""
+    then plain, then small; and one that is middling in all this. None of an op that it leaves to others."""
     cases = (c for c in cases_for(device.info.is_software) if c.op == op)
     listed = sorted((c for c in cases if not device.supports(prepare(c).node)), key=_wish)
-    return listed[0], listed[len(listed) // 2]
+    return [listed[0], listed[len(listed) // 2]] if listed else []
 
 
 def _wish(case: Case) -> tuple[bool, int, bool, int]:
