@@ -93,12 +93,12 @@ class Pool:
         spills: bool = False,
     ) -> None:
         """`apart`: one block a place, so that the validation layer sees each tensor as a buffer of its own.
-        `mapped`: the host may write into it, where it can see it at all.
+        `mapped`: the host may write into the blocks that it can see.
         `spills`: when the first type is full, the next one that fits is taken, silently."""
         self._physical, self._device, self._apart = logical.physical, logical.handle, apart
         types = _memory_types(logical, preferred)
         self._types = types if spills else types[:1]
-        self._is_mapped = mapped and all(t.flags & VISIBLE for t in self._types)
+        self._is_mapped = mapped
         self._blocks: list[Block] = []
 
     @property
@@ -170,7 +170,7 @@ class Pool:
             vk.vkGetBufferMemoryRequirements(self._device, buffer, needs)
             memory = self._allocate(needs.size, kind)
             vk.call("vkBindBufferMemory", self._device, buffer, memory, 0)
-            if self._is_mapped:
+            if self._is_mapped and kind.flags & VISIBLE:
                 pointer = vk.create("vkMapMemory", "void *", self._device, memory, 0, needs.size, 0)
         except BaseException:
             vk.vkDestroyBuffer(self._device, buffer, vk.null)

@@ -153,12 +153,13 @@ class Resources:
 
 
 def _pools(logical: Logical, apart: bool) -> dict[str, Pool]:
-    """Weights and states where the device is fastest; visible to the host too where that costs nothing."""
+    """Weights and states where the device is fastest; visible to the host too where that costs nothing and as far as it
+    goes, since there are cards that say all of it is and give half."""
     seen = _device_memory_is_visible(logical.physical)
-    local = [DEVICE | _HOST, DEVICE, 0] if seen else [DEVICE, 0]
+    local = [DEVICE | _HOST, DEVICE] if seen else [DEVICE, 0]
     return {
-        "weight": Pool(logical, local, apart=apart, mapped=seen),
-        "state": Pool(logical, local, apart=apart, mapped=seen),
+        "weight": Pool(logical, local, apart=apart, mapped=seen, spills=seen),
+        "state": Pool(logical, local, apart=apart, mapped=seen, spills=seen),
         "input": Pool(logical, [DEVICE | _HOST, _HOST], apart=apart, spills=True),
         "temp": Pool(logical, [DEVICE, 0], apart=True, mapped=False),
         "arena": Pool(logical, [DEVICE, 0], apart=True, mapped=False),

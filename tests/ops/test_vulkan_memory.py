@@ -1,12 +1,14 @@
 """The vulkan backend's memory: storages written and read back, blocks, limits, running out."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from vkrun.backends.vulkan import BACKEND
 from vkrun.backends.vulkan.device import VulkanDevice
-from vkrun.backends.vulkan.memory import Block
+from vkrun.backends.vulkan.memory import VISIBLE, Block, MemoryType, Pool
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
@@ -49,6 +51,30 @@ def test_what_is_written_is_read(device: VulkanDevice, kind: Kind, dtype: DType)
         device.write(s, data[s])
     for s in storages:
         assert np.array_equal(device.read(s).view(np.uint8), data[s].view(np.uint8))
+
+
+def test_weights_go_on_in_hidden_memory_where_the_visible_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, allocate = BACKEND.open(BACKEND.devices()[0]), Pool._allocate
+    pool = device._living().pools["weight"]
+    (kind,) = set(pool._types[:1])
+    pool._types = [kind, replace(kind, flags=kind.flags & ~VISIBLE)]
+
+    def allocate_hidden(self: Pool, nbytes: int, kind: MemoryType) -> Any:
+        if self is pool and kind.flags & VISIBLE:
+            raise MemoryError
+        return allocate(self, nbytes, kind)
+
+    first, second = weight(1000, name="first"), weight(3000, name="second")
+    device.alloc([first])
+    monkeypatch.setattr(Pool, "_allocate", allocate_hidden)
+    pool._blocks[0].take(pool._blocks[0].free[0][1] - pool._blocks[0].free[0][0])  # full
+    device.alloc([second])
+    assert [device._living().place(s).is_mapped for s in (first, second)] == [True, False]
+    for s in (first, second):
+        device.write(s, made := numbers(s))
+        assert np.array_equal(device.read(s).view(np.uint8), made.view(np.uint8))
+    monkeypatch.undo()
+    device.close()
 
 
 def test_states_and_inputs_start_as_zeros_even_in_used_memory(device: VulkanDevice) -> None:
