@@ -26,7 +26,7 @@ SWITCHES = {
 
 # every other variable, and what it does
 VARIABLES = {
-    "VKRUN_BACKEND": "the backend to use: vulkan, kompute or cpu",
+    "VKRUN_BACKEND": "the backend to use: vulkan, kompute, cpu or (for tests) host",
     "VKRUN_DEVICE": "the device to use: its index, its UUID or a part of its name",
     "VKRUN_DEBUG": "0 to 4: 1 devices and memory, 2 times of dispatches, 3 barriers and plan, 4 shaders",
     "VKRUN_VALIDATE": "1: Khronos validation layer with synchronisation validation, one buffer a tensor (slow)",

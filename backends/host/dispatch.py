@@ -16,6 +16,7 @@ class _Dispatch(ctypes.Structure):
     _fields_ = (
         ("buffers", ctypes.c_void_p),
         ("nbytes", ctypes.c_void_p),
+        ("cells", ctypes.c_void_p),
         ("arguments", ctypes.c_char_p),
         ("n_buffers", ctypes.c_uint),
         ("arguments_nbytes", ctypes.c_uint),
@@ -35,18 +36,33 @@ class Lanes:
     backwards: bool
 
 
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A contiguous array that a kernel reads, and writes in place; with cells where its invocations shall not meet."""
+
+    data: np.ndarray
+    cells: np.ndarray | None = None
+
+
+def cells_of(data: np.ndarray) -> np.ndarray:
+    """A vkrun_cell of lanes.h for each 32-bit word; memory that is never touched costs nothing."""
+    return np.zeros((data.nbytes // 4, 5), np.uint32)
+
+
 class Dispatch:
-    """A kernel's function with all that it takes, kept alive. Buffers are contiguous arrays, written in place."""
+    """A kernel's function with all that it takes, kept alive."""
 
     def __init__(
-        self, kernel: Any, buffers: Sequence[np.ndarray], arguments: bytes, grid: Sequence[int], lanes: Lanes
+        self, kernel: Any, buffers: Sequence[Bound], arguments: bytes, grid: Sequence[int], lanes: Lanes
     ) -> None:
         self._kernel, self._buffers, self._arguments = kernel, list(buffers), arguments
-        self._pointers = np.array([b.ctypes.data for b in buffers], np.uintp)
-        self._nbytes = np.array([b.nbytes for b in buffers], np.uint64)
+        self._pointers = np.array([b.data.ctypes.data for b in buffers], np.uintp)
+        self._cells = np.array([0 if b.cells is None else b.cells.ctypes.data for b in buffers], np.uintp)
+        self._nbytes = np.array([b.data.nbytes for b in buffers], np.uint64)
         self._why = ctypes.create_string_buffer(WHY_NBYTES)
         self._words = _Dispatch(
-            *(self._pointers.ctypes.data, self._nbytes.ctypes.data, arguments, len(buffers), len(arguments)),
+            *(self._pointers.ctypes.data, self._nbytes.ctypes.data, self._cells.ctypes.data),
+            *(arguments, len(buffers), len(arguments)),
             *((ctypes.c_uint * 3)(*grid), lanes.subgroup, lanes.backwards, ctypes.addressof(self._why), WHY_NBYTES),
         )
 

@@ -2,8 +2,9 @@
 // barrier for its workgroup, at a subgroup operation for its subgroup; else a plain call.
 //
 // What a GPU would answer with anything at all is an error here, in a line: indices out of bounds, shared memory that
-// nobody wrote, two invocations at one number of shared memory between the same two barriers, a barrier or a subgroup
-// operation that some do not reach, shifts by 32 and more, division by zero.
+// nobody wrote, two invocations at one number (in shared memory between the same two barriers, in a buffer at any time of
+// a dispatch) of which one writes, a barrier or a subgroup operation that some do not reach, shifts by 32 and more,
+// division by zero.
 
 #include "lanes.h"
 #include <setjmp.h>
@@ -15,7 +16,7 @@
 
 namespace {
 
-const unsigned MAX_LANES = 1024, MAX_SUBGROUP = 64, SEVERAL = 0xffff;
+const unsigned MAX_LANES = 1024, MAX_SUBGROUP = 64, SEVERAL = 0xffffffff;
 const size_t STACK_NBYTES = 1 << 18;
 
 enum State { NEW, READY, AT_BARRIER, AT_OPERATION, ENDED };
@@ -37,6 +38,7 @@ const vkrun_dispatch *dispatch;
 void (*kernel)(const vkrun_dispatch *, const unsigned *);
 unsigned group[3], n_lanes;
 unsigned interval, first_interval;  // between two barriers; the first one of this workgroup
+unsigned n_dispatches;
 
 unsigned turn(unsigned i, unsigned n) { return dispatch->backwards ? n - 1 - i : i; }
 
@@ -148,6 +150,27 @@ void run_groups(bool waits) {
     }
 }
 
+// Whether others touch what `me` touches at the time `now`, and one of them writes; atomics may meet.
+bool collides(vkrun_cell *cell, int how, unsigned now, unsigned me) {
+    bool atomic = how & VKRUN_ATOMIC, reads = how & VKRUN_READ, writes = atomic || how & VKRUN_WRITE;
+    bool was_written = cell->written == now, was_read = cell->read == now;
+    if (was_written && cell->writer != me && !(atomic && cell->by_atomics)) return true;
+    if (writes && was_read && cell->reader != me) return true;
+    if (reads) cell->reader = was_read && cell->reader != me ? SEVERAL : me, cell->read = now;
+    if (writes) {
+        cell->writer = was_written && cell->writer != me ? SEVERAL : me;
+        cell->by_atomics = atomic && (!was_written || cell->by_atomics);
+        cell->written = now;
+    }
+    return false;
+}
+
+[[noreturn]] void fail_element(vkrun_site site, const char *name, unsigned i, const char *fault) {
+    char why[160];
+    snprintf(why, sizeof why, "%s[%u] %s", name, i, fault);
+    vkrun_fail(site, why);
+}
+
 [[noreturn]] void fail_undefined(const void *data, const char *why) {  // its data begin with file, line and column
     struct Where { const char *file; uint32_t line, column; };
     const Where *where = static_cast<const Where *>(data);
@@ -162,7 +185,7 @@ unsigned vkrun_lane, vkrun_subgroup;
 
 int vkrun_run(const vkrun_dispatch *work, void (*main)(const vkrun_dispatch *, const unsigned *), unsigned n, bool waits,
               unsigned n_buffers, unsigned arguments_nbytes) {
-    dispatch = work, kernel = main, n_lanes = n, vkrun_subgroup = work->subgroup, vkrun_lane = 0;
+    dispatch = work, kernel = main, n_lanes = n, vkrun_subgroup = work->subgroup, vkrun_lane = 0, n_dispatches++;
     if (_setjmp(failure)) return 1;
     vkrun_site nowhere = {"the dispatch", 0};
     if (n > MAX_LANES || !work->subgroup || work->subgroup > MAX_SUBGROUP) vkrun_fail(nowhere, "too many lanes");
@@ -181,24 +204,16 @@ const vkrun_exchange *vkrun_meet(const void *value, unsigned nbytes, vkrun_site 
     return exchange;
 }
 
-void vkrun_touch(vkrun_cell *cell, int how, const char *name, unsigned i, vkrun_site site) {
-    char why[128];
-    const char *fault = nullptr;
-    bool atomic = how & VKRUN_ATOMIC, reads = atomic || how & VKRUN_READ, writes = atomic || how & VKRUN_WRITE;
-    bool shares_write = cell->written == interval && (cell->writer != vkrun_lane) && !(atomic && cell->by_atomics);
-    bool shares_read = writes && cell->read == interval && cell->reader != vkrun_lane;
-    if (reads && cell->written < first_interval) fault = "read before anyone wrote it";
-    if (shares_write || shares_read) fault = "touched by two invocations without a barrier between";
-    if (fault) {
-        snprintf(why, sizeof why, "%s[%u] %s", name, i, fault);
-        vkrun_fail(site, why);
-    }
-    if (reads && !atomic) cell->reader = cell->read == interval && cell->reader != vkrun_lane ? SEVERAL : vkrun_lane;
-    if (reads && !atomic) cell->read = interval;
-    if (!writes) return;
-    cell->writer = atomic && cell->written == interval && cell->writer != vkrun_lane ? SEVERAL : vkrun_lane;
-    cell->by_atomics = atomic && (cell->written != interval || cell->by_atomics);
-    cell->written = interval;
+void vkrun_touch_shared(vkrun_cell *cell, int how, const char *name, unsigned i, vkrun_site site) {
+    if (how != VKRUN_WRITE && cell->written < first_interval) fail_element(site, name, i, "read before anyone wrote it");
+    if (collides(cell, how, interval, vkrun_lane))
+        fail_element(site, name, i, "touched by two invocations without a barrier between");
+}
+
+void vkrun_touch_buffer(vkrun_cell *cell, int how, const char *name, unsigned i, vkrun_site site) {
+    unsigned number = (group[2] * dispatch->grid[1] + group[1]) * dispatch->grid[0] + group[0];
+    if (collides(cell, how, n_dispatches, number * MAX_LANES + vkrun_lane))
+        fail_element(site, name, i, "touched by two invocations of one dispatch");
 }
 
 void vkrun_fail(vkrun_site site, const char *why) {

@@ -7,9 +7,16 @@ struct vkrun_site {  // where in the GLSL
     int line;
 };
 
+struct vkrun_cell {  // who touched 32 bits last, and when
+    unsigned written, read;  // shared memory: between which barriers; buffers: in which dispatch
+    unsigned writer, reader;
+    unsigned by_atomics;
+};
+
 struct vkrun_dispatch {  // as the Python side fills it in
     void *const *buffers;
     const unsigned long long *nbytes;  // of each buffer
+    vkrun_cell *const *cells;  // of each buffer's 32-bit words, or null where the dispatch only reads it
     const void *arguments;
     unsigned n_buffers, arguments_nbytes;
     unsigned grid[3];
@@ -25,12 +32,6 @@ struct vkrun_exchange {  // what lanes bring to a subgroup operation: those of `
     unsigned n;
 };
 
-struct vkrun_cell {  // who touched a number in shared memory last, and between which barriers
-    unsigned written, read;
-    unsigned short writer, reader;
-    bool by_atomics;
-};
-
 enum { VKRUN_READ = 1, VKRUN_WRITE = 2, VKRUN_ATOMIC = 4 };
 
 extern "C" {
@@ -40,7 +41,8 @@ int vkrun_run(const vkrun_dispatch *, void (*main)(const vkrun_dispatch *, const
               bool waits, unsigned n_buffers, unsigned arguments_nbytes);
 void vkrun_barrier(vkrun_site, int number);
 const vkrun_exchange *vkrun_meet(const void *value, unsigned nbytes, vkrun_site, int number);
-void vkrun_touch(vkrun_cell *, int how, const char *name, unsigned i, vkrun_site);
+void vkrun_touch_shared(vkrun_cell *, int how, const char *name, unsigned i, vkrun_site);
+void vkrun_touch_buffer(vkrun_cell *, int how, const char *name, unsigned i, vkrun_site);
 [[noreturn]] void vkrun_fail(vkrun_site, const char *why);
 [[noreturn]] void vkrun_out_of_bounds(vkrun_site, const char *name, unsigned long long i, unsigned long long n);
 }

@@ -17,7 +17,7 @@ from ...shaders.compile import title
 from ...shaders.kernel import Features, KernelCall
 from ..base import Program, Progress
 from ..packing import argument_bytes, packed_nbytes
-from .dispatch import Dispatch, Lanes
+from .dispatch import Bound, Dispatch, Lanes, cells_of
 from .kernels import kernel
 
 Memory = dict[Storage, np.ndarray]  # bytes, as the device holds them
@@ -48,6 +48,7 @@ class HostProgram(Program):
     def __init__(self, plan: Plan, memory: Memory, way: Way, progress: Progress | None) -> None:
         self._plan, self._memory, self._way = plan, memory, way
         self._temps = _temps(plan)
+        self._cells: dict[Storage, np.ndarray] = {}  # of what the plan writes
         calls = {node: call for node in plan.nodes if (call := lower(node, way.features))}
         self._steps: dict[Node, Step] = {}
         for node, call in calls.items():
@@ -108,7 +109,8 @@ class HostProgram(Program):
 
     def _step(self, node: Node, call: KernelCall) -> Step:
         """Storages are bound one by one, so that each starts at its first byte, and what lies beyond is noticed."""
-        bound = [self._bytes(t.storage) for t in call.buffers]
+        written = {t.storage for t in node.outputs}
+        bound = [self._bound(t.storage, t.storage in written) for t in call.buffers]
         arguments = argument_bytes(call, lambda _storage: 0)
         lanes = Lanes(max(self._way.features.subgroup_size, 1), self._way.backwards)
         return Step(node, call, Dispatch(kernel(call), bound, arguments, call.grid, lanes))
@@ -118,6 +120,12 @@ class HostProgram(Program):
         if found is None:
             raise BackendError(f"{storage.name}: no memory on this device; alloc() it first")
         return found
+
+    def _bound(self, storage: Storage, is_written: bool) -> Bound:
+        data = self._bytes(storage)
+        if is_written and storage not in self._cells:
+            self._cells[storage] = cells_of(data)
+        return Bound(data, self._cells[storage] if is_written else None)
 
     def _require_open(self) -> None:
         bound = (t.storage for step in self._steps.values() for t in step.call.buffers)

@@ -1,6 +1,5 @@
 // A CPU, for tests: each invocation is a fiber of backends/host/lanes.cpp, and every access to a buffer or to shared
-// memory is looked at: bounds; of shared memory also whether anyone has written the element, and whether another
-// invocation touches it between the same two barriers.
+// memory is looked at: its bounds, and whether another invocation touches the same element, see lanes.cpp.
 
 #include "lanes.h"
 
@@ -102,11 +101,13 @@ template <class T, int N> struct vk_Parts<vk_Vector<T, N>> {
 template <class T> struct vk_Buffer {
     T *elements;
     unsigned long long n;
-    T &at(uint i, const char *name, vkrun_site site) const {
+    vkrun_cell *cells;
+    T &touch(uint i, int how, const char *name, vkrun_site site) const {
+        static_assert(sizeof(T) == 4, "elements are 32 bits");
         if (i >= n) vkrun_out_of_bounds(site, name, i, n);
+        if (cells) vkrun_touch_buffer(&cells[i], how, name, i, site);
         return elements[i];
     }
-    T &touch(uint i, int, const char *name, vkrun_site site) const { return at(i, name, site); }
 };
 
 template <class T, uint N> struct vk_Shared {
@@ -115,12 +116,12 @@ template <class T, uint N> struct vk_Shared {
     vkrun_cell cells[N * vk_Parts<T>::n];
     T &touch(uint i, int how, const char *name, vkrun_site site) {
         if (i >= N) vkrun_out_of_bounds(site, name, i, N);
-        for (uint k = 0; k < vk_Parts<T>::n; k++) vkrun_touch(&cells[i * vk_Parts<T>::n + k], how, name, i, site);
+        for (uint k = 0; k < vk_Parts<T>::n; k++) vkrun_touch_shared(&cells[i * vk_Parts<T>::n + k], how, name, i, site);
         return elements[i];
     }
     Part &touch_part(uint i, uint k, int how, const char *name, vkrun_site site) {
         if (i >= N) vkrun_out_of_bounds(site, name, i, N);
-        vkrun_touch(&cells[i * vk_Parts<T>::n + vkrun_checked(k, vk_Parts<T>::n)], how, name, i, site);
+        vkrun_touch_shared(&cells[i * vk_Parts<T>::n + vkrun_checked(k, vk_Parts<T>::n)], how, name, i, site);
         return elements[i][k];
     }
 };
@@ -158,7 +159,8 @@ template <class T> inline T vk_copy(const T &x) { return x; }
     static void vk_main(const vkrun_dispatch *vk_dispatch, const unsigned *vk_group) {
 #define VK_ENTRY_BODY
 #define VK_BIND(i, T, x) \
-    vk_kernel.x = vk_Buffer<T>{static_cast<T *>(vk_dispatch->buffers[i]), vk_dispatch->nbytes[i] / sizeof(T)};
+    vk_kernel.x = vk_Buffer<T>{                                                  \
+        static_cast<T *>(vk_dispatch->buffers[i]), vk_dispatch->nbytes[i] / sizeof(T), vk_dispatch->cells[i]};
 #define VK_ENTRY_END                                                             \
     }                                                                            \
     }                                                                            \

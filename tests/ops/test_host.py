@@ -9,7 +9,7 @@ import pytest
 import vkrun
 from vkrun.backends import registry
 from vkrun.backends.host import BACKEND, kernels
-from vkrun.backends.host.dispatch import Dispatch, Lanes
+from vkrun.backends.host.dispatch import Bound, Dispatch, Lanes, cells_of
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
@@ -41,7 +41,7 @@ def run(statements: str, *, n_lanes: int = 64, n_groups: int = 1, lanes: Lanes) 
     text = translated(f"{HEAD}{statements}\n}}\n", "some.comp")
     x, y = np.arange(64 * n_groups, dtype=np.uint32), np.ones(64 * n_groups, np.uint32)
     kernel = kernels.library("some", text, (n_lanes,)).vkrun_kernel
-    dispatch = Dispatch(kernel, (x, y), np.uint32(64).tobytes(), (n_groups, 1, 1), lanes)
+    dispatch = Dispatch(kernel, (Bound(x), Bound(y, cells_of(y))), np.uint32(64).tobytes(), (n_groups, 1, 1), lanes)
     return dispatch.run(), y
 
 
@@ -88,6 +88,8 @@ def test_atomics_and_components(backwards: bool) -> None:
     [
         ("y[i] = x[i + 1u];", "some.comp:11: x[64], it has 64"),
         ("if (i > 9u) { y[i * 7u] = 1u; }", ", it has 64"),
+        ("y[i / 2u] = 0u;", "touched by two invocations of one dispatch"),
+        ("y[i] += y[i ^ 1u];", "touched by two invocations of one dispatch"),
         ("held[i + 1u] = 0u;", "held[64], it has 64"),
         ("quads[i / 8u][i % 5u] = 0.0;", "a vector[4], it has 4"),
         ("few[i % 4u] = i; y[i] = few[0];", "some.comp:11: an array's index is out of bounds"),
@@ -118,7 +120,7 @@ def test_variables_without_a_value_are_strange() -> None:
 
 def test_what_does_not_fit_the_kernel_is_refused() -> None:
     kernel = kernels.library("some", translated(HEAD + "}", "some.comp"), (8,)).vkrun_kernel
-    one = np.zeros(8, np.uint32)
+    one = Bound(np.zeros(8, np.uint32))
     assert "another number of buffers" in Dispatch(kernel, (one,), bytes(4), (1, 1, 1), Lanes(8, False)).run()
     assert "other arguments" in Dispatch(kernel, (one, one), bytes(8), (1, 1, 1), Lanes(8, False)).run()
     large = kernels.library("some", translated(HEAD + "}", "some.comp"), (2048,)).vkrun_kernel
