@@ -106,19 +106,22 @@ float take_token(uint t, float value, float decay, float strength) {
 #define EACH_HELD for (uint e = 0u; e < EACH; e++) UNROLL for (uint i = 0u; i < PER; i++)
 #define EACH_MOVED for (uint j = 0u, i = 0u; j < EACH * PER; j++, i = j % PER)
 
+// Lanes without a row read none, since another lane writes it.
+#define HAS_ROW(row) (DIM % TILE == 0u || (row) < DIM)
+
 // Lanes of several rows are a CPU's: there rolled loops move the state through an array in memory, since software
 // drivers take seconds to compile many loads and stores.
 void load_state(uint state_first, uint row) {
     if (EACH == 1u) {
-        uint at = state_first + min(row, DIM - 1u) * DIM;
         UNROLL for (uint i = 0u; i < PER; i++) {
-            s[0][i] = state[at + CLAMPED(i)];
+            s[0][i] = HAS_ROW(row) && IN_HEAD(i) ? state[state_first + row * DIM + COLUMN(i)] : 0.0;
         }
         return;
     }
     float moved[EACH * PER];
     [[dont_unroll]] EACH_MOVED {
-        moved[j] = state[state_first + min(row + j / PER * STEP, DIM - 1u) * DIM + CLAMPED(i)];
+        uint at = row + j / PER * STEP;
+        moved[j] = HAS_ROW(at) && IN_HEAD(i) ? state[state_first + at * DIM + COLUMN(i)] : 0.0;
     }
     [[unroll]] EACH_HELD {
         s[e][i] = moved[e * PER + i];
