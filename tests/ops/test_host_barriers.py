@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_
 
 BARRIER = "barrier();"
 N_TRIED = 64  # cases that a mutant may survive before it counts as not missed
-SPREAD, PARTS = 12, 6
+SPREAD, PARTS = 24, 3
 LARGEST = 1 << 18  # elements of a case's operands
 
 # a GPU's kernels with one subgroup a workgroup, with several, and without subgroups
