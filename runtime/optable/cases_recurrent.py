@@ -197,6 +197,9 @@ def _nets() -> Iterator[Case]:
     states = cycle((plain, outer_cut, rows_apart, flat_offset))
     for batch, _ in zip(cycle((*BATCHES, MANY)), range(27), strict=False):
         yield from _both(batch, *next(heads), next(makes), next(states))
+    for batch, (heads_of, dim), make in zip(BATCHES, (HEADS[1], HEADS[5]) * 4, ROWS * 2, strict=False):
+        for case in _both(batch, heads_of, dim, make, plain):
+            yield replace(case, what=f"{case.what}, tiled", attrs=case.attrs | {"tiled": True})
     for batch, make in zip((*SNAPSHOTS, *LONG), ROWS * 2, strict=False):
         yield from _both(batch, *next(heads), make, next(states))
 

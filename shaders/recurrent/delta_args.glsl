@@ -10,6 +10,7 @@ layout(constant_id = 7) const uint GATE_SHARE = 1;
 layout(constant_id = 10) const uint SLOTS_SEQ = 1;  // strides of slots
 layout(constant_id = 11) const uint SLOTS_COLUMN = 1;
 layout(constant_id = 12) const uint N_SNAPSHOTS = 0;
+layout(constant_id = 13) const uint TILED = 0;  // value heads j, j + Hk, ... share key head j, else SHARE in a row
 
 layout(std430, binding = 0) readonly buffer Q { float q[]; };
 layout(std430, binding = 1) readonly buffer K { float k[]; };
@@ -69,9 +70,16 @@ bool is_slot(int slot) {
     return slot >= 0 && slot < int(n_slots);
 }
 
+const uint N_KEYS = N_HEADS / SHARE;
+
+uint key_of(uint head) {
+    return TILED != 0u ? head % N_KEYS : head / SHARE;
+}
+
 // Value heads share the layout of the gates with the key head they belong to.
 uint gates_of(uint seq, uint head) {
-    return seq * beta_seq + head / SHARE * GATE_KEY + head % SHARE * GATE_SHARE;
+    uint share = TILED != 0u ? head / N_KEYS : head % SHARE;
+    return seq * beta_seq + key_of(head) * GATE_KEY + share * GATE_SHARE;
 }
 
 float log_decay_of(uint gate, float rate, float bias) {

@@ -21,16 +21,18 @@ TAKES: Operands = {
     "slots": INTS,
     "n_valid": INTS.rows,
 }
+OPTIONS = frozenset({"tiled"})
 GIVES: Operands = {"y": _ROWS, "written": _ROWS}
 NORM: Operands = {"w": _ROWS, "gate": _ROWS}
 
 
 def delta_constants(node: Node) -> tuple[int, ...]:
-    """DIM, N_HEADS, SHARE, GATE_KEY, GATE_SHARE, SLOTS_SEQ, SLOTS_COLUMN, N_SNAPSHOTS."""
+    """DIM, N_HEADS, SHARE, GATE_KEY, GATE_SHARE, SLOTS_SEQ, SLOTS_COLUMN, N_SNAPSHOTS, TILED."""
     q, _, v, beta = node.inputs[:4]
     slots = node.inputs[8] if node.inputs[8].ndim == 2 else node.inputs[8].unsqueeze(1)
     n_heads, dim = v.shape[2:]
-    return dim, n_heads, n_heads // q.shape[2], *strides_that_count(beta)[2:], *slots.layout.strides, slots.shape[1] - 1
+    gates, tiled = strides_that_count(beta)[2:], int(node.attrs.get("tiled", False))
+    return dim, n_heads, n_heads // q.shape[2], *gates, *slots.layout.strides, slots.shape[1] - 1, tiled
 
 
 def delta_operands(node: Node) -> tuple[tuple[Tensor, ...], tuple[Argument, ...]]:

@@ -311,7 +311,7 @@ void main() {
     if (seq >= n_seqs) {
         return;
     }
-    key_first = seq * q_seq + head / SHARE * q_head;
+    key_first = seq * q_seq + key_of(head) * q_head;
     n = uint(clamp(n_valid[n_valid_at + seq], 0, int(n_tokens)));
     load_state(state_of(slot_of(seq, 0u), head));
     for (uint first = 0u; first < n; first += CHUNK) {

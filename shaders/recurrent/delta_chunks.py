@@ -7,7 +7,7 @@ from math import ceil
 
 from ...runtime.ir.graph import Node
 from ..kernel import Features, Kernel, KernelCall, Variant, grid_of
-from .delta_args import GIVES, TAKES, delta_constants, delta_operands
+from .delta_args import GIVES, OPTIONS, TAKES, delta_constants, delta_operands
 
 VARIANT: Variant = ("delta_chunks", ())
 SIZES = ((64, 32), (64, 16), (32, 32), (32, 16), (32, 8))  # tokens of a chunk, rows of the state
@@ -66,4 +66,4 @@ def _lower(node: Node, features: Features) -> KernelCall:
     return KernelCall(*VARIANT, args, push, grid_of(n_seqs * n_heads * ceil(dim / rows)), spec)
 
 
-KERNELS = (Kernel("gated_delta_net", TAKES, GIVES, _lower, (VARIANT,), rule),)
+KERNELS = (Kernel("gated_delta_net", TAKES, GIVES, _lower, (VARIANT,), rule, OPTIONS),)

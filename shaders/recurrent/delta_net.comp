@@ -212,7 +212,7 @@ void run_tile(uint tile) {
 }
 
 void find_operands() {
-    uint key = head / SHARE;
+    uint key = key_of(head);
     part = LANE % SPLIT;
     n = uint(clamp(n_valid[n_valid_at + seq], 0, int(n_tokens)));
     q_first = seq * q_seq + key * q_head;

@@ -5,7 +5,7 @@ from ...runtime.ir.tensor import Tensor
 from ..kernel import Argument, At, Defines, Features, Kernel, KernelCall, Variant, fills_subgroup, grid_of
 from ..operands import FLOATS, INTS, strides_that_count
 from . import delta_chunks
-from .delta_args import GIVES, N_OPERANDS, NORM, TAKES, delta_constants, delta_operands
+from .delta_args import GIVES, N_OPERANDS, NORM, OPTIONS, TAKES, delta_constants, delta_operands
 
 MAX_TAPS = 16  # held in registers
 HELD = 64  # numbers of the state that a lane of a CPU holds
@@ -123,7 +123,14 @@ KERNELS = (
         (("causal_conv", ()), ("causal_conv", BIAS)),
         options=frozenset({"bias", "linear"}),
     ),
-    Kernel("gated_delta_net", TAKES, GIVES, _lower_delta, (_variant(False, False), _variant(False, True))),
+    Kernel(
+        "gated_delta_net",
+        TAKES,
+        GIVES,
+        _lower_delta,
+        (_variant(False, False), _variant(False, True)),
+        options=OPTIONS,
+    ),
     Kernel(
         "gated_delta_norm",
         TAKES | NORM,
@@ -131,6 +138,7 @@ KERNELS = (
         _lower_delta,
         (_variant(True, False), _variant(True, True)),
         _norm_pays,
+        OPTIONS,
     ),
     Kernel("solve_tri", {"a": FLOATS, "b": FLOATS}, {"x": FLOATS}, _solve_tri, (("solve_tri", ()),)),
     Kernel("ssm_conv", {"x": FLOATS, "w": FLOATS}, {"y": FLOATS}, _ssm_conv, (("ssm_conv", ()),)),

@@ -51,15 +51,15 @@ def _causal_conv(x, w, state, slots, tails, *bias, extra=(), linear: bool = Fals
     return out, after
 
 
-def _gated_delta_net(q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[Array, Array]:
+def _gated_delta_net(q, k, v, beta, alpha, a, dt, state, slots, n_valid, tiled: bool = False) -> tuple[Array, Array]:
     n_seqs, n_tokens, n_heads, dim = v.shape
     out, after = np.zeros(v.shape), state.copy()
     slots = slots.reshape(n_seqs, -1)
     for b, own in enumerate(clamped(slots[:, 0], len(state))):
         n = min(max(int(n_valid[b]), 0), n_tokens)
         s = state[own].reshape(1, n_heads, dim, dim).transpose(0, 1, 3, 2)  # kept transposed
-        gates = _gates(beta[b].reshape(n_tokens, n_heads), alpha[b].reshape(n_tokens, n_heads), a, dt)
-        inputs = (_shared(_unit(q[b]), n_heads), _shared(_unit(k[b]), n_heads), v[b], *gates)
+        gates = _gates(*(_of_heads(x[b], n_heads, tiled) for x in (beta, alpha)), a, dt)
+        inputs = (*(_shared(_unit(x[b]), n_heads, tiled) for x in (q, k)), v[b], *gates)
         for start in range(0, n, SPAN):
             stop = min(start + SPAN, n)
             out[b, start:stop], s = _scan([x[start:stop] for x in inputs], s)
@@ -74,10 +74,17 @@ def _unit(x: Array) -> Array:
     return onnx_op("Div", x, onnx_op("Sqrt", onnx_op("Add", total, EPS)))
 
 
-def _shared(x: Array, n_heads: int) -> Array:
+def _shared(x: Array, n_heads: int, tiled: bool) -> Array:
     """Key heads [T, Hk, D] as value heads read them: [T, Hv, D]."""
-    share = n_heads // x.shape[1]
-    return np.stack([x[:, h // share] for h in range(n_heads)], 1)
+    n_keys, share = x.shape[1], n_heads // x.shape[1]
+    return np.stack([x[:, h % n_keys if tiled else h // share] for h in range(n_heads)], 1)
+
+
+def _of_heads(x: Array, n_heads: int, tiled: bool) -> Array:
+    """What stands by key head and place [T, Hk, Hv/Hk], by value head: [T, Hv]."""
+    _, n_keys, share = x.shape
+    places = [(h % n_keys, h // n_keys) if tiled else (h // share, h % share) for h in range(n_heads)]
+    return np.stack([x[:, key, place] for key, place in places], 1)
 
 
 def _gates(beta: Array, alpha: Array, a: Array, dt: Array) -> tuple[Array, Array]:
@@ -100,9 +107,9 @@ def _keep(state: Array, slots: Array, s: Array) -> None:
             state[slot] = s.transpose(0, 1, 3, 2).reshape(-1)
 
 
-def _gated_delta_norm(*inputs: Array, eps: float) -> tuple[Array, Array]:
+def _gated_delta_norm(*inputs: Array, eps: float, tiled: bool = False) -> tuple[Array, Array]:
     *net, w, gate = inputs
-    o, state = _gated_delta_net(*net)
+    o, state = _gated_delta_net(*net, tiled=tiled)
     return gated_norm(o, w, gate, eps), state
 
 

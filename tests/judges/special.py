@@ -324,15 +324,15 @@ def _net_by_remainder(compute, q, k, v, beta, alpha, *rest, **attrs):
 
 
 @_wrong("the query as it is", "gated_delta_net")
-def _long_query(compute, q, k, v, *rest):
-    out, state = compute(q, k, v, *rest)
+def _long_query(compute, q, k, v, *rest, **attrs):
+    out, state = compute(q, k, v, *rest, **attrs)
     length = np.sqrt(np.square(q, dtype=np.float64).sum(-1, keepdims=True))
     return out * np.repeat(length, v.shape[2] // q.shape[2], 2), state
 
 
 @_wrong("the query not scaled", "gated_delta_net")
-def _not_scaled(compute, *inputs):
-    out, state = compute(*inputs)
+def _not_scaled(compute, *inputs, **attrs):
+    out, state = compute(*inputs, **attrs)
     return out * np.sqrt(out.shape[-1]), state
 
 

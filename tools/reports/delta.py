@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from vkrun.backends.base import Device
 from vkrun.backends.vulkan import BACKEND
-from vkrun.runtime.ir.composites.recurrent.delta_net import gated_delta_net
+from vkrun.runtime.ir import composites  # noqa: F401  (whose op it times)
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.plan import make_plan
@@ -60,7 +60,7 @@ def timed(device: Device, shape: Shape, n_runs: int) -> tuple[np.ndarray, float]
     for t, data in operands.items():
         device.write(t.storage, data)
     graph = Graph()
-    graph.output("y", gated_delta_net(graph, *operands))
+    graph.output("y", graph.emit("gated_delta_net", *operands)[0])
     program = device.compile(make_plan(graph))
     program.run()
     made = program.read(graph.outputs["y"])

@@ -29,6 +29,7 @@ class DeltaNet:
     state: Tensor
     n_keys: int
     eps: float
+    tiled: bool = False  # value head j of key head j % Hk, and ba all betas, then all alphas
 
     def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
         qkv, z, ba = (g.mul_mat(w, x) for w in (self.qkv, self.z, self.ba))
@@ -43,7 +44,11 @@ class DeltaNet:
         q, k = (t.reshape(*rows, n_keys, dim) for t in (q, k))
         v = v.reshape(*rows, n_values, dim)
         share = n_values // n_keys
-        beta, alpha = split(group.rows(ba).reshape(*rows, n_keys, 2 * share), share, share)
+        if self.tiled:
+            halves = split(group.rows(ba), n_values, n_values)
+            beta, alpha = (t.reshape(*rows, share, n_keys).permute(0, 1, 3, 2) for t in halves)
+        else:
+            beta, alpha = split(group.rows(ba).reshape(*rows, n_keys, 2 * share), share, share)
         gates = beta, alpha, self.a, self.dt
-        o = gated_delta_net(g, q, k, v, *gates, self.state, group.state_slots, group.n_valid)
+        o = gated_delta_net(g, q, k, v, *gates, self.state, group.state_slots, group.n_valid, self.tiled)
         return g.gated_norm(o, self.norm, group.rows(z).reshape(*rows, n_values, dim), self.eps)

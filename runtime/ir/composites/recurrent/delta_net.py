@@ -34,19 +34,20 @@ def gated_delta_net(
     state: Tensor,
     slots: Tensor,
     n_valid: Tensor,
+    tiled: bool = False,
 ) -> Tensor:
     """Normalise q and k, form the gates, scan the tokens, update the state; returns [B, T, Hv, D].
 
     q, k [B, T, Hk, D]; v [B, T, Hv, D]; beta, alpha [B, T, Hk, Hv/Hk], before their sigmoid and softplus; a, dt [Hv]:
     g = a softplus(alpha + dt); state [n_slots, Hv*D*D]; slots [B] or with snapshots (see slots.py), outside of the
     state: read clamped, not written; n_valid [B]: tokens from there on leave the state as it is, and what comes out for
-    them is 0. Value head j reads key head j // (Hv/Hk). A state of one slot is that of slot 0, and a lone token of a
-    lone sequence is valid.
+    them is 0. Value head j reads key head j // (Hv/Hk), tiled j % Hk; its gates stand where its key head's do. A state
+    of one slot is that of slot 0, and a lone token of a lone sequence is valid.
     """
-    return g.emit("gated_delta_net", q, k, v, beta, alpha, a, dt, state, slots, n_valid)[0]
+    return g.emit("gated_delta_net", q, k, v, beta, alpha, a, dt, state, slots, n_valid, tiled=tiled)[0]
 
 
-def _infer(q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[Out, ...]:
+def _infer(q, k, v, beta, alpha, a, dt, state, slots, n_valid, *, tiled: bool = False) -> tuple[Out, ...]:
     n_seqs, n_tokens, n_heads, dim = v.shape
     ok = q.shape == k.shape and q.shape[:2] == v.shape[:2] and q.shape[3] == dim
     ok = ok and q.shape[2] > 0 and n_heads % q.shape[2] == 0
@@ -60,10 +61,12 @@ def _infer(q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[Out, ...
     return Spec(v.shape), state
 
 
-def _compute(q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[np.ndarray, ...]:
+def _compute(q, k, v, beta, alpha, a, dt, state, slots, n_valid, tiled: bool = False) -> tuple[np.ndarray, ...]:
     n_seqs, n_tokens, n_heads, dim = v.shape
     share = n_heads // q.shape[2]
-    q, k = (np.repeat(x / np.sqrt((x.astype(np.float64) ** 2).sum(-1, keepdims=True) + EPS), share, 2) for x in (q, k))
+    q, k = (x / np.sqrt((x.astype(np.float64) ** 2).sum(-1, keepdims=True) + EPS) for x in (q, k))
+    q, k = (np.tile(x, (1, 1, share, 1)) if tiled else np.repeat(x, share, 2) for x in (q, k))
+    beta, alpha = (np.swapaxes(x, 2, 3) if tiled else x for x in (beta, alpha))
     beta, alpha = (x.reshape(n_seqs, n_tokens, n_heads).astype(np.float64) for x in (beta, alpha))
     decay, beta = np.exp(a * softplus(alpha + dt)), sigmoid(beta)
     out, columns = np.zeros(v.shape), slots.reshape(n_seqs, slots.shape[1] if slots.ndim == 2 else 1)
@@ -86,28 +89,31 @@ def _keep(state: np.ndarray, slot: int, s: np.ndarray) -> None:
         state[slot] = s.reshape(-1)
 
 
-def _heads(g: Graph, x: Tensor, n_heads: int) -> Tensor:
+def _heads(g: Graph, x: Tensor, n_heads: int, tiled: bool) -> Tensor:
     """Key heads [B, T, Hk, D] repeated onto value heads [B, T, Hv, D]."""
     n_seqs, n_tokens, n_keys, dim = x.shape
     if n_keys == n_heads:
         return x
-    each = x.reshape(n_seqs * n_tokens, n_keys, 1, dim)
-    return g.repeat(each, n_seqs * n_tokens, n_keys, n_heads // n_keys, dim).reshape(n_seqs, n_tokens, n_heads, dim)
+    n, share = n_seqs * n_tokens, n_heads // n_keys
+    each = x.reshape(n, 1, n_keys, dim) if tiled else x.reshape(n, n_keys, 1, dim)
+    wide = (n, share, n_keys, dim) if tiled else (n, n_keys, share, dim)
+    return g.repeat(each, *wide).reshape(n_seqs, n_tokens, n_heads, dim)
 
 
-def _gates(g: Graph, beta: Tensor, alpha: Tensor, a: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+def _gates(g: Graph, beta: Tensor, alpha: Tensor, a: Tensor, dt: Tensor, tiled: bool) -> tuple[Tensor, Tensor]:
     """beta and the log decay, [B, T, Hv]."""
-    n_seqs, n_tokens, n_keys, share = beta.shape
-    log_decay = g.mul(g.softplus(g.add(alpha, dt.reshape(n_keys, share))), a.reshape(n_keys, share))
-    shape = n_seqs, n_tokens, n_keys * share
+    beta, alpha = (x.permute(0, 1, 3, 2) if tiled else x for x in (beta, alpha))
+    n_seqs, n_tokens, *heads = beta.shape
+    log_decay = g.mul(g.softplus(g.add(alpha, dt.reshape(*heads))), a.reshape(*heads))
+    shape = n_seqs, n_tokens, heads[0] * heads[1]
     return g.sigmoid(beta).reshape(*shape), log_decay.reshape(*shape)
 
 
-def _decompose(g: Graph, q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[Tensor, ...]:
+def _decompose(g: Graph, q, k, v, beta, alpha, a, dt, state, slots, n_valid, tiled=False) -> tuple[Tensor, ...]:
     n_seqs, n_tokens, n_heads, dim = v.shape
-    q = _heads(g, g.scale(g.l2_norm(q, EPS, eps_inside=True), dim**-0.5), n_heads)
-    k = _heads(g, g.l2_norm(k, EPS, eps_inside=True), n_heads)
-    beta, decay = _gates(g, beta, alpha, a, dt)
+    q = _heads(g, g.scale(g.l2_norm(q, EPS, eps_inside=True), dim**-0.5), n_heads, tiled)
+    k = _heads(g, g.l2_norm(k, EPS, eps_inside=True), n_heads, tiled)
+    beta, decay = _gates(g, beta, alpha, a, dt, tiled)
     if (n_seqs, n_tokens) != (1, 1):
         valid = g.one("valid_mask", n_valid, n_tokens=n_tokens).unsqueeze(2)
         q, beta, decay = g.mul(q, valid.unsqueeze(3)), g.mul(beta, valid), g.mul(decay, valid)
@@ -135,25 +141,25 @@ def _work(_q, _k, v, _beta, _alpha, _a, _dt, state, slots, *_others: Tensor, **_
 register(Op("gated_delta_net", _infer, _compute, _decompose, OpKind.FUSED, work=_work, layer="delta net"))
 
 
-def _gated_delta_norm_infer(*ins: Tensor, eps: float) -> tuple[Out, ...]:
+def _gated_delta_norm_infer(*ins: Tensor, eps: float, tiled: bool = False) -> tuple[Out, ...]:
     """gated_delta_net of the first ten inputs, then gated_norm with w [D] and gate [B, T, Hv, D]."""
     *net, w, gate = ins
-    made, state = OPS["gated_delta_net"].infer(*net)
+    made, state = OPS["gated_delta_net"].infer(*net, tiled=tiled)
     require(
         w.shape == made.shape[-1:] and gate.shape == made.shape, "gated_delta_norm", f"w {w.shape}, gate {gate.shape}"
     )
     return made, state
 
 
-def _gated_delta_norm(*ins: Array, eps: float) -> tuple[Array, Array]:
+def _gated_delta_norm(*ins: Array, eps: float, tiled: bool = False) -> tuple[Array, Array]:
     *net, w, gate = ins
-    o, state = OPS["gated_delta_net"].compute(*net)
+    o, state = OPS["gated_delta_net"].compute(*net, tiled=tiled)
     return OPS["gated_norm"].compute(o, w, gate, eps=eps)[0], state
 
 
-def _gated_delta_norm_parts(g: Graph, *ins: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def _gated_delta_norm_parts(g: Graph, *ins: Tensor, eps: float, tiled: bool = False) -> tuple[Tensor, Tensor]:
     *net, w, gate = ins
-    o, state = g.emit("gated_delta_net", *net)
+    o, state = g.emit("gated_delta_net", *net, tiled=tiled)
     return g.gated_norm(o, w, gate, eps), state
 
 
@@ -177,7 +183,7 @@ def _fuse(edit: Editing, i: int, node: Node) -> None:
         return
     j, norm = found
     ins = (*node.inputs, *norm.inputs[1:])
-    fused = make("gated_delta_norm", ins, scope_of(node), norm.outputs, eps=norm.attrs["eps"])
+    fused = make("gated_delta_norm", ins, scope_of(node), norm.outputs, **node.attrs, **norm.attrs)
     if is_untouched(edit, node.outputs[1].storage, i, j) and edit.supports(fused):
         edit.put(j, fused)
         edit.remove(i)
