@@ -34,7 +34,7 @@ layout(std430, binding = SINKS_BINDING) readonly buffer Sinks { float sinks[]; }
 #endif
 layout(push_constant) uniform Push {
     uint n_seqs, n_heads, n_steps;  // steps: tokens, or parts
-    uint share, n_kv, part_size, n_slots, window;
+    uint share, n_kv, n_slots, window;
     uint cache_slot, cache_row, slots_0;
     uint q_seq, q_token, q_head, y_seq, y_step, y_head, pos_seq, pos_token;
     uint q_at, k_at, v_at, slots_at, pos_at, y_at;
@@ -66,13 +66,19 @@ uint first, last, cache;  // keys that are looked at; where those of the slot's 
 
 void find_keys() {
 #ifdef SPLIT
-    token = 0u, first = step_ * p.part_size, last = first + p.part_size;
+    token = 0u;
 #else
-    token = step_, first = 0u, last = p.n_kv;
+    token = step_;
 #endif
     int position = pos[p.pos_at + seq * p.pos_seq + token * p.pos_token];
-    last = min(min(last, p.n_kv), uint(max(position + 1, 0)));
-    first = p.window > 0u ? max(first, uint(max(position + 1 - int(p.window), 0))) : first;
+    last = min(p.n_kv, uint(max(position + 1, 0)));
+#ifdef SPLIT
+    uint size = (last + p.n_steps - 1u) / p.n_steps;
+    first = step_ * size;
+    last = min(first + size, last);
+#else
+    first = p.window > 0u ? uint(max(position + 1 - int(p.window), 0)) : 0u;
+#endif
     uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
     cache = slot * p.cache_slot + head / p.share * DIM;
 }

@@ -17,7 +17,7 @@ def scan(node: Node) -> tuple[Defines, tuple[Tensor, ...], tuple[Argument, ...]]
     y_seq, y_first, y_second, _ = y.layout.strides
     y_step, y_head = (y_second, y_first) if split else (y_first, y_second)
     arguments = (
-        *(n_seqs, n_heads, n_steps, n_heads // (k.shape[2] // dim), n_kv, -(-n_kv // n_steps), k.shape[0]),
+        *(n_seqs, n_heads, n_steps, n_heads // (k.shape[2] // dim), n_kv, k.shape[0]),
         node.attrs.get("window", 0),
         *(*k.layout.strides[:2], slots.layout.strides[0]),
         *(*q.layout.strides[:3], y_seq, y_step, y_head, *pos.layout.strides),

@@ -41,7 +41,7 @@ layout(std430, binding = SINKS_BINDING) readonly buffer Sinks { float sinks[]; }
 #endif
 layout(push_constant) uniform Push {
     uint n_seqs, n_heads, n_tokens;
-    uint share, n_kv, part_size, n_slots, window;
+    uint share, n_kv, n_slots, window;
     uint cache_slot, cache_row, slots_0;
     uint q_seq, q_token, q_head, y_seq, y_token, y_head, pos_seq, pos_token;
     uint q_at, k_at, v_at, slots_at, pos_at, y_at;

@@ -1,5 +1,7 @@
 """Fused kernels of attention: its inputs with both cache writes, the scan over the cache, the combination of parts."""
 
+from dataclasses import replace
+
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
 from ...runtime.ir.tensor import Tensor
@@ -12,6 +14,9 @@ from .attention_args import scan
 MAX_DIM = 512
 SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve several queries, or products
 SOFTWARE_LANES = 8
+EIGHT = 8  # invocations that make a key's score
+DECODE_LOCAL, DECODE_TILE, DECODE_HEADS, MOST_HELD = 256, 128, 8, 2048
+COMBINE_LOCAL, COMBINE_SPAN, MOST_PARTS = 256, 64, 256
 LANES = {"attention": 128, "qk_rope_cache": 64}
 _GATE: Defines = (("GATE", ""),)
 _NORM: Defines = (("NORM", ""),)
@@ -64,6 +69,47 @@ def _lower_lanes(node: Node, features: Features) -> KernelCall:
     return KernelCall(
         "attention_lanes", _GATE if gate else (), args, push, grid_of(n_tiles * n_heads * n_seqs), (SOFTWARE_LANES, dim)
     )
+
+
+def _for_large_gpus(_node: Node, features: Features) -> str:
+    """One token on a GPU; see attention_decode.comp."""
+    fits = not features.software and features.subgroup_size >= EIGHT and features.max_workgroup >= DECODE_LOCAL
+    return "" if fits else f"not a GPU of workgroups of {DECODE_LOCAL} in subgroups of {EIGHT}"
+
+
+def _decode_heads(share: int, dim: int) -> int:
+    """Query heads of a workgroup: as many of those that share a key as registers and shared memory hold."""
+    return max(n for n in range(1, min(share, DECODE_HEADS) + 1) if share % n == 0 and (n == 1 or n * dim <= MOST_HELD))
+
+
+def _lower_decode(node: Node, features: Features) -> KernelCall:
+    q, k, _v, slots, pos = node.inputs
+    (y,) = node.outputs
+    n_seqs, _, n_heads, dim = q.shape
+    n_parts, share = node.attrs["n_split"], n_heads // (k.shape[2] // dim)
+    push = (
+        *(n_seqs, n_heads, n_parts, share, node.attrs["n_kv"], k.shape[0]),
+        *(k.layout.strides[0] // 4, k.layout.strides[1] // 4, slots.layout.strides[0]),
+        *(q.layout.strides[0], q.layout.strides[2], y.layout.strides[0], y.layout.strides[2], y.layout.strides[1]),
+        *(pos.layout.strides[0], At(0), At(1), At(2), At(3), At(4), At(5)),
+        *(float(node.attrs["scale"]), float(node.attrs.get("cap", 0))),
+    )
+    heads = _decode_heads(share, dim)
+    grid = grid_of(n_seqs * n_parts * n_heads // heads)
+    constants = DECODE_LOCAL, dim, heads, DECODE_TILE
+    return KernelCall("attention_decode", (), (*node.inputs, y), push, grid, constants)
+
+
+def _few_parts(node: Node, features: Features) -> str:
+    n = node.inputs[0].shape[2]
+    return f"{n} parts, at most {MOST_PARTS}" if n > MOST_PARTS else _for_large_gpus(node, features)
+
+
+def _lower_combine_wide(node: Node, features: Features) -> KernelCall:
+    call, (n_seqs, n_heads, _, width) = _lower_combine(node, features), node.inputs[0].shape
+    grid = grid_of(n_seqs * n_heads * -(-(width - 2) // COMBINE_SPAN))
+    constants = COMBINE_LOCAL, 0, 0, COMBINE_SPAN, MOST_PARTS
+    return replace(call, stem="attention_combine_wide", grid=grid, constants=constants)
 
 
 def _lower_combine(node: Node, features: Features) -> KernelCall:
@@ -139,6 +185,8 @@ _LANES = ("attention_lanes", ()), ("attention_lanes", _GATE)
 _EXTRAS = (), ("GATE",), ("SINKS",), ("GATE", "SINKS")
 _WHOLE_SCAN = tuple(v for extras in _EXTRAS for v in _variants("attention", *extras))
 _COMBINE = ("attention_combine", ()), ("attention_combine", _GATE)
+_COMBINE_WIDE = tuple((f"{stem}_wide", defines) for stem, defines in _COMBINE)
+_DECODE = _SCAN | {"q": _HEADS.axis(-1, multiple=4), "k": _QUADS["k"], "v": _QUADS["v"]}
 _QK_VARIANTS = *_variants("qk_rope_cache"), *_variants("qk_rope_cache", "NORM")
 _PARTS = {"parts": _WHOLE, "gate?": FLOATS.rows}
 _ROPE = {"x": FLOATS, "pos": INTS, "table": FLOATS}
@@ -157,12 +205,24 @@ KERNELS = (
     Kernel("attention", _WITH, _Y, _lower_attention, _WHOLE_SCAN, _few_tokens, _OPTIONS),
     Kernel(
         "attention_split",
+        _DECODE,
+        _Y,
+        _lower_decode,
+        (("attention_decode", ()),),
+        _for_large_gpus,
+        frozenset({"cap", "grouped"}),
+    ),
+    Kernel(
+        "attention_split",
         _SCAN,
         _Y,
         _lower_attention,
         _variants("attention", "SPLIT"),
         _few_tokens,
         frozenset({"cap"}),
+    ),
+    Kernel(
+        "attention_combine", _PARTS, _Y, _lower_combine_wide, _COMBINE_WIDE, _few_parts, options=frozenset({"gate"})
     ),
     Kernel("attention_combine", _PARTS, _Y, _lower_combine, _COMBINE, options=frozenset({"gate"})),
     Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _QK_VARIANTS, options=_PAIRS | {"q_norm", "k_norm"}),

@@ -31,6 +31,47 @@ uint word_at(uint i) {
 }
 #endif
 
+#if defined(WIDE)
+// 16 bytes a load where rows begin at a multiple of 16 bytes.
+layout(constant_id = 5) const uint ALIGNED = 0;
+
+#if !defined(WORDS_GIVEN)
+layout(std430, binding = 0) readonly buffer Weights4 {
+    uvec4 weights4[];
+};
+
+uvec4 aligned_words4(uint i) {
+    return weights4[i];
+}
+#endif
+
+vec4 as_floats(uvec4 w) {
+    return vec4(uintBitsToFloat(w.x), uintBitsToFloat(w.y), uintBitsToFloat(w.z), uintBitsToFloat(w.w));
+}
+
+// Words i to i + 3; i is a multiple of 4 where ALIGNED.
+uvec4 words4(uint i) {
+    if (ALIGNED != 0u) {
+        return aligned_words4(i >> 2);
+    }
+    return uvec4(word_at(i), word_at(i + 1u), word_at(i + 2u), word_at(i + 3u));
+}
+
+// Halves i to i + 7; i is a multiple of 8 where ALIGNED.
+uvec4 halves8(uint i) {
+    if (ALIGNED != 0u) {
+        return aligned_words4(i >> 3);
+    }
+    uint at = i >> 1;
+    uvec4 w = uvec4(word_at(at), word_at(at + 1u), word_at(at + 2u), word_at(at + 3u));
+    if ((i & 1u) == 0u) {
+        return w;
+    }
+    uint last = word_at(at + 4u);
+    return uvec4(w.x >> 16 | w.y << 16, w.y >> 16 | w.z << 16, w.z >> 16 | w.w << 16, w.w >> 16 | last << 16);
+}
+#endif
+
 uint half_at(uint first, uint i) {
     return half_of(word_at(first + (i >> 1)), i);
 }
@@ -134,3 +175,7 @@ Octet scaled(Octet codes, Scale s) {
     return codes;
 #endif
 }
+
+#if defined(WIDE)
+#include "pieces.glsl"
+#endif

@@ -22,14 +22,19 @@ uint group_at(uint g) {
     return g << 5;
 }
 
+#if defined(TYPE_MXFP4)
+// 2^(e - 128): the codes are doubled; e < 2 gives fp32 denormals
+float exponent_scale(uint e) {
+    return uintBitsToFloat(e < 2u ? 0x00200000u << e : (e - 1u) << 23);
+}
+#endif
+
 Scale scale_of(uint row, uint n_inner, uint g) {
 #if defined(HAS_MIN)
     uint dm = word_at(row + g * BLOCK_WORDS);
     return Scale(vec2(f16_to_f32(dm & 0xFFFFu)), vec2(f16_to_f32(dm >> 16)));
 #elif defined(TYPE_MXFP4)
-    // 2^(e - 128): the codes are doubled; e < 2 gives fp32 denormals
-    uint e = (word_at(row + (n_inner >> 3) + (g >> 2)) >> ((g & 3u) << 3)) & 255u;
-    return Scale(vec2(uintBitsToFloat(e < 2u ? 0x00200000u << e : (e - 1u) << 23)), vec2(0));
+    return Scale(vec2(exponent_scale(word_at(row + (n_inner >> 3) + (g >> 2)) >> ((g & 3u) << 3) & 255u)), vec2(0));
 #else
     return Scale(vec2(f16_to_f32(half_at(row + (n_inner >> 5) * BLOCK_WORDS, g))), vec2(0));
 #endif

@@ -89,19 +89,26 @@ Octet codes_of(uint row, uint i) {
 
 #elif defined(TYPE_Q6_K)
 
+// Of group g: its two scales are the same signed byte of two words.
+Scale scale_made(float d, uint a, uint b, uint g) {
+    uint shift = 24u - ((g & 3u) << 3);
+    return Scale(d * vec2(int(a << shift) >> 24, int(b << shift) >> 24), vec2(0));
+}
+
+// Of group g, from the words of low and of high bits.
+Octet octet_made(uint word, uint high, uint g) {
+    high >>= (g >> 1 & 1u) << 1;
+    return Octet(nibbles(word) + 16.0 * pairs(high, 0u) - 32.0, nibbles(word >> 4) + 16.0 * pairs(high, 4u) - 32.0);
+}
+
 Scale scale_of(uint row, uint n_inner, uint g) {
-    uint block = row + (g >> 3) * BLOCK_WORDS;
-    uint j = ((g & 7u) >> 2) * 8u + (g & 3u);  // scales j and j + 4, signed bytes
-    uint word = block + 48u + (j >> 2), shift = 24u - ((j & 3u) << 3);
-    vec2 s = vec2(int(word_at(word) << shift) >> 24, int(word_at(word + 1u) << shift) >> 24);
-    return Scale(tail_scale(row, n_inner, g >> 3) * s, vec2(0));
+    uint at = row + (g >> 3) * BLOCK_WORDS + 48u + ((g & 7u) >> 2) * 2u;
+    return scale_made(tail_scale(row, n_inner, g >> 3), word_at(at), word_at(at + 1u), g);
 }
 
 Octet codes_of(uint row, uint i) {
     uint r = i & 31u, block = row + (i >> 5) * BLOCK_WORDS;
-    uint word = word_at(block + r);
-    uint high = word_at(block + 32u + (r >> 4) * 8u + (r & 7u)) >> ((r >> 3 & 1u) << 1);
-    return Octet(nibbles(word) + 16.0 * pairs(high, 0u) - 32.0, nibbles(word >> 4) + 16.0 * pairs(high, 4u) - 32.0);
+    return octet_made(word_at(block + r), word_at(block + 32u + (r >> 4) * 8u + (r & 7u)), r >> 2);
 }
 
 #else  // Q4_K, Q5_K
@@ -116,26 +123,35 @@ uvec2 scale_and_min(uvec3 s, uint j) {
     return uvec2((low & 15u) | (byte_of(s, j - 4u) >> 6) << 4, (low >> 4) | (byte_of(s, j) >> 6) << 4);
 }
 
-Scale scale_of(uint row, uint n_inner, uint g) {
-    uint block = row + (g >> 3) * BLOCK_WORDS, j = g & 7u;
-    uvec3 s = uvec3(word_at(block + 1u), word_at(block + 2u), word_at(block + 3u));
-    uint dm = word_at(block);
-    uint run = (j >> 1) << 1;
+// Of group g & 7 of a block that begins with the words dm and s.
+Scale scale_made(uint dm, uvec3 s, uint g) {
+    uint run = (g & 7u) >> 1 << 1;
     uvec2 a = scale_and_min(s, run), b = scale_and_min(s, run + 1u);
     float d = f16_to_f32(dm & 0xFFFFu), m = -f16_to_f32(dm >> 16);
     return Scale(d * vec2(a.x, b.x), m * vec2(a.y, b.y));
 }
 
+Scale scale_of(uint row, uint n_inner, uint g) {
+    uint block = row + (g >> 3) * BLOCK_WORDS;
+    return scale_made(word_at(block), uvec3(word_at(block + 1u), word_at(block + 2u), word_at(block + 3u)), g);
+}
+
+#if defined(TYPE_Q5_K)
+// Of group g, from the words of low and of fifth bits.
+Octet octet_made(uint word, uint high, uint g) {
+    uint bit = (g >> 1) << 1;
+    return Octet(nibbles(word) + 16.0 * single_bits(high, bit), nibbles(word >> 4) + 16.0 * single_bits(high, bit + 1u));
+}
+#endif
+
 Octet codes_of(uint row, uint i) {
     uint r = i & 31u, block = row + (i >> 5) * BLOCK_WORDS;
     uint word = word_at(block + BLOCK_WORDS - 32u + r);
-    Octet codes = Octet(nibbles(word), nibbles(word >> 4));
 #if defined(TYPE_Q5_K)
-    uint high = word_at(block + 4u + (r & 7u)), bit = (r >> 3) << 1;
-    codes.a += 16.0 * single_bits(high, bit);
-    codes.b += 16.0 * single_bits(high, bit + 1u);
+    return octet_made(word, word_at(block + 4u + (r & 7u)), r >> 2);
+#else
+    return Octet(nibbles(word), nibbles(word >> 4));
 #endif
-    return codes;
 }
 
 #endif

@@ -13,4 +13,9 @@ uint order_key(float x) {
     return (bits & 0x80000000u) != 0u ? ~bits : bits | 0x80000000u;
 }
 
+// The number that order_key was given, or one of its kind.
+float of_key(uint key) {
+    return uintBitsToFloat((key & 0x80000000u) != 0u ? key ^ 0x80000000u : ~key);
+}
+
 #endif

@@ -38,6 +38,39 @@ uint word_at(uint i) {
 #endif
 }
 
+#if defined(WIDE)
+#define WEIGHTS4(i) layout(std430, binding = i) readonly buffer WideWeights##i { uvec4 v##i[]; }
+WEIGHTS4(0);
+WEIGHTS4(1);
+#if N_WEIGHTS > 2
+WEIGHTS4(2);
+#endif
+#if N_WEIGHTS > 3
+WEIGHTS4(3);
+#endif
+
+uvec4 aligned_words4(uint i) {
+    if (source == 0u) {
+        return v0[i];
+    }
+#if N_WEIGHTS > 2
+    if (source == 1u) {
+        return v1[i];
+    }
+#endif
+#if N_WEIGHTS > 3
+    if (source == 2u) {
+        return v2[i];
+    }
+    return v3[i];
+#elif N_WEIGHTS > 2
+    return v2[i];
+#else
+    return v1[i];
+#endif
+}
+#endif
+
 #include "dequant.glsl"
 
 #if defined(SECOND_F32) || defined(SECOND_F16) || defined(SECOND_Q8_0)
@@ -80,6 +113,14 @@ uint word_at(uint i) {
 #define codes_of second_codes_of
 #define octet_at second_octet_at
 #define scaled second_scaled
+#define Raw SecondRaw
+#define raw_of second_raw_of
+#define octet_of second_octet_of
+#define raw_scale second_raw_scale
+#define quad_place second_quad_place
+#define four_numbers second_four_numbers
+#define packed_of second_packed_of
+#define CODE_OFFSET SECOND_CODE_OFFSET
 #include "dequant.glsl"
 #undef weight
 #undef OCTET_STEP
@@ -91,6 +132,14 @@ uint word_at(uint i) {
 #undef codes_of
 #undef octet_at
 #undef scaled
+#undef Raw
+#undef raw_of
+#undef octet_of
+#undef raw_scale
+#undef quad_place
+#undef four_numbers
+#undef packed_of
+#undef CODE_OFFSET
 #undef PLAIN
 
 bool is_first() {
@@ -137,6 +186,63 @@ Octet any_scaled(Octet codes, Scale s) {
     }
     return second_scaled(codes, s);
 }
+
+#if defined(WIDE)
+struct AnyRaw {
+    Raw first;
+    SecondRaw second;
+};
+
+AnyRaw any_raw_of(uint row, uint n, uint p) {
+    AnyRaw raw;
+    if (is_first()) {
+        raw.first = raw_of(row, n, p);
+    } else {
+        raw.second = second_raw_of(row, n, p);
+    }
+    return raw;
+}
+
+Octet any_octet_of(AnyRaw raw, uint p, uint j) {
+    if (is_first()) {
+        return octet_of(raw.first, p, j);
+    }
+    return second_octet_of(raw.second, p, j);
+}
+
+Scale any_raw_scale(AnyRaw raw, uint p) {
+    if (is_first()) {
+        return raw_scale(raw.first, p);
+    }
+    return second_raw_scale(raw.second, p);
+}
+
+uint any_quad_place(uint p, uint quad, uint n) {
+    return is_first() ? quad_place(p, quad, n) : second_quad_place(p, quad, n);
+}
+
+#if defined(DOT)
+uvec2 any_packed_of(AnyRaw raw, uint p, uint j) {
+    if (is_first()) {
+        return packed_of(raw.first, p, j);
+    }
+    return second_packed_of(raw.second, p, j);
+}
+
+float any_code_offset() {
+    return is_first() ? CODE_OFFSET : SECOND_CODE_OFFSET;
+}
+
+#define packed_of any_packed_of
+#define CODE_OFFSET any_code_offset()
+#endif
+
+#define Raw AnyRaw
+#define raw_of any_raw_of
+#define octet_of any_octet_of
+#define raw_scale any_raw_scale
+#define quad_place any_quad_place
+#endif
 
 #define OCTET_STEP any_step()
 #define SCALE_LATE any_late()

@@ -7,18 +7,28 @@ from ...runtime.ir.dtypes import DType
 from ...runtime.ir.tensor import Tensor
 from ..kernel import Defines, Features
 from .mul_mat_args import in_words, type_define
+from .wide import DOT_TYPES, takes_wide
 
 LANES = 8  # of a subgroup that lanes.glsl asks for
 MAX_COLS = 32  # rows of x: for more of them the products apart are faster
 MAX_COLS_SOFTWARE = 12  # of experts on CPUs, where tokens of one expert share no load
-FORMS = (("LANES",), ("SUBGROUPS",), ())
+FORMS = (("LANES",), ("WIDE", "DOT"), ("WIDE",), ())
 
 
-def form_of(features: Features) -> tuple[str, ...]:
-    """The flags of dots.glsl and of vec.glsl for a device."""
+def form_of(features: Features, *weights: Tensor, n_cols: int = 1) -> tuple[str, ...]:
+    """The flags of dots.glsl for a device and weights."""
     if features.software and features.subgroup_size >= LANES:
         return ("LANES",)
-    return ("SUBGROUPS",) if features.subgroup_size and not features.software else ()
+    if not takes_wide(features, *(w.shape[-1] for w in weights)):
+        return ()
+    dots = features.int_dot and n_cols == 1 and _dots(*(w.dtype for w in weights))
+    return ("WIDE", "DOT") if dots else ("WIDE",)
+
+
+def _dots(*dtypes: DType) -> bool:
+    """Products by integers, of weights of one type, to spare drivers a kernel twice as large. Integers of three bytes
+    pay for one column: for several, products of floats are fewer."""
+    return set(dtypes) <= DOT_TYPES and len(set(dtypes)) == 1
 
 
 def defines(first: DType, second: DType, form: Iterable[str]) -> Defines:
@@ -28,7 +38,8 @@ def defines(first: DType, second: DType, form: Iterable[str]) -> Defines:
 
 
 def variants(stem: str, pairs: Iterable[tuple[DType, DType]]) -> tuple[tuple[str, Defines], ...]:
-    return tuple((stem, defines(*pair, form)) for pair, form in product(pairs, FORMS))
+    made = ((pair, form) for pair, form in product(pairs, FORMS) if "DOT" not in form or _dots(*pair))
+    return tuple((stem, defines(*pair, form)) for pair, form in made)
 
 
 def local_of(n_inner: int, features: Features) -> int:
@@ -36,11 +47,6 @@ def local_of(n_inner: int, features: Features) -> int:
     if features.software:
         return LANES
     return 32 if features.subgroup_size == 32 and n_inner <= 1024 else 64
-
-
-def tile_of(local: int, rows: int, features: Features) -> int:
-    """Rows a workgroup: TILE_OF of dots.glsl."""
-    return local * rows if "LANES" in form_of(features) else rows
 
 
 def row_words(t: Tensor) -> tuple[int, ...]:

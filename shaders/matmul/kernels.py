@@ -10,6 +10,7 @@ from ...runtime.ir.graph import Node
 from ..kernel import Defines, Features, Kernel, KernelCall
 from ..operands import FLOATS, INTS, WEIGHTS, Operands
 from . import matrices, mul_mats
+from .dots import FORMS, form_of
 from .mul_mat_args import (
     ceil_div,
     defines_of,
@@ -19,6 +20,7 @@ from .mul_mat_args import (
     operands_of,
     vec_tile,
 )
+from .wide import DOT_TYPES, is_aligned, wide_tile
 
 LANES = 8  # of a subgroup that lanes.glsl asks for
 VECTOR_COLS = 32  # columns up to which a GPU computes by rows, at most 8 of them at a time
@@ -35,7 +37,7 @@ class Way:
     takes: Operands
     rule: Callable[[Node, Features], str]
     shape: Callable[[Node, Features], tuple[int, tuple[int, ...]]]
-    flags: Callable[[Features], tuple[str, ...]] = lambda features: ()
+    flags: Callable[[Node, Features], tuple[str, ...]] = lambda node, features: ()
     all_flags: tuple[tuple[str, ...], ...] = ((),)
 
     def kernel(self) -> Kernel:
@@ -44,10 +46,11 @@ class Way:
 
     def lower(self, node: Node, features: Features) -> KernelCall:
         n_groups, constants = self.shape(node, features)
-        return lower_product(node, self.stem, self.flags(features), n_groups, constants)
+        return lower_product(node, self.stem, self.flags(node, features), n_groups, constants)
 
     def _defines(self) -> list[Defines]:
-        return [defines_of(t, self.op, *flags) for t in WEIGHTS.dtypes for flags in self.all_flags]
+        every = ((t, flags) for t in WEIGHTS.dtypes for flags in self.all_flags)
+        return [defines_of(t, self.op, *flags) for t, flags in every if "DOT" not in flags or t in DOT_TYPES]
 
 
 def _for_all(_node: Node, _features: Features) -> str:
@@ -95,15 +98,17 @@ def _few_cols(node: Node, features: Features) -> str:
 
 
 def _vector_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
-    """A workgroup of one or two subgroups takes an octet of each of its rows an invocation and step."""
-    p = operands_of(node)
-    local = 32 if features.subgroup_size == 32 and p.n_inner <= 1024 else 64
-    rows, cols = vec_tile(p.n_cols, features)
-    return ceil_div(p.n_rows, rows) * ceil_div(p.n_cols, cols) * p.n_batch, (local, rows, cols)
+    p, w = operands_of(node), node.inputs[0]
+    if _vector_flags(node, features):
+        tile = wide_tile(p.n_rows, p.n_cols, p.n_inner, features, w.dtype)
+        groups, run = tile.runs(ceil_div(p.n_rows, tile.tile_rows))
+        return groups * ceil_div(p.n_cols, tile.cols) * p.n_batch, tile.spec(is_aligned(w), features, run)
+    rows, cols = vec_tile(p.n_cols)
+    return ceil_div(p.n_rows, rows) * ceil_div(p.n_cols, cols) * p.n_batch, (64, rows, cols)
 
 
-def _subgroups(features: Features) -> tuple[str, ...]:
-    return ("SUBGROUPS",) if features.subgroup_size else ()
+def _vector_flags(node: Node, features: Features) -> tuple[str, ...]:
+    return form_of(features, node.inputs[0], n_cols=operands_of(node).n_cols)
 
 
 def _tile_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
@@ -120,20 +125,20 @@ def _grouped_tile_shape(node: Node, features: Features) -> tuple[int, tuple[int,
     return ceil_div(operands_of(node).n_rows, TILE_ROWS) * node.inputs[0].shape[0], (1,)
 
 
-_SUMS = ((), ("SUBGROUPS",))
+_FORMS = FORMS[1:]  # dots.glsl's for GPUs
 
 _ANY: Operands = {"w": WEIGHTS, "x": FLOATS}
 _ROWS: Operands = {"w": WEIGHTS.rows, "x": FLOATS.rows}
 
 WAYS = (
     Way("mul_mat", "mul_mat_lanes", _ROWS, _for_cpus, _lanes_shape),
-    Way("mul_mat", "mul_mat_vec", _ROWS, _few_cols, _vector_shape, _subgroups, _SUMS),
+    Way("mul_mat", "mul_mat_vec", _ROWS, _few_cols, _vector_shape, _vector_flags, _FORMS),
     Way("mul_mat", "mul_mat_tile", _ROWS, _for_gpus, _tile_shape),
     Way("mul_mat", "mul_mat", _ANY, _for_all, _plain_shape),
     Way("mul_mat_id", "mul_mat_id_lanes", _ROWS, _grouped_for_cpus, _grouped_lanes_shape),
     Way("mul_mat_id", "mul_mat_lanes", _ROWS, _for_cpus, _lanes_shape),
     Way("mul_mat_id", "mul_mat_id_tile", _ROWS, _grouped_for_gpus, _grouped_tile_shape),
-    Way("mul_mat_id", "mul_mat_vec", _ROWS, _few_cols, _vector_shape, _subgroups, _SUMS),
+    Way("mul_mat_id", "mul_mat_vec", _ROWS, _few_cols, _vector_shape, _vector_flags, _FORMS),
     Way("mul_mat_id", "mul_mat", _ANY, _for_all, _plain_shape),
 )
 

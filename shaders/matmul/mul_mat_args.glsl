@@ -19,6 +19,11 @@ layout(push_constant) uniform Args {
 layout(std430, binding = 1) readonly buffer X {
     float x[];
 };
+#if defined(WIDE)
+layout(std430, binding = 1) readonly buffer X4 {
+    vec4 x4[];
+};
+#endif
 #if defined(EXPERTS)
 layout(std430, binding = 2) readonly buffer Ids {
     int ids[];

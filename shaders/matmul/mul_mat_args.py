@@ -7,7 +7,7 @@ from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout, Shape, collapse_together
 from ...runtime.ir.quants import packed_row_nbytes
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, At, Defines, Features, KernelCall, grid_of
+from ..kernel import Argument, At, Defines, KernelCall, grid_of
 
 FEW_COLS = 16  # of a batch of sequences, where a tile less counts for more than registers do
 
@@ -112,12 +112,10 @@ def _merge_group(p: Product) -> Product:
     return Product(p.w, x, y)
 
 
-def vec_tile(n_cols: int, features: Features) -> tuple[int, int]:
-    """Rows and columns a workgroup of vec.glsl.
-
-    Without subgroups each output costs a round of barriers, and drivers take long to compile many of these.
-    """
-    return (2, even_tile(n_cols, 8)) if features.subgroup_size else (1, min(n_cols, 2))
+def vec_tile(n_cols: int) -> tuple[int, int]:
+    """Rows and columns a workgroup of vec.glsl: each output costs a round of barriers, and drivers take long to compile
+    many of these."""
+    return 1, min(n_cols, 2)
 
 
 def lanes_tile(n_cols: int, dtype: DType) -> tuple[int, int]:

@@ -1,17 +1,21 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-#if defined(LANES) || defined(SUBGROUPS)
+#if defined(LANES) || defined(WIDE)
 #extension GL_KHR_shader_subgroup_basic : require
 #endif
 #if defined(LANES)
 #extension GL_KHR_shader_subgroup_shuffle : require
-#elif defined(SUBGROUPS)
+#elif defined(WIDE)
 #extension GL_KHR_shader_subgroup_arithmetic : require
+#if defined(DOT)
+#extension GL_KHR_shader_subgroup_shuffle : require
+#extension GL_EXT_spirv_intrinsics : require
+#endif
 #endif
 // y0, y1, y2 [n, m] = sum over k of x[n, k] w0, w1, w2 [m, k]: products of one input, see dots.glsl. Inner axes have
 // stride 1. TYPE_<name>: the type of the weights. Without a third weight its rows are 0.
-// Grid: tiles of rows of w0, w1, w2, then columns.
+// Grid: tiles (WIDE: runs of tiles) of rows of w0, w1, w2, then columns.
 
 #define N_WEIGHTS 3
 #define N_FIRST 3u
@@ -19,6 +23,9 @@
 #include "weights.glsl"
 
 layout(std430, binding = 3) readonly buffer X { float x[]; };
+#if defined(WIDE)
+layout(std430, binding = 3) readonly buffer X4 { vec4 x4[]; };
+#endif
 layout(std430, binding = 4) buffer Y0 { float y0[]; };
 layout(std430, binding = 5) buffer Y1 { float y1[]; };
 layout(std430, binding = 6) buffer Y2 { float y2[]; };
@@ -40,6 +47,54 @@ void store(uint at, float value) {
     }
 }
 
+uint n_tiles(uint n_rows) {
+    return (n_rows + TILE_OF(ROWS) - 1u) / TILE_OF(ROWS);
+}
+
+#if defined(WIDE)
+
+uint first_col, m, n_rows, y_row;
+
+void take_tile(uint t) {
+    uint stop0 = n_tiles(n_rows0), stop1 = stop0 + n_tiles(n_rows1);
+    source = t < stop0 ? 0u : t < stop1 ? 1u : 2u;
+    n_rows = source == 0u ? n_rows0 : source == 1u ? n_rows1 : n_rows2;
+    m = (t - (source == 0u ? 0u : source == 1u ? stop0 : stop1)) * TILE_OF(ROWS) + FIRST_ROW;
+    uint w_at = source == 0u ? w_at0 : source == 1u ? w_at1 : w_at2;
+    uint w_row = source == 0u ? w_row0 : source == 1u ? w_row1 : w_row2;
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        rows[r] = w_at + min(m + r * ROW_STEP, n_rows - 1u) * w_row;
+    }
+}
+
+void store_tile(uint t) {
+    uint y_at = source == 0u ? y_at0 : source == 1u ? y_at1 : y_at2;
+    uint y_col = source == 0u ? y_col0 : source == 1u ? y_col1 : y_col2;
+    [[unroll]] for (uint c = 0u; c < COLS; c++) {
+        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+            uint row = m + r * ROW_STEP;
+            if (is_writer() && row < n_rows && first_col + c < n_cols) {
+                store(y_at + (first_col + c) * y_col + row, sums[r][c]);
+            }
+        }
+    }
+}
+
+void main() {
+    uint tiles = n_tiles(n_rows0) + n_tiles(n_rows1) + n_tiles(n_rows2), runs = (tiles + RUN - 1u) / RUN;
+    uint group = group_index(), first = group % runs * RUN;
+    first_col = group / runs * COLS;
+    if (first_col >= n_cols) {
+        return;
+    }
+    [[unroll]] for (uint c = 0u; c < COLS; c++) {
+        cols[c] = x_at + min(first_col + c, n_cols - 1u) * x_col;
+    }
+    run_tiles(first, min(first + RUN, tiles));
+}
+
+#else
+
 void make_tile(uint tile, uint n, uint w_at, uint w_row, uint n_rows, uint y_at, uint y_col) {
     uint m = tile * TILE_OF(ROWS) + FIRST_ROW;
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
@@ -60,10 +115,6 @@ void make_tile(uint tile, uint n, uint w_at, uint w_row, uint n_rows, uint y_at,
     }
 }
 
-uint n_tiles(uint n_rows) {
-    return (n_rows + TILE_OF(ROWS) - 1u) / TILE_OF(ROWS);
-}
-
 void main() {
     uint stop0 = n_tiles(n_rows0), stop1 = stop0 + n_tiles(n_rows1), stop2 = stop1 + n_tiles(n_rows2);
     uint group = group_index(), tile = group % stop2, n = group / stop2 * COLS;
@@ -81,3 +132,5 @@ void main() {
         make_tile(tile - stop1, n, w_at2, w_row2, n_rows2, y_at2, y_col2);
     }
 }
+
+#endif

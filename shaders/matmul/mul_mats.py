@@ -1,10 +1,14 @@
 """Kernels of mul_mats, the projections of one input."""
 
+from collections.abc import Sequence
+
 from ...runtime.ir.graph import Node
+from ...runtime.ir.tensor import Tensor
 from ..kernel import At, Features, Kernel, KernelCall, grid_of
 from ..operands import FLOATS, WEIGHTS
-from .dots import MAX_COLS, defines, form_of, local_of, row_words, tile_of, variants
+from .dots import LANES, MAX_COLS, defines, form_of, local_of, row_words, variants
 from .mul_mat_args import ceil_div, lanes_tile, vec_tile
+from .wide import is_aligned, wide_tile
 
 MAX_WEIGHTS = 3
 
@@ -14,14 +18,24 @@ def _few_weights(node: Node, _features: Features) -> str:
     return "" if 1 < n <= MAX_WEIGHTS else f"{n} weights, expected 2 to {MAX_WEIGHTS}"
 
 
-def _tile(node: Node, features: Features) -> tuple[int, int, int]:
-    """Invocations, rows and columns of each, as mul_mat has them."""
-    x, w, *_ = node.inputs
-    local = local_of(x.shape[1], features)
-    if "LANES" not in form_of(features):
-        return local, *vec_tile(x.shape[0], features)
-    rows, cols = lanes_tile(x.shape[0], w.dtype)
-    return local, min(cols, 2) if not w.dtype.is_quantised else rows, cols
+def _tile(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+    """Workgroups, and the constants that say what each does."""
+    x, *weights = node.inputs
+    (n, n_inner), form = x.shape, form_of(features, *weights, n_cols=x.shape[0])
+    if "WIDE" in form:
+        tile = wide_tile(sum(w.shape[0] for w in weights), n, n_inner, features, weights[0].dtype)
+        groups, run = tile.runs(_n_tiles(weights, tile.tile_rows))
+        return groups * ceil_div(n, tile.cols), tile.spec(is_aligned(*weights), features, run)
+    local = LANES if "LANES" in form else local_of(n_inner, features)
+    rows, cols = lanes_tile(n, weights[0].dtype) if "LANES" in form else vec_tile(n)
+    if "LANES" in form and not weights[0].dtype.is_quantised:
+        rows = min(cols, 2)
+    tile_rows = local * rows if "LANES" in form else rows
+    return _n_tiles(weights, tile_rows) * ceil_div(n, cols), (local, rows, cols)
+
+
+def _n_tiles(weights: Sequence[Tensor], rows: int) -> int:
+    return sum(ceil_div(w.shape[0], rows) for w in weights)
 
 
 def _lower(node: Node, features: Features) -> KernelCall:
@@ -30,8 +44,7 @@ def _lower(node: Node, features: Features) -> KernelCall:
     n_rows = [w.shape[0] for w in weights]
     if len(weights) < MAX_WEIGHTS:  # the last one once more, without rows
         weights, outs, n_rows = [*weights, weights[-1]], [*outs, outs[-1]], [*n_rows, 0]
-    local, rows, cols = _tile(node, features)
-    tile = tile_of(local, rows, features)
+    groups, constants = _tile(node, features)
     push = (
         *(At(i) for i in range(2 * MAX_WEIGHTS + 1)),
         *n_rows,
@@ -40,9 +53,8 @@ def _lower(node: Node, features: Features) -> KernelCall:
         x.layout.strides[0],
         *(y.layout.strides[0] for y in outs),
     )
-    groups = sum(ceil_div(n, tile) for n in n_rows) * ceil_div(x.shape[0], cols)
-    flags = defines(weights[0].dtype, weights[0].dtype, form_of(features))
-    return KernelCall("mul_mats", flags, (*weights, x, *outs), push, grid_of(groups), (local, rows, cols))
+    flags = defines(weights[0].dtype, weights[0].dtype, form_of(features, *weights, n_cols=x.shape[0]))
+    return KernelCall("mul_mats", flags, (*weights, x, *outs), push, grid_of(groups), constants)
 
 
 KERNELS = (

@@ -1,13 +1,9 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-#if defined(LANES) || defined(SUBGROUPS)
-#extension GL_KHR_shader_subgroup_basic : require
-#endif
 #if defined(LANES)
+#extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
-#elif defined(SUBGROUPS)
-#extension GL_KHR_shader_subgroup_arithmetic : require
 #endif
 // y[n, m] = residual[n, m] + sum over j of weights[n, j] down_e[m] . hidden[n, j] for e = ids[n, j]
 //     + sigmoid(shared_gate[n]) shared_down[m] . shared_hidden[n]; see dots.glsl. Inner axes have stride 1.
@@ -19,19 +15,7 @@
 #include "maths.glsl"
 #include "weights.glsl"
 
-layout(std430, binding = 2) readonly buffer Hidden { float hidden[]; };
-layout(std430, binding = 3) readonly buffer SharedHidden { float shared_hidden[]; };
-layout(std430, binding = 4) readonly buffer Ids { int ids[]; };
-layout(std430, binding = 5) readonly buffer Factors { float factors[]; };
-layout(std430, binding = 6) readonly buffer SharedGate { float shared_gate[]; };
-layout(std430, binding = 7) readonly buffer Residual { float residual[]; };
-layout(std430, binding = 8) buffer Y { float y[]; };
-layout(push_constant) uniform Args {
-    uint down_at, shared_down_at, hidden_at, shared_at, ids_at, factors_at, gate_at, residual_at, y_at;
-    uint n_tokens, n_slots, n_experts, n_rows, n_inner_experts, n_inner_shared;
-    uint down_row, shared_down_row, down_expert, hidden_token, hidden_slot, shared_token;
-    uint ids_token, ids_slot, factors_token, factors_slot, gate_token, residual_token, y_token;
-};
+#include "experts_down_args.glsl"
 
 uint n_inner;
 

@@ -1,18 +1,22 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-#if defined(LANES) || defined(SUBGROUPS)
+#if defined(LANES) || defined(WIDE)
 #extension GL_KHR_shader_subgroup_basic : require
 #endif
 #if defined(LANES)
 #extension GL_KHR_shader_subgroup_shuffle : require
-#elif defined(SUBGROUPS)
+#elif defined(WIDE)
 #extension GL_KHR_shader_subgroup_arithmetic : require
+#if defined(DOT)
+#extension GL_KHR_shader_subgroup_shuffle : require
+#extension GL_EXT_spirv_intrinsics : require
+#endif
 #endif
 // y[n, j, f] = silu(gate_e x) up_e x for e = ids[n, j], and shared_y[n, f] the same of the expert that all tokens share:
 // an invocation or workgroup makes the same rows of gate and up, see dots.glsl. ROWS: of both together. Inner axes have
 // stride 1. TYPE_<name>: the type of gate and up; SECOND_<name>: that of the shared ones, if another.
-// Grid: tiles of rows, then slots j and the shared expert, then tokens n.
+// Grid: tiles (WIDE: runs of tiles) of rows, then slots j and the shared expert, then tokens n.
 
 #define N_WEIGHTS 4
 #define N_FIRST 2u
@@ -22,6 +26,9 @@ uint from = 0u;
 #include "weights.glsl"
 
 layout(std430, binding = 4) readonly buffer X { float x[]; };
+#if defined(WIDE)
+layout(std430, binding = 4) readonly buffer X4 { vec4 x4[]; };
+#endif
 layout(std430, binding = 5) readonly buffer Ids { int ids[]; };
 layout(std430, binding = 6) buffer Y { float y[]; };
 layout(std430, binding = 7) buffer SharedY { float shared_y[]; };
@@ -43,6 +50,60 @@ void take_rows_of_both(uint m, uint n, uint gate_first, uint gate_step, uint up_
         rows[2u * i + 1u] = up_first + row * up_step;
     }
 }
+
+#if defined(WIDE)
+
+uint n, m;  // token, first row
+
+uint tiles_of(uint rows) {
+    return (rows + TILE_OF(PAIRS) - 1u) / TILE_OF(PAIRS);
+}
+
+// Tiles are counted apart for the experts of all slots and, with `from` 2, for the shared one.
+void take_tile(uint t) {
+    if (from == 2u) {
+        m = t * TILE_OF(PAIRS) + FIRST_ROW;
+        take_rows_of_both(m, n_rows_shared, shared_gate_at, shared_gate_row, shared_up_at, shared_up_row);
+    } else {
+        uint tiles = tiles_of(n_rows), slot = t / tiles;
+        uint e = uint(clamp(ids[ids_at + n * ids_token + slot * ids_slot], 0, int(n_experts) - 1));
+        m = (t - slot * tiles) * TILE_OF(PAIRS) + FIRST_ROW;
+        take_rows_of_both(m, n_rows, gate_at + e * gate_expert, gate_row, up_at + e * up_expert, up_row);
+    }
+}
+
+void store_tile(uint t) {
+    [[unroll]] for (uint i = 0u; i < PAIRS; i++) {
+        float made = silu(sums[2u * i][0]) * sums[2u * i + 1u][0];
+        uint row = m + i * ROW_STEP;
+        if (is_writer() && from == 0u && row < n_rows) {
+            y[y_at + n * y_token + t / tiles_of(n_rows) * y_slot + row] = made;
+        }
+        if (is_writer() && from == 2u && row < n_rows_shared) {
+            shared_y[shared_y_at + n * shared_y_token + row] = made;
+        }
+    }
+}
+
+void main() {
+    uint tiles = n_slots * tiles_of(n_rows), tiles_shared = tiles_of(n_rows_shared);
+    uint runs = (tiles + RUN - 1u) / RUN, all_runs = runs + (tiles_shared + RUN - 1u) / RUN;
+    uint group = group_index(), run = group % all_runs;
+    n = group / all_runs;
+    if (n >= n_tokens) {
+        return;
+    }
+    cols[0] = x_at + n * x_token;
+    if (run < runs) {
+        from = 0u;
+        run_tiles(run * RUN, min(run * RUN + RUN, tiles));
+    } else {
+        from = 2u;
+        run_tiles((run - runs) * RUN, min((run - runs) * RUN + RUN, tiles_shared));
+    }
+}
+
+#else
 
 void store(uint m, bool is_shared, uint at) {
     [[unroll]] for (uint i = 0u; i < PAIRS; i++) {
@@ -81,3 +142,5 @@ void main() {
     }
     store(m, is_shared, is_shared ? shared_y_at + n * shared_y_token : y_at + n * y_token + slot * y_slot);
 }
+
+#endif

@@ -1,14 +1,16 @@
 """Kernels of the mixture of experts: routing, the experts' gate and up, their weighted sum."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
 from ..common.rows import SUBGROUPS, row_call, row_strides, rows_words
-from ..kernel import At, Features, Kernel, KernelCall, grid_of
-from ..matmul.dots import defines, form_of, local_of, most_tokens, row_words, tile_of, variants
+from ..kernel import At, Features, Kernel, KernelCall, Variant, grid_of
+from ..matmul.dots import defines, form_of, local_of, most_tokens, row_words, variants
 from ..matmul.mul_mat_args import ceil_div
+from ..matmul.wide import is_aligned, wide_joined, wide_tile
 from ..operands import FLOATS, INTS, WEIGHTS
 
 MAX_PICKED, MAX_EXPERTS = 32, 1024
@@ -52,9 +54,8 @@ def _gate_up_fits(node: Node, features: Features) -> str:
 
 def _lower_gate_up(node: Node, features: Features) -> KernelCall:
     (x, gate, up, ids, shared_gate, shared_up), (y, shared_y) = node.inputs, node.outputs
-    (n, k), local, pairs = ids.shape, local_of(x.shape[1], features), 1
-    tile = tile_of(local, pairs, features)
-    rows, rows_shared = gate.shape[1], shared_gate.shape[0]
+    (n, k), rows, rows_shared = ids.shape, gate.shape[1], shared_gate.shape[0]
+    groups, constants = _gate_up_tile(node, features)
     (gate_row, gate_expert), (up_row, up_expert) = row_words(gate), row_words(up)
     push = (
         *(At(i) for i in range(8)),
@@ -62,10 +63,29 @@ def _lower_gate_up(node: Node, features: Features) -> KernelCall:
         *(gate_row, up_row, row_words(shared_gate)[0], row_words(shared_up)[0], gate_expert, up_expert),
         *(x.layout.strides[0], *ids.layout.strides, *y.layout.strides[:2], shared_y.layout.strides[0]),
     )
-    flags = defines(gate.dtype, shared_gate.dtype, form_of(features))
+    flags = defines(gate.dtype, shared_gate.dtype, form_of(features, gate, shared_gate))
     args = gate, up, shared_gate, shared_up, x, ids, y, shared_y
-    grid = grid_of(n * (k * ceil_div(rows, tile) + ceil_div(rows_shared, tile)))
-    return KernelCall("experts_gate_up", flags, args, push, grid, (local, 2 * pairs, 1))
+    return KernelCall("experts_gate_up", flags, args, push, grid_of(groups), constants)
+
+
+def _gate_up_tile(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+    """Workgroups, and the constants that say what each does."""
+    x, gate, up, ids, shared_gate, shared_up = node.inputs
+    (n, k), n_inner, form = ids.shape, x.shape[1], form_of(features, gate, shared_gate)
+
+    def n_groups(rows: int, run: int = 1) -> int:
+        """Of so many rows of gate and up a tile, and tiles a workgroup."""
+        return n * (
+            ceil_div(k * ceil_div(gate.shape[1], rows), run) + ceil_div(ceil_div(shared_gate.shape[0], rows), run)
+        )
+
+    if "WIDE" in form:
+        tile = replace(wide_tile(2 * gate.shape[1] * k, 1, n_inner, features), rows=2)  # of gate and of up
+        _, run = tile.runs(k * ceil_div(gate.shape[1], tile.tile_rows // 2))
+        constants = tile.spec(is_aligned(gate, up, shared_gate, shared_up), features, run)
+        return n_groups(tile.tile_rows // 2, run), constants
+    local = local_of(n_inner, features)
+    return n_groups(local if "LANES" in form else 1), (local, 2, 1)
 
 
 def _down_fits(node: Node, features: Features) -> str:
@@ -75,8 +95,7 @@ def _down_fits(node: Node, features: Features) -> str:
 
 def _lower_down(node: Node, features: Features) -> KernelCall:
     (hidden, down, ids, weights, shared, shared_down, shared_gate, residual), (y,) = node.inputs, node.outputs
-    (n, k), rows = ids.shape, 1
-    local = local_of(4 * hidden.shape[2], features)  # an octet of an expert's row an invocation, or two
+    (n, k), (tile, constants), form = ids.shape, _down_tile(node, features), _down_form(features)
     down_row, down_expert = row_words(down)
     push = (
         *(At(i) for i in range(9)),
@@ -85,10 +104,30 @@ def _lower_down(node: Node, features: Features) -> KernelCall:
         *(*ids.layout.strides, *weights.layout.strides),
         *(shared_gate.layout.strides[0], residual.layout.strides[0], y.layout.strides[0]),
     )
-    flags = defines(down.dtype, shared_down.dtype, form_of(features))
+    flags = defines(down.dtype, shared_down.dtype, form)
     args = down, shared_down, hidden, shared, ids, weights, shared_gate, residual, y
-    grid = grid_of(n * ceil_div(down.shape[1], tile_of(local, rows, features)))
-    return KernelCall("experts_down", flags, args, push, grid, (local, rows, 1))
+    stem = "experts_down_wide" if "WIDE" in form else "experts_down"
+    return KernelCall(stem, flags, args, push, grid_of(n * ceil_div(down.shape[1], tile)), constants)
+
+
+def _down_form(features: Features) -> tuple[str, ...]:
+    """Each number of x meets few rows, so that making integers of it does not pay."""
+    return tuple(flag for flag in form_of(features) if flag != "DOT")
+
+
+def _down_tile(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+    """Rows a workgroup, and the constants that say so."""
+    hidden, down, ids, _, shared, shared_down, *_ = node.inputs
+    if "WIDE" in _down_form(features):
+        tile = wide_joined(ids.shape[1] * hidden.shape[2] + shared.shape[1], ids.shape[0], features)
+        return tile.tile_rows, tile.spec(is_aligned(down, shared_down), features)
+    local = local_of(4 * hidden.shape[2], features)  # an octet of an expert's row an invocation, or two
+    return local if "LANES" in form_of(features) else 1, (local, 1, 1)
+
+
+def _down_variants() -> tuple[Variant, ...]:
+    made = ((stem, d) for stem, d in variants("experts_down", _pairs()) if ("DOT", "") not in d)
+    return tuple(("experts_down_wide", d) if ("WIDE", "") in d else (stem, d) for stem, d in made)
 
 
 def _lower_sum(node: Node, features: Features) -> KernelCall:
@@ -156,7 +195,7 @@ KERNELS = (
         },
         {"y": _ROWS},
         _lower_down,
-        variants("experts_down", _pairs()),
+        _down_variants(),
         _down_fits,
     ),
     Kernel(

@@ -24,6 +24,7 @@ bool is_left(uint key, uint id, uint last_key, uint last_id) {
 
 uint row_x, row_ids, row_y;
 uint held[HELD];
+shared float picked[32];  // the host asks for no more
 
 // The best element after the last one taken, which it becomes.
 void take_best(inout uint last_key, inout uint last_id) {
@@ -59,19 +60,18 @@ void main() {
     float top = 0.0, total = 0.0;
     for (uint round = 0u; round < p.k; round++) {
         take_best(last_key, last_id);
-        float logit = x[row_x + last_id * p.x_col];
+        float logit = of_key(last_key);
         top = round == 0u ? (logit == -INFINITY ? 0.0 : logit) : top;
         float e = exp_of(logit - top);
         total += e;
         if (LANE == 0u) {
             ids[row_ids + round * p.ids_col] = int(last_id);
-            y[row_y + round * p.y_col] = e;
+            picked[round] = e;
         }
     }
-    if (LANE == 0u) {
-        float factor = total == 0.0 ? 0.0 : 1.0 / total;
-        for (uint round = 0u; round < p.k; round++) {
-            y[row_y + round * p.y_col] *= factor;
-        }
+    barrier();
+    float factor = total == 0.0 ? 0.0 : 1.0 / total;
+    for (uint round = LANE; round < p.k; round += LANES) {
+        y[row_y + round * p.y_col] = picked[round] * factor;
     }
 }

@@ -89,4 +89,5 @@ VK_REDUCE(vk_min, min(x, other))
 #define VK_ENTRY_NO_ARGUMENTS int) {
 #define VK_ENTRY_BODY
 #define VK_BIND(i, T, x) vk_kernel.x = x;
+#define VK_BIND_VIEW(i, T, x, first) vk_kernel.x = reinterpret_cast<T *>(first);
 #define VK_ENTRY_END } }

@@ -161,6 +161,7 @@ template <class T> inline T vk_copy(const T &x) { return x; }
 #define VK_BIND(i, T, x) \
     vk_kernel.x = vk_Buffer<T>{                                                  \
         static_cast<T *>(vk_dispatch->buffers[i]), vk_dispatch->nbytes[i] / sizeof(T), vk_dispatch->cells[i]};
+#define VK_BIND_VIEW(i, T, x, first) VK_BIND(i, T, x)
 #define VK_ENTRY_END                                                             \
     }                                                                            \
     }                                                                            \

@@ -122,11 +122,17 @@ def _elements(buffer: Buffer, writer: Writer) -> str:
 
 
 def _entry(module: Module, writer: Writer) -> list[str]:
-    """Takes a pointer a binding, then the arguments as a struct."""
+    """Takes a pointer a binding, then the arguments as a struct. Other views of a buffer come from its first."""
     buffers = sorted(module.buffers, key=lambda b: b.binding)
-    if [b.binding for b in buffers] != list(range(len(buffers))):
-        raise refuse(_near(buffers), f"bindings {[b.binding for b in buffers]}")
-    bound = [f"{b.binding}, {_elements(b, writer)}, {c_name(b.elements.name.text)}" for b in buffers]
+    firsts = {b.binding: b for b in reversed(buffers)}
+    if sorted(firsts) != list(range(len(firsts))):
+        raise refuse(_near(buffers), f"bindings {sorted(firsts)}")
+    bound = [_bound(b, writer) for b in buffers if firsts[b.binding] is b]
+    views = [
+        f"{_bound(b, writer)}, {c_name(firsts[b.binding].elements.name.text)}"
+        for b in buffers
+        if firsts[b.binding] is not b
+    ]
     arrays = [v for v in module.private if v.sizes]
     names = ", ".join(c_name(v.name.text) for v in arrays)
     return [
@@ -134,9 +140,13 @@ def _entry(module: Module, writer: Writer) -> list[str]:
         *("VK_ENTRY_ARGUMENTS" if module.arguments else "VK_ENTRY_NO_ARGUMENTS", "VK_ENTRY_BODY"),
         *(f"{v.type} {c_name(v.name.text)}{_sizes(v, writer)};" for v in arrays),
         f"vk_Kernel vk_kernel{'(' + names + ')' if names else ''};",
-        *("VK_SET_BUILT_IN", *(f"VK_BIND({b})" for b in bound), *_passed(module)),
-        *("vk_kernel.main_();", "VK_ENTRY_END"),
+        *("VK_SET_BUILT_IN", *(f"VK_BIND({b})" for b in bound), *(f"VK_BIND_VIEW({b})" for b in views)),
+        *(*_passed(module), "vk_kernel.main_();", "VK_ENTRY_END"),
     ]
+
+
+def _bound(buffer: Buffer, writer: Writer) -> str:
+    return f"{buffer.binding}, {_elements(buffer, writer)}, {c_name(buffer.elements.name.text)}"
 
 
 def _near(buffers: list[Buffer]) -> Token:

@@ -17,6 +17,7 @@ from .slots import read_slots
 Array = np.ndarray
 LAYER = "attention"
 SPLIT_KEYS = 256  # keys that one part of a split attention looks at
+FEWEST_KEYS, MANY_PARTS = 32, 256  # the same where a part's keys are read once for all heads that share them
 
 
 def cache_write(g: Graph, cache: Tensor, rows: Tensor, x: Tensor) -> Tensor:
@@ -222,9 +223,10 @@ register(
 
 
 def _attention_split_infer(
-    q, k, v, slots, pos, *, scale: float, n_kv: int, n_split: int, cap: float = 0.0
+    q, k, v, slots, pos, *, scale: float, n_kv: int, n_split: int, cap: float = 0.0, grouped: bool = False
 ) -> tuple[Spec]:
-    """Attention of one token over n_split equal parts of the first n_kv keys, to be combined; cap as attention's.
+    """Attention of one token over n_split equal parts of the keys that it sees, to be combined; cap as attention's.
+    `grouped` is asked of kernels that read a key once for all heads that share it.
 
     q [B, 1, H, D], k, v caches [n_slots, n_ctx, Hkv*D], slots [B], pos [B, 1] -> [B, H, n_split, D + 2]: the part's
     sum of exp(z - top) v, then top (the largest z) and the sum of exp(z - top); of a part without keys 0, -inf, 0.
@@ -235,16 +237,19 @@ def _attention_split_infer(
     return (Spec((n_seqs, n_heads, n_split, dim + 2)),)
 
 
-def _attention_split(q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0) -> tuple[Array]:
+def _attention_split(
+    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, grouped: bool = False
+) -> tuple[Array]:
     n_seqs, _, n_heads, dim = q.shape
     out = np.zeros((n_seqs, n_heads, n_split, dim + 2))
     out[..., dim] = -np.inf
-    size = -(-n_kv // n_split)
     for b in range(n_seqs):
         slot = np.clip(slots[b], 0, k.shape[0] - 1)
         keys, rows = (np.repeat(c[slot].reshape(c.shape[1], -1, dim), n_heads * dim // c.shape[2], 1) for c in (k, v))
+        n_keys = max(0, min(n_kv, pos[b, 0] + 1))
+        size = -(-n_keys // n_split)
         for part in range(n_split):
-            at, stop = part * size, min(part * size + size, n_kv, pos[b, 0] + 1)
+            at, stop = part * size, min(part * size + size, n_keys)
             if at < stop:
                 z = _logits(q[b, 0], keys[at:stop], scale, cap)
                 top = z.max(-1)
@@ -343,13 +348,24 @@ def _turned(edit: Editing, t: Tensor, before: int) -> _Turned | None:
 def _fuse_split(edit: Editing, i: int, node: Node) -> None:
     """Attention of one token over many keys: parts side by side, then their combination."""
     ins, gate, attrs = node.inputs[:5], node.inputs[5:], dict(node.attrs)
-    extra, n_split = attrs.pop("extra", ()), attrs["n_kv"] // SPLIT_KEYS
-    if ins[0].shape[1] != 1 or n_split < 2 or OPS["attention"].options_of(node.attrs) - {"gate", "cap"}:
+    extra = attrs.pop("extra", ())
+    if ins[0].shape[1] != 1 or OPS["attention"].options_of(node.attrs) - {"gate", "cap"}:
         return
-    parts = make("attention_split", ins, scope_of(node), n_split=n_split, **attrs)
-    combine = make("attention_combine", (parts.outputs[0], *gate), scope_of(node), node.outputs, extra=extra)
-    if edit.supports(parts) and edit.supports(combine):
-        edit.put(i, parts, combine)
+    for more in ({"n_split": _small_parts(node), "grouped": True}, {"n_split": attrs["n_kv"] // SPLIT_KEYS}):
+        if more["n_split"] < 2:
+            continue
+        parts = make("attention_split", ins, scope_of(node), **more, **attrs)
+        combine = make("attention_combine", (parts.outputs[0], *gate), scope_of(node), node.outputs, extra=extra)
+        if edit.supports(parts) and edit.supports(combine):
+            edit.put(i, parts, combine)
+            return
+
+
+def _small_parts(node: Node) -> int:
+    """Parts that together keep a large GPU busy, each with keys enough to be worth its start."""
+    q, k, *_ = node.inputs
+    n_groups = q.shape[0] * (k.shape[2] // q.shape[3])
+    return min(node.attrs["n_kv"] // FEWEST_KEYS, max(2, MANY_PARTS // n_groups))
 
 
 FUSIONS = (Fusion("attention", _fuse_qk_rope), Fusion("attention", _fuse_split))

@@ -1,0 +1,155 @@
+// ROWS x COLS outputs of ALONG invocations, for GPUs with subgroups: each takes pieces (pieces.glsl) of all its rows, the
+// next of them loaded before one is used. The columns' share of ALONG * STEPS pieces waits in shared memory, in the order
+// in which invocations side by side read it. Inner axes have stride 1; rows are n_inner numbers, a multiple of 32.
+// A workgroup takes RUN tiles of rows one after the other, so that loads never wait for what ends a tile.
+// Kernels define take_tile(t), which sets `rows` of tile t, and store_tile(t), which stores `sums` where is_writer().
+// Kernels of several weights define FROM(r), a statement that says where row r is from. Kernels whose rows are joined of
+// several define TAKE(p), statements that make `piece` of p and set `rows` and n_inner, and X_QUAD(c, p, quad).
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint ROWS = 1;
+layout(constant_id = 2) const uint COLS = 1;
+layout(constant_id = 3) const uint ALONG = 32;  // whole subgroups
+layout(constant_id = 4) const uint STEPS = 1;
+layout(constant_id = 6) const uint SUBGROUP = 32;
+layout(constant_id = 7) const uint RUN = 1;
+
+const uint HELD = ALONG * STEPS;  // pieces at a time
+const uint SETS = gl_WorkGroupSize.x / ALONG;
+const uint HELD_ROW = HELD + 1u;  // odd: no two of a piece's eight quads in one bank
+
+// Rows of an invocation stand so far apart; of a workgroup together follow each other.
+#define ROW_STEP SETS
+#define FIRST_ROW (invocation() / ALONG)
+#define TILE_OF(n) ((n) * SETS)
+
+shared float partial[2u * gl_WorkGroupSize.x / SUBGROUP * ROWS * COLS];  // for two tiles in turn
+
+uint rows[ROWS], cols[COLS];
+float sums[ROWS][COLS];
+Raw raw[ROWS], ahead[ROWS];  // what add_piece adds, and what is on its way
+
+#ifndef FROM
+#define FROM(r)
+#endif
+#ifndef TAKE
+#define TAKE(p) uint piece = p
+#endif
+#ifndef X_QUAD
+#define X_QUAD(c, p, quad) x_quad(cols[c] + quad_place(p, quad, n_inner))
+
+vec4 x_quad(uint at) {
+    if ((at & 3u) == 0u) {
+        return x4[at >> 2];
+    }
+    return vec4(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);
+}
+#endif
+
+uint invocation() {
+    return gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
+}
+
+#if defined(DOT)
+#include "wide_dot.glsl"
+#else
+#include "wide_floats.glsl"
+#endif
+
+void clear_sums() {
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        [[unroll]] for (uint c = 0u; c < COLS; c++) {
+            sums[r][c] = 0.0;
+        }
+    }
+}
+
+// The sums over all invocations of a row, in the first of them. All run it together, for tiles in order.
+void gather_sums(uint tile) {
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        [[unroll]] for (uint c = 0u; c < COLS; c++) {
+            float sum = sums[r][c];
+            sums[r][c] = subgroupAdd(sum);
+        }
+    }
+    if (ALONG <= SUBGROUP) {
+        return;
+    }
+    uint place = ((tile & 1u) * (gl_WorkGroupSize.x / SUBGROUP) + gl_SubgroupID) * ROWS;
+    if (gl_SubgroupInvocationID == 0u) {
+        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+            [[unroll]] for (uint c = 0u; c < COLS; c++) {
+                partial[(place + r) * COLS + c] = sums[r][c];
+            }
+        }
+    }
+    barrier();
+    if (invocation() % ALONG == 0u) {
+        for (uint i = 1u; i < ALONG / SUBGROUP; i++) {
+            [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+                [[unroll]] for (uint c = 0u; c < COLS; c++) {
+                    sums[r][c] += partial[(place + i * ROWS + r) * COLS + c];
+                }
+            }
+        }
+    }
+}
+
+void load_rows(uint p) {
+    TAKE(p);
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        FROM(r);
+        ahead[r] = raw_of(rows[r], n_inner, piece);
+    }
+}
+
+void take_loaded() {
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        raw[r] = ahead[r];
+    }
+}
+
+bool is_writer() {
+    return invocation() % ALONG == 0u;
+}
+
+void take_tile(uint t);
+void store_tile(uint t);
+
+// Pieces first to stop of the rows of tile t onto their sums. What comes next is always under way: the first piece was
+// before, and after the last one the first of tile `after` is. is_held: the columns are there already.
+void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
+    uint along = invocation() % ALONG;
+    for (uint base = first; base < stop; base += HELD) {
+        uint n = min(HELD, stop - base), turns = (n + ALONG - 1u) / ALONG;
+        if (!is_held) {
+            barrier();
+            hold(base, n);
+            barrier();
+        }
+        [[dont_unroll]] for (uint turn = 0u; turn < turns; turn++) {
+            uint place = turn * ALONG + along, next = base + (turn + 1u == turns ? HELD + along : place + ALONG);
+            bool is_last = turn + 1u == turns && base + HELD >= stop;
+            take_loaded();
+            take_tile(is_last ? after : t);
+            load_rows(min(is_last ? first + along : next, stop - 1u));
+            take_tile(t);
+            if (place < n) {
+                add_piece(base + place, place);
+            }
+        }
+    }
+}
+
+// Tiles first to stop of the columns that `cols` says.
+void run_tiles(uint first, uint stop) {
+    uint n = n_inner >> 5;
+    take_tile(first);
+    load_rows(min(invocation() % ALONG, n - 1u));
+    for (uint t = first; t < stop; t++) {
+        clear_sums();
+        add_pieces(t, min(t + 1u, stop - 1u), 0u, n, t > first && n <= HELD);
+        gather_sums(t);
+        store_tile(t);
+    }
+}

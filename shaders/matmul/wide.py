@@ -1,0 +1,92 @@
+"""The host's side of wide.glsl: products of rows and few columns on GPUs with subgroups."""
+
+from dataclasses import dataclass
+
+from ...runtime.ir.dtypes import DType
+from ...runtime.ir.quants import packed_row_nbytes
+from ...runtime.ir.tensor import Tensor
+from ..kernel import Features
+from .mul_mat_args import ceil_div, even_tile
+
+PIECE = 32  # numbers of a row that an invocation takes at a time
+PIECE_NBYTES = 128  # of a column in shared memory
+SPARE_NBYTES = 4096  # of shared memory, for sums
+FEWEST = 8  # invocations of a subgroup
+DOT_TYPES = frozenset(t for t in DType if t.is_quantised) - {DType.IQ4_NL, DType.MXFP4}  # these look their codes up
+FEW_ROWS, MANY_ROWS = 1024, 4096
+MOST_COLS, MOST_COLS_SHORT = 8, 4  # of types whose numbers take long to make, and of others
+MOST_GROUPS = 528  # of one column: more tiles than that come several to a workgroup, so that columns are held once
+
+
+@dataclass(frozen=True)
+class WideTile:
+    """Invocations of a workgroup and of a row, rows of each, columns, and turns of each in what is held."""
+
+    local: int
+    rows: int
+    cols: int
+    along: int
+    steps: int
+    most: int = 1 << 30  # workgroups, where fewer tiles than that are left one to each
+
+    @property
+    def tile_rows(self) -> int:
+        """Rows of a workgroup."""
+        return self.local // self.along * self.rows
+
+    def runs(self, n_tiles: int) -> tuple[int, int]:
+        """Workgroups for so many tiles, and the tiles that each takes one after the other."""
+        run = ceil_div(n_tiles, self.most)
+        return ceil_div(n_tiles, run), run
+
+    def spec(self, is_aligned: bool, features: Features, run: int = 1) -> tuple[int, ...]:
+        sizes = self.local, self.rows, self.cols, self.along, self.steps
+        return *sizes, int(is_aligned), features.subgroup_size, run
+
+
+def takes_wide(features: Features, *n_inner: int) -> bool:
+    """Is this a GPU with subgroups, and are rows whole pieces?"""
+    return features.subgroup_size >= FEWEST and not features.software and not any(n % PIECE for n in n_inner)
+
+
+def wide_tile(n_rows: int, n_cols: int, n_inner: int, features: Features, dtype: DType = DType.F32) -> WideTile:
+    """As measured on an H100."""
+    size, n_pieces, few = features.subgroup_size, n_inner // PIECE, n_rows <= FEW_ROWS
+    if size < 16:
+        return WideTile(2 * size, 2, 1, size, 1, 3)  # software drivers take long to compile more
+    if n_cols > 1:
+        most = MOST_COLS if dtype.block == 256 else MOST_COLS_SHORT
+        cols = even_tile(n_cols, max(1, min(most, _held(features) // (size + 1))))
+        return WideTile(_local(256, size, features), 4 if n_cols > 4 and n_rows > MANY_ROWS else 2, cols, size, 1)
+    along = size if n_pieces <= 2 * size and not few else 2 * size
+    steps = max(1, min(ceil_div(n_pieces, along), (_held(features) - 1) // along))
+    local = _local(512 if along > size and not few else 256, along, features)
+    return WideTile(local, 1 if few else 2, 1, along, steps, MOST_GROUPS)
+
+
+def wide_joined(n_inner: int, n_tokens: int, features: Features) -> WideTile:
+    """Of few long rows, all held at once."""
+    size = features.subgroup_size
+    steps = max(1, min(ceil_div(ceil_div(n_inner, PIECE), size), (_held(features) - 1) // size))
+    local, rows = (512, 1) if n_tokens == 1 else (256, 2)
+    return WideTile(_local(local if size >= 16 else size, size, features), rows if size >= 16 else 1, 1, size, steps)
+
+
+def _held(features: Features) -> int:
+    """Pieces that fit into shared memory."""
+    return (features.shared_nbytes - SPARE_NBYTES) // PIECE_NBYTES
+
+
+def _local(wanted: int, along: int, features: Features) -> int:
+    return max(1, min(wanted, features.max_workgroup) // along) * along
+
+
+def is_aligned(*weights: Tensor) -> bool:
+    """Does every row begin at a multiple of 16 bytes of its storage?"""
+    return all(map(_is_aligned, weights))
+
+
+def _is_aligned(w: Tensor) -> bool:
+    if w.dtype.is_quantised:
+        return packed_row_nbytes(w.dtype, w.shape[-1]) % 16 == 0
+    return not any(n * w.dtype.block_bytes % 16 for n in (*w.layout.strides[:-1], w.layout.offset))

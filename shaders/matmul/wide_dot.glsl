@@ -1,0 +1,113 @@
+// What wide.glsl does with a piece of integer codes: x becomes integers of 23 bits and one power of two a piece, in three
+// signed bytes each, so that products of four bytes at a time give sums as exact as those of floats.
+// held: of each piece the low, middle and high bytes of its eight quads, then the power and the sums of both halves.
+
+spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6019, 6018], id = 4450)
+int dot_of_bytes(uint a, uint b, spirv_literal int packed);
+
+const uint SLOTS = 7u;
+
+shared uvec4 held[COLS * SLOTS * HELD_ROW];
+
+uint bytes_of(ivec4 v) {
+    uvec4 low = uvec4(v & 255);
+    return low.x | low.y << 8 | low.z << 16 | low.w << 24;
+}
+
+// Infinities alone are left of a piece that has some, with an infinite power; NaN is the power of one with a NaN.
+ivec4 integers(vec4 x, uint largest, out float power) {
+    if (largest >= 0x7f800000u) {
+        power = uintBitsToFloat(largest);
+        return ivec4(mix(vec4(0), sign(x), equal(abs(x), vec4(INFINITY))));
+    }
+    uint exponent = max(largest >> 23, 23u);  // |x| < 2^(exponent - 126)
+    power = uintBitsToFloat((exponent - 21u) << 23);
+    return ivec4(roundEven(x * uintBitsToFloat((275u - exponent) << 23)));
+}
+
+// Pieces first to first + n of every column into shared memory: eight invocations side by side make one.
+void hold(uint first, uint n) {
+    FROM(0u);
+    for (uint i = invocation(); i < n << 3; i += gl_WorkGroupSize.x) {
+        uint p = i >> 3, quad = i & 7u;
+        [[unroll]] for (uint c = 0u; c < COLS; c++) {
+            vec4 x = X_QUAD(c, first + p, quad);
+            uvec4 size = floatBitsToUint(x) & 0x7fffffffu;
+            uint largest = max(max(size.x, size.y), max(size.z, size.w));
+            [[unroll]] for (uint mask = 1u; mask < 8u; mask *= 2u) {
+                largest = max(largest, subgroupShuffleXor(largest, mask));
+            }
+            float power;
+            ivec4 whole = integers(x, largest, power);
+            int sum = whole.x + whole.y + whole.z + whole.w;
+            sum += subgroupShuffleXor(sum, 1u);
+            sum += subgroupShuffleXor(sum, 2u);
+            int other = subgroupShuffleXor(sum, 4u);
+            ivec4 middle = (whole - (whole << 24 >> 24)) >> 8;
+            ivec4 high = (middle - (middle << 24 >> 24)) >> 8;
+            uint at = c * SLOTS * HELD_ROW + p, slot = quad >> 2;
+            held[at + slot * HELD_ROW][quad & 3u] = bytes_of(whole);
+            held[at + (2u + slot) * HELD_ROW][quad & 3u] = bytes_of(middle);
+            held[at + (4u + slot) * HELD_ROW][quad & 3u] = bytes_of(high);
+            if (quad == 0u) {
+                held[at + 6u * HELD_ROW] = floatBitsToUint(vec4(power, float(sum), float(other), 0));
+            }
+        }
+    }
+}
+
+float joined(ivec3 parts) {
+    return float(parts.z * 256 + parts.y) * 256.0 + float(parts.x);
+}
+
+uvec2 codes[ROWS][4];
+Scale scale[ROWS];
+ivec3 a[ROWS], b[ROWS];  // sums of the low, middle and high bytes, of both halves
+
+void take_codes(uint piece) {
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        FROM(r);
+        scale[r] = raw_scale(raw[r], piece);
+        [[unroll]] for (uint j = 0u; j < 4u; j++) {
+            codes[r][j] = packed_of(raw[r], piece, j);
+        }
+    }
+}
+
+void add_bytes(uint at) {
+    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+        a[r] = ivec3(0);
+        b[r] = ivec3(0);
+    }
+    [[unroll]] for (uint part = 0u; part < 3u; part++) {
+        uvec4 xa = held[at + 2u * part * HELD_ROW], xb = held[at + (2u * part + 1u) * HELD_ROW];
+        [[unroll]] for (uint j = 0u; j < 4u; j++) {
+            [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+                a[r][part] += dot_of_bytes(codes[r][j].x, xa[j], 0);
+                b[r][part] += dot_of_bytes(codes[r][j].y, xb[j], 0);
+            }
+        }
+    }
+}
+
+void add_piece(uint p, uint place) {
+    TAKE(p);
+    take_codes(piece);
+    [[unroll]] for (uint c = 0u; c < COLS; c++) {
+        uint at = c * SLOTS * HELD_ROW + place;
+        vec4 sides = uintBitsToFloat(held[at + 6u * HELD_ROW]);
+        add_bytes(at);
+        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+            FROM(r);
+            float sum;
+            if (SCALE_BOTH) {
+                float both = sides.y + sides.z;
+                sum = scale[r].d.x * (joined(a[r] + b[r]) - CODE_OFFSET * both) + scale[r].m.x * both;
+            } else {
+                vec2 of = vec2(joined(a[r]), joined(b[r])) - CODE_OFFSET * sides.yz;
+                sum = dot(scale[r].d, of) + dot(scale[r].m, sides.yz);
+            }
+            sums[r][c] += sides.x * sum;
+        }
+    }
+}
