@@ -1,0 +1,50 @@
+"""Every feature of a device is read by some kernel, and without it others are chosen."""
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+
+import pytest
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph, Node
+from vkrun.runtime.ir.tensor import Kind, Storage
+from vkrun.runtime.optable.run import prepare
+from vkrun.runtime.optable.table import cases_for
+from vkrun.shaders.catalogue import lower, refusal
+from vkrun.shaders.kernel import Features
+
+RICH = Features(
+    subgroup_size=32,
+    float16=True,
+    int_dot=True,
+    cooperative_matrix=((16, 16, 16),),
+    shared_nbytes=49152,
+    max_workgroup=1024,
+    delta_chunks=True,
+)
+POOR = Features()
+
+
+def nodes() -> Iterator[Node]:
+    """The op table's, and a product large enough for every kind of kernel."""
+    yield from (prepare(case).node for case in cases_for(is_software=False))
+    g, w = Graph(), Storage("w", Kind.WEIGHT, DType.Q4_0, (512, 2048))
+    g.mul_mat(w.tensor(), g.input("x", (128, 2048)))
+    yield from g.nodes
+
+
+@pytest.fixture(scope="module")
+def table() -> list[Node]:
+    return list(nodes())
+
+
+def chosen(node: Node, features: Features) -> tuple | None:
+    if refusal(node, features):
+        return None
+    call = lower(node, features)
+    return call and (call.stem, call.defines, call.constants, call.grid)
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Features)])
+def test_without_a_feature_other_kernels_are_chosen(name: str, table: list[Node]) -> None:
+    poorer = replace(RICH, **{name: True if name == "software" else getattr(POOR, name)})
+    assert any(chosen(node, RICH) != chosen(node, poorer) for node in table)
