@@ -103,9 +103,9 @@ template <class T> struct vk_Buffer {
     unsigned long long n;
     vkrun_cell *cells;
     T &touch(uint i, int how, const char *name, vkrun_site site) const {
-        static_assert(sizeof(T) == 4, "elements are 32 bits");
+        static_assert(sizeof(T) % 4 == 0, "elements are words of 32 bits");
         if (i >= n) vkrun_out_of_bounds(site, name, i, n);
-        if (cells) vkrun_touch_buffer(&cells[i], how, name, i, site);
+        for (uint k = 0; cells && k < sizeof(T) / 4; k++) vkrun_touch_buffer(&cells[i * (sizeof(T) / 4) + k], how, name, i, site);
         return elements[i];
     }
 };
