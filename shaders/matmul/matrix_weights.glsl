@@ -90,6 +90,72 @@ void put_w(uint i, uint at) {
 
 #endif
 
+#elif defined(TYPE_Q4_K)
+
+#define QUAD(v) (v).xzyw
+
+uvec2 w_codes[W_ITEMS];
+uvec4 w_heads[W_ITEMS];
+uint w_groups[W_ITEMS];
+
+void fetch_w(uint i, uint row, uint g, uint part) {
+    uint block = row + (g >> 3) * BLOCK_WORDS, at = block + 4u + ((g & 7u) << 2) + (part << 1);
+    w_codes[i] = uvec2(word_at(at), word_at(at + 1u));
+    w_heads[i] = uvec4(word_at(block), word_at(block + 1u), word_at(block + 2u), word_at(block + 3u));
+    w_groups[i] = g & 7u;
+}
+
+uint pair_halves(uint codes, f16vec2 d, f16vec2 m) {
+    return packFloat2x16(fma(unpackFloat2x16((codes & 0x000f000fu) | 0x64006400u) - float16_t(1024.0), d, m));
+}
+
+uvec4 octet_halves(uvec2 c, float d, float m) {
+    f16vec2 dd = f16vec2(d), mm = f16vec2(m);
+    return uvec4(pair_halves(c.x, dd, mm), pair_halves(c.x >> 8, dd, mm), pair_halves(c.y, dd, mm),
+                 pair_halves(c.y >> 8, dd, mm));
+}
+
+void put_w(uint i, uint at) {
+    Scale s = scale_made(w_heads[i].x, w_heads[i].yzw, w_groups[i]);
+    tile[at] = octet_halves(w_codes[i], s.d.x, s.m.x);
+    tile[at + 2u] = octet_halves(w_codes[i] >> 4, s.d.y, s.m.y);
+}
+
+#elif defined(TYPE_Q6_K)
+
+#define QUAD(v) (v).xzyw
+
+uvec4 w_codes[W_ITEMS];  // two words of low bits, two of high ones
+uvec3 w_scales[W_ITEMS];
+uint w_octets[W_ITEMS];  // in the block
+
+void fetch_w(uint i, uint row, uint g, uint part) {
+    uint block = row + (g >> 3) * BLOCK_WORDS, r = ((g & 7u) << 2) + (part << 1);
+    uint high = block + 32u + (r >> 4) * 8u + (r & 7u), scales = block + 48u + ((g & 7u) >> 2) * 2u;
+    w_codes[i] = uvec4(word_at(block + r), word_at(block + r + 1u), word_at(high), word_at(high + 1u));
+    w_scales[i] = uvec3(word_at(scales), word_at(scales + 1u), half_at(row + (n_inner >> 8) * BLOCK_WORDS, g >> 3));
+    w_octets[i] = r;
+}
+
+uint pair_halves(uint low, uint high, f16vec2 d) {
+    uint codes = (low & 0x000f000fu) | (high & 0x00030003u) << 4 | 0x64006400u;
+    return packFloat2x16((unpackFloat2x16(codes) - float16_t(1056.0)) * d);
+}
+
+uvec4 octet_halves(uvec2 low, uvec2 high, float scale) {
+    f16vec2 d = f16vec2(scale);
+    return uvec4(pair_halves(low.x, high.x, d), pair_halves(low.x >> 8, high.x >> 8, d), pair_halves(low.y, high.y, d),
+                 pair_halves(low.y >> 8, high.y >> 8, d));
+}
+
+void put_w(uint i, uint at) {
+    uint r = w_octets[i], shift = 24u - ((r >> 2 & 3u) << 3);
+    vec2 s = f16_to_f32(w_scales[i].z) * vec2(int(w_scales[i].x << shift) >> 24, int(w_scales[i].y << shift) >> 24);
+    uvec2 low = w_codes[i].xy, high = w_codes[i].zw >> ((r >> 3 & 1u) << 1);
+    tile[at] = octet_halves(low, high, s.x);
+    tile[at + 2u] = octet_halves(low >> 4, high >> 4, s.y);
+}
+
 #else
 
 #define QUAD(v) (v)
