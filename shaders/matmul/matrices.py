@@ -17,7 +17,7 @@ from .mul_mat_args import Product, ceil_div, defines_of, in_words, operands_of
 FEWEST_COLS = 33
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
 WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor
-WIDE = (DType.Q4_0,)  # types with a kernel for rows that start at multiples of 16 bytes
+BY_GROUPS = (DType.Q4_0,)  # types with a kernel for rows that start at multiples of 16 bytes
 GROUP = 32  # elements of dequant.glsl's groups
 
 
@@ -123,9 +123,9 @@ def _lower(node: Node, features: Features) -> KernelCall:
 
 
 def _flags(w: Tensor) -> tuple[str, ...]:
-    """WIDE: weights are loaded 16 bytes at a time, where every row starts at a multiple of that."""
-    is_wide = w.dtype in WIDE and packed_row_nbytes(w.dtype, w.shape[-1]) % 16 == 0
-    return ("WIDE",) if is_wide else ()
+    """BY_GROUPS: weights are loaded 16 bytes at a time, where every row starts at a multiple of that."""
+    fits = w.dtype in BY_GROUPS and packed_row_nbytes(w.dtype, w.shape[-1]) % 16 == 0
+    return ("BY_GROUPS",) if fits else ()
 
 
 def _expert_tile(node: Node, p: Product, features: Features) -> Tile | None:
@@ -197,7 +197,7 @@ def _slices(n_row_tiles: int) -> int:
 
 def _variants(op: str, stem: str) -> tuple[Variant, ...]:
     narrow = tuple((stem, defines_of(t, op)) for t in WEIGHTS.dtypes)
-    return (*narrow, *((stem, defines_of(t, op, "WIDE")) for t in WIDE))
+    return (*narrow, *((stem, defines_of(t, op, "BY_GROUPS")) for t in BY_GROUPS))
 
 
 _X, _LISTS = FLOATS.rows.aligned(4), {"ids": INTS, "lists": INTS.contiguous}

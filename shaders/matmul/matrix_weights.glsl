@@ -1,9 +1,9 @@
-// Weights on their way from a buffer to shared memory as halves: an item is a group of a row (WIDE, by 16-byte loads),
-// or half of one, two octets. fetch_w loads, put_w stores the quads a of octets from tile[at] on, quads b from
+// Weights on their way from a buffer to shared memory as halves: an item is a group of a row (BY_GROUPS, by 16-byte
+// loads), or half of one, two octets. fetch_w loads, put_w stores the quads a of octets from tile[at] on, quads b from
 // tile[at + 2].
 // QUAD: the order of four elements in shared memory, of x too. Codes become halves by bits: 0x6400 | q is 1024 + q.
 
-#if defined(WIDE)
+#if defined(BY_GROUPS)
 const uint W_PARTS = 1u;
 #else
 const uint W_PARTS = 2u;
@@ -36,7 +36,7 @@ uvec4 octet_halves(uint a, uint b, f16vec2 d) {
     return uvec4(quad_halves(a, d), quad_halves(b, d));
 }
 
-#if defined(TYPE_Q4_0) && defined(WIDE)
+#if defined(TYPE_Q4_0) && defined(BY_GROUPS)
 
 #if !defined(WORDS_GIVEN)
 layout(std430, binding = 0) readonly buffer WeightQuads {
