@@ -1,4 +1,4 @@
-"""The one step that pyproject.toml cannot say: the wheel carries the SPIR-V of every shader variant."""
+"""The one step that pyproject.toml cannot say: the wheel carries every shader variant, as SPIR-V and as text."""
 
 import importlib
 import shutil
@@ -22,7 +22,8 @@ class BuildWithShaders(build_py):
         target = Path(self.build_lib) / "vkrun"
         shutil.rmtree(target, ignore_errors=True)  # a file that an earlier build left would go into the wheel
         super().run()
-        return self._write_spirv(target / "shaders" / "spv")
+        self._write_spirv(target / "shaders" / "spv")
+        return self._write_texts(target / "shaders")
 
     def find_package_modules(self, package: str, package_dir: str) -> list[tuple[str, str, str]]:
         """The package's root is the project's, where this file lies too."""
@@ -41,6 +42,11 @@ class BuildWithShaders(build_py):
         for variant in variants:
             if words := compiler.LIBRARY.find(*variant):
                 (folder / f"{compiler.LIBRARY.key(*variant)}.spv").write_bytes(words)
+
+    def _write_texts(self, folder: Path) -> None:
+        """For APIs that compile on the user's machine, and then need no GLSL compiler."""
+        texts, catalogue = _package_modules("shaders.texts", "shaders.catalogue")
+        texts.write_packed(folder / texts.PACKED.name, catalogue.variants())
 
     def _progress(self, n_done: int, n_total: int, variant: str) -> None:
         self.announce(f"shader {n_done}/{n_total}: {variant}", 2)

@@ -11,7 +11,7 @@ from . import probe
 from .base import Backend, Device, DeviceInfo
 
 GROUP = "vkrun.backends"
-ORDER = ("vulkan", "kompute")  # by worth; then other packages' backends; the cpu backend last
+ORDER = ("vulkan", "cuda", "kompute")  # by worth; then other packages' backends; the cpu backend last
 LAST = "cpu"
 BY_NAME = ("host",)  # for tests: neither listed nor chosen, but where it is named
 BUILT_IN = {name: f"vkrun.backends.{name}:BACKEND" for name in (*ORDER, LAST, *BY_NAME)}

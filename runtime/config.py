@@ -17,6 +17,8 @@ SWITCHES = {
     "MEMORY_BUDGET": "asking the driver for free memory",
     "MAPPED_WEIGHTS": "writing weights straight into device memory where the host can see it",
     "PIPELINE_CACHE": "the pipeline cache on disk",
+    "CUDA_GRAPH": "CUDA graphs; each kernel is launched by itself",
+    "DEPENDENT_LAUNCH": "the start of a CUDA kernel before the one ahead of it has ended",
     "DELTA_CHUNKS": "the delta rule in chunks of tokens on GPUs; tokens are scanned one by one",
     "SELECT": "the pass that makes branches of which each step dispatches one",
     "ELIDE": "the pass that takes needless copies out",
@@ -26,7 +28,7 @@ SWITCHES = {
 
 # every other variable, and what it does
 VARIABLES = {
-    "VKRUN_BACKEND": "the backend to use: vulkan, kompute, cpu or (for tests) host",
+    "VKRUN_BACKEND": "the backend to use: vulkan, cuda, kompute, cpu or (for tests) host",
     "VKRUN_DEVICE": "the device to use: its index, its UUID or a part of its name",
     "VKRUN_DEBUG": "0 to 4: 1 devices and memory, 2 times of dispatches, 3 barriers and plan, 4 shaders",
     "VKRUN_VALIDATE": "1: Khronos validation layer with synchronisation validation, one buffer a tensor (slow)",

@@ -21,7 +21,7 @@ def full(request: pytest.FixtureRequest) -> bool:
     return request.config.getoption("--full")
 
 
-OWN = ("vulkan", "kompute", "cpu")
+OWN = ("vulkan", "kompute", "cpu", *([] if registry.get("cuda").why_missing() else ["cuda"]))
 
 
 @pytest.fixture(params=OWN)

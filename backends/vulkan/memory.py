@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ...runtime.errors import BackendError
 from ...runtime.ir.arena import ALIGNMENT
+from ..runs import Runs
 from .api import vk
 from .logical import Logical
 from .physical import GIB, MemoryType
@@ -24,42 +25,19 @@ UNIT = 1 << 20
 
 @dataclass(eq=False)
 class Block:
-    """One VkDeviceMemory under one VkBuffer. `free` holds the free runs as (start, end), sorted."""
+    """One VkDeviceMemory under one VkBuffer. `runs` says what of it is free."""
 
     memory: Any
     buffer: Any
     nbytes: int
     flags: int
     pointer: Any  # where it is mapped, or None
-    free: list[tuple[int, int]] = field(default_factory=list)
+    runs: Runs
 
     @cached_property
     def bytes(self) -> np.ndarray:
         """The mapped memory as uint8."""
         return np.frombuffer(vk.ffi.buffer(self.pointer, self.nbytes), np.uint8)
-
-    def take(self, nbytes: int) -> int | None:
-        """First fit; the start, or None."""
-        for i, (start, end) in enumerate(self.free):
-            if end - start >= nbytes:
-                self.free[i : i + 1] = [(start + nbytes, end)] if end - start > nbytes else []
-                return start
-        return None
-
-    def give(self, start: int, nbytes: int) -> None:
-        """Give a run back; neighbours merge."""
-        runs = sorted([*self.free, (start, start + nbytes)])
-        merged = runs[:1]
-        for lo, hi in runs[1:]:
-            if lo == merged[-1][1]:
-                merged[-1] = merged[-1][0], hi
-            else:
-                merged.append((lo, hi))
-        self.free = merged
-
-    @property
-    def is_empty(self) -> bool:
-        return self.free == [(0, self.nbytes)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +99,8 @@ class Pool:
 
     def give(self, places: Iterable[Place]) -> None:
         for p in places:
-            p.block.give(p.offset, -(-max(p.nbytes, 1) // ALIGNMENT) * ALIGNMENT)
-            if p.block.is_empty and p.block in self._blocks:
+            p.block.runs.give(p.offset, -(-max(p.nbytes, 1) // ALIGNMENT) * ALIGNMENT)
+            if p.block.runs.is_empty and p.block in self._blocks:
                 self._blocks.remove(p.block)
                 self._destroy(p.block)
 
@@ -133,11 +111,11 @@ class Pool:
 
     def _place(self, name: str, nbytes: int, size: int, left: int) -> Place:
         for block in () if self._apart else self._blocks:
-            if (start := block.take(size)) is not None:
+            if (start := block.runs.take(size)) is not None:
                 return Place(block, start, nbytes)
         block = self._new_block(name, size, left)
         self._blocks.append(block)
-        return Place(block, block.take(size) or 0, nbytes)
+        return Place(block, block.runs.take(size) or 0, nbytes)
 
     def _new_block(self, name: str, size: int, left: int) -> Block:
         limits = self._physical.limits
@@ -177,7 +155,7 @@ class Pool:
             if memory is not None:
                 vk.vkFreeMemory(self._device, memory, vk.null)
             raise
-        return Block(memory, buffer, nbytes, kind.flags, pointer, [(0, nbytes)])
+        return Block(memory, buffer, nbytes, kind.flags, pointer, Runs(nbytes))
 
     def _allocate(self, nbytes: int, kind: MemoryType) -> Any:
         if nbytes > kind.heap_nbytes:  # drivers of CPUs hand out what is not there, and die later

@@ -74,7 +74,7 @@ _OPTIONS = [
                  help="To stderr."),
     click.option("-v", "--verbose", is_flag=True, help="Say which options change nothing here."),
     click.option("--progress", is_flag=True, help="Say on stderr what is run."),
-    click.option("--backend", metavar="NAME", help="vulkan, kompute, cpu or host [default: the best there is]."),
+    click.option("--backend", metavar="NAME", help="vulkan, cuda, kompute, cpu or host [default: the best there is]."),
     click.option("-dev", "--device", metavar="DEVICE", help="Index, UUID or part of the name; see `vkrun devices`."),
     click.option("--list-devices", is_flag=True, expose_value=False, is_eager=True, callback=_list_devices,
                  help="Print backends and devices, and leave."),

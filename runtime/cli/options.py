@@ -71,7 +71,7 @@ _OPTIONS = [
         help=r"Read \n, \t, \\, \xHH ... in texts on the command line [default] and, with -e, in -f and stdin too.",
     ),
     _option("--display-prompt/--no-display-prompt", default=True, help="Print the prompt before its completion."),
-    _option("--backend", metavar="NAME", help="vulkan, kompute, cpu or host [default: the best there is]."),
+    _option("--backend", metavar="NAME", help="vulkan, cuda, kompute, cpu or host [default: the best there is]."),
     _option("-dev", "--device", metavar="DEVICE", help="Index, UUID or part of the name; see `vkrun devices`."),
     _option("--opt", type=_Whole(0, 3), default=3, show_default=True, help="How lean the graph is made."),
     _option("--stats", is_flag=True, help="Print timings at the end."),

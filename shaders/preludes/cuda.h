@@ -1,7 +1,8 @@
 // CUDA C++, for NVRTC and nvcc, without any header. A subgroup is a warp. All lanes of a warp take part in what they do
 // together, as the kernels promise; a workgroup of less than a warp is a power of two.
 //
-// The entry takes a pointer a binding, then the arguments as a struct by value.
+// The entry takes a pointer a binding, then the arguments as a struct by value. With VK_BRANCH defined it first takes
+// `which` and a side, and does nothing in runs that take the other side.
 
 #define VK_FN __device__ __forceinline__
 #define VK_CONSTANT constexpr
@@ -83,11 +84,26 @@ VK_REDUCE(vk_min, min(x, other))
     vk_kernel.gl_NumSubgroups = (VK_WORKGROUP + 31u) >> 5;                        \
     vk_kernel.gl_SubgroupSize = 32u;
 
-#define VK_ENTRY_BEGIN extern "C" __global__ void __launch_bounds__(VK_WORKGROUP) vkrun_kernel(
+#ifdef VK_BRANCH
+#define VK_BRANCH_PARAMETERS const int *vk_which, int vk_side,
+#define VK_LEAVE if ((*vk_which != 0) != (vk_side != 0)) return;
+#else
+#define VK_BRANCH_PARAMETERS
+#define VK_LEAVE
+#endif
+
+// A kernel may be started before the one that it depends on has ended; here it waits until all that was written is seen.
+#if __CUDA_ARCH__ >= 900
+#define VK_WAIT asm volatile("griddepcontrol.wait;" ::: "memory");
+#else
+#define VK_WAIT
+#endif
+
+#define VK_ENTRY_BEGIN extern "C" __global__ void __launch_bounds__(VK_WORKGROUP) vkrun_kernel(VK_BRANCH_PARAMETERS
 #define VK_ENTRY_BUFFER(i, T, x) T *x,
 #define VK_ENTRY_ARGUMENTS vk_Arguments vk_arguments) {
 #define VK_ENTRY_NO_ARGUMENTS int) {
-#define VK_ENTRY_BODY
+#define VK_ENTRY_BODY VK_WAIT VK_LEAVE
 #define VK_BIND(i, T, x) vk_kernel.x = x;
 #define VK_BIND_VIEW(i, T, x, first) vk_kernel.x = reinterpret_cast<T *>(first);
 #define VK_ENTRY_END } }

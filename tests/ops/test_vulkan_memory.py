@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from vkrun.backends.runs import Runs
 from vkrun.backends.vulkan import BACKEND
 from vkrun.backends.vulkan.device import VulkanDevice
-from vkrun.backends.vulkan.memory import VISIBLE, Block, MemoryType, Pool
+from vkrun.backends.vulkan.memory import VISIBLE, MemoryType, Pool
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
@@ -188,7 +189,7 @@ def test_blocks_stay_below_the_devices_limits() -> None:
 
 
 def test_a_block_hands_out_and_takes_back() -> None:
-    block = Block(None, None, 1024, 0, None, [(0, 1024)])
+    block = Runs(1024)
     assert [block.take(256) for _ in range(5)] == [0, 256, 512, 768, None]
     for start in (256, 768, 0):
         block.give(start, 256)

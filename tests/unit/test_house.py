@@ -37,9 +37,10 @@ ROOMS: dict[str, set[str]] = {
     "shaders": {"errors", "config", "ir"},
     "backends/base": {"ir"},
     "backends/host_memory": set(),
+    "backends/runs": set(),
     "backends/packing": {"errors", "ir", "shaders"},
     "backends/cpu": {"errors", "ir", "backends/base", "backends/host_memory"},
-    "backends/vulkan": {"errors", "config", "ir", "shaders", "backends/base", "backends/packing"},
+    "backends/vulkan": {"errors", "config", "ir", "shaders", "backends/base", "backends/packing", "backends/runs"},
     "backends/probe": {"config"},
     "arguments": {"errors"},
     "models": {"errors", "ir", "gguf"},
@@ -49,9 +50,10 @@ ROOMS: dict[str, set[str]] = {
 }
 ROOMS["backends/kompute"] = ROOMS["backends/vulkan"] | {"backends/host_memory"}
 ROOMS["backends/host"] = ROOMS["backends/kompute"]
+ROOMS["backends/cuda"] = ROOMS["backends/vulkan"]
 ROOMS["backends/registry"] = {
     *("errors", "config", "backends/base", "backends/probe"),
-    *("backends/cpu", "backends/vulkan", "backends/kompute", "backends/host"),
+    *("backends/cpu", "backends/vulkan", "backends/kompute", "backends/cuda", "backends/host"),
 }
 ROOMS["optable"] = {"errors", "ir", "gguf", "backends/base", "backends/cpu", "backends/registry"}
 ROOMS["model"] = {"errors", "arguments", "backends/base", "gguf", "text", "models", "engine", "backends/registry"}

@@ -10,7 +10,7 @@ from vkrun.shaders.kernel import Variant
 from vkrun.shaders.translate import OutsideSubsetError
 
 PRELUDES = Path(translate.__file__).parent.parent / "preludes"
-NVCC = ("nvcc", "-std=c++17", "-arch=sm_75", "-cubin", "--ftz=true", "-w", f"-I{PRELUDES}")
+NVCC = ("nvcc", "-std=c++17", "-cubin", "--ftz=true", "-w", f"-I{PRELUDES}")
 
 pytestmark = pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is not installed")
 
@@ -27,11 +27,18 @@ def texts(full: bool) -> list[tuple[Variant, str]]:
     return found
 
 
+def errors(text: str, folder: Path, *options: str) -> str:
+    (folder / "kernel.cu").write_text(f'#include "cuda.h"\n{text}')
+    command = [*NVCC, *options, str(folder / "kernel.cu"), "-o", str(folder / "kernel.cubin")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return done.stderr if done.returncode else ""
+
+
 def test_cuda_takes_every_text(full: bool, tmp_path: Path) -> None:
-    failed = []
-    for variant, text in texts(full):
-        (tmp_path / "kernel.cu").write_text(f'#include "cuda.h"\n{text}')
-        command = [*NVCC, str(tmp_path / "kernel.cu"), "-o", str(tmp_path / "kernel.cubin")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        failed += [(variant, done.stderr)] if done.returncode else []
+    failed = [(variant, why) for variant, text in texts(full) if (why := errors(text, tmp_path, "-arch=sm_75"))]
     assert failed == []
+
+
+def test_cuda_takes_a_branch_and_dependent_launch(tmp_path: Path) -> None:
+    text = translate.translate("copy", (("SRC", "F32"), ("DST", "F16")))
+    assert errors(text, tmp_path, "-arch=sm_90", "-DVK_BRANCH") == ""

@@ -63,12 +63,12 @@ def entry_point(monkeypatch: pytest.MonkeyPatch):
 
 def test_built_in_backends_need_no_metadata(entry_point) -> None:
     entry_point()
-    assert registry.names() == ["vulkan", "kompute", "cpu"]
+    assert registry.names() == ["vulkan", "cuda", "kompute", "cpu"]
     assert registry.get("cpu").name == "cpu"
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(BackendError, match=r"no backend opencl; there are vulkan, kompute, .*cpu"):
+    with pytest.raises(BackendError, match=r"no backend opencl; there are vulkan, cuda, kompute, .*cpu"):
         registry.get("opencl")
 
 
@@ -77,7 +77,7 @@ def test_another_packages_backend_is_found(entry_point, monkeypatch: pytest.Monk
     module.BEADS = FakeBackend("abacus")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "abacus", module)
     entry_point(("abacus", "abacus:BEADS"))
-    assert registry.names() == ["vulkan", "kompute", "abacus", "cpu"]
+    assert registry.names() == ["vulkan", "cuda", "kompute", "abacus", "cpu"]
     assert registry.get("abacus") is module.BEADS
 
 

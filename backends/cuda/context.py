@@ -1,0 +1,45 @@
+"""The device's context, made current on whatever thread calls, and its one stream."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import RLock
+from typing import Any
+
+from . import api
+from .physical import Physical
+
+NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
+
+
+class Context:
+    """The primary context, which other CUDA libraries of the process share. All work goes through `stream`."""
+
+    def __init__(self, physical: Physical) -> None:
+        self.physical, self._lock = physical, RLock()
+        api.start()
+        self.device = api.call("cuDeviceGet", physical.index)
+        self.handle: Any = api.call("cuDevicePrimaryCtxRetain", self.device)
+        try:
+            with self.current():
+                self.stream: Any = api.call("cuStreamCreate", NON_BLOCKING)
+        except BaseException:
+            api.call("cuDevicePrimaryCtxRelease", self.device)
+            raise
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """One thread at a time."""
+        with self._lock:
+            api.call("cuCtxSetCurrent", self.handle)
+            yield
+
+    def settle(self) -> None:
+        """Wait until all that was begun has ended."""
+        api.call("cuStreamSynchronize", self.stream)
+
+    def nbytes_free(self) -> int:
+        return api.call("cuMemGetInfo")[0]
+
+    def close(self) -> None:
+        api.call("cuStreamDestroy", self.stream)
+        api.call("cuDevicePrimaryCtxRelease", self.device)

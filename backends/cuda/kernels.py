@@ -1,0 +1,93 @@
+"""Kernels: the shaders' texts as CUDA C++, compiled once a device and loaded."""
+
+import os
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from ...runtime.errors import BackendError
+from ...shaders.compile import Defines, title
+from ...shaders.kernel import KernelCall
+from ...shaders.texts import text
+from ..base import Progress
+from . import api, nvrtc
+from .context import Context
+
+ENTRY = b"vkrun_kernel"
+_WORKGROUP = re.compile(r"^VK_CONSTANT uint VK_WORKGROUP = (?:uint\((\d+)\)|VK_SPEC_(\d+));$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class KernelKey:
+    """What makes one machine code differ from another. `branches`: it looks itself whether a run takes it."""
+
+    stem: str
+    defines: Defines
+    constants: tuple[int, ...]
+    branches: bool
+
+    @staticmethod
+    def of(call: KernelCall, branches: bool) -> "KernelKey":
+        return KernelKey(call.stem, call.defines, call.constants, branches)
+
+    @property
+    def title(self) -> str:
+        return f"{title(self.stem, self.defines)} {list(self.constants)}"
+
+    def source(self) -> str:
+        """CUDA C++, over the preludes."""
+        special = "".join(f"#define VK_SPEC_{i} {c & 0xFFFFFFFF}u\n" for i, c in enumerate(self.constants))
+        branch = "#define VK_BRANCH\n" if self.branches else ""
+        return f'{special}{branch}#include "cuda.h"\n{text(self.stem, self.defines)}'
+
+    def n_threads(self) -> int:
+        """Of a workgroup."""
+        found = _WORKGROUP.search(text(self.stem, self.defines))
+        if found is None:
+            raise BackendError(f"cuda: shader {self.title}: its workgroup is neither a number nor a constant")
+        fixed, number = found.groups()
+        return int(fixed) if fixed else (*self.constants, 1)[int(number)]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedKernel:
+    function: Any
+    n_threads: int
+
+
+class Kernels:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._arch = nvrtc.architecture(context.physical.capability)
+        self._made: dict[KernelKey, LoadedKernel] = {}
+        self._modules: list[Any] = []
+
+    def get(self, keys: Iterable[KernelKey], progress: Progress | None = None) -> dict[KernelKey, LoadedKernel]:
+        """Kernels for keys, those missing compiled in parallel. BackendError names the shader that fails."""
+        wanted = list(dict.fromkeys(keys))
+        missing = [k for k in wanted if k not in self._made]
+        with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1) or 1) as pool:
+            for i, cubin in enumerate(pool.map(self._cubin, missing)):
+                self._made[missing[i]] = self._load(missing[i], cubin)
+                if progress:
+                    progress(i + 1, len(missing))
+        return {k: self._made[k] for k in wanted}
+
+    def close(self) -> None:
+        for module in self._modules:
+            api.call("cuModuleUnload", module)
+        self._made.clear()
+        self._modules.clear()
+
+    def _cubin(self, key: KernelKey) -> bytes:
+        return nvrtc.cubin(key.title, key.source(), self._arch)
+
+    def _load(self, key: KernelKey, cubin: bytes) -> LoadedKernel:
+        try:
+            module = api.call("cuModuleLoadData", cubin)
+        except api.CudaError as error:
+            raise BackendError(f"{error}: shader {key.title}, compiled for {self._arch}") from error
+        self._modules.append(module)
+        return LoadedKernel(api.call("cuModuleGetFunction", module, ENTRY), key.n_threads())

@@ -1,0 +1,95 @@
+"""A plan's nodes as launches of kernels: lowered, with all that they are given."""
+
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from ...runtime.errors import BackendError
+from ...runtime.ir.graph import Branch, Node
+from ...runtime.ir.plan import Plan
+from ...runtime.ir.tensor import Storage
+from ...shaders.catalogue import lower, refusal
+from ...shaders.kernel import ARGUMENTS_NBYTES, Features, KernelCall
+from ..packing import argument_bytes
+from . import api
+from .kernels import KernelKey, LoadedKernel
+
+At = Callable[[Storage], int]  # where a storage begins on the device
+
+
+@dataclass(frozen=True, eq=False)
+class Dispatch:
+    """A kernel's call for the plan's node of that number."""
+
+    node: int
+    call: KernelCall
+    branch: Branch | None
+
+    @property
+    def key(self) -> KernelKey:
+        return KernelKey.of(self.call, self.branch is not None)
+
+    @property
+    def storages(self) -> tuple[Storage, ...]:
+        decider = (self.branch.which,) if self.branch else ()
+        return tuple(t.storage for t in (*self.call.buffers, *decider))
+
+
+class Launch:
+    """A kernel with its parameters, which it keeps alive."""
+
+    def __init__(self, dispatch: Dispatch, kernel: LoadedKernel, at: At) -> None:
+        self.node, self.grid, self.kernel = dispatch.node, dispatch.call.grid, kernel
+        self._values = _parameters(dispatch, at)
+        self._pointers = (ctypes.c_void_p * len(self._values))(*map(ctypes.addressof, self._values))
+
+    @property
+    def n_groups(self) -> int:
+        return prod(self.grid)
+
+    @cached_property
+    def node_params(self) -> Any:
+        """CUDA_KERNEL_NODE_PARAMS."""
+        params = api.driver().CUDA_KERNEL_NODE_PARAMS()
+        params.func = self.kernel.function
+        params.gridDimX, params.gridDimY, params.gridDimZ = self.grid
+        params.blockDimX, params.blockDimY, params.blockDimZ = self.kernel.n_threads, 1, 1
+        params.kernelParams = ctypes.addressof(self._pointers)
+        return params
+
+    def go(self, stream: Any) -> None:
+        """Begin it by itself, without a graph."""
+        block = self.kernel.n_threads, 1, 1
+        parameters = ctypes.addressof(self._pointers)
+        api.call("cuLaunchKernel", self.kernel.function, *self.grid, *block, 0, stream, parameters, 0)
+
+
+def dispatches_of(plan: Plan, features: Features) -> list[Dispatch]:
+    """BackendError names the first node that the device cannot run."""
+    listed = [_dispatch(i, node, features) for i, node in enumerate(plan.nodes)]
+    return [dispatch for dispatch in listed if dispatch]
+
+
+def launches_of(dispatches: list[Dispatch], kernels: Mapping[KernelKey, LoadedKernel], at: At) -> list[Launch]:
+    return [Launch(dispatch, kernels[dispatch.key], at) for dispatch in dispatches]
+
+
+def _dispatch(index: int, node: Node, features: Features) -> Dispatch | None:
+    if reason := refusal(node, features):
+        raise BackendError(f"{node.name or node.op}: {reason}")
+    call = lower(node, features)
+    return Dispatch(index, call, node.branch) if call else None
+
+
+def _parameters(dispatch: Dispatch, at: At) -> list[Any]:
+    """In the order of the kernel's entry: what decides its branch, its buffers, its arguments."""
+    values: list[Any] = []
+    if branch := dispatch.branch:
+        which = at(branch.which.storage) + branch.which.layout.offset * branch.which.dtype.block_bytes
+        values += [ctypes.c_uint64(which), ctypes.c_int(branch.side)]
+    values += [ctypes.c_uint64(at(t.storage)) for t in dispatch.call.buffers]
+    arguments = argument_bytes(dispatch.call, lambda _storage: 0)
+    return [*values, ctypes.create_string_buffer(arguments, ARGUMENTS_NBYTES)]

@@ -1,0 +1,89 @@
+"""CUDA devices as they are before one is opened."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from uuid import UUID
+
+from ...runtime import config
+from ...runtime.errors import BackendError
+from ...shaders.kernel import Features
+from ..base import DeviceInfo
+from . import api, nvrtc
+
+CAPABILITY_MIN = 7, 0
+
+
+@dataclass(frozen=True)
+class Physical:
+    """`capability` is major and minor; `missing` says in a line what keeps it from running."""
+
+    index: int
+    name: str
+    uuid: str
+    memory: int
+    kind: str
+    capability: tuple[int, int]
+    features: Features
+    driver: str
+    missing: str
+
+    @property
+    def architecture(self) -> str:
+        return "sm_{}{}".format(*self.capability)
+
+    def info(self) -> DeviceInfo:
+        features = {"capability": "{}.{}".format(*self.capability), **asdict(self.features)}
+        return DeviceInfo(
+            *("cuda", self.index, self.name, self.driver, self.kind, self.uuid, self.memory, None, features),
+            missing=self.missing,
+        )
+
+
+def physicals() -> list[Physical]:
+    """In the driver's own order, which CUDA_VISIBLE_DEVICES rules. BackendError without driver, device or NVRTC."""
+    version = api.version_text(api.start())
+    return list(_described(f"CUDA {version}, NVRTC {nvrtc.version()}"))
+
+
+def _described(driver: str) -> Iterator[Physical]:
+    for index in range(api.call("cuDeviceGetCount")):
+        device = api.call("cuDeviceGet", index)
+        capability = _attribute(device, "COMPUTE_CAPABILITY_MAJOR"), _attribute(device, "COMPUTE_CAPABILITY_MINOR")
+        yield Physical(
+            index,
+            api.call("cuDeviceGetName", 256, device).split(b"\0")[0].decode(errors="replace"),
+            str(UUID(bytes=bytes(api.call("cuDeviceGetUuid", device).bytes))),
+            api.call("cuDeviceTotalMem", device),
+            "integrated gpu" if _attribute(device, "INTEGRATED") else "discrete gpu",
+            capability,
+            _features(device),
+            driver,
+            _missing(capability),
+        )
+
+
+def _attribute(device: object, name: str) -> int:
+    return api.call(
+        "cuDeviceGetAttribute", getattr(api.driver().CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}"), device
+    )
+
+
+def _features(device: object) -> Features:
+    """Cooperative matrices and integer dots are Vulkan's own words, which texts do not have."""
+    on = config.read().has
+    return Features(
+        subgroup_size=32 if on("SUBGROUP") else 0,
+        shared_nbytes=_attribute(device, "MAX_SHARED_MEMORY_PER_BLOCK"),
+        max_workgroup=_attribute(device, "MAX_THREADS_PER_BLOCK"),
+        delta_chunks=on("DELTA_CHUNKS"),
+    )
+
+
+def _missing(capability: tuple[int, int]) -> str:
+    if capability < CAPABILITY_MIN:
+        return "compute capability {}.{}, at least {}.{} is needed".format(*capability, *CAPABILITY_MIN)
+    try:
+        nvrtc.architecture(capability)
+    except BackendError as error:
+        return str(error)
+    return ""

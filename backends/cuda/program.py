@@ -1,0 +1,193 @@
+"""A plan made ready on a CUDA device."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...runtime import config
+from ...runtime.errors import BackendError
+from ...runtime.ir.arrays import elements_of
+from ...runtime.ir.layout import Layout
+from ...runtime.ir.plan import Plan
+from ...runtime.ir.tensor import Kind, Storage, Tensor
+from ...shaders.kernel import Features
+from ..base import Program, Progress
+from ..packing import packed_range
+from . import api
+from .context import Context
+from .graphs import Copy, ExecutableGraph, seconds
+from .kernels import Kernels
+from .launches import dispatches_of, launches_of
+from .memory import ArenaMemory, Place, Pool
+from .transfers import UNTIMED, Pinned, Uploads, timed_events
+
+IN_FLIGHT = 2  # submissions of one program
+
+
+@dataclass(eq=False)
+class Resources:
+    """What a device's programs share. `places` holds weights, states and inputs; temporaries stand in `arena`."""
+
+    context: Context
+    features: Features
+    pools: dict[Kind, Pool]
+    kernels: Kernels
+    arena: ArenaMemory
+    uploads: Uploads
+    places: dict[Storage, Place] = field(default_factory=dict)
+    orphans: list[Program] = field(default_factory=list)  # programs that nobody closed and nobody holds
+
+    def place(self, storage: Storage) -> Place:
+        """BackendError when the storage was never allocated, or given back."""
+        try:
+            return self.places[storage]
+        except KeyError:
+            raise BackendError(f"{storage.name}: {storage.kind.value} without memory on the device") from None
+
+    def close_orphans(self) -> None:
+        while self.orphans:
+            self.orphans.pop().close()
+
+
+@dataclass(frozen=True)
+class Result:
+    """An output's bytes, copied at the end of each run from `start` in its storage into `bytes` of pinned memory."""
+
+    tensor: Tensor
+    start: int
+    bytes: np.ndarray
+
+    def array(self) -> np.ndarray:
+        t = self.tensor
+        return elements_of(self.bytes.view(t.dtype.numpy), t.layout, t.layout.offset).copy()
+
+
+class CudaProgram(Program):
+    def __init__(self, resources: Resources, plan: Plan, progress: Progress | None = None) -> None:
+        self._resources, self._plan, self._context = resources, plan, resources.context
+        self._flying: deque[Any] = deque()
+        self._events: list[Any] = []
+        self._pinned: Pinned | None = None
+        self._graph: ExecutableGraph | None = None
+        self._closed = False
+        dispatches = dispatches_of(plan, resources.features)
+        self.storages = frozenset(s for d in dispatches for s in d.storages if s.kind is not Kind.TEMP)
+        try:
+            with self._context.current():
+                kernels = resources.kernels.get((d.key for d in dispatches), progress)
+                resources.arena.require(plan.arena.nbytes)
+                self._launches = launches_of(dispatches, kernels, self._at)
+                self._results = self._take_results()
+                self._events = [api.call("cuEventCreate", UNTIMED) for _ in range(IN_FLIGHT)]
+                if config.read().has("CUDA_GRAPH"):
+                    self._graph = self._built()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self) -> None:
+        self.submit()
+        self.wait()
+
+    def submit(self) -> None:
+        with self._context.current():
+            self._require_open()
+            if len(self._flying) == IN_FLIGHT:
+                raise BackendError(f"program: {IN_FLIGHT} submissions under way, wait for one first")
+            event = next(e for e in self._events if e not in self._flying)
+            if self._graph is not None:
+                self._graph.launch(self._context.stream)
+            else:
+                self._go()
+            api.call("cuEventRecord", event, self._context.stream)
+            self._flying.append(event)
+
+    def wait(self) -> None:
+        with self._context.current():
+            if self._flying:
+                api.call("cuEventSynchronize", self._flying.popleft())
+
+    def read(self, tensor: Tensor) -> np.ndarray:
+        result = self._results.get((tensor.storage, tensor.layout))
+        if result is None:
+            raise BackendError(f"{tensor}: no output of the program")
+        return result.array()
+
+    def profile(self) -> list[float]:
+        taken = [0.0] * len(self._plan.nodes)
+        with self._context.current():
+            self._require_open()
+            events = timed_events(len(self._launches) + 1)
+            try:
+                for launch, s in zip(self._launches, seconds(self._context, self._launches, events), strict=True):
+                    taken[launch.node] += s
+                    config.note(2, f"{s * 1e6:10.1f} us  {self._plan.nodes[launch.node]}")
+            finally:
+                for event in events:
+                    api.call("cuEventDestroy", event)
+        return taken
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        with self._context.current():
+            self._closed = True
+            self._context.settle()
+            self._flying.clear()
+            if self._graph is not None:
+                self._graph.close()
+            for event in self._events:
+                api.call("cuEventDestroy", event)
+            if self._pinned is not None:
+                self._results.clear()
+                self._pinned.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self._resources.orphans.append(self)  # closed later: this may run amid anything
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise BackendError("program: closed, or its storages were freed")
+
+    def _at(self, storage: Storage) -> int:
+        if storage.kind is Kind.TEMP:
+            return self._resources.arena.address + self._plan.arena.offsets[storage]
+        return self._resources.place(storage).address
+
+    def _built(self) -> ExecutableGraph:
+        config.note(
+            3,
+            f"graph of {len(self._launches)} launches, {self._plan.n_barriers} barriers, "
+            f"{self._plan.arena.nbytes} bytes of temporaries",
+        )
+        early = config.read().has("DEPENDENT_LAUNCH")
+        return ExecutableGraph(self._context, self._launches, self._plan.barriers, list(self._copies()), early=early)
+
+    def _go(self) -> None:
+        """Without a graph, one after the other."""
+        for launch in self._launches:
+            launch.go(self._context.stream)
+        for copy in self._copies():
+            api.call("cuMemcpyDtoHAsync", copy.target, copy.source, copy.nbytes, self._context.stream)
+
+    def _copies(self) -> Iterable[Copy]:
+        for r in self._results.values():
+            if r.bytes.size:
+                yield Copy(self._at(r.tensor.storage) + r.start, r.bytes.ctypes.data, r.bytes.size)
+
+    def _take_results(self) -> dict[tuple[Storage, Layout], Result]:
+        outputs = {(t.storage, t.layout): t for t in self._plan.graph.outputs.values()}
+        if bad := next((t for t in outputs.values() if t.dtype.is_quantised), None):
+            raise BackendError(f"{bad}: an output of block type {bad.dtype.name} cannot be read")
+        ranges = [packed_range(t) for t in outputs.values()]
+        ends = np.cumsum([-(-(hi - lo) // 16) * 16 for lo, hi in ranges], dtype=np.int64).tolist()
+        pinned = self._pinned = Pinned(ends[-1] if ends else 0)
+        starts = [0, *ends]
+        return {
+            key: Result(t, lo, pinned.bytes[at : at + hi - lo])
+            for (key, t), (lo, hi), at in zip(outputs.items(), ranges, starts, strict=False)
+        }

@@ -1,0 +1,234 @@
+"""The cuda backend on a stand-in driver, which runs kernels on the CPU; and what it says where things are missing."""
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import vkrun
+from vkrun.backends import registry
+from vkrun.backends.cuda import BACKEND, api, nvrtc
+from vkrun.backends.cuda.device import CudaDevice
+from vkrun.backends.cuda.kernels import Kernels
+from vkrun.backends.host import BACKEND as HOST
+from vkrun.runtime.engine.decode import decode
+from vkrun.runtime.errors import BackendError
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Branch, Graph, Node
+from vkrun.runtime.ir.plan import make_plan
+from vkrun.runtime.ir.tensor import Kind, Storage
+from vkrun.runtime.models.step import Chunk
+from vkrun.runtime.optable.run import run_case
+from vkrun.runtime.optable.table import CASES
+from vkrun.runtime.text.sampler import SamplerSettings
+from vkrun.tests.comparing import nmse
+from vkrun.tests.cuda_stand_in import MEMORY_NBYTES, StandIn
+from vkrun.tests.model_files import write_model
+
+runs_kernels = pytest.mark.skipif(bool(HOST.why_missing()), reason=HOST.why_missing())
+
+
+@pytest.fixture
+def put_in(monkeypatch: pytest.MonkeyPatch):
+    """Puts a stand-in where the driver is; what is remembered of drivers is forgotten before and after."""
+
+    def forget() -> None:
+        for cached in (api.start, nvrtc.version, registry.get):
+            cached.cache_clear()
+
+    def put(driver: StandIn, nvrtc_version: tuple[int, int] = (13, 0)) -> StandIn:
+        compiler = {"nvrtcVersion": nvrtc_version, "nvrtcGetSupportedArchs": [75, 80, 90, 120]}
+        monkeypatch.setattr(api, "driver", lambda: driver)
+        monkeypatch.setattr(api, "compiler", lambda name, *_: compiler[name])
+        monkeypatch.setattr(Kernels, "_cubin", lambda _self, key: key)
+        forget()
+        return driver
+
+    yield put
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.fixture
+def driver(put_in) -> Iterator[StandIn]:
+    made = put_in(StandIn())
+    yield made
+    assert made.alive == []
+
+
+@pytest.fixture
+def device(driver: StandIn) -> Iterator[CudaDevice]:
+    (info,) = BACKEND.devices()
+    opened = BACKEND.open(info)
+    yield opened
+    opened.close()
+
+
+def state(name: str, *shape: int, kind: Kind = Kind.STATE) -> Storage:
+    return Storage(name, kind, DType.F32, shape)
+
+
+def test_the_device_says_what_it_is(driver: StandIn) -> None:
+    (info,) = BACKEND.devices()
+    assert (info.name, info.kind, info.memory, info.missing) == ("Stand-in", "discrete gpu", MEMORY_NBYTES, "")
+    assert info.driver == "CUDA 13.0, NVRTC 13.0" and info.features["subgroup_size"] == 32
+    assert info.features["capability"] == "9.0" and not info.features["cooperative_matrix"]
+    assert BACKEND.why_missing() == ""
+
+
+@pytest.mark.parametrize(
+    ("driver", "version", "why"),
+    [
+        (StandIn(n_devices=0), (13, 0), "cuda: no NVIDIA device"),
+        (StandIn(version=11080), (11, 8), "cuda: the driver is too old: it knows CUDA 11.8, 12.4 is needed"),
+        (StandIn(version=12040), (13, 5), "cuda: NVRTC 13.5 is newer than the driver, which knows CUDA 12.4"),
+    ],
+)
+def test_what_is_missing_is_one_line(put_in, driver: StandIn, version: tuple[int, int], why: str) -> None:
+    put_in(driver, version)
+    assert BACKEND.why_missing().startswith(why) and "\n" not in BACKEND.why_missing()
+    assert BACKEND.devices() == []
+
+
+def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", None)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+    api.nvrtc.cache_clear(), api.driver.cache_clear(), api.start.cache_clear()
+    assert BACKEND.why_missing().endswith("; pip install vkrun[cuda]") and "\n" not in BACKEND.why_missing()
+    assert BACKEND.devices() == []
+    api.nvrtc.cache_clear(), api.driver.cache_clear(), api.start.cache_clear()
+
+
+def test_storages_keep_what_is_written(device: CudaDevice) -> None:
+    s, zeros = state("s", 70, 100), state("z", 3)
+    device.alloc([s, zeros])
+    data = np.arange(7000, dtype=np.float32).reshape(70, 100)
+    device.write(s, data)
+    device.write(s, data[:2] + 0.5, row=68)
+    data[68:] = data[:2] + 0.5
+    assert (device.read(s) == data).all() and (device.read(zeros) == 0).all()
+    device.free([s])
+    with pytest.raises(BackendError, match="s: state without memory on the device"):
+        device.read(s)
+
+
+def test_out_of_memory_is_one_line_with_both_figures(device: CudaDevice) -> None:
+    before = device.memory_used()
+    few, many = state("few", 1000), state("many", MEMORY_NBYTES)
+    with pytest.raises(
+        BackendError, match=r"out of memory for many: 1024\.0 MiB wanted .*, .* MiB free, of 256\.0 MiB"
+    ):
+        device.alloc([few, many])
+    assert device.memory_used() == before
+
+
+def chain(n: int) -> tuple[Graph, Storage]:
+    """x [64] after n additions of itself, one after the other."""
+    graph, x = Graph(), state("x", 64)
+    t = x.tensor()
+    for _ in range(n):
+        (t,) = graph.emit("add", t, t)
+    graph.output("y", t)
+    return graph, x
+
+
+@runs_kernels
+@pytest.mark.parametrize("off", ["", "CUDA_GRAPH", "DEPENDENT_LAUNCH"])
+def test_a_chain_in_a_graph_and_without(device: CudaDevice, driver: StandIn, monkeypatch, off: str) -> None:
+    """In a graph whatever may run in another order does: only its edges keep the chain in order."""
+    if off:
+        monkeypatch.setenv(f"VKRUN_NO_{off}", "1")
+    graph, x = chain(5)
+    device.alloc([x])
+    program = device.compile(make_plan(graph))
+    for number in (1, 3):
+        device.write(x, np.full(64, number, np.float32))
+        program.run()
+        assert (program.read(graph.outputs["y"]) == 32 * number).all()
+    assert driver.edges == (0 if off else 4)
+    assert (driver.calls["cuGraphLaunch"], driver.calls["cuLaunchKernel"]) == (
+        (0, 10) if off == "CUDA_GRAPH" else (2, 0)
+    )
+    assert len(program.profile()) == 5
+
+
+@runs_kernels
+def test_two_may_be_under_way_and_no_more(device: CudaDevice) -> None:
+    graph, x = chain(1)
+    device.alloc([x])
+    program = device.compile(make_plan(graph))
+    program.submit()
+    program.submit()
+    with pytest.raises(BackendError, match="2 submissions under way"):
+        program.submit()
+    program.wait()
+    program.submit()
+    device.free([x])
+    with pytest.raises(BackendError, match="closed"):
+        program.submit()
+
+
+@runs_kernels
+def test_a_program_goes_on_when_the_arena_grows(device: CudaDevice) -> None:
+    """Its graph stays as it was made."""
+    graph, x = chain(3)
+    device.alloc([x])
+    device.write(x, np.ones(64, np.float32))
+    small = device.compile(make_plan(graph))
+    big, wide = Graph(), state("wide", 1 << 20)
+    device.alloc([wide])
+    (t,) = big.emit("add", wide.tensor(), wide.tensor())
+    big.output("y", *big.emit("add", t, t))
+    used = device.memory_used()["arena"]
+    device.compile(make_plan(big))
+    assert device.memory_used()["arena"] > used > 0
+    small.run()
+    assert (small.read(graph.outputs["y"]) == 8).all()
+
+
+@runs_kernels
+@pytest.mark.parametrize("side", [0, 1])
+def test_only_runs_that_take_a_branch_run_its_nodes(device: CudaDevice, side: int) -> None:
+    which, y = Storage("which", Kind.INPUT, DType.I32, (1,)).tensor(), state("y", 64).tensor()
+    node = Node("scale", (y,), (y,), {"factor": 1.0, "bias": 1.0}, branch=Branch(which, side))
+    device.alloc([y.storage, which.storage])
+    program = device.compile(make_plan(Graph().replaced([node])))
+    for number, times in ((1 - side, 0), (side, 1), (side, 2)):
+        device.write(which.storage, np.array([number], np.int32))
+        program.run()
+        assert (device.read(y.storage) == times).all()
+
+
+@runs_kernels
+def test_the_op_table_on_the_stand_in(device: CudaDevice, full: bool) -> None:
+    cases = [c for c in CASES if c.in_one][:: 12 if full else 60]
+    outcomes = [run_case(c, device) for c in cases]
+    assert len(outcomes) > 15
+    assert [f"{o.case.op} {o.case.what}: {o.why}" for o in outcomes if o.status != "pass"] == []
+
+
+@runs_kernels
+def test_a_model_gives_the_same_tokens(put_in, tmp_path) -> None:
+    """Prompt, decode two steps deep, and nothing left behind."""
+    path, ids = write_model(tmp_path / "tiny.gguf"), [1, 5, 9, 2, 4]
+    with vkrun.load(path, backend="cpu", n_ctx=64) as model:
+        wanted, drawn = model.logits(ids), tokens(model, ids)
+    driver = put_in(StandIn())
+    with vkrun.load(path, backend="cuda", n_ctx=64) as model:
+        assert nmse(model.logits(ids), wanted) < 1e-10
+        assert tokens(model, ids) == drawn
+    assert driver.alive == []
+
+
+def tokens(model: vkrun.Model, ids: list[int]) -> list[int]:
+    """The likeliest tokens that go on from ids, drawn on the device."""
+    model.engine.reset(0)
+    model.engine.prompt(0, 0, ids[:-1])
+    chunk = Chunk(0, len(ids) - 1, (ids[-1],))
+    return [int(made[0]) for made in decode(model.engine, [chunk], SamplerSettings(temp=0.0), 6)]
+
+
+def test_this_machine_has_it_or_says_why_not_in_one_line() -> None:
+    backend = registry.get("cuda")
+    assert bool(backend.devices()) == (backend.why_missing() == "")
+    assert len(backend.why_missing().splitlines()) <= 1
