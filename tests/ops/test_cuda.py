@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,6 +152,36 @@ def test_a_chain_in_a_graph_and_without(device: CudaDevice, driver: StandIn, mon
         (0, 10) if off == "CUDA_GRAPH" else (2, 0)
     )
     assert len(program.profile()) == 5
+
+
+@runs_kernels
+@pytest.mark.parametrize("dropped", [1, 2, 3])
+def test_every_edge_is_needed(device: CudaDevice, dropped: int) -> None:
+    """Without one barrier the stand-in runs the two kernels around it the other way round."""
+    graph, x = chain(4)
+    plan = make_plan(graph)
+    assert plan.barriers == (False, True, True, True)
+    device.alloc([x])
+    device.write(x, np.ones(64, np.float32))
+    for barriers in (plan.barriers, tuple(b and i != dropped for i, b in enumerate(plan.barriers))):
+        program = device.compile(replace(plan, barriers=barriers))
+        program.run()
+        assert (program.read(graph.outputs["y"]) == 16).all() == (barriers == plan.barriers)
+
+
+@runs_kernels
+def test_any_thread_may_call(device: CudaDevice) -> None:
+    graph, x = chain(2)
+
+    def use() -> float:
+        device.write(x, np.full(64, 3, np.float32))
+        program = device.compile(make_plan(graph))
+        program.run()
+        return float(program.read(graph.outputs["y"])[0]) + float(device.read(x)[0])
+
+    device.alloc([x])
+    with ThreadPoolExecutor(4) as pool:
+        assert [f.result() for f in [pool.submit(use) for _ in range(8)]] == [15.0] * 8
 
 
 @runs_kernels
