@@ -27,7 +27,7 @@ ATTRIBUTES = {
     "MAX_SHARED_MEMORY_PER_BLOCK": 49152,
     "MAX_THREADS_PER_BLOCK": 1024,
 }
-INVALID_VALUE, OUT_OF_MEMORY, NOT_FOUND, INVALID_CONTEXT = 1, 2, 500, 201
+INVALID_VALUE, OUT_OF_MEMORY, NOT_FOUND, INVALID_CONTEXT, ILLEGAL_ADDRESS = 1, 2, 500, 201, 700
 
 Work = Callable[[], None]
 
@@ -91,6 +91,7 @@ class StandIn:
         self.handles: dict[Any, Any] = {}
         self.calls: Counter[str] = Counter()
         self.edges = 0
+        self.is_lost = False  # then nearly every call is refused
 
     @property
     def alive(self) -> list[str]:
@@ -105,6 +106,8 @@ class StandIn:
 
         def checked(*arguments: Any) -> tuple[Any, ...]:
             self.calls[name] += 1
+            if self.is_lost and name not in ("cuCtxSetCurrent", "cuGetErrorString"):
+                return (ILLEGAL_ADDRESS,)
             try:
                 given = found(*arguments)
             except _Refused as refused:

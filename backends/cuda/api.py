@@ -5,6 +5,7 @@ own interface, and cuda-core would stand between as a second one.
 """
 
 import functools
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -63,6 +64,12 @@ def call(name: str, *arguments: Any) -> Any:
     if int(status):
         raise CudaError(name, int(status), _error_text(status))
     return given[0] if len(given) == 1 else tuple(given)
+
+
+def release(name: str, *arguments: Any) -> None:
+    """Give something back. Of a device that is lost nothing can be, and the driver says so at each call."""
+    with suppress(CudaError):
+        call(name, *arguments)
 
 
 def compiler(name: str, *arguments: Any) -> Any:

@@ -23,7 +23,7 @@ class Context:
             with self.current():
                 self.stream: Any = api.call("cuStreamCreate", NON_BLOCKING)
         except BaseException:
-            api.call("cuDevicePrimaryCtxRelease", self.device)
+            api.release("cuDevicePrimaryCtxRelease", self.device)
             raise
 
     @contextmanager
@@ -37,9 +37,13 @@ class Context:
         """Wait until all that was begun has ended."""
         api.call("cuStreamSynchronize", self.stream)
 
+    def come_to_rest(self) -> None:
+        """The same before something is closed, whatever became of the device."""
+        api.release("cuStreamSynchronize", self.stream)
+
     def nbytes_free(self) -> int:
         return api.call("cuMemGetInfo")[0]
 
     def close(self) -> None:
-        api.call("cuStreamDestroy", self.stream)
-        api.call("cuDevicePrimaryCtxRelease", self.device)
+        api.release("cuStreamDestroy", self.stream)
+        api.release("cuDevicePrimaryCtxRelease", self.device)

@@ -65,7 +65,7 @@ class CudaDevice(Device):
         with resources.context.current():
             for program in [p for p in self._programs if p.storages & gone]:
                 program.close()
-            resources.context.settle()
+            resources.context.come_to_rest()
             self._give(gone)
 
     def write(self, storage: Storage, data: np.ndarray, row: int = 0) -> None:
@@ -104,7 +104,7 @@ class CudaDevice(Device):
             for program in list(self._programs):
                 program.close()
             resources.close_orphans()
-            resources.context.settle()
+            resources.context.come_to_rest()
             resources.uploads.close()
             resources.kernels.close()
             for pool in resources.pools.values():

@@ -44,13 +44,13 @@ class ExecutableGraph:
                 _add_copy(context, graph, last, copy)
             self._handle = api.call("cuGraphInstantiate", graph, 0)
         finally:
-            api.call("cuGraphDestroy", graph)
+            api.release("cuGraphDestroy", graph)
 
     def launch(self, stream: Any) -> None:
         api.call("cuGraphLaunch", self._handle, stream)
 
     def close(self) -> None:
-        api.call("cuGraphExecDestroy", self._handle)
+        api.release("cuGraphExecDestroy", self._handle)
 
 
 def seconds(context: Context, launches: Sequence[Launch], events: Sequence[Any]) -> list[float]:
@@ -68,8 +68,8 @@ def seconds(context: Context, launches: Sequence[Launch], events: Sequence[Any])
         context.settle()
     finally:
         if handle is not None:
-            api.call("cuGraphExecDestroy", handle)
-        api.call("cuGraphDestroy", graph)
+            api.release("cuGraphExecDestroy", handle)
+        api.release("cuGraphDestroy", graph)
     return [1e-3 * api.call("cuEventElapsedTime", a, b) for a, b in pairwise(events)]
 
 

@@ -77,7 +77,7 @@ class Kernels:
 
     def close(self) -> None:
         for module in self._modules:
-            api.call("cuModuleUnload", module)
+            api.release("cuModuleUnload", module)
         self._made.clear()
         self._modules.clear()
 

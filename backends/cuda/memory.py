@@ -66,11 +66,11 @@ class Pool:
             p.block.runs.give(p.offset, _aligned(p.nbytes))
             if p.block.runs.is_empty:
                 self._blocks.remove(p.block)
-                api.call("cuMemFree", p.block.address)
+                api.release("cuMemFree", p.block.address)
 
     def close(self) -> None:
         for block in self._blocks:
-            api.call("cuMemFree", block.address)
+            api.release("cuMemFree", block.address)
         self._blocks.clear()
 
     def _place(self, name: str, nbytes: int, size: int, left: int) -> Place:
@@ -138,10 +138,10 @@ class ArenaMemory:
     def close(self) -> None:
         start = self.address
         for size in self._sizes:
-            api.call("cuMemUnmap", start, size)
+            api.release("cuMemUnmap", start, size)
             start += size
         self._sizes.clear()
-        api.call("cuMemAddressFree", self.address, self._reserved)
+        api.release("cuMemAddressFree", self.address, self._reserved)
 
     def _whole(self, nbytes: int) -> int:
         return -(-nbytes // self._unit) * self._unit

@@ -127,7 +127,7 @@ class CudaProgram(Program):
                     config.note(2, f"{s * 1e6:10.1f} us  {self._plan.nodes[launch.node]}")
             finally:
                 for event in events:
-                    api.call("cuEventDestroy", event)
+                    api.release("cuEventDestroy", event)
         return taken
 
     def close(self) -> None:
@@ -135,12 +135,12 @@ class CudaProgram(Program):
             return
         with self._context.current():
             self._closed = True
-            self._context.settle()
+            self._context.come_to_rest()
             self._flying.clear()
             if self._graph is not None:
                 self._graph.close()
             for event in self._events:
-                api.call("cuEventDestroy", event)
+                api.release("cuEventDestroy", event)
             if self._pinned is not None:
                 self._results.clear()
                 self._pinned.close()

@@ -24,7 +24,7 @@ class Pinned:
 
     def close(self) -> None:
         if self.address:
-            api.call("cuMemFreeHost", self.address)
+            api.release("cuMemFreeHost", self.address)
             self.address = 0
 
 
@@ -54,7 +54,7 @@ class Uploads:
     def close(self) -> None:
         for slot in self._slots:
             slot.pinned.close()
-            api.call("cuEventDestroy", slot.copied)
+            api.release("cuEventDestroy", slot.copied)
         self._slots.clear()
 
     def _free_slot(self) -> _Slot:

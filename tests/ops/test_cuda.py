@@ -170,6 +170,20 @@ def test_every_edge_is_needed(device: CudaDevice, dropped: int) -> None:
 
 
 @runs_kernels
+def test_a_lost_device_is_one_line_and_closes(put_in) -> None:
+    driver = put_in(StandIn())
+    device = BACKEND.open(BACKEND.devices()[0])
+    graph, x = chain(2)
+    device.alloc([x])
+    program = device.compile(make_plan(graph))
+    driver.is_lost = True
+    with pytest.raises(BackendError, match=r"cuGraphLaunch: a kernel touched memory that is not its own.*error 700\)$"):
+        program.run()
+    program.close()
+    device.close()
+
+
+@runs_kernels
 def test_any_thread_may_call(device: CudaDevice) -> None:
     graph, x = chain(2)
 
