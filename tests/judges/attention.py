@@ -42,36 +42,36 @@ def _by_hand(q: Array, keys: Array, values: Array, seen: Array, scale: float, ca
     out = np.zeros((*q.shape[:2], values.shape[2]))
     for t, h in np.ndindex(q.shape[:2]):
         at = h * keys.shape[1] // q.shape[1]
-        some = [s for s in range(len(keys)) if seen[t, s]]
-        rows = (x[some, at].tolist() for x in (keys, values))
-        *sums, top, total = _part(q[t, h].tolist(), *rows, scale, cap)
-        total += 0 if sinks is None else math.exp(sinks[h] - top) if some else 1
-        out[t, h] = [x / (total or 1) for x in sums] if some else 0
+        *sums, top, total = _part(q[t, h], keys[seen[t], at], values[seen[t], at], scale, cap)
+        total += 0 if sinks is None else math.exp(sinks[h] - top) if seen[t].any() else 1
+        out[t, h] = np.array(sums) / (total or 1)
     return out
 
 
-def _attention_split(q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0) -> tuple[Array]:
+def _attention_split(
+    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, grouped: bool = False
+) -> tuple[Array]:
+    """Each query's keys in n_split parts of one size, but for the last; `grouped` is about speed alone."""
     n_seqs, _, n_heads, dim = q.shape
-    out, size = np.empty((n_seqs, n_heads, n_split, dim + 2)), math.ceil(n_kv / n_split)
+    out = np.empty((n_seqs, n_heads, n_split, dim + 2))
     for b, h, part in np.ndindex(n_seqs, n_heads, n_split):
         slot, first = min(max(int(slots[b]), 0), len(k) - 1), h * k.shape[2] // (n_heads * dim) * dim
-        seen = [s for s in range(part * size, (part + 1) * size) if s < n_kv and s <= pos[b, 0]]
-        keys, values = (cache[slot, seen, first : first + dim].tolist() for cache in (k, v))
-        out[b, h, part] = _part(q[b, 0, h].tolist(), keys, values, scale, cap)
+        seen = [s for s in range(n_kv) if s <= pos[b, 0]]
+        size = math.ceil(len(seen) / n_split)
+        keys, values = (c[slot, seen[part * size : (part + 1) * size], first : first + dim] for c in (k, v))
+        out[b, h, part] = _part(q[b, 0, h], keys, values, scale, cap)
     return (out,)
 
 
-def _part(
-    query: list[float], keys: list[list[float]], values: list[list[float]], scale: float, cap: float
-) -> list[float]:
+def _part(query: Array, keys: Array, values: Array, scale: float, cap: float) -> list[float]:
     """sum of exp(z - top) v, top, sum of exp(z - top) over some keys, z capped where there is a cap."""
-    if not keys:
-        return [0.0] * len(query) + [-math.inf, 0.0]
-    z = [scale * sum(a * b for a, b in zip(query, key, strict=True)) for key in keys]
+    if not len(keys):
+        return [0.0] * values.shape[1] + [-math.inf, 0.0]
+    z = [scale * score for score in (keys @ query).tolist()]
     z = [cap * math.tanh(score / cap) for score in z] if cap else z
-    weights = [math.exp(score - max(z)) for score in z]
-    sums = [sum(w * v for w, v in zip(weights, column, strict=True)) for column in zip(*values, strict=True)]
-    return [*sums, max(z), sum(weights)]
+    top = max(z)
+    weights = [math.exp(score - top) for score in z]
+    return [*(np.array(weights) @ values), top, sum(weights)]
 
 
 def _attention_combine(parts: Array, *gate: Array, extra: tuple[str, ...] = ()) -> tuple[Array]:

@@ -5,7 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 from vkrun.runtime.ir.dtypes import DType
-from vkrun.runtime.optable.case import Case, Operand, uniform
+from vkrun.runtime.ir.ops import OPS
+from vkrun.runtime.optable import cases_prompts
+from vkrun.runtime.optable.case import Case, Operand, integers, uniform
+from vkrun.runtime.optable.cases_attention import sized_operands
 from vkrun.runtime.optable.table import CASES
 
 from .trial import Trial, opened
@@ -31,6 +34,8 @@ def _moe_ways(n: int, width: int, hidden: int, n_experts: int, k: int) -> Iterat
         yield Case("moe_ffn", f"{way}", (*map(Operand, first), *named), {"k": k, **way})
 
 
+LARGE = 50_000  # elements of a case
+PROMPTS = frozenset(map(id, cases_prompts.CASES))
 SHARED = ("shared_gate", "shared_up", "shared_down", "shared_in")
 MOE_WAYS: tuple[dict, ...] = (
     {"score": "sigmoid", "extra": ("bias",), "scale": 2.5, "n_groups": 3, "n_groups_used": 2},
@@ -39,7 +44,32 @@ MOE_WAYS: tuple[dict, ...] = (
     {"activation": "clamped", "extra": ("gate_bias", "up_bias", "down_bias")},
     {"extra": (*SHARED, "bias"), "scale": 0.5},
 )
+
+
+def _with_lists() -> Iterator[Case]:
+    """Products of experts that are given lists, which say once more what ids say: here nothing of use."""
+    ids, lists = (
+        Operand((7, 3), DType.I32, fill=integers(-2, 7)),
+        Operand((5 + 1 + 21,), DType.I32, fill=integers(0, 9)),
+    )
+    for dtype in (DType.F32, DType.Q8_0):
+        w = Operand((5, 9, 64), dtype)
+        for n_rows in (1, 3):
+            x = Operand((7, n_rows, 64))
+            what = f"{dtype.name}, {n_rows} rows a token, with lists"
+            yield Case("mul_mat_id", what, (w, x, ids, lists))
+            yield Case("mul_mat_id_swiglu", what, (w, w, x, ids, lists), strided_out=n_rows == 3)
+
+
+def _grouped() -> Iterator[Case]:
+    for n_split in (2, 5):
+        attrs = {"scale": 0.2, "n_kv": 33, "n_split": n_split, "grouped": True}
+        yield Case("attention_split", f"grouped, {n_split} parts", sized_operands(2, 1, 8, 2, 20, 33, 64)[:5], attrs)
+
+
 OWN = (
+    *_with_lists(),
+    *_grouped(),
     *_moe_ways(4, 6, 7, 9, 3),
     _moe_ffn("one token", 1, 8, (3, 5), 4, 2, DType.F32),
     _moe_ffn("every expert", 3, 7, (5, 4), 3, 3, DType.F16),
@@ -49,9 +79,12 @@ OWN = (
 
 @lru_cache(maxsize=1)
 def trials(op: str) -> tuple[Trial, ...]:
-    """All of an op, the smallest first."""
+    """All of an op, the smallest first; of what is large for prompts' kernels one for each choice of options."""
     cases = sorted((c for c in (*CASES, *OWN) if c.op == op), key=_size)
-    return tuple(opened(c) for c in cases)
+    large = [c for c in cases if id(c) in PROMPTS and _size(c) > LARGE]
+    heard = {OPS[op].options_of(c.attrs): id(c) for c in reversed(large)}.values()
+    left_out = {id(c) for c in large} - set(heard)
+    return tuple(opened(c) for c in cases if id(c) not in left_out)
 
 
 def _size(case: Case) -> int:

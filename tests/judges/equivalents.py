@@ -20,6 +20,12 @@ EQUIVALENTS: dict[str, dict[str, str]] = {
     },
     "solve_tri": {"input 0 where inf and NaN are numbers": "they stand above the diagonal, which is not read"},
     "attention": {"n_kv plus one": "every position is below n_kv, so no query sees the key more"},
+    "attention_split": {
+        "n_kv plus one": "every position is below n_kv, so no query sees the key more",
+        "grouped *": "how a kernel goes about it, not what comes out",
+    },
+    "mul_mat_id": {"input 3 *": "the lists say once more what ids say"},
+    "mul_mat_id_swiglu": {"input 4 *": "the lists say once more what ids say"},
     "attention_combine": {
         "input 0 rolled along axis -2": "a sum over the parts in any order",
         "input 0 reversed along axis -2": "a sum over the parts in any order",

@@ -29,8 +29,22 @@ def mul_mat_id(w: Array, x: Array, ids: Array) -> Array:
     return out
 
 
+def _expert_lists(ids: Array, n_experts: int) -> tuple[Array]:
+    """Where each expert's pairs start and all end, then the pairs, expert after expert."""
+    picked = clamped(ids, n_experts).reshape(-1).tolist()
+    lists = [[pair for pair, expert in enumerate(picked) if expert == e] for e in range(n_experts)]
+    starts = [sum(map(len, lists[:e])) for e in range(n_experts + 1)]
+    return (np.array(starts + [pair for pairs in lists for pair in pairs]),)
+
+
+def _mul_mat_id_swiglu(gate: Array, up: Array, x: Array, ids: Array, _lists: Array) -> tuple[Array]:
+    return (onnx_op("Mul", onnx_op("Swish", mul_mat_id(gate, x, ids)), mul_mat_id(up, x, ids)),)
+
+
 JUDGES = {
     "mul_mat": Judge(_mul_mat, LIMIT),
     "mul_mats": Judge(lambda x, *weights: tuple(product(x, w) for w in weights), LIMIT),
-    "mul_mat_id": Judge(lambda w, x, ids: (mul_mat_id(w, x, ids),), LIMIT),
+    "mul_mat_id": Judge(lambda w, x, ids, *_lists: (mul_mat_id(w, x, ids),), LIMIT),
+    "mul_mat_id_swiglu": Judge(_mul_mat_id_swiglu, LIMIT),
+    "expert_lists": Judge(_expert_lists),
 }

@@ -81,13 +81,47 @@ def of_attr(name: str, attr: str, change: Callable) -> Mutant:
 
 
 def _require_same_shapes(node: Node, attrs: dict) -> None:
-    try:
-        made = OPS[node.op].infer(*node.inputs, **attrs)
-    except VkrunError:
-        raise Unfit from None
-    same = attrs != node.attrs and all(m.shape == t.shape for m, t in zip(made, node.outputs, strict=True))
-    if not same:
+    if attrs == node.attrs or not _makes_the_same(node, node.inputs, attrs):
         raise Unfit
+
+
+def _makes_the_same(node: Node, inputs: tuple[Tensor, ...], attrs: dict) -> bool:
+    """Does the op's shape rule allow these, and make the node's shapes of them?"""
+    try:
+        made = OPS[node.op].infer(*inputs, **attrs)
+    except VkrunError:
+        return False
+    return [m.shape for m in made] == [t.shape for t in node.outputs]
+
+
+def without(option: str) -> Mutant:
+    """An option is not chosen, or an operand that need not be there is not; nor are as few others as it takes."""
+
+    def wrong(compute: Compute, node: Node) -> Compute:
+        chosen = OPS[node.op].options_of(node.attrs) | set(_extra(node))
+        if option not in chosen:
+            raise Unfit
+        others = sorted(chosen - {option})
+        for left_out in ({option, *more} for n in range(len(others) + 1) for more in combinations(others, n)):
+            kept, attrs = _left(node, left_out)
+            if _makes_the_same(node, tuple(node.inputs[i] for i in kept), attrs):
+                return lambda *inputs, **_attrs: compute(*(inputs[i] for i in kept), **attrs)
+        raise Unfit
+
+    return Mutant(f"{option} not chosen", wrong)
+
+
+def _extra(node: Node) -> tuple[str, ...]:
+    return node.attrs.get("extra", OPS[node.op].options.get("extra", ()))
+
+
+def _left(node: Node, left_out: set[str]) -> tuple[list[int], dict]:
+    """Which inputs are left without some options, and the attributes."""
+    extra = _extra(node)
+    first = len(node.inputs) - len(extra)
+    kept = [i for i in range(len(node.inputs)) if i < first or extra[i - first] not in left_out]
+    attrs = {name: value for name, value in node.attrs.items() if name not in left_out}
+    return kept, attrs | ({"extra": tuple(name for name in extra if name not in left_out)} if extra else {})
 
 
 def _along(axis: int, change: Callable[[Array, int], Array]) -> Change:
@@ -193,3 +227,10 @@ def general(trials: tuple[Trial, ...]) -> Iterator[Mutant]:
     attrs = {attr: value for node in nodes for attr, value in node.attrs.items()}
     for attr, value in attrs.items():
         yield from (of_attr(f"{attr} {what}", attr, change) for what, change in _numbers(value))
+    yield from map(without, options(nodes))
+
+
+def options(nodes: list[Node]) -> list[str]:
+    """What an op's nodes may choose, and those operands of theirs that need not be there."""
+    known = {name for node in nodes for name in (*OPS[node.op].options, *_extra(node))}
+    return sorted(known - {"extra"})

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from fnmatch import fnmatch
+from fnmatch import filter as matching
+from functools import cache
 
 import pytest
 from vkrun.runtime.ir.ops import OPS
@@ -32,18 +33,22 @@ def test_an_op_means_what_its_judge_says(op):
 
 @every_op
 def test_a_wrong_meaning_is_noticed(op):
-    fates = {mutant.name: _fate(mutant, trials(op)) for mutant in (*general(trials(op)), *MUTANTS.get(op, ()))}
-    survivors = {name for name, fate in fates.items() if fate == "survived"}
-    listed = {name for name in survivors if any(fnmatch(name, known) for known in EQUIVALENTS.get(op, ()))}
-    assert not survivors - listed
+    fates = _fates(op)
+    assert not {name for name, fate in fates.items() if fate == "survived"} - _listed(op)
     assert sum(fate == "noticed" for fate in fates.values()) >= LEAST
     assert all(fates[mutant.name] != "unfit" for mutant in MUTANTS.get(op, ()))
+
+
+@pytest.mark.parametrize("op", [op for op in JUDGES if OPS[op].options.keys() - {"extra"}])
+def test_every_option_is_chosen_by_a_case_and_judged(op):
+    without = {f"{option} not chosen" for option in OPS[op].options if option != "extra"}
+    assert not {name for name in without if _fates(op).get(name) != "noticed"} - _listed(op)
 
 
 @pytest.mark.parametrize("op", EQUIVALENTS)
 def test_what_is_listed_as_equivalent_is(op):
     for pattern in EQUIVALENTS[op]:
-        fates = {_fate(m, trials(op)) for m in general(trials(op)) if fnmatch(m.name, pattern)}
+        fates = {_fates(op)[name] for name in matching(_fates(op), pattern)}
         assert "survived" in fates
         assert "noticed" not in fates
 
@@ -51,6 +56,17 @@ def test_what_is_listed_as_equivalent_is(op):
 def test_no_case_draws_at_the_edge_between_two_tokens():
     """A device's exp is right to 1e-5 or so; no case may hang on that."""
     assert all(margin(*trial.inputs) > 5e-5 for trial in trials("draw"))
+
+
+@cache
+def _fates(op: str) -> dict[str, str]:
+    """What becomes of each mutant of an op, by its name."""
+    return {mutant.name: _fate(mutant, trials(op)) for mutant in (*general(trials(op)), *MUTANTS.get(op, ()))}
+
+
+def _listed(op: str) -> set[str]:
+    """The names of its mutants that are no mutants."""
+    return {name for pattern in EQUIVALENTS.get(op, ()) for name in matching(_fates(op), pattern)}
 
 
 def _fate(mutant: Mutant, trials: tuple[Trial, ...]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from vkrun.backends.cpu import BACKEND
+from vkrun.runtime.errors import GraphError
 from vkrun.runtime.ir.cuts import halves, outermost_cut
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph, Node
@@ -145,3 +146,29 @@ def test_no_op_touches_more_than_it_is_given(case: Case):
 def test_composites_are_of_their_kind_and_names_are_their_keys():
     assert {name for name, op in OPS.items() if op.decompose and op.kind is not OpKind.FUSED} == set()
     assert all(name == op.name for name, op in OPS.items())
+
+
+def _without(op: str, *left_out: str) -> None:
+    """Infers the shapes of an op's case with the most named operands, but for some of them."""
+    default = OPS[op].options["extra"]
+    case = max((c for c in CASES if c.op == op), key=lambda c: len(c.attrs.get("extra", default)))
+    node, extra = prepare(case).node, case.attrs.get("extra", default)
+    first = len(node.inputs) - len(extra)
+    kept = [t for t, name in zip(node.inputs[first:], extra, strict=True) if name not in left_out]
+    attrs = node.attrs | {"extra": tuple(name for name in extra if name not in left_out)}
+    OPS[op].infer(*node.inputs[:first], *kept, **attrs)
+
+
+@pytest.mark.parametrize(
+    ("op", "left_out", "why"),
+    [
+        ("experts_gate_up", "shared_gate", r"\['shared_up'\] without \['shared_gate'\]"),
+        ("experts_down", "shared_down", r"\['shared'\] without \['shared_down'\]"),
+        ("experts_sum", "shared", r"\['shared_gate'\] without \['shared'\]"),
+        ("qk_rope_cache", "k_norm", r"\('q_norm',\), expected \('q_norm', 'k_norm'\) or none"),
+    ],
+)
+def test_an_operand_without_what_it_needs_is_refused(op: str, left_out: str, why: str) -> None:
+    _without(op)
+    with pytest.raises(GraphError, match=why):
+        _without(op, left_out)

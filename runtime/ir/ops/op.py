@@ -6,6 +6,7 @@ from enum import StrEnum
 from functools import cached_property
 from inspect import signature
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -145,12 +146,19 @@ def n_picked(table: Tensor, ids: Tensor) -> int:
 
 
 def named_operands(
-    op: str, extra: Sequence[str], more: Sequence[Tensor], shapes: Mapping[str, Shape]
+    op: str,
+    extra: Sequence[str],
+    more: Sequence[Tensor],
+    shapes: Mapping[str, Shape],
+    needs: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
-    """The operands that need not be there by their names; GraphError unless each is known and has its shape."""
+    """The operands that need not be there by their names; GraphError unless each is known, has its shape, and has that
+    other one beside it that it needs."""
     found = [(name, t.shape) for name, t in zip(extra, more, strict=False)]
     ok = len(extra) == len(more) == len(set(extra)) and all(name in shapes and shapes[name] == s for name, s in found)
     require(ok, op, f"{found or len(more)} for {tuple(extra)}, expected of {dict(shapes)}")
+    alone = [name for name in extra if needs.get(name, name) not in extra]
+    require(not alone, op, f"{alone} without {[needs[name] for name in alone]}")
     return dict(zip(extra, more, strict=True))
 
 

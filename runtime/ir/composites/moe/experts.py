@@ -37,7 +37,8 @@ def _gate_up_infer(
     named = dict(zip(extra, more, strict=False))
     shared = (named["shared_up"].shape[0], x.shape[1]) if "shared_up" in named else ()
     biases = dict.fromkeys(("gate_bias", "up_bias"), gate.shape[:2])
-    named_operands("experts_gate_up", extra, more, {**dict.fromkeys(SHARED_IN, shared), **biases})
+    needs = {"shared_gate": "shared_up", "shared_up": "shared_gate"}
+    named_operands("experts_gate_up", extra, more, {**dict.fromkeys(SHARED_IN, shared), **biases}, needs)
     return Spec((*ids.shape, gate.shape[1])), *([Spec((x.shape[0], shared[0]))] if shared else [])
 
 
@@ -83,7 +84,8 @@ def _down_infer(
     named, width = dict(zip(extra, more, strict=False)), down.shape[1]
     wide = named["shared"].shape[1] if "shared" in named else 0
     shapes = {"shared": (n, wide), "shared_down": (width, wide), "shared_gate": (n, 1), "residual": (n, width)}
-    named_operands("experts_down", extra, more, {**shapes, "down_bias": down.shape[:2]})
+    needs = {"shared": "shared_down", "shared_down": "shared", "shared_gate": "shared"}
+    named_operands("experts_down", extra, more, {**shapes, "down_bias": down.shape[:2]}, needs)
     return (Spec((n, width)),)
 
 
@@ -131,7 +133,8 @@ def _sum_infer(routed: Tensor, weights: Tensor, *more: Tensor, extra: tuple[str,
     """
     n, k, e = routed.shape
     require(weights.shape == (n, k), "experts_sum", f"routed {routed.shape}, weights {weights.shape}")
-    named_operands("experts_sum", extra, more, {"shared": (n, e), "residual": (n, e), "shared_gate": (n, 1)})
+    shapes = {"shared": (n, e), "residual": (n, e), "shared_gate": (n, 1)}
+    named_operands("experts_sum", extra, more, shapes, {"shared_gate": "shared"})
     return (Spec((n, e)),)
 
 

@@ -16,6 +16,7 @@ from . import experts as _experts_ops  # noqa: F401  of whose ops this is made
 from .glu import GLUS
 
 Array = np.ndarray
+NEEDS = {"shared_gate": "shared_up", "shared_up": "shared_down", "shared_down": "shared_gate", "shared_in": "shared_up"}
 
 
 def moe_ffn(
@@ -66,7 +67,7 @@ def _infer(
     shapes = {"bias": (n_experts,), "gate_bias": (n_experts, hidden), "up_bias": (n_experts, hidden)}
     shapes |= {"down_bias": (n_experts, width), "factors": (n_experts,), "shared_gate": (wide, width)}
     shapes |= {"shared_up": (wide, width), "shared_down": (width, wide), "shared_in": (1, width)}
-    named_operands("moe_ffn", extra, more, shapes)
+    named_operands("moe_ffn", extra, more, shapes, NEEDS)
     routing = {"score": score, "normalise": normalise, "scale": scale}
     OPS["route"].infer(logits, k=k, n_groups=n_groups, n_groups_used=n_groups_used, **routing)
     return (Spec(x.shape),)
