@@ -13,7 +13,7 @@ from dataclasses import replace
 from vkrun.backends.vulkan import BACKEND
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.ir.graph import Graph
-from vkrun.runtime.ir.plan import make_plan
+from vkrun.runtime.ir.plan import lean_plan, make_plan
 from vkrun.runtime.ir.tensor import Kind
 device = BACKEND.open(BACKEND.devices()[0])
 g = Graph()
@@ -33,7 +33,8 @@ for case in CASES:
     device.alloc(setting.contents)
     for storage, data in setting.contents.items():
         device.write(storage, data)
-    device.compile(make_plan(setting.graph)).close()
+    plan = lean_plan(setting.graph, 3, device.supports) if device.supports(setting.node) else make_plan(setting.graph)
+    device.compile(plan).close()
     device.free(setting.contents)
 device.close()
 print(len(CASES) > 400, device.validation_messages())
