@@ -66,7 +66,9 @@ def _experts() -> Iterator[Case]:
         yield _id("a row a slot", Operand((15, 130, 512), t), Operand((100, 3, 512)), _ids(100, 3, 15), True)
     w = Operand((6, 130, 512), Q8_0)
     yield _id("all ids alike, a prompt", w, Operand((260, 1, 512)), Operand((260, 1), I32, fill=values(2)))
-    yield _id("ids of slots permuted, a prompt", w, Operand((120, 1, 512)), Operand((3, 120), I32, transpose, integers(0, 6)))
+    yield _id(
+        "ids of slots permuted, a prompt", w, Operand((120, 1, 512)), Operand((3, 120), I32, transpose, integers(0, 6))
+    )
     yield _id("x beyond halves", w, Operand((120, 1, 512), fill=BEYOND), _ids(120, 3, 6))
     merged = Operand((6, 260, 512), Q4_0, lambda t: t.slice(1, 130, 260))
     yield _id("up rows of merged", merged, Operand((120, 1, 512)), _ids(120, 3, 6))

@@ -12,15 +12,17 @@ from .wide import DOT_TYPES, takes_wide
 LANES = 8  # of a subgroup that lanes.glsl asks for
 MAX_COLS = 32  # rows of x: for more of them the products apart are faster
 MAX_COLS_SOFTWARE = 12  # of experts on CPUs, where tokens of one expert share no load
-FORMS = (("LANES",), ("WIDE", "DOT"), ("WIDE",), ())
+SHORT_ROW = 512  # numbers, which keep half of the invocations of wide.glsl idle; 256 was slower there, 2048 faster
+FORMS = (("LANES",), ("WIDE", "DOT"), ("WIDE",), ("SUBGROUPS",), ())
 
 
 def form_of(features: Features, *weights: Tensor, n_cols: int = 1) -> tuple[str, ...]:
     """The flags of dots.glsl for a device and weights."""
     if features.software and features.subgroup_size >= LANES:
         return ("LANES",)
-    if not takes_wide(features, *(w.shape[-1] for w in weights)):
-        return ()
+    lengths = [w.shape[-1] for w in weights]
+    if not takes_wide(features, *lengths) or max(lengths, default=SHORT_ROW + 1) <= SHORT_ROW:
+        return ("SUBGROUPS",) if features.subgroup_size and not features.software else ()
     dots = features.int_dot and n_cols == 1 and _dots(*(w.dtype for w in weights))
     return ("WIDE", "DOT") if dots else ("WIDE",)
 

@@ -10,7 +10,7 @@ from ...runtime.ir.graph import Node
 from ..kernel import Defines, Features, Kernel, KernelCall
 from ..operands import FLOATS, INTS, WEIGHTS, Operands
 from . import matrices, mul_mats
-from .dots import FORMS, form_of
+from .dots import FORMS, form_of, local_of
 from .mul_mat_args import (
     ceil_div,
     defines_of,
@@ -99,12 +99,14 @@ def _few_cols(node: Node, features: Features) -> str:
 
 def _vector_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
     p, w = operands_of(node), node.inputs[0]
-    if _vector_flags(node, features):
+    flags = _vector_flags(node, features)
+    if "WIDE" in flags:
         tile = wide_tile(p.n_rows, p.n_cols, p.n_inner, features, w.dtype)
         groups, run = tile.runs(ceil_div(p.n_rows, tile.tile_rows))
         return groups * ceil_div(p.n_cols, tile.cols) * p.n_batch, tile.spec(is_aligned(w), features, run)
-    rows, cols = vec_tile(p.n_cols)
-    return ceil_div(p.n_rows, rows) * ceil_div(p.n_cols, cols) * p.n_batch, (64, rows, cols)
+    rows, cols = vec_tile(p.n_cols, bool(flags))
+    local = local_of(p.n_inner, features)
+    return ceil_div(p.n_rows, rows) * ceil_div(p.n_cols, cols) * p.n_batch, (local, rows, cols)
 
 
 def _vector_flags(node: Node, features: Features) -> tuple[str, ...]:

@@ -112,10 +112,10 @@ def _merge_group(p: Product) -> Product:
     return Product(p.w, x, y)
 
 
-def vec_tile(n_cols: int) -> tuple[int, int]:
-    """Rows and columns a workgroup of vec.glsl: each output costs a round of barriers, and drivers take long to compile
-    many of these."""
-    return 1, min(n_cols, 2)
+def vec_tile(n_cols: int, has_subgroups: bool) -> tuple[int, int]:
+    """Rows and columns a workgroup of vec.glsl. Without subgroups each output costs a round of barriers, and drivers
+    take long to compile many of these."""
+    return (2, even_tile(n_cols, 8)) if has_subgroups else (1, min(n_cols, 2))
 
 
 def lanes_tile(n_cols: int, dtype: DType) -> tuple[int, int]:

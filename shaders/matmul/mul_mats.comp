@@ -1,12 +1,12 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-#if defined(LANES) || defined(WIDE)
+#if defined(LANES) || defined(WIDE) || defined(SUBGROUPS)
 #extension GL_KHR_shader_subgroup_basic : require
 #endif
 #if defined(LANES)
 #extension GL_KHR_shader_subgroup_shuffle : require
-#elif defined(WIDE)
+#elif defined(WIDE) || defined(SUBGROUPS)
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #if defined(DOT)
 #extension GL_KHR_shader_subgroup_shuffle : require

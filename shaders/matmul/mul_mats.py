@@ -27,7 +27,7 @@ def _tile(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
         groups, run = tile.runs(_n_tiles(weights, tile.tile_rows))
         return groups * ceil_div(n, tile.cols), tile.spec(is_aligned(*weights), features, run)
     local = LANES if "LANES" in form else local_of(n_inner, features)
-    rows, cols = lanes_tile(n, weights[0].dtype) if "LANES" in form else vec_tile(n)
+    rows, cols = lanes_tile(n, weights[0].dtype) if "LANES" in form else vec_tile(n, "SUBGROUPS" in form)
     if "LANES" in form and not weights[0].dtype.is_quantised:
         rows = min(cols, 2)
     tile_rows = local * rows if "LANES" in form else rows

@@ -1,5 +1,5 @@
 // ROWS x COLS outputs a workgroup, for GPUs: invocations side by side take octets of rows side by side and sum up
-// together. Inner axes have stride 1.
+// together. Inner axes have stride 1. SUBGROUPS: sum by subgroups first.
 // Kernels of several weights define FROM(r), a statement that says where row r is from, and X(i), element i of x.
 
 layout(local_size_x_id = 0) in;
@@ -75,6 +75,22 @@ void multiply() {
 // The sum over the workgroup, in its first invocation; all run it together.
 float total(float sum) {
     uint id = gl_LocalInvocationID.x;
+#if defined(SUBGROUPS)
+    sum = subgroupAdd(sum);
+    if (gl_NumSubgroups == 1u) {
+        return sum;
+    }
+    barrier();
+    if (subgroupElect()) {
+        partial[gl_SubgroupID] = sum;
+    }
+    barrier();
+    sum = 0.0;
+    for (uint i = 0u; id == 0u && i < gl_NumSubgroups; i++) {
+        sum += partial[i];
+    }
+    return sum;
+#else
     barrier();
     partial[id] = sum;
     for (uint half_size = gl_WorkGroupSize.x >> 1; half_size > 0u; half_size >>= 1) {
@@ -85,6 +101,7 @@ float total(float sum) {
     }
     barrier();
     return partial[0];
+#endif
 }
 
 bool is_writer() {

@@ -110,9 +110,12 @@ def _lower_down(node: Node, features: Features) -> KernelCall:
     return KernelCall(stem, flags, args, push, grid_of(n * ceil_div(down.shape[1], tile)), constants)
 
 
+_NOT_DOWN = {"DOT", "SUBGROUPS"}
+
+
 def _down_form(features: Features) -> tuple[str, ...]:
-    """Each number of x meets few rows, so that making integers of it does not pay."""
-    return tuple(flag for flag in form_of(features) if flag != "DOT")
+    """Each number of x meets few rows, so that making integers of it does not pay; joined, no row is short."""
+    return tuple(flag for flag in form_of(features) if flag not in _NOT_DOWN)
 
 
 def _down_tile(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
@@ -126,7 +129,7 @@ def _down_tile(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
 
 
 def _down_variants() -> tuple[Variant, ...]:
-    made = ((stem, d) for stem, d in variants("experts_down", _pairs()) if ("DOT", "") not in d)
+    made = ((stem, d) for stem, d in variants("experts_down", _pairs()) if not {n for n, _ in d} & _NOT_DOWN)
     return tuple(("experts_down_wide", d) if ("WIDE", "") in d else (stem, d) for stem, d in made)
 
 

@@ -17,6 +17,7 @@ from .slots import read_slots
 Array = np.ndarray
 LAYER = "attention"
 NORMS = "q_norm", "k_norm"  # of qk_rope_cache, both in this order or neither
+FEWEST_NUMBERS = 1 << 15  # of a head's keys: on an H100 half as many lost by being split, twice as many won
 SPLIT_KEYS = 256  # keys that one part of a split attention looks at
 FEWEST_KEYS, MANY_PARTS = 32, 256  # the same where a part's keys are read once for all heads that share them
 
@@ -363,8 +364,11 @@ def _fuse_split(edit: Editing, i: int, node: Node) -> None:
 
 
 def _small_parts(node: Node) -> int:
-    """Parts that together keep a large GPU busy, each with keys enough to be worth its start."""
+    """Parts that together keep a large GPU busy, each with keys enough to be worth its start; 1 where a head's keys are
+    so few that the second dispatch costs more."""
     q, k, *_ = node.inputs
+    if node.attrs["n_kv"] * q.shape[3] < FEWEST_NUMBERS:
+        return 1
     n_groups = q.shape[0] * (k.shape[2] // q.shape[3])
     return min(node.attrs["n_kv"] // FEWEST_KEYS, max(2, MANY_PARTS // n_groups))
 
