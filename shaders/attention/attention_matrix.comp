@@ -1,5 +1,5 @@
-// Attention over a cache for prompts, by cooperative matrices: attention.comp's whole form, with its options. Twice over
-// the keys, KEYS at a time: first for each row's largest logit, then for the weights; so sums need no rescaling.
+// Attention over a cache for prompts, by cooperative matrices: attention.comp's whole form, with its options. Twice
+// over the keys, KEYS at a time: first for each row's largest logit, then for the weights; so sums need no rescaling.
 // Operands are halves, sums fp32. What halves cannot hold makes an output that is no number: it is computed again in
 // fp32.
 // A workgroup takes QUERIES tokens of a head; each of its eight subgroups 16 of them and half of the keys or dims.
@@ -65,6 +65,8 @@ coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> sums[N_DIMS];
 vec4 next[2u * ITEMS];
 
 uint cache, q_rows;  // where the head's cache starts, and the head's queries
+uint row, run;  // four invocations share a query, each takes every fourth run of 8 keys
+bool is_query;
 
 uint item_of(uint i) {
     return i * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
@@ -84,7 +86,8 @@ uvec4 halves(vec4 a, vec4 b) {
 
 // Keys beyond the cache's end repeat the last one; their products are not used.
 uint key_at(uint i, uint first) {
-    return (cache + min(first + item_of(i) / (DIM / 8u), p.n_kv - 1u) * p.cache_row + item_of(i) % (DIM / 8u) * 8u) >> 2;
+    uint key = min(first + item_of(i) / (DIM / 8u), p.n_kv - 1u), d = item_of(i) % (DIM / 8u) * 8u;
+    return (cache + key * p.cache_row + d) >> 2;
 }
 
 void fetch_k(uint first) {
@@ -166,13 +169,13 @@ float sink_of(uint head) {
 }
 
 // An output in plain fp32.
-float exact(uint row, uint token, uint head, uint d) {
+float exact(uint i, uint token, uint head, uint d) {
     float top = sink_of(head), total = top > -INFINITY ? 1.0 : 0.0, sum = 0.0;
-    for (uint s = starts[row]; s < stops[row]; s++) {
+    for (uint s = starts[i]; s < stops[i]; s++) {
         uint at = cache + s * p.cache_row;
         float z = 0.0;
-        for (uint i = 0u; i < DIM / 4u; i++) {
-            z += dot(q[((q_rows + token * p.q_token) >> 2) + i] * p.scale, k[((p.k_at + at) >> 2) + i]);
+        for (uint j = 0u; j < DIM / 4u; j++) {
+            z += dot(q[((q_rows + token * p.q_token) >> 2) + j] * p.scale, k[((p.k_at + at) >> 2) + j]);
         }
         z = capped(z);
         float higher = max(top, z), shrink = exp_of(top - higher), weight = exp_of(z - higher);
@@ -189,13 +192,14 @@ void store(uint first, uint seq, uint head) {
         coopMatStore(sums[i], scores, at, 16u, gl_CooperativeMatrixLayoutRowMajor);
         subgroupBarrier();
         for (uint e = gl_SubgroupInvocationID; e < 256u; e += gl_SubgroupSize) {
-            uint row = part_row() + e / 16u, token = first + row, d = part_col() * (DIM / 2u) + i * 16u + e % 16u;
+            uint query = part_row() + e / 16u, token = first + query, d = part_col() * (DIM / 2u) + i * 16u + e % 16u;
             if (token < p.n_tokens) {
-                float total = totals[row * 4u] + totals[row * 4u + 1u] + totals[row * 4u + 2u] + totals[row * 4u + 3u];
-                total += exp_of(sink_of(head) - tops[row * 4u]);
+                uint of = query * 4u;
+                float total = totals[of] + totals[of + 1u] + totals[of + 2u] + totals[of + 3u];
+                total += exp_of(sink_of(head) - tops[query * 4u]);
                 float o = scores[at + e];
                 bool is_number = (floatBitsToUint(o) & 0x7f800000u) != 0x7f800000u && total < INFINITY;
-                o = is_number ? (total > 0.0 ? o / total : 0.0) : exact(row, token, head, d);
+                o = is_number ? (total > 0.0 ? o / total : 0.0) : exact(query, token, head, d);
 #ifdef GATE
                 o *= sigmoid(gate[p.gate_at + seq * p.gate_seq + token * p.gate_token + head * p.gate_head + d]);
 #endif
@@ -206,8 +210,86 @@ void store(uint first, uint seq, uint head) {
     }
 }
 
-bool is_seen(uint row, uint key) {
+bool is_seen(uint key) {
     return starts[row] <= key && key < stops[row];
+}
+
+// Which keys the tile's queries see.
+void find_keys(uint first, uint seq) {
+    for (uint i = gl_LocalInvocationID.x; i < QUERIES; i += gl_WorkGroupSize.x) {
+        int position = pos[p.pos_at + seq * p.pos_seq + min(first + i, p.n_tokens - 1u) * p.pos_token];
+        stops[i] = min(p.n_kv, uint(max(position + 1, 0)));
+        starts[i] = p.window == 0u ? 0u : uint(max(position + 1 - int(p.window), 0));
+    }
+}
+
+// The keys that any of the queries sees, from a multiple of KEYS on.
+uvec2 keys_of_all() {
+    uvec2 keys = uvec2(p.n_kv, 0u);
+    for (uint i = 0u; i < QUERIES; i++) {
+        keys = uvec2(min(keys.x, starts[i]), max(keys.y, stops[i]));
+    }
+    return uvec2(keys.x / KEYS * KEYS, keys.y);
+}
+
+// The largest logit of the invocation's query.
+float find_top(uvec2 keys, uint head) {
+    float top = -INFINITY;
+    fetch_k(keys.x);
+    for (uint s = keys.x; s < keys.y; s += KEYS) {
+        put();
+        fetch_k(s + KEYS < keys.y ? s + KEYS : keys.x);
+        barrier();
+        put_scores();
+        barrier();
+        [[unroll]] for (uint j = 0u; j < 8u; j++) {
+            float z = capped(scores[row * SCORES + run + j]);
+            top = is_seen(s + run + j) ? max(top, z) : top;
+        }
+    }
+    if (is_query) {
+        tops[gl_LocalInvocationID.x] = top;
+    }
+    barrier();
+    top = max(max(tops[row * 4u], tops[row * 4u + 1u]), max(tops[row * 4u + 2u], tops[row * 4u + 3u]));
+    return max(top, sink_of(head));
+}
+
+// The weights of a block's keys from s on; their sum.
+float weigh(uint s, float top) {
+    float weights[8], total = 0.0;
+    [[unroll]] for (uint j = 0u; j < 8u; j++) {
+        float z = capped(scores[row * SCORES + run + j]);
+        weights[j] = is_seen(s + run + j) ? exp_of(z - top) : 0.0;
+        total += weights[j];
+    }
+    if (is_query) {
+        probs[row * PROBS + run / 8u] = halves(vec4(weights[0], weights[1], weights[2], weights[3]),
+                                               vec4(weights[4], weights[5], weights[6], weights[7]));
+    }
+    return total;
+}
+
+// The weighted sum of the values; the sum of the weights that the invocation made.
+float sum_values(uvec2 keys, float top) {
+    float total = 0.0;
+    [[unroll]] for (uint d = 0u; d < N_DIMS; d++) {
+        sums[d] = coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
+    }
+    for (uint s = keys.x; s < keys.y; s += KEYS) {
+        put();
+        fetch_v(s);
+        barrier();
+        put_scores();
+        barrier();
+        total += weigh(s, top);
+        put();
+        fetch_k(s + KEYS < keys.y ? s + KEYS : keys.x);
+        barrier();
+        add_values();
+        barrier();
+    }
+    return total;
 }
 
 void main() {
@@ -217,72 +299,21 @@ void main() {
         return;
     }
     uint id = gl_LocalInvocationID.x;
-    for (uint row = id; row < QUERIES; row += gl_WorkGroupSize.x) {
-        int position = pos[p.pos_at + seq * p.pos_seq + min(first + row, p.n_tokens - 1u) * p.pos_token];
-        stops[row] = min(p.n_kv, uint(max(position + 1, 0)));
-        starts[row] = p.window == 0u ? 0u : uint(max(position + 1 - int(p.window), 0));
-    }
+    is_query = id < QUERIES * 4u;
+    row = min(id / 4u, QUERIES - 1u);
+    run = id % 4u * 8u;
     cache = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1)) * p.cache_slot;
     cache += head / p.share * DIM;
     q_rows = p.q_at + seq * p.q_seq + head * p.q_head;
+    find_keys(first, seq);
     take_queries(first);
-    uint start = p.n_kv, stop = 0u;
-    for (uint row = 0u; row < QUERIES; row++) {
-        start = min(start, starts[row]);
-        stop = max(stop, stops[row]);
-    }
-    start = start / KEYS * KEYS;
-    // four invocations share a query, each takes every fourth run of 8 keys
-    bool is_query = id < QUERIES * 4u;
-    uint row = min(id / 4u, QUERIES - 1u), run = id % 4u * 8u;
-    float top = -INFINITY, total = 0.0;
-    fetch_k(start);
-    for (uint s = start; s < stop; s += KEYS) {
-        put();
-        fetch_k(s + KEYS < stop ? s + KEYS : start);
-        barrier();
-        put_scores();
-        barrier();
-        [[unroll]] for (uint j = 0u; j < 8u; j++) {
-            float z = capped(scores[row * SCORES + run + j]);
-            top = is_seen(row, s + run + j) ? max(top, z) : top;
-        }
-    }
-    if (is_query) {
-        tops[id] = top;
-    }
-    barrier();
-    top = max(max(tops[row * 4u], tops[row * 4u + 1u]), max(tops[row * 4u + 2u], tops[row * 4u + 3u]));
-    top = max(top, sink_of(head));
+    uvec2 keys = keys_of_all();
+    float top = find_top(keys, head);
     barrier();
     if (is_query) {
         tops[id] = top;
     }
-    [[unroll]] for (uint d = 0u; d < N_DIMS; d++) {
-        sums[d] = coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
-    }
-    for (uint s = start; s < stop; s += KEYS) {
-        put();
-        fetch_v(s);
-        barrier();
-        put_scores();
-        barrier();
-        float weights[8];
-        [[unroll]] for (uint j = 0u; j < 8u; j++) {
-            float z = capped(scores[row * SCORES + run + j]);
-            weights[j] = is_seen(row, s + run + j) ? exp_of(z - top) : 0.0;
-            total += weights[j];
-        }
-        if (is_query) {
-            probs[row * PROBS + run / 8u] = halves(vec4(weights[0], weights[1], weights[2], weights[3]),
-                                                   vec4(weights[4], weights[5], weights[6], weights[7]));
-        }
-        put();
-        fetch_k(s + KEYS < stop ? s + KEYS : start);
-        barrier();
-        add_values();
-        barrier();
-    }
+    float total = sum_values(keys, top);
     if (is_query) {
         totals[id] = total;
     }

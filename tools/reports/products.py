@@ -21,6 +21,7 @@ from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.ir.quants import random_blocks
 from vkrun.runtime.ir.tensor import Kind, Storage
+from vkrun.runtime.ir.traffic import traffic
 from vkrun.shaders.kernel import Features
 from vkrun.shaders.matmul import matrices
 
@@ -89,7 +90,7 @@ def timed(device: Device, graph: Graph, n_runs: int) -> tuple[float, np.ndarray]
     runs = np.median([program.profile() for _ in range(n_runs)], 0)
     made = program.read(graph.outputs["y0"])
     program.close()
-    return float(np.median([s for s, n in zip(runs, plan.nodes, strict=True) if n.op.startswith("mul")])), made
+    return float(np.median([s for s, n in zip(runs, plan.nodes, strict=True) if traffic(n).flops])), made
 
 
 def tiles(shape: Shape) -> Iterator[tuple[matrices.Tile, int]]:
