@@ -19,10 +19,12 @@ from vkrun.runtime.ir.layout import Layout
 from vkrun.runtime.ir.plan import Plan, make_plan
 from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 from vkrun.runtime.ir.traffic import Traffic, n_distinct, traffic
+from vkrun.shaders.kernel import Features
 from vkrun.tests.model_files import QWEN3_NEXT_80B, write_header
 
 LEVELS = range(4)
 N_COPIES_UNELIDED = 480  # of a decode token at level 0
+A_CPU = Features(subgroup_size=8, software=True, shared_nbytes=32768, max_workgroup=1024)
 DELTA_NET, ATTENTION, TOKEN = 10, 11, 500  # most dispatches at level 3
 
 
@@ -200,3 +202,14 @@ def test_an_embedding_lookup_is_no_copy():
     made = counts_of(make_plan(g))
     assert (made["nodes"], made["copies"], made["barriers"]) == (3, 2, 2)
     assert made["copy_bytes"] == (48 + 12 + 48) + (48 + 48)
+
+
+@pytest.mark.parametrize(
+    ("features", "n_kv", "n_seqs", "n_parts"),
+    [(USUAL_GPU, 256, 1, 8), (USUAL_GPU, 4096, 1, 128), (USUAL_GPU, 4096, 32, 4), (A_CPU, 4096, 1, 16)],
+)
+def test_attention_of_one_token_has_parts_that_keep_the_device_busy(
+    features: Features, n_kv: int, n_seqs: int, n_parts: int
+) -> None:
+    plan = plan_step(vkrun.BUNDLED, n_kv=n_kv, n_seqs=n_seqs, features=features)
+    assert {n.attrs["n_split"] for n in plan.nodes if n.op == "attention_split"} == {n_parts}
