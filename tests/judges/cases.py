@@ -42,7 +42,7 @@ MOE_WAYS: tuple[dict, ...] = (
     {"score": "sigmoid", "normalise": False, "extra": SHARED[:3]},
     {"normalise": False, "activation": "gelu", "extra": ("factors",)},
     {"activation": "clamped", "extra": ("gate_bias", "up_bias", "down_bias")},
-    {"extra": (*SHARED, "bias"), "scale": 0.5},
+    {"extra": ("bias", *SHARED), "scale": 0.5},
 )
 
 

@@ -32,10 +32,6 @@ EQUIVALENTS: dict[str, dict[str, str]] = {
         "input 0 where inf and NaN are numbers": "the sums of a part without keys are 0, whatever its top",
     },
     "route": {"input 1 * one": "the bias of choice: the same added to every score changes no choice"},
-    "moe_ffn": {"input 9 * one": "the bias of choice: the same added to every score changes no choice"},
-    "experts_sum": {
-        "extra r*": "alike in shape only are a shared expert without a gate and a residual, and a + b = b + a"
-    },
     "experts_down": {"inputs 4 and 5 swapped": "alike in shape only where one row meets one row, and a b = b a"},
     "gated_delta_net": {"input 5 where inf and NaN are numbers": "exp(-3e38 softplus) is 0, as exp(-inf) is"},
 }

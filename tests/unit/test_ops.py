@@ -165,10 +165,20 @@ def _without(op: str, *left_out: str) -> None:
         ("experts_gate_up", "shared_gate", r"\['shared_up'\] without \['shared_gate'\]"),
         ("experts_down", "shared_down", r"\['shared'\] without \['shared_down'\]"),
         ("experts_sum", "shared", r"\['shared_gate'\] without \['shared'\]"),
-        ("qk_rope_cache", "k_norm", r"\('q_norm',\), expected \('q_norm', 'k_norm'\) or none"),
+        ("qk_rope_cache", "k_norm", r"\['q_norm'\] without \['k_norm'\]"),
     ],
 )
 def test_an_operand_without_what_it_needs_is_refused(op: str, left_out: str, why: str) -> None:
     _without(op)
     with pytest.raises(GraphError, match=why):
         _without(op, left_out)
+
+
+@pytest.mark.parametrize("op", ["attention", "qk_rope_cache", "experts_gate_up", "experts_down", "experts_sum"])
+def test_named_operands_stand_in_one_order(op: str) -> None:
+    """A kernel binds them by their places."""
+    case = max((c for c in CASES if c.op == op), key=lambda c: len(c.attrs.get("extra", ())))
+    node, extra = prepare(case).node, case.attrs.get("extra", OPS[op].options["extra"])
+    first = len(node.inputs) - len(extra)
+    with pytest.raises(GraphError, match="expected of"):
+        OPS[op].infer(*node.inputs[:first], *node.inputs[: first - 1 : -1], **node.attrs | {"extra": extra[::-1]})

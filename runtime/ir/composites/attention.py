@@ -6,6 +6,7 @@ import numpy as np
 
 from ..editing import Editing, is_same, view, whole
 from ..graph import Graph, Node
+from ..layout import Shape
 from ..ops import OPS
 from ..ops.attention import rope_work
 from ..ops.elementwise import sigmoid
@@ -16,7 +17,6 @@ from .slots import read_slots
 
 Array = np.ndarray
 LAYER = "attention"
-NORMS = "q_norm", "k_norm"  # of qk_rope_cache, both in this order or neither
 FEWEST_NUMBERS = 1 << 15  # of a head's keys: on an H100 half as many lost by being split, twice as many won
 SPLIT_KEYS = 256  # keys that one part of a split attention looks at
 FEWEST_KEYS, MANY_PARTS = 32, 256  # the same where a part's keys are read once for all heads that share them
@@ -172,8 +172,8 @@ def _qk_rope_cache_infer(
     """
     ok = q.shape[:2] == k.shape[:2] == pos.shape and k.shape == v.shape and q.shape[3] == k.shape[3]
     require(ok, "qk_rope_cache", f"q {q.shape}, k {k.shape}, v {v.shape}, pos {pos.shape}")
-    named_operands("qk_rope_cache", extra, norms, dict.fromkeys(NORMS, q.shape[3:]))
-    require(extra in ((), NORMS), "qk_rope_cache", f"{extra}, expected {NORMS} or none")
+    shapes: dict[str, Shape] = {"q_norm": q.shape[3:], "k_norm": k.shape[3:]}
+    named_operands("qk_rope_cache", extra, norms, shapes, {"q_norm": "k_norm", "k_norm": "q_norm"})
     OPS["rope"].infer(q, pos, table)
     caches = (k_cache.shape[0], k.shape[2] * k.shape[3])
     ok = k_cache.shape == v_cache.shape == caches and rows.shape == (k.shape[0] * k.shape[1],)
@@ -331,7 +331,7 @@ def _qk_rope_node(q: _Turned, k: _Turned, k_write: Node, v_write: Node, name: st
     ins = (q.x, k.x, view(values, seen), *q.rope.inputs[1:], k_write.inputs[1])
     attrs = {"eps": 0.0, **(q.norm.attrs if q.norm else {}), **q.rope.attrs}
     caches = (k_write.outputs[0], v_write.outputs[0])
-    extra = NORMS if norms else ()
+    extra = ("q_norm", "k_norm") if norms else ()
     return make("qk_rope_cache", (*ins, *caches, *norms), name, (q.rope.outputs[0],), extra=extra, **attrs)
 
 

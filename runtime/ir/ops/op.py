@@ -152,10 +152,11 @@ def named_operands(
     shapes: Mapping[str, Shape],
     needs: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
-    """The operands that need not be there by their names; GraphError unless each is known, has its shape, and has that
-    other one beside it that it needs."""
+    """The operands that need not be there by their names; GraphError unless each is known, stands in the order of
+    `shapes`, as kernels bind them, has its shape, and has that other one beside it that it needs."""
     found = [(name, t.shape) for name, t in zip(extra, more, strict=False)]
-    ok = len(extra) == len(more) == len(set(extra)) and all(name in shapes and shapes[name] == s for name, s in found)
+    ok = len(extra) == len(more) and list(extra) == [name for name in shapes if name in extra]
+    ok = ok and all(shapes[name] == s for name, s in found)
     require(ok, op, f"{found or len(more)} for {tuple(extra)}, expected of {dict(shapes)}")
     alone = [name for name in extra if needs.get(name, name) not in extra]
     require(not alone, op, f"{alone} without {[needs[name] for name in alone]}")

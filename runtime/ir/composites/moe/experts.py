@@ -133,7 +133,7 @@ def _sum_infer(routed: Tensor, weights: Tensor, *more: Tensor, extra: tuple[str,
     """
     n, k, e = routed.shape
     require(weights.shape == (n, k), "experts_sum", f"routed {routed.shape}, weights {weights.shape}")
-    shapes = {"shared": (n, e), "residual": (n, e), "shared_gate": (n, 1)}
+    shapes = {"shared": (n, e), "shared_gate": (n, 1), "residual": (n, e)}
     named_operands("experts_sum", extra, more, shapes, {"shared_gate": "shared"})
     return (Spec((n, e)),)
 

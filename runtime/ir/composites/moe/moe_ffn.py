@@ -16,6 +16,8 @@ from . import experts as _experts_ops  # noqa: F401  of whose ops this is made
 from .glu import GLUS
 
 Array = np.ndarray
+SHARED = ("shared_gate", "shared_up", "shared_down", "shared_in")
+MORE = ("bias", "gate_bias", "up_bias", "down_bias", "factors", *SHARED)  # in the order of the op's operands
 NEEDS = {"shared_gate": "shared_up", "shared_up": "shared_down", "shared_down": "shared_gate", "shared_in": "shared_up"}
 
 
@@ -37,7 +39,8 @@ def moe_ffn(
     [X], of what comes out of each expert; an expert for all tokens, "shared_gate", "shared_up" [F', E], "shared_down"
     [E, F'], and "shared_in" [1, E]: it counts sigmoid(shared_in x), without 1.
     """
-    given = {name: t for name, t in (more or {}).items() if t is not None}
+    more = more or {}
+    given = {name: t for name in (*MORE, *more) if (t := more.get(name)) is not None}
     return g.one("moe_ffn", x, logits, *experts, *given.values(), k=k, extra=tuple(given), **options)
 
 
