@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from vkrun.backends import registry
@@ -13,6 +14,22 @@ os.environ.setdefault("GALLIVM_PERF", "nopt")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="all that takes minutes too: as continuous integration does")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "full(*params): only with --full; with params, where one of them is a parameter")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        return
+    long = [item for item in items if any(map(partial(_is_long, item), item.iter_markers("full")))]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
+
+
+def _is_long(item: pytest.Item, mark: pytest.Mark) -> bool:
+    return not mark.args or any(param in mark.args for param in item.callspec.params.values())  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

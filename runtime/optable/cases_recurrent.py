@@ -211,7 +211,7 @@ def _both(batch: Batch, heads: tuple[int, int], dim: int, make: Make, state: Mak
     yield Case("gated_delta_net", what, operands, {}, make is flat_offset)
     gate = make((len(batch.slots), batch.n_tokens, heads[1], dim), fill=uniform(-9, 9))
     operands = (*operands, flat_offset((dim,)), gate)
-    many = batch.n_tokens > 64  # which GPUs take in parts
+    many = batch.n_tokens >= 64  # which GPUs take in parts
     yield Case("gated_delta_norm", what, operands, {"eps": 1e-6}, make is plain, in_one=not many)
 
 

@@ -146,11 +146,11 @@ class Mutants:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_barrier_less_is_noticed(part: int, full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With --full every barrier, else a sample. One that no case reaches, since the kernel does not call the function
-    or has but one subgroup, is none."""
+def test_a_barrier_less_is_noticed(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of the barriers. One that no case reaches, since the kernel does not call the function or has but one
+    subgroup, is none."""
     mutants = Mutants(monkeypatch)
-    chosen = list(uses()) if full else list(uses())[::SPREAD]
+    chosen = list(uses())[::SPREAD]
     survivors = [b for b in chosen[part::PARTS] if not mutants.noticed(b, ";")]
     reached = [b for b in survivors if mutants.noticed(b, 'vkrun_fail(VK_HERE, "reached");')]
     assert [b for b in reached if (b.stem, b.function, b.n) not in HARMLESS] == []

@@ -11,6 +11,7 @@ from vkrun.shaders.kernel import Features
 OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
 
 
+@pytest.mark.full("kompute")  # of which test_kompute_optable runs a part
 @pytest.mark.parametrize("op", OPS_OF_TABLE)
 def test_op(op, backend, devices):
     outcomes = [run_case(c, devices(backend)) for c in CASES if c.op == op]
@@ -18,6 +19,7 @@ def test_op(op, backend, devices):
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.full("kompute")
 @pytest.mark.parametrize("level", [0, 1])
 @pytest.mark.parametrize("op", [name for name in OPS_OF_TABLE if OPS[name].decompose])
 def test_decomposed(op, level, backend, devices):

@@ -98,6 +98,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.full
 def test_the_wheel_carries_what_runs_and_no_more(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     spv = {n.removeprefix("vkrun/shaders/spv/").removesuffix(".spv") for n in names if n.endswith(".spv")}
@@ -115,6 +116,7 @@ def test_the_wheel_carries_what_runs_and_no_more(wheel: Path) -> None:
     assert [n for n in names if n.startswith(unwanted)] == []
 
 
+@pytest.mark.full
 def test_the_wheel_needs_no_compiler(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     command = [sys.executable, "-I", "-c", RUN_FROM_WHEEL, str(tmp_path / "site")]
