@@ -56,7 +56,7 @@ def why_harmful(name: str, target: str) -> str:
 
 
 def _ask_child(target: str) -> str:
-    command = [sys.executable, "-P", "-c", _ASK, json.dumps(sys.path), target]
+    command = [sys.executable, "-B", "-P", "-c", _ASK, json.dumps(sys.path), target]
     null = subprocess.DEVNULL
     try:
         done = subprocess.run(command, stdin=null, stdout=null, stderr=null, timeout=TIMEOUT_S, check=False)

@@ -34,7 +34,10 @@ class DecodeRun:
         """chunks: a token each; rows [n, N_SETTINGS]: settings of each; limit: steps, which must fit the context."""
         n, last, model = batch_size(len(chunks)), max(c.pos for c in chunks), engine.model
         n_kv = engine.kv_size(last + 1)
-        self._ready = engine.ready(StepShape(((n, 1),), n_kv, n, min(n_drawn, model.params.n_vocab)))
+        self._engine, self._ready = (
+            engine,
+            engine.ready(StepShape(((n, 1),), n_kv, n, min(n_drawn, model.params.n_vocab))),
+        )
         inputs = self._ready.inputs
         engine.device.write(inputs.storage, inputs.fill([chunks], model.capacity.n_ctx, settings=rows))
         self._pos = np.array([c.pos for c in chunks])
@@ -48,6 +51,7 @@ class DecodeRun:
             self._ready.program.submit()
             self.n_left, self.n_under_way = self.n_left - 1, self.n_under_way + 1
         self._ready.program.wait()
+        self._engine.ran()
         self.n_under_way -= 1
         ring = self._ready.program.read(self._ready.output)
         tokens = ring[np.arange(len(self._pos)), self._pos % RING]

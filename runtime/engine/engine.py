@@ -47,6 +47,7 @@ class Engine:
         self.level, self.n_ubatch, self.replay = level, n_ubatch, True
         self.last: Ready | None = None  # what was asked for latest
         self._ready: dict[tuple[int, bool, StepShape], Ready] = {}  # by level and replay
+        self._compiles = False
         self._progress = progress or (lambda _what, _done, _total: None)
         device.on_compile = lambda done, total: self._progress("compiling", done, total)
         self._upload()
@@ -98,6 +99,7 @@ class Engine:
         if rows is not None:
             self.device.write(ready.plan.graph.inputs["embeddings"].storage, rows)
         ready.program.run()
+        self.ran()
         logits = ready.program.read(ready.output)
         return logits[wanted] if every else logits
 
@@ -132,8 +134,15 @@ class Engine:
         self.device.alloc(plan.storages(Kind.INPUT))
         (output,) = plan.graph.outputs.values()
         made = Ready(inputs, plan, self.device.compile(plan), output)
-        self._progress("compiling", 1, 1)
+        self._compiles = self.device.info.is_software  # whose drivers do so at the first run
+        self._progress("compiling", *((0, 0) if self._compiles else (1, 1)))
         return made
+
+    def ran(self) -> None:
+        """To be told that a run is over, and with it all compiling."""
+        if self._compiles:
+            self._compiles = False
+            self._progress("compiling", 1, 1)
 
     def kv_size(self, needed: int) -> int:
         """The planned number of keys for positions below `needed`."""

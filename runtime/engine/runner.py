@@ -79,6 +79,7 @@ class Runner:
         )
         self._engine.device.write(ready.inputs.storage, filled)
         ready.program.run()
+        self._engine.ran()
         made = ready.program.read(ready.output) if asked else ()
         chosen = iter([_one(made[i], want, shape.n_drawn > 0) for i, want in zip(places, asked, strict=True)])
         return [next(chosen) if want else None for want in wanted]

@@ -23,7 +23,7 @@ const uint HELD_ROW = HELD + 1u;  // odd: no two of a piece's eight quads in one
 #define FIRST_ROW (invocation() / ALONG)
 #define TILE_OF(n) ((n) * SETS)
 
-shared float partial[2u * gl_WorkGroupSize.x / SUBGROUP * ROWS * COLS];  // for two tiles in turn
+shared float partial[2u * ((gl_WorkGroupSize.x + SUBGROUP - 1u) / SUBGROUP) * ROWS * COLS];  // for two tiles in turn
 
 uint rows[ROWS], cols[COLS];
 float sums[ROWS][COLS];

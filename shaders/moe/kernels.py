@@ -147,7 +147,7 @@ def _lower_sum(node: Node, features: Features) -> KernelCall:
     return KernelCall("experts_sum", (), args, push, grid_of(n * ceil_div(e, run)), (local, run))
 
 
-_W = WEIGHTS.rows.axis(-1, multiple=GROUP)
+_W = WEIGHTS.rows.axis(-1, least=GROUP, multiple=GROUP)
 _ROWS = FLOATS.rows
 
 

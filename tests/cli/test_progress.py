@@ -104,7 +104,7 @@ def test_a_cold_start_on_a_software_driver_says_what_it_does_before_the_prompt_i
     if not found:
         pytest.skip("no software Vulkan device")
     words = (MODEL, "hello", "-n", "4", "--temp", "0", "--backend", "vulkan", "-dev", str(found[0].index))
-    with Terminal(*words, VKRUN_CACHE_DIR=str(tmp_path)) as terminal:
+    with Terminal(*words, VKRUN_CACHE_DIR=str(tmp_path), MESA_SHADER_CACHE_DISABLE="true") as terminal:
         terminal.wait_for(progress.TITLES["compiling"])
         assert "hello" not in terminal.text
         assert terminal.ends() == 0

@@ -70,4 +70,4 @@ def test_the_same_model_spelt_otherwise(tmp_path: Path) -> None:
     for path in (plain, other):
         with vkrun.load(path, backend="cpu", n_ctx=32) as model:
             logits.append(model.logits(IDS))
-    assert np.array_equal(*logits)
+    np.testing.assert_allclose(*logits, rtol=1e-5, atol=1e-6)  # sums in numpy depend on where rows begin in memory

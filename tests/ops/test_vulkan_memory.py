@@ -68,7 +68,8 @@ def test_weights_go_on_in_hidden_memory_where_the_visible_is_full(monkeypatch: p
     first, second = weight(1000, name="first"), weight(3000, name="second")
     device.alloc([first])
     monkeypatch.setattr(Pool, "_allocate", allocate_hidden)
-    pool._blocks[0].take(pool._blocks[0].free[0][1] - pool._blocks[0].free[0][0])  # full
+    ((start, end),) = pool._blocks[0].runs.free
+    pool._blocks[0].runs.take(end - start)  # full
     device.alloc([second])
     assert [device._living().place(s).is_mapped for s in (first, second)] == [True, False]
     for s in (first, second):
