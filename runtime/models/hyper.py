@@ -30,11 +30,19 @@ class Hyper:
     def get_str(self, key: str, default: str | None = None) -> str:
         return self.file.get_str(self.key(key), default)
 
+    def get_bool(self, key: str, default: bool | None = None) -> bool:
+        return self.file.get_bool(self.key(key), default)
+
     def get_ints(self, key: str, n: int, default: int | None = None, lo: int = 0, hi: int = 1 << 20) -> tuple[int, ...]:
         """A value for each of n layers, which may stand in the file as one for all."""
         if default is not None and not self.has(key):
             return (default,) * n
         return tuple(self.file.get_ints(self.key(key), lo=lo, hi=hi, length=n).tolist())
+
+    def eps(self) -> float:
+        """Of all norms: two names, of which files may carry both."""
+        rms, plain = (f"attention.layer_norm_{name}epsilon" for name in ("rms_", ""))
+        return self.get_float(plain if self.has(plain) and not self.has(rms) else rms, lo=1e-12, hi=1.0)
 
     def require(self, ok: bool, key: str, value: object, wanted: str) -> None:
         if not ok:

@@ -35,6 +35,11 @@ class Weights:
     def has(self, name: str) -> bool:
         return name in self._file.tensors
 
+    def n_rows(self, name: str) -> int:
+        """Of a matrix in the file; 0 where there is none."""
+        info = self._file.tensors.get(name)
+        return info.shape[0] if info else 0
+
     def matrix(self, name: str, shape: Shape) -> Tensor:
         """A weight in the file's own type."""
         info = self._file.tensor(name, shape)

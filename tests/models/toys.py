@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 from vkrun.runtime.models.architecture import Params
 from vkrun.runtime.models.blocks.attention import Attention
-from vkrun.runtime.models.blocks.feed_forward import FeedForward, gelu, relu_squared
+from vkrun.runtime.models.blocks.feed_forward import FeedForward, relu_squared
 from vkrun.runtime.models.blocks.residual import Beside, Chain, Residual
 from vkrun.runtime.models.blocks.rope import make_rope, plain
 from vkrun.runtime.models.blocks.short_conv import ShortConv
@@ -45,9 +45,9 @@ class ToyDense(Decoder):
         up, down = self.linear(at + "ffn_up", HIDDEN, WIDTH), self.linear(at + "ffn_down", WIDTH, HIDDEN)
         before = self.norm_of(at + "attn_norm", WIDTH)
         if odd:
-            both = Beside(self._attention(at, odd), FeedForward(None, up, down, relu_squared))
+            both = Beside(self._attention(at, odd), FeedForward(None, up, down, activation=relu_squared))
             return Chain((Residual(both, before, scale=RESIDUAL),))
-        ffn = FeedForward(self.linear(at + "ffn_gate", HIDDEN, WIDTH), up, down, gelu)
+        ffn = FeedForward(self.linear(at + "ffn_gate", HIDDEN, WIDTH), up, down, "gelu")
         after, second, last = (
             self.norm_of(at + n, WIDTH) for n in ("post_attention_norm", "ffn_norm", "post_ffw_norm")
         )

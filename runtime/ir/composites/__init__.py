@@ -8,7 +8,7 @@ from . import matmul, rows
 from .attention import FUSIONS as ATTENTION_FUSIONS
 from .attention import attention, cache_write
 from .moe import FUSIONS as MOE_FUSIONS
-from .moe import moe_ffn
+from .moe import GLUS, moe_ffn
 from .recurrent import FUSIONS as RECURRENT_FUSIONS
 from .recurrent import causal_conv, gated_delta_net
 
@@ -19,6 +19,7 @@ PART_FUSIONS = matmul.PART_FUSIONS
 
 __all__ = [
     "FUSIONS",
+    "GLUS",
     "PART_FUSIONS",
     "attention",
     "cache_write",

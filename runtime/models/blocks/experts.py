@@ -11,21 +11,26 @@ from ..step import StepTensors
 from ..weights import Weights
 from .feed_forward import Activation, relu_squared
 from .linear import Linear
+from .norm import Norm
 
 
 @dataclass(frozen=True)
 class Experts:
     """The n_used of X experts that the router picks, and whatever moe_ffn takes more: `more` are tensors, `options`
-    numbers and names."""
+    numbers and names. Norms of what experts read and of what the router reads, where these differ from x."""
 
     router: Linear
     experts: tuple[Tensor, Tensor, Tensor]  # gate, up, down
     n_used: int
     more: Mapping[str, Tensor | None] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    before: Norm | None = None
+    router_before: Norm | None = None
 
     def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
-        return moe_ffn(g, x, self.router(g, x), self.experts, self.n_used, self.more, **self.options)
+        logits = self.router(g, self.router_before(g, x) if self.router_before else x)
+        x = self.before(g, x) if self.before else x
+        return moe_ffn(g, x, logits, self.experts, self.n_used, self.more, **self.options)
 
 
 @dataclass(frozen=True)
@@ -56,3 +61,15 @@ def expert_matrices(weights: Weights, at: str, n: int, width: int, hidden: int) 
         return both.slice(1, 0, hidden), both.slice(1, hidden, 2 * hidden), down
     gate = weights.matrix(at + "ffn_gate_exps.weight", (n, hidden, width))
     return gate, weights.matrix(at + "ffn_up_exps.weight", (n, hidden, width)), down
+
+
+def expert_biases(weights: Weights, at: str, n: int, width: int, hidden: int) -> dict[str, Tensor]:
+    """Those that the file has, as moe_ffn names them."""
+    made, both = {}, at + "ffn_gate_up_exps.bias"
+    for name, size in (("gate", hidden), ("up", hidden), ("down", width)):
+        if weights.has(f"{at}ffn_{name}_exps.bias"):
+            made[f"{name}_bias"] = weights.vector(f"{at}ffn_{name}_exps.bias", (n, size))
+    if weights.has(both):
+        whole = weights.vector(both, (n, 2 * hidden))
+        made = {"gate_bias": whole.slice(1, 0, hidden), "up_bias": whole.slice(1, hidden, 2 * hidden), **made}
+    return made

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...ir.composites import GLUS
 from ...ir.graph import Graph
 from ...ir.tensor import Tensor
 from ..step import StepTensors
 from .linear import Linear
 
 Activation = Callable[[Graph, Tensor], Tensor]
-silu: Activation = Graph.silu
 
 
 def gelu(g: Graph, x: Tensor) -> Tensor:
@@ -22,16 +22,15 @@ def relu_squared(g: Graph, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FeedForward:
-    """down(act(gate x) * up x), or down(act(up x)) without a gate."""
+    """down(glu(gate x, up x)), glu one of GLUS, or down(act(up x)) without a gate."""
 
     gate: Linear | None
     up: Linear
     down: Linear
-    activation: Activation = silu
+    glu: str = "silu"
+    activation: Activation = gelu
 
     def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
         if self.gate is None:
             return self.down(g, self.activation(g, self.up(g, x)))
-        gate, up = self.gate(g, x), self.up(g, x)
-        glu = g.swiglu(gate, up) if self.activation is silu else g.mul(self.activation(g, gate), up)
-        return self.down(g, glu)
+        return self.down(g, GLUS[self.glu].parts(g, self.gate(g, x), self.up(g, x)))

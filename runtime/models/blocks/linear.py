@@ -1,6 +1,7 @@
 """Products of rows with a matrix."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ...ir.graph import Graph
 from ...ir.tensor import Tensor
@@ -21,6 +22,10 @@ class Linear:
         y = g.mul_mat(self.weight, x)
         return y if self.bias is None else g.add(y, self.bias)
 
-    def rows(self, start: int, stop: int) -> "Linear":
-        """The part of it that makes columns [start, stop)."""
+    def split(self, *sizes: int) -> list["Linear"]:
+        """The parts of it that make so many columns each, one after the other."""
+        stops = accumulate(sizes)
+        return [self._rows(stop - n, stop) for n, stop in zip(sizes, stops, strict=True)]
+
+    def _rows(self, start: int, stop: int) -> "Linear":
         return Linear(self.weight.slice(0, start, stop), self.bias and self.bias.slice(0, start, stop))

@@ -55,18 +55,25 @@ def plain(n_dims: int, base: float, factor: float = 1.0) -> np.ndarray:
 
 
 def yarn(
-    n_dims: int, base: float, factor: float, n_ctx_original: int, fast: float = 32.0, slow: float = 1.0
+    n_dims: int,
+    base: float,
+    factor: float,
+    n_ctx_original: int,
+    fast: float = 32.0,
+    slow: float = 1.0,
+    share: float = 1.0,
 ) -> np.ndarray:
     """Long wave lengths stretched by the factor, short ones as they are, a ramp between; Peng et al., 2023.
 
-    fast, slow: turns within the original context at which the ramp begins and ends.
+    fast, slow: turns within the original context at which the ramp begins and ends. share: how much of the short ones
+    stays as it is.
     """
 
     def bound(turns: float) -> float:
         return n_dims * np.log(n_ctx_original / (turns * 2 * np.pi)) / (2 * np.log(base))
 
     low, high = (np.clip(at, 0, n_dims - 1) for at in (np.floor(bound(fast)), np.ceil(bound(slow))))
-    kept = 1 - np.clip((np.arange(n_dims // 2) - low) / max(0.001, high - low), 0, 1)
+    kept = share * (1 - np.clip((np.arange(n_dims // 2) - low) / max(0.001, high - low), 0, 1))
     whole = plain(n_dims, base)
     return whole / factor * (1 - kept) + whole * kept
 
