@@ -6,7 +6,9 @@ from ..errors import ModelError
 from ..gguf.file import GGUFFile
 from ..gguf.keys import printable
 from .architecture import Architecture, Capacity
+from .deepseek2 import DeepSeek2
 from .gemma import Gemma, Gemma2, Gemma3
+from .gemma4 import Gemma4
 from .glm4 import Glm4, Glm4Moe
 from .gpt2 import GPT2, StarCoder2
 from .gpt_oss import GptOss
@@ -33,10 +35,12 @@ FAMILIES: tuple[type[Architecture], ...] = (
     Gemma,
     Gemma2,
     Gemma3,
+    Gemma4,
     GptOss,
     Phi3,
     Glm4,
     Glm4Moe,
+    DeepSeek2,
     Olmo2,
     StarCoder2,
     GPT2,

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -69,6 +70,7 @@ class Decoder(Architecture):
         g, step = Graph(), inputs.tensors()
         g.inputs["step"] = inputs.storage.tensor()
         x = self.embed(g, step)
+        step = replace(step, beside=self.beside(g, x, step))
         for i, layer in enumerate(self.layers):
             with g.scope(f"blk.{i}"):
                 x = layer(g, x, step)
@@ -83,6 +85,10 @@ class Decoder(Architecture):
         if not step.shape.embeddings:
             g.decided["input"] = 0
         return x
+
+    def beside(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor | None:
+        """What all layers read beside x, made of the embedding's rows and of tokens."""
+        return None
 
     def logits(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
         """[n_out, n_vocab]; 0 in steps that want none."""

@@ -36,6 +36,7 @@ class Gemma3(Gemma2):
     """Norms of heads, and a rotary embedding of its own in layers with a window."""
 
     name = "gemma3"
+    head_norms = True
     window_period, window_default = 6, 0
     sliding_scaled, sliding_base = False, 10000.0
     attention_cap = logit_cap = 0.0

@@ -15,4 +15,4 @@ class GptOss(Transformer):
 
     def attention(self, i: int, at: str) -> Attention:
         sinks = self.weights.vector(at + "attn_sinks.weight", (self.params.heads[i].n,))
-        return replace(super().attention(i, at), sinks=sinks)
+        return replace(self.usual_attention(i, at), sinks=sinks)

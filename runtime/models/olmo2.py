@@ -7,6 +7,6 @@ class Olmo2(Transformer):
     name = "olmo2"
     attention_norms = "", "post_attention_norm"
     ffn_norms = "", "post_ffw_norm"
-    whole_norms = True
+    head_norms = whole_norms = True
     window_period = 4
     sliding_scaled = False

@@ -19,6 +19,7 @@ class Qwen2Moe(Qwen2):
 
 class Qwen3(Transformer):
     name = "qwen3"
+    head_norms = True
 
 
 class Qwen3VL(Qwen3):

@@ -116,6 +116,7 @@ class StepTensors:
     out_cache_rows: Tensor
     ring: Tensor
     groups: tuple[GroupTensors, ...]
+    beside: Tensor | None = None  # what a family makes once and all its layers read beside x
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,7 +44,8 @@ class Transformer(Decoder):
     neighbours: ClassVar[bool] = False  # rotary embedding turns neighbours, else halves
     attention_norms: ClassVar[Names] = ("attn_norm", "")
     ffn_norms: ClassVar[Names] = ("ffn_norm", "")
-    whole_norms: ClassVar[bool] = False  # norms of q and k are over all heads at once
+    head_norms: ClassVar[bool] = False  # q and k are always normed, else where the file has norms
+    whole_norms: ClassVar[bool] = False  # over all heads at once
     gated: ClassVar[bool] = True  # the feed-forward has a gate
     glu: ClassVar[str] = "silu"  # one of GLUS, of a dense feed-forward and of experts
     score: ClassVar[str] = "softmax"  # of experts, where no key says it
@@ -106,48 +107,55 @@ class Transformer(Decoder):
         before, after = (self.norm_of(at + name, self.params.width) if name else None for name in norms)
         return Residual(block, before, after, self.residual_scale)
 
-    def attention(self, i: int, at: str) -> Attention:
+    def attention(self, i: int, at: str) -> Block:
+        return self.usual_attention(i, at)
+
+    def usual_attention(self, i: int, at: str) -> Attention:
+        heads = self.params.heads[i]
+        return self.attend(i, at, *self.projections(at, heads), *self.new_caches(at, heads))
+
+    def attend(
+        self, i: int, at: str, q: Linear, k: Linear | None, v: Linear | None, k_cache: Tensor, v_cache: Tensor
+    ) -> Attention:
+        """Over caches of its own, or without k over those of another layer."""
         p, heads = self.params, self.params.heads[i]
-        q, k, v = self.projections(at, heads)
-        q_norm, k_norm = self._head_norms(at, heads)
         return Attention(
             q=q,
             k=k,
             v=v,
             out=self.linear(at + "attn_output", p.width, heads.n * heads.dim_v),
-            q_norm=q_norm,
-            k_norm=k_norm,
+            q_norm=self._head_norm(at + "attn_q_norm", heads.n * heads.dim, heads.dim),
+            k_norm=self._head_norm(at + "attn_k_norm", heads.n_kv * heads.dim, heads.dim) if k else None,
             whole_norms=self.whole_norms,
             rope=self.rope(i),
             q_scales=self.q_scales,
-            k_cache=self.cache(at + "k_cache", heads.n_kv * heads.dim),
-            v_cache=self.cache(at + "v_cache", heads.n_kv * heads.dim_v),
+            k_cache=k_cache,
+            v_cache=v_cache,
             dim=heads.dim,
             scale=p.scale or heads.dim**-0.5,
             window=p.windows[i],
             cap=self.attention_cap,
         )
 
-    def projections(self, at: str, heads: Heads) -> tuple[Linear, Linear, Linear]:
+    def projections(self, at: str, heads: Heads) -> tuple[Linear, Linear, Linear | None]:
         """To q, k and v, of one matrix or of three."""
         sizes = heads.n * heads.dim, heads.n_kv * heads.dim, heads.n_kv * heads.dim_v
         if self.weights.has(at + "attn_qkv.weight"):
             q, k, v = self.linear(at + "attn_qkv", sum(sizes), self.params.width).split(*sizes)
         else:
-            q, k, v = (
-                self.linear(f"{at}attn_{name}", n, self.params.width) for name, n in zip("qkv", sizes, strict=True)
-            )
+            names = (f"{at}attn_{name}" for name in "qkv")
+            q, k, v = (self.linear(name, n, self.params.width) for name, n in zip(names, sizes, strict=True))
         return q, k, v
 
-    def _head_norms(self, at: str, heads: Heads) -> tuple[Norm | None, Norm | None]:
-        """Of q and k, where the file has them."""
-        sizes = (heads.n * heads.dim, heads.n_kv * heads.dim) if self.whole_norms else (heads.dim, heads.dim)
-        names = (f"{at}attn_{name}_norm" for name in "qk")
-        q, k = (
-            self.norm_of(name, n) if self.weights.has(name + ".weight") else None
-            for name, n in zip(names, sizes, strict=True)
-        )
-        return q, k
+    def new_caches(self, at: str, heads: Heads) -> tuple[Tensor, Tensor]:
+        """Of keys and of values."""
+        k = self.cache(at + "k_cache", heads.n_kv * heads.dim)
+        return k, self.cache(at + "v_cache", heads.n_kv * heads.dim_v)
+
+    def _head_norm(self, name: str, n: int, dim: int) -> Norm | None:
+        """A norm of the whole projection or of each head; where the family need not have it, None without a weight."""
+        needed = self.head_norms or self.weights.has(f"{name}.weight")
+        return self.norm_of(name, n if self.whole_norms else dim) if needed else None
 
     def feed(self, i: int, at: str) -> Block:
         """What stands after attention."""

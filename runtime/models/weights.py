@@ -9,6 +9,7 @@ from ..errors import ModelError
 from ..gguf.file import GGUFFile, TensorInfo
 from ..ir.dtypes import DType, from_bf16
 from ..ir.layout import Shape
+from ..ir.quants import dequantise
 from ..ir.tensor import Kind, Storage, Tensor
 
 PIECE_NBYTES = 16 << 20  # read at once
@@ -65,6 +66,19 @@ class Weights:
         pieces = lambda: _stream_runs(self._file, info, picked)  # noqa: E731
         return self._declare(f"{name}:{part}", info.dtype, (len(picked), shape[1]), pieces)
 
+    def swapped(self, name: str, shape: Shape, part: slice) -> Tensor:
+        """Of a matrix in batches [B, M, K] its rows in `part`, rows and columns swapped: [B, K, m], in floats, since
+        blocks do not turn."""
+        info = self._file.tensor(name, shape)
+        dtype = DType.F32 if info.dtype in (DType.F32, DType.BF16) else DType.F16
+        made = (shape[0], shape[2], len(range(shape[1])[part]))
+
+        def pieces() -> Iterator[Piece]:
+            whole = _as_float32(self._file, info).reshape(shape)
+            yield 0, np.swapaxes(whole[:, part], 1, 2).astype(dtype.numpy).reshape(-1, made[2])
+
+        return self._declare(f"{name}:swapped", dtype, made, pieces)
+
     def constant(self, name: str, shape: Shape, made: Callable[[int, int], np.ndarray]) -> Tensor:
         """F32 numbers that the host computes: made(first, stop) gives these rows."""
 
@@ -115,4 +129,6 @@ def _stream_runs(f: GGUFFile, info: TensorInfo, picked: np.ndarray) -> Iterator[
 
 def _as_float32(f: GGUFFile, info: TensorInfo) -> np.ndarray:
     raw = f.read_array(info)
+    if info.dtype.is_quantised:
+        return dequantise(raw, info.dtype, info.shape[-1])
     return from_bf16(raw) if info.dtype is DType.BF16 else raw.astype(np.float32)

@@ -37,9 +37,8 @@ class BpeTokenizer(Tokenizer):
     @cached_property
     def _engine(self) -> MergeTokenizer:
         ids = self.vocab.ids
-        pairs = [pair for merge in self._merges if (pair := _pair(merge, ids))]
         try:
-            engine = MergeTokenizer(BPE(ids, pairs, ignore_merges=self._rule.ignore_merges))
+            engine = MergeTokenizer(BPE(ids, merge_pairs(self._merges, ids), ignore_merges=self._rule.ignore_merges))
         except Exception as error:  # the package raises bare Exceptions for a vocabulary it cannot take
             raise TextError(f"{PREFIX}tokens, {PREFIX}merges: {error}") from error
         cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in self._rule.patterns]
@@ -84,6 +83,11 @@ def bpe_from_gguf(keys: Mapping[str, Any]) -> BpeTokenizer:
     rule = RULES.get(name, RULES["default"])
     vocab = vocab_from_gguf(keys, bos=None, eos=None, unk=None, add_bos=rule.add_bos)
     return BpeTokenizer(vocab, list_of(keys, "merges", str), rule)
+
+
+def merge_pairs(merges: list[str], ids: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Both sides of each merge that can apply."""
+    return [pair for merge in merges if (pair := _pair(merge, ids))]
 
 
 def _pair(merge: str, ids: Mapping[str, int]) -> tuple[str, str] | None:

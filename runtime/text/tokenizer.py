@@ -6,10 +6,11 @@ from typing import Any
 from ..errors import TextError
 from .base import Tokenizer
 from .bpe import bpe_from_gguf
+from .gemma import gemma_from_gguf
 from .spm import spm_from_gguf
 from .vocab import PREFIX
 
-KINDS = {"gpt2": bpe_from_gguf, "llama": spm_from_gguf}
+KINDS = {"gpt2": bpe_from_gguf, "gemma4": gemma_from_gguf, "llama": spm_from_gguf}
 
 
 def tokenizer_from_gguf(keys: Mapping[str, Any], n_rows: int | None = None) -> Tokenizer | None:

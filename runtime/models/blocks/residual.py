@@ -16,6 +16,19 @@ class Block(Protocol):
 
 
 @dataclass(frozen=True)
+class Normed:
+    """after(block(before(x))), norms where there are any."""
+
+    block: Block
+    before: Norm | None = None
+    after: Norm | None = None
+
+    def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
+        y = self.block(g, self.before(g, x) if self.before else x, step)
+        return self.after(g, y) if self.after else y
+
+
+@dataclass(frozen=True)
 class Residual:
     """x + scale * after(block(before(x))), norms where there are any; `total` norms the sum."""
 
@@ -26,10 +39,19 @@ class Residual:
     total: Norm | None = None
 
     def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
-        y = self.block(g, self.before(g, x) if self.before else x, step)
-        y = self.after(g, y) if self.after else y
+        y = Normed(self.block, self.before, self.after)(g, x, step)
         y = g.add(x, y if self.scale == 1.0 else g.scale(y, self.scale))
         return self.total(g, y) if self.total else y
+
+
+@dataclass(frozen=True)
+class Times:
+    """x times a number that the file holds, [1]."""
+
+    factor: Tensor
+
+    def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
+        return g.mul(x, self.factor)
 
 
 @dataclass(frozen=True)

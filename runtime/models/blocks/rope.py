@@ -78,10 +78,12 @@ def yarn(
     return whole / factor * (1 - kept) + whole * kept
 
 
+def yarn_logarithm(factor: float, multiplier: float = 1.0) -> float:
+    """1 + 0.1 multiplier ln(factor), 1 where nothing is stretched."""
+    return 0.1 * multiplier * np.log(factor) + 1 if factor > 1 else 1.0
+
+
 def yarn_magnitude(factor: float, log_multiplier: float = 0.0) -> float:
-    """1 + 0.1 ln(factor), over the same with the logarithm multiplied where there is a multiplier."""
-
-    def at(x: float) -> float:
-        return 0.1 * x * np.log(factor) + 1 if factor > 1 else 1.0
-
-    return at(1.0) / at(log_multiplier) if log_multiplier else at(1.0)
+    """yarn_logarithm, over the same with the logarithm multiplied where there is a multiplier."""
+    made = yarn_logarithm(factor)
+    return made / yarn_logarithm(factor, log_multiplier) if log_multiplier else made
