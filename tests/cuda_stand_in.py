@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from vkrun.backends.cuda.kernels import KernelKey
 from vkrun.backends.host.dispatch import Bound, Dispatch, Lanes
-from vkrun.backends.host.kernels import library
+from vkrun.backends.host.kernels import compiled
 from vkrun.shaders.texts import text
 
 MEMORY_NBYTES = 1 << 28
@@ -53,7 +53,7 @@ class Function:
         self.n_buffers = len(re.findall(r"^VK_ENTRY_BUFFER\(", body, re.MULTILINE))
         members = re.search(r"^struct vk_Arguments \{ (.*) \};$", body, re.MULTILINE)
         self.n_arguments = members[1].count(";") if members else 0
-        self.kernel = library(key.stem, body, key.constants).vkrun_kernel
+        self.kernel = compiled(key.stem, body, key.constants)
 
 
 class Graph:

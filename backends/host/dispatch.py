@@ -3,9 +3,10 @@
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from .kernels import HostKernel
 
 WHY_NBYTES = 512
 
@@ -23,6 +24,7 @@ class _Dispatch(ctypes.Structure):
         ("grid", ctypes.c_uint * 3),
         ("subgroup", ctypes.c_uint),
         ("backwards", ctypes.c_uint),
+        ("barriers", ctypes.c_void_p),
         ("why", ctypes.c_void_p),
         ("why_nbytes", ctypes.c_uint),
     )
@@ -50,10 +52,10 @@ def cells_of(data: np.ndarray) -> np.ndarray:
 
 
 class Dispatch:
-    """A kernel's function with all that it takes, kept alive."""
+    """A kernel with all that it takes, kept alive."""
 
     def __init__(
-        self, kernel: Any, buffers: Sequence[Bound], arguments: bytes, grid: Sequence[int], lanes: Lanes
+        self, kernel: HostKernel, buffers: Sequence[Bound], arguments: bytes, grid: Sequence[int], lanes: Lanes
     ) -> None:
         self._kernel, self._buffers, self._arguments = kernel, list(buffers), arguments
         self._pointers = np.array([b.data.ctypes.data for b in buffers], np.uintp)
@@ -63,9 +65,10 @@ class Dispatch:
         self._words = _Dispatch(
             *(self._pointers.ctypes.data, self._nbytes.ctypes.data, self._cells.ctypes.data),
             *(arguments, len(buffers), len(arguments)),
-            *((ctypes.c_uint * 3)(*grid), lanes.subgroup, lanes.backwards, ctypes.addressof(self._why), WHY_NBYTES),
+            *((ctypes.c_uint * 3)(*grid), lanes.subgroup, lanes.backwards),
+            *(kernel.barriers.ctypes.data, ctypes.addressof(self._why), WHY_NBYTES),
         )
 
     def run(self) -> str:
         """Empty, or what the kernel did that it must not, in a line."""
-        return self._why.value.decode(errors="replace") if self._kernel(ctypes.byref(self._words)) else ""
+        return self._why.value.decode(errors="replace") if self._kernel.run(ctypes.byref(self._words)) else ""

@@ -3,19 +3,24 @@
 import ctypes
 import functools
 import hashlib
+import itertools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ...runtime import config
 from ...runtime.errors import BackendError
 from ...shaders.compile import Defines, title
 from ...shaders.kernel import KernelCall
-from ...shaders.translate import translate
+from ...shaders.texts import text as text_of
 
 COMPILERS = ("c++", "g++", "clang++")
 OPTIONS = (
@@ -27,12 +32,23 @@ RUNNER_OPTIONS = ("-std=c++17", "-O1", "-w", "-fPIC", "-shared")  # no sanitiser
 TIMEOUT_S = 300
 HERE = Path(__file__).resolve().parent
 PRELUDES = HERE.parent.parent / "shaders" / "preludes"
+BARRIER = re.compile(r"\b(barrier|subgroupBarrier)\(\)")
+MET, NEEDED = 1, 2  # of lanes.h
 
 
 @dataclass(frozen=True)
 class Compiler:
     path: str
     version: str  # the first line of what it says of itself
+
+
+@dataclass(frozen=True, eq=False)
+class HostKernel:
+    """`run` takes a vkrun_dispatch of lanes.h. `barriers`: for each of its text, MET once a dispatch came to it, and
+    NEEDED once two invocations of one would have met in shared memory without it alone."""
+
+    run: Callable[[Any], int]
+    barriers: np.ndarray
 
 
 @functools.cache
@@ -51,23 +67,26 @@ def compiler() -> Compiler:
     return found
 
 
-def kernel(call: KernelCall) -> Any:
-    """The function of a call's kernel, for Dispatch."""
+def kernel(call: KernelCall) -> HostKernel:
+    """A call's kernel, for Dispatch: one for all calls, whose barriers gather what all of them show."""
     return _kernel(call.stem, call.defines, call.constants)
 
 
 @functools.cache
-def _kernel(stem: str, defines: Defines, constants: tuple[int, ...]) -> Any:
+def _kernel(stem: str, defines: Defines, constants: tuple[int, ...]) -> HostKernel:
     try:
-        return library(stem, translate(stem, defines), constants).vkrun_kernel
+        return compiled(stem, text_of(stem, defines), constants)
     except BackendError as error:
         raise BackendError(f"host: {title(stem, defines)} {list(constants)}: {error}") from error
 
 
-def library(name: str, text: str, constants: tuple[int, ...]) -> ctypes.CDLL:
-    """A translated kernel with its specialisation constants, compiled and loaded."""
+def compiled(name: str, text: str, constants: tuple[int, ...]) -> HostKernel:
+    """A translated kernel with its specialisation constants, compiled and loaded. Its barriers get numbers."""
     special = "".join(f"#define VK_SPEC_{i} {value}u\n" for i, value in enumerate(constants))
-    return _library(compiler(), name, f'{special}#include "host.h"\n{text}', OPTIONS)
+    numbers = itertools.count()
+    numbered = BARRIER.sub(lambda match: f"{match[1]}({next(numbers)})", text)
+    library = _library(compiler(), name, f'{special}#include "host.h"\n{numbered}', OPTIONS)
+    return HostKernel(library.vkrun_kernel, np.zeros(next(numbers), np.uint8))
 
 
 def _library(found: Compiler, name: str, source: str, options: tuple[str, ...], mode: int = 0) -> ctypes.CDLL:

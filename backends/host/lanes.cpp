@@ -5,6 +5,9 @@
 // nobody wrote, two invocations at one number (in shared memory between the same two barriers, in a buffer at any time of
 // a dispatch) of which one writes, a barrier or a subgroup operation that some do not reach, shifts by 32 and more,
 // division by zero.
+//
+// Each barrier is judged too: without it two invocations would meet at a number of shared memory where nothing but passes
+// of this barrier stands between them. Operations of subgroups order no memory; their barriers do, within the subgroup.
 
 #include "lanes.h"
 #include <setjmp.h>
@@ -37,8 +40,23 @@ jmp_buf scheduler, failure;
 const vkrun_dispatch *dispatch;
 void (*kernel)(const vkrun_dispatch *, const unsigned *);
 unsigned group[3], n_lanes;
-unsigned interval, first_interval;  // between two barriers; the first one of this workgroup
+unsigned tick, first_tick;  // barriers passed so far, of whatever kind; before this workgroup
 unsigned n_dispatches;
+
+struct Span {  // what a workgroup or a subgroup runs since its last barrier
+    unsigned now;  // the tick of that barrier
+    unsigned since;  // the first tick after which it passed barriers of that number only
+    int number;
+};
+
+Span whole, own[MAX_LANES];
+
+void start_span(Span &span) { span.now = span.since = tick, span.number = -1; }
+
+void pass_span(Span &span, int number) {
+    if (span.number != number) span.since = span.now;
+    span.now = tick, span.number = number;
+}
 
 unsigned turn(unsigned i, unsigned n) { return dispatch->backwards ? n - 1 - i : i; }
 
@@ -94,6 +112,7 @@ bool meet(unsigned first, unsigned n) {
     if (!active) return false;
     vkrun_exchange &exchange = exchanges[first / vkrun_subgroup][fibers[one].n_met & 1];
     exchange.active = active, exchange.n = n;
+    if (fibers[one].number < 0) tick++, pass_span(own[first / vkrun_subgroup], ~fibers[one].number);
     for (unsigned k = 0; k < n; k++)
         if (active >> k & 1) fibers[first + k].n_met++, fibers[first + k].state = READY;
     return true;
@@ -119,9 +138,11 @@ bool pass_barrier() {
         n_waiting++, one = lane;
     }
     if (n_waiting && n_waiting < n_lanes) fail_at(one, "a barrier that some invocations do not reach");
-    for (unsigned lane = 0; n_waiting && lane < n_lanes; lane++) fibers[lane].state = READY;
-    interval++;
-    return n_waiting > 0;
+    if (!n_waiting) return false;
+    for (unsigned lane = 0; lane < n_lanes; lane++) fibers[lane].state = READY;
+    tick++, pass_span(whole, fibers[one].number);
+    for (unsigned i = 0; i < n_lanes; i += vkrun_subgroup) pass_span(own[i / vkrun_subgroup], fibers[one].number);
+    return true;
 }
 
 void run_fibers() {
@@ -145,9 +166,48 @@ void run_groups(bool waits) {
     for (unsigned long long i = 0; i < n; i++) {
         unsigned long long at = dispatch->backwards ? n - 1 - i : i;
         group[0] = at % grid[0], group[1] = at / grid[0] % grid[1], group[2] = at / grid[0] / grid[1];
-        first_interval = ++interval;
+        first_tick = ++tick, start_span(whole);
+        for (unsigned k = 0; k < n_lanes; k += vkrun_subgroup) start_span(own[k / vkrun_subgroup]);
         waits ? run_fibers() : run_calls();
     }
+}
+
+// Whether nothing stands between what another lane touched and this one does; a barrier that alone does is needed.
+bool meets(const vkrun_touch &other, const vkrun_touch &mine) {
+    if (other.lane == mine.lane) return false;
+    bool near = other.subgroup == mine.subgroup;
+    const Span &span = near ? own[mine.subgroup] : whole;
+    unsigned then = near ? other.own : other.whole;
+    if (then >= span.since && then != span.now) dispatch->barriers[span.number] |= VKRUN_NEEDED;
+    return then == span.now;
+}
+
+bool meets(const vkrun_touches &others, const vkrun_touch &mine) {
+    if (others.last.whole < first_tick) return false;
+    return meets(others.last, mine) | meets(others.near, mine) | meets(others.far, mine);
+}
+
+void add(vkrun_touches &all, const vkrun_touch &mine) {
+    if (all.last.subgroup != mine.subgroup) {
+        vkrun_touch before = all.far;
+        bool is_near = before.subgroup == mine.subgroup && before.lane != mine.lane;
+        all.far = all.last, all.near = is_near ? before : vkrun_touch();
+    } else if (all.last.lane != mine.lane) {
+        all.near = all.last;
+    }
+    all.last = mine;
+}
+
+bool collides(vkrun_shared_cell *cell, int how) {
+    vkrun_touch mine = {whole.now, 0, (unsigned short)vkrun_lane, (unsigned short)(vkrun_lane / vkrun_subgroup)};
+    mine.own = own[mine.subgroup].now;
+    bool found = meets(cell->written, mine);
+    if (how != VKRUN_READ) found |= meets(cell->read, mine);
+    if (!(how & VKRUN_ATOMIC)) found |= meets(cell->atomics, mine);
+    if (how & VKRUN_READ) add(cell->read, mine);
+    if (how & VKRUN_ATOMIC) add(cell->atomics, mine);
+    if (how & VKRUN_WRITE) cell->written = mine;
+    return found;
 }
 
 // Whether others touch what `me` touches at the time `now`, and one of them writes; atomics may meet.
@@ -195,7 +255,16 @@ int vkrun_run(const vkrun_dispatch *work, void (*main)(const vkrun_dispatch *, c
     return 0;
 }
 
-void vkrun_barrier(vkrun_site site, int number) { pause(AT_BARRIER, site, number); }
+void vkrun_barrier(vkrun_site site, int number) {
+    dispatch->barriers[number] |= VKRUN_MET;
+    pause(AT_BARRIER, site, number);
+}
+
+// Met as an operation is, with a number that none of those has.
+void vkrun_subgroup_barrier(vkrun_site site, int number) {
+    dispatch->barriers[number] |= VKRUN_MET;
+    pause(AT_OPERATION, site, ~number);
+}
 
 const vkrun_exchange *vkrun_meet(const void *value, unsigned nbytes, vkrun_site site, int number) {
     vkrun_exchange *exchange = &exchanges[vkrun_lane / vkrun_subgroup][fibers[vkrun_lane].n_met & 1];
@@ -204,9 +273,10 @@ const vkrun_exchange *vkrun_meet(const void *value, unsigned nbytes, vkrun_site 
     return exchange;
 }
 
-void vkrun_touch_shared(vkrun_cell *cell, int how, const char *name, unsigned i, vkrun_site site) {
-    if (how != VKRUN_WRITE && cell->written < first_interval) fail_element(site, name, i, "read before anyone wrote it");
-    if (collides(cell, how, interval, vkrun_lane))
+void vkrun_touch_shared(vkrun_shared_cell *cell, int how, const char *name, unsigned i, vkrun_site site) {
+    bool is_unwritten = cell->written.whole < first_tick && cell->atomics.last.whole < first_tick;
+    if (how != VKRUN_WRITE && is_unwritten) fail_element(site, name, i, "read before anyone wrote it");
+    if (collides(cell, how))
         fail_element(site, name, i, "touched by two invocations without a barrier between");
 }
 

@@ -7,10 +7,24 @@ struct vkrun_site {  // where in the GLSL
     int line;
 };
 
-struct vkrun_cell {  // who touched 32 bits last, and when
-    unsigned written, read;  // shared memory: between which barriers; buffers: in which dispatch
+struct vkrun_cell {  // who touched 32 bits of a buffer last, and in which dispatch
+    unsigned written, read;
     unsigned writer, reader;
     unsigned by_atomics;
+};
+
+struct vkrun_touch {  // one of shared memory: after which barrier of the workgroup, and after which that its subgroup met
+    unsigned whole, own;
+    unsigned short lane, subgroup;
+};
+
+struct vkrun_touches {  // the last one, the last by another lane of that subgroup, and the last by another subgroup
+    vkrun_touch last, near, far;
+};
+
+struct vkrun_shared_cell {  // who touched 32 bits of shared memory, and when
+    vkrun_touch written;
+    vkrun_touches read, atomics;
 };
 
 struct vkrun_dispatch {  // as the Python side fills it in
@@ -22,6 +36,7 @@ struct vkrun_dispatch {  // as the Python side fills it in
     unsigned grid[3];
     unsigned subgroup;  // lanes of one
     unsigned backwards;  // the last invocation goes first
+    unsigned char *barriers;  // VKRUN_MET and VKRUN_NEEDED are added for each of the kernel
     char *why;  // receives what went wrong
     unsigned why_nbytes;
 };
@@ -33,6 +48,7 @@ struct vkrun_exchange {  // what lanes bring to a subgroup operation: those of `
 };
 
 enum { VKRUN_READ = 1, VKRUN_WRITE = 2, VKRUN_ATOMIC = 4 };
+enum { VKRUN_MET = 1, VKRUN_NEEDED = 2 };
 
 extern "C" {
 extern unsigned vkrun_lane, vkrun_subgroup;
@@ -40,8 +56,9 @@ extern unsigned vkrun_lane, vkrun_subgroup;
 int vkrun_run(const vkrun_dispatch *, void (*main)(const vkrun_dispatch *, const unsigned *group), unsigned n_lanes,
               bool waits, unsigned n_buffers, unsigned arguments_nbytes);
 void vkrun_barrier(vkrun_site, int number);
+void vkrun_subgroup_barrier(vkrun_site, int number);
 const vkrun_exchange *vkrun_meet(const void *value, unsigned nbytes, vkrun_site, int number);
-void vkrun_touch_shared(vkrun_cell *, int how, const char *name, unsigned i, vkrun_site);
+void vkrun_touch_shared(vkrun_shared_cell *, int how, const char *name, unsigned i, vkrun_site);
 void vkrun_touch_buffer(vkrun_cell *, int how, const char *name, unsigned i, vkrun_site);
 [[noreturn]] void vkrun_fail(vkrun_site, const char *why);
 [[noreturn]] void vkrun_out_of_bounds(vkrun_site, const char *name, unsigned long long i, unsigned long long n);

@@ -93,7 +93,7 @@ def _variants() -> Iterator[Case]:
         {"cap": 0.7},
         {"extra": ("sinks",)},
         {"extra": ("gate",), "window": 12, "cap": 3.0},
-        {"extra": ("gate", "sinks"), "window": 7, "cap": 1.5},
+        {"extra": ("gate", "sinks"), "window": 17, "cap": 1.5},
     )
     for size in (SIZES[1], SIZES[2], SIZES[6], SIZES[9], SIZES[10]):
         *operands, gate = sized_operands(*size)

@@ -195,8 +195,9 @@ def _set_rows() -> Iterator[Case]:
     for dtype, src in product((F32, F16), (F16, BF16)):
         operands = (plain((9, 31), dtype), stepped((6,), I32, _distinct), rows_apart((6, 31), src))
         yield _exact("set_rows", f"{src.name} into {dtype.name}", operands)
-    repeats = (rows_apart((5, 33), F16), _ids((65,), 0, 5), plain((65, 33)))
-    yield _exact("set_rows", "of repeated ids the last counts", repeats)
+    for dtype, src in product((F32, F16), (F32, F16, BF16)):
+        repeats = (rows_apart((5, 33), dtype), _ids((65,), 0, 5), plain((65, 33), src))
+        yield _exact("set_rows", f"of repeated ids the last counts, {src.name} into {dtype.name}", repeats)
     yield _exact("set_rows", "one row", (plain((5, 256), F16), _ids((1,), 3, 4), plain((1, 256))))
     yield _exact("set_rows", "a slot of a cache", (Operand((3, 5, 33), F16, _slot), _ids((1,), 2, 3), plain((1, 33))))
 

@@ -116,7 +116,11 @@ void take_keys(uint s, inout float top, inout float total) {
         }
         acc[i] = sum;
     }
-    barrier();
+#ifdef SUBGROUPS
+    if (gl_NumSubgroups == 1u) {  // else the next reductions have barriers
+        barrier();
+    }
+#endif
     top = higher;
 }
 

@@ -41,9 +41,7 @@ float make_factors(uint tail, uint width) {
         factors[i] = factor;
         total += factor * of;
     }
-    total = group_sum(total);
-    barrier();
-    return total;
+    return group_sum(total);  // whose barrier is the factors' too: a workgroup is several subgroups
 }
 
 // The sum of a dimension of all parts times their factors, in the first SPAN invocations.

@@ -30,41 +30,50 @@ uvec3 row_of(uint i, uint rows1, uint rows2) {
     return uvec3(rest / rows1, rest % rows1, i % rows2);
 }
 
+uint turn_ = 0u;  // of two reductions one after the other, so that neither writes what may still be read of the other
+
 #ifdef SUBGROUPS
-shared uint partial_[64];  // of each subgroup; the host asks for no more
+const uint MOST_SUBGROUPS = 64u;  // the host asks for no more
+shared uint partial_[2u * MOST_SUBGROUPS];
 
 #define REDUCE(name, type, among, both, to, from)                         \
     type name(type v) {                                                   \
         v = among(v);                                                     \
         if (gl_NumSubgroups > 1u) {                                       \
-            barrier();                                                    \
+            uint first = turn_ * MOST_SUBGROUPS;                          \
+            turn_ ^= 1u;                                                  \
             if (subgroupElect()) {                                        \
-                partial_[gl_SubgroupID] = to(v);                          \
+                partial_[first + gl_SubgroupID] = to(v);                  \
             }                                                             \
             barrier();                                                    \
-            v = from(partial_[0]);                                        \
+            v = from(partial_[first]);                                    \
             for (uint i = 1u; i < gl_NumSubgroups; i++) {                 \
-                v = both(v, from(partial_[i]));                           \
+                v = both(v, from(partial_[first + i]));                   \
             }                                                             \
         }                                                                 \
         return v;                                                         \
     }
 #else
 shared uint partial_[256];  // the host asks for no more lanes
+shared uint whole_[2];
 
 #define REDUCE(name, type, among, both, to, from)                         \
     type name(type v) {                                                   \
-        barrier();                                                        \
+        uint at = turn_;                                                  \
+        turn_ ^= 1u;                                                      \
         partial_[LANE] = to(v);                                           \
         for (uint half_ = LANES / 2u; half_ > 0u; half_ /= 2u) {          \
             barrier();                                                    \
             if (LANE < half_) {                                           \
-                uint other = partial_[LANE + half_];                      \
-                partial_[LANE] = to(both(from(partial_[LANE]), from(other))); \
+                v = both(v, from(partial_[LANE + half_]));                \
+                partial_[LANE] = to(v);                                   \
             }                                                             \
         }                                                                 \
+        if (LANE == 0u) {                                                 \
+            whole_[at] = to(v);                                           \
+        }                                                                 \
         barrier();                                                        \
-        return from(partial_[0]);                                         \
+        return from(whole_[at]);                                          \
     }
 #endif
 
@@ -73,7 +82,7 @@ float plus(float a, float b) { return a + b; }
 // Each returns the same value to every lane, and must be reached by all of them.
 REDUCE(group_sum, float, subgroupAdd, plus, floatBitsToUint, uintBitsToFloat)
 REDUCE(group_max, float, subgroupMax, max, floatBitsToUint, uintBitsToFloat)
-REDUCE(group_max, uint, subgroupMax, max, uint, uint)
-REDUCE(group_min, uint, subgroupMin, min, uint, uint)
+REDUCE(group_max_uint, uint, subgroupMax, max, uint, uint)
+REDUCE(group_min_uint, uint, subgroupMin, min, uint, uint)
 
 #endif

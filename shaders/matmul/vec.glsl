@@ -10,7 +10,8 @@ layout(constant_id = 2) const uint COLS = 1;
 #define FIRST_ROW 0u
 #define TILE_OF(n) (n)
 
-shared float partial[gl_WorkGroupSize.x];
+shared float partial[2u * gl_WorkGroupSize.x];
+uint turn = 0u;  // of two totals one after the other, so that neither writes what may still be read of the other
 
 uint rows[ROWS], cols[COLS];
 float sums[ROWS][COLS];
@@ -74,34 +75,32 @@ void multiply() {
 
 // The sum over the workgroup, in its first invocation; all run it together.
 float total(float sum) {
-    uint id = gl_LocalInvocationID.x;
+    uint id = gl_LocalInvocationID.x, first = turn * gl_WorkGroupSize.x;
+    turn ^= 1u;
 #if defined(SUBGROUPS)
     sum = subgroupAdd(sum);
     if (gl_NumSubgroups == 1u) {
         return sum;
     }
-    barrier();
     if (subgroupElect()) {
-        partial[gl_SubgroupID] = sum;
+        partial[first + gl_SubgroupID] = sum;
     }
     barrier();
     sum = 0.0;
     for (uint i = 0u; id == 0u && i < gl_NumSubgroups; i++) {
-        sum += partial[i];
+        sum += partial[first + i];
     }
-    return sum;
 #else
-    barrier();
-    partial[id] = sum;
+    partial[first + id] = sum;
     for (uint half_size = gl_WorkGroupSize.x >> 1; half_size > 0u; half_size >>= 1) {
         barrier();
         if (id < half_size) {
-            partial[id] += partial[id + half_size];
+            sum += partial[first + id + half_size];
+            partial[first + id] = sum;
         }
     }
-    barrier();
-    return partial[0];
 #endif
+    return sum;
 }
 
 bool is_writer() {

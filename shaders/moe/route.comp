@@ -36,8 +36,8 @@ void take_best(inout uint last_key, inout uint last_id) {
             id = c;
         }
     }
-    last_key = group_max(key);
-    last_id = group_min(key == last_key ? id : 0xffffffffu);
+    last_key = group_max_uint(key);
+    last_id = group_min_uint(key == last_key ? id : 0xffffffffu);
 }
 
 void hold_row(uint i) {

@@ -28,6 +28,7 @@ VK_FN uint atomicAnd(uint &x, uint y) { return ::atomicAnd(&x, y); }
 VK_FN uint atomicOr(uint &x, uint y) { return ::atomicOr(&x, y); }
 
 #define barrier() __syncthreads()
+#define subgroupBarrier() __syncwarp(VK_MASK)
 
 #define VK_LANES (VK_WORKGROUP < 32u ? VK_WORKGROUP : 32u)
 #define VK_MASK (VK_WORKGROUP < 32u ? (1u << (VK_WORKGROUP & 31u)) - 1u : 0xffffffffu)

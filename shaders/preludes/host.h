@@ -42,7 +42,9 @@ inline uint atomicAdd(uint &x, uint y) { return x += y, x - y; }
 inline uint atomicAnd(uint &x, uint y) { uint old = x; return x &= y, old; }
 inline uint atomicOr(uint &x, uint y) { uint old = x; return x |= y, old; }
 
-#define barrier() vkrun_barrier(VK_HERE, __COUNTER__)
+// Barriers have the numbers that backends/host/kernels.py gave them.
+#define barrier(n) vkrun_barrier(VK_HERE, n)
+#define subgroupBarrier(n) vkrun_subgroup_barrier(VK_HERE, n)
 
 // What the lanes of a subgroup bring to an operation.
 template <class T> struct vk_Brought {
@@ -113,7 +115,7 @@ template <class T> struct vk_Buffer {
 template <class T, uint N> struct vk_Shared {
     typedef typename vk_Parts<T>::type Part;
     T elements[N];
-    vkrun_cell cells[N * vk_Parts<T>::n];
+    vkrun_shared_cell cells[N * vk_Parts<T>::n];
     T &touch(uint i, int how, const char *name, vkrun_site site) {
         if (i >= N) vkrun_out_of_bounds(site, name, i, N);
         for (uint k = 0; k < vk_Parts<T>::n; k++) vkrun_touch_shared(&cells[i * vk_Parts<T>::n + k], how, name, i, site);

@@ -40,8 +40,8 @@ void main() {
                 id = c;
             }
         }
-        last_key = group_max(key);
-        last_id = group_min(key == last_key ? id : 0xffffffffu);
+        last_key = group_max_uint(key);
+        last_id = group_min_uint(key == last_key ? id : 0xffffffffu);
         if (LANE == 0u) {
             y[row_y + round * p.y_col] = int(last_id);
         }

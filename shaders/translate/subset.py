@@ -18,6 +18,7 @@ PLAIN_FUNCTIONS = frozenset(
 ATOMICS = frozenset({"atomicAdd", "atomicAnd", "atomicOr"})
 LANE_FUNCTIONS = frozenset(
     {
+        "subgroupBarrier",
         *("subgroupAdd", "subgroupMax", "subgroupMin", "subgroupShuffle", "subgroupShuffleXor"),
         *("subgroupBallot", "subgroupElect"),
     }

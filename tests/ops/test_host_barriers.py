@@ -1,166 +1,197 @@
-"""Barriers taken out of the shaders one by one: the host backend misses each that is reached, or it is said here why it
-cannot matter."""
+"""Each barrier of the shaders is needed: some case shows two invocations that would meet in shared memory without it,
+or it is said here why it stays. The host backend judges all barriers of a kernel in one run: backends/host/lanes.cpp.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import count
+from random import Random
 
+import numpy as np
 import pytest
-from vkrun.backends.host import BACKEND, ROOM, kernels
+from vkrun.backends.host import BACKEND, LANES, kernels
 from vkrun.backends.host.device import HostDevice
+from vkrun.backends.host.dispatch import Bound, Dispatch, Lanes, cells_of
+from vkrun.backends.host.kernels import BARRIER, MET, NEEDED
 from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import prepare, run_case
 from vkrun.runtime.optable.table import CASES
 from vkrun.shaders.catalogue import lower, refusal
 from vkrun.shaders.compile import Defines
-from vkrun.shaders.kernel import Features
-from vkrun.shaders.translate import OutsideSubsetError, translate
+from vkrun.shaders.kernel import Features, KernelCall
+from vkrun.shaders.texts import text
+from vkrun.shaders.translate import translated
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
-BARRIER = "barrier();"
-N_TRIED = 64  # cases that a mutant may survive before it counts as not missed
-SPREAD, PARTS = 24, 3
-LARGEST = 1 << 18  # elements of a case's operands
+N_TRIED = 64  # cases that may show nothing new of a class before it counts as judged
+SPREAD, PARTS = 6, 4
+LARGEST = 1 << 21  # elements of a case's operands
 
-# a GPU's kernels with one subgroup a workgroup, with several, and without subgroups
-WAYS: tuple[tuple[Features, bool], ...] = tuple(
-    (Features(**{**vars(ROOM), "subgroup_size": lanes, "delta_chunks": chunks}), backwards)
-    for lanes, chunks in ((64, True), (8, False), (0, True))
-    for backwards in (False, True)
+# a GPU's kernels with one subgroup a workgroup, with several, and without subgroups; a small one's; a CPU's
+GPU, CPU = LANES[0][1], LANES[1][1]
+WAYS: tuple[Features, ...] = (
+    replace(GPU, subgroup_size=64),
+    replace(GPU, subgroup_size=8),
+    replace(GPU, subgroup_size=0),
+    Features(subgroup_size=8),
+    CPU,
 )
 
-# (shader, function, which of its barriers): why it cannot matter
-FIRST = "nothing of a reduction before is still read: there is none"
-APART = "the one at the end of take_keys stands before"
-TWICE = "the first one of the next reduction follows, but where a workgroup is one subgroup"
-HARMLESS: Mapping[tuple[str, str, int], str] = {
-    ("qk_rope_cache", "group_sum", 0): FIRST,
-    ("norm", "group_sum", 0): FIRST,
-    ("sum_rows", "group_sum", 0): FIRST,
-    ("add_rms_norm", "group_sum", 0): FIRST,
-    ("softmax", "group_max", 0): FIRST,
-    ("attention", "group_max", 0): APART,
-    ("attention", "take_keys", 1): TWICE,
+# (shader, function, which of its barriers): why no case can need it
+KEPT: Mapping[tuple[str, str, int], str] = {
+    ("experts_down_wide", "gather_sums", 0): "its rows are one subgroup's each (wide_joined), so that none is met",
 }
 
 
 @dataclass(frozen=True)
-class Barrier:
-    """One in a shader: the n-th of a function, whose code depends on whether the variant has subgroups."""
+class Class:
+    """Variants of a shader that have the same barriers: types of weights change none."""
 
     stem: str
-    function: str
-    n: int
-    subgroups: bool
+    defines: Defines
+
+    @classmethod
+    def of(cls, call: KernelCall) -> "Class":
+        return cls(call.stem, tuple(d for d in call.defines if not d[0].startswith(("TYPE_", "SECOND_"))))
 
 
-Use = tuple[Case, int]  # on the device of WAYS by index
+def functions_of(text: str) -> Iterator[tuple[str, str]]:
+    """Name and all that follows up to the next one, of the functions of a kernel in their order."""
+    for method in re.split(r"^VK_FN ", text, flags=re.MULTILINE)[1:]:
+        yield method[: method.index("(")].split()[-1], method
 
 
 def barriers_of(text: str) -> list[tuple[str, int]]:
-    """Function and number therein, in the order of the text."""
-    found = []
-    for method in re.split(r"^VK_FN ", text, flags=re.MULTILINE)[1:]:
-        name = method[: method.index("(")].split()[-1]
-        taken = sum(f == name for f, _ in found)  # overloads count on
-        found += [(name, taken + n) for n in range(method.count(BARRIER))]
+    """Function and number therein, in the order of the text; overloads count on."""
+    found: list[tuple[str, int]] = []
+    for name, method in functions_of(text):
+        taken = sum(f == name for f, _ in found)
+        found += [(name, taken + n) for n in range(len(BARRIER.findall(method)))]
     return found
 
 
-def without(text: str, n: int, instead: str) -> str:
-    parts = text.split(BARRIER)
-    return BARRIER.join(parts[: n + 1]) + instead + BARRIER.join(parts[n + 1 :])
+def called(text: str) -> set[str]:
+    """The functions that a kernel comes to."""
+    calls: dict[str, set[str]] = {}
+    for name, method in functions_of(text):
+        calls.setdefault(name, set()).update(re.findall(r"\w+(?=\()", method[method.index("{") :]))
+    found, new = set[str](), {"main_"}
+    while new:
+        found |= new
+        new = {c for name in new for c in calls[name] if c in calls} - found
+    return found
 
 
 @cache
-def text_of(stem: str, defines: Defines) -> str:
-    try:
-        return translate(stem, defines)
-    except OutsideSubsetError:
-        return ""
-
-
-_SEEN: dict[tuple[str, Defines], list[tuple[str, int]]] = {}
-
-
-def barriers_in(stem: str, defines: Defines) -> list[tuple[str, int]]:
-    """Of a variant; the types of weights change none of them, so that one variant stands for all of its types."""
-    kind = stem, tuple(d for d in defines if not d[0].startswith(("TYPE_", "SECOND_")))
-    if kind not in _SEEN:
-        _SEEN[kind] = barriers_of(text_of(stem, defines))
-    return _SEEN[kind]
-
-
-@cache
-def uses() -> dict[Barrier, list[Use]]:
-    """For each barrier the cases whose kernels have it."""
-    found: dict[Barrier, list[Use]] = {}
+def uses() -> dict[Class, list[tuple[Case, int, KernelCall]]]:
+    """By class the cases whose kernels are of it, on the device of WAYS by index."""
+    found: dict[Class, list[tuple[Case, int, KernelCall]]] = {}
     for case in CASES:
-        for way, stem, defines in kernels_of(case):
-            subgroups = "SUBGROUPS" in dict(defines)
-            for function, n in barriers_in(stem, defines):
-                found.setdefault(Barrier(stem, function, n, subgroups), []).append((case, way))
+        for way, call in calls_of(case):
+            found.setdefault(Class.of(call), []).append((case, way, call))
     return found
 
 
-def kernels_of(case: Case) -> Iterator[tuple[int, str, Defines]]:
+def calls_of(case: Case) -> Iterator[tuple[int, KernelCall]]:
     node = prepare(case).node
     if sum(t.layout.n_elements for t in (*node.inputs, *node.outputs)) > LARGEST:
         return
-    for way, (features, _) in enumerate(WAYS):
+    for way, features in enumerate(WAYS):
         if not refusal(node, features) and (call := lower(node, features)):
-            yield way, call.stem, call.defines
+            yield way, call
 
 
 @cache
 def device(way: int) -> HostDevice:
-    return HostDevice(BACKEND.devices()[0], *WAYS[way])
+    return HostDevice(BACKEND.devices()[0], WAYS[way], backwards=False)
 
 
-class Mutants:
-    """Runs cases with one barrier replaced."""
+@cache
+def classes() -> dict[Class, list[tuple[str, int]]]:
+    """Those that have barriers, with the ones that they come to."""
+    found = {c: text(those[0][2].stem, those[0][2].defines) for c, those in uses().items()}
+    return {c: barriers for c, of in found.items() if (barriers := [b for b in barriers_of(of) if b[0] in called(of)])}
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._patch = monkeypatch
 
-    def noticed(self, barrier: Barrier, instead: str) -> bool:
-        """Whether some case of the barrier fails."""
-        self._patch.setattr(kernels, "translate", lambda stem, defines: self._text(barrier, instead, stem, defines))
-        those = uses()[barrier]
-        tried = [those[i * len(those) // N_TRIED] for i in range(min(N_TRIED, len(those)))]
-        try:
-            kernels._kernel.cache_clear()
-            return any(run_case(case, device(way)).status == "fail" for case, way in tried)
-        finally:
-            self._patch.undo()
-            kernels._kernel.cache_clear()
-
-    def _text(self, barrier: Barrier, instead: str, stem: str, defines: Defines) -> str:
-        text = text_of(stem, defines)
-        at = (barrier.function, barrier.n)
-        if stem != barrier.stem or ("SUBGROUPS" in dict(defines)) != barrier.subgroups or at not in barriers_of(text):
-            return text
-        return without(text, barriers_of(text).index(at), instead)
+def needless(which: Class) -> list[tuple[str, int]]:
+    """The barriers of a class that no case needs, and that are not kept."""
+    those, wanted = uses()[which], classes()[which]
+    numbers = barriers_of(text(those[0][2].stem, those[0][2].defines))
+    left = {b for b in wanted if (which.stem, *b) not in KEPT}
+    for case, way, call in Random(0).sample(those, min(N_TRIED, len(those))):
+        outcome = run_case(case, device(way))
+        assert outcome.status == "pass", f"{case.op} {case.what}: {outcome.why}"
+        left -= {b for b, mark in zip(numbers, kernels.kernel(call).barriers, strict=True) if mark & NEEDED}
+        if not left:
+            break
+    return sorted(left)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_barrier_less_is_noticed(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sample of the barriers. One that no case reaches, since the kernel does not call the function or has but one
-    subgroup, is none."""
-    mutants = Mutants(monkeypatch)
-    chosen = list(uses())[::SPREAD]
-    survivors = [b for b in chosen[part::PARTS] if not mutants.noticed(b, ";")]
-    reached = [b for b in survivors if mutants.noticed(b, 'vkrun_fail(VK_HERE, "reached");')]
-    assert [b for b in reached if (b.stem, b.function, b.n) not in HARMLESS] == []
+def test_each_barrier_is_needed(part: int, full: bool) -> None:
+    """With --full in every class of variants."""
+    chosen = list(classes())[:: 1 if full else SPREAD][part::PARTS]
+    assert {c: left for c in chosen if (left := needless(c))} == {}
+
+
+def test_what_is_kept_is_there() -> None:
+    assert set(KEPT) <= {(c.stem, *barrier) for c, barriers in classes().items() for barrier in barriers}
+    assert len(classes()) > 50 and sum(map(len, classes().values())) > 100
+
+
+HEAD = """#version 450
+layout(local_size_x = 64) in;
+layout(std430, binding = 0) buffer Y { uint y[]; };
+shared uint held[64], one;
+uint i = 0u;
+void main() {
+i = gl_LocalInvocationID.x;
+"""
+
+
+def judged(statements: str, dropped: int = -1) -> tuple[str, str]:
+    """What went wrong, and a letter a barrier: needed, met, or unmet."""
+    made = translated(f"{HEAD}{statements}\n}}\n", "some.comp")
+    numbers = count()
+    made = BARRIER.sub(lambda m: "" if next(numbers) == dropped else m[0], made)
+    kernel, y = kernels.compiled("some", made, ()), np.zeros(64, np.uint32)
+    why = Dispatch(kernel, (Bound(y, cells_of(y)),), b"", (1, 1, 1), Lanes(8, False)).run()
+    return why, "".join("n" if b & NEEDED else "m" if b & MET else "u" for b in kernel.barriers)
+
+
+@pytest.mark.parametrize(
+    ("statements", "wanted"),
+    [
+        ("held[i] = i; barrier(); y[i] = held[63u - i]; barrier(); held[i] = 1u;", "nn"),
+        ("held[i] = i; barrier(); y[i] = held[i]; barrier(); held[i] = 1u;", "mm"),
+        ("held[i] = i; barrier(); barrier(); y[i] = held[i ^ 1u];", "mm"),
+        ("for (uint n = 0u; n < 3u; n++) { if (i == n) { one = n; } barrier(); }", "n"),
+        ("for (uint n = 0u; n < 3u; n++) { if (i == n) { one = n; } barrier(); barrier(); }", "mm"),
+        ("held[i] = i; for (uint n = 0u; n < 2u; n++) { barrier(); if (n == 1u) { y[i] = held[i ^ 9u]; } }", "n"),
+        ("if (i == 0u) { one = 0u; } barrier(); atomicAdd(one, 1u); barrier(); y[i] = one;", "nn"),
+        ("if (i == 0u) { one = 0u; } barrier(); atomicAdd(one, 1u); barrier(); atomicAdd(one, 1u);", "nm"),
+        ("y[i] = i; if (i > 99u) { barrier(); } held[i] = i; barrier(); y[i] = held[i ^ 8u];", "un"),
+        ("held[i] = i; subgroupBarrier(); y[i] = held[i ^ 1u]; barrier(); held[i ^ 8u] = 1u;", "nn"),
+        ("held[i] = i; subgroupBarrier(); y[i] = held[i ^ 1u]; barrier(); held[i ^ 1u] = 1u;", "nm"),
+        ("held[i] = i; subgroupBarrier(); barrier(); y[i] = held[i ^ 8u];", "mn"),
+        ("held[i] = i; subgroupAdd(i); barrier(); y[i] = held[i ^ 1u];", "n"),
+        ("held[i] = i; barrier(); y[i] = held[5]; barrier(); if (i == 63u) { y[i] = held[5]; held[5] = 1u; }", "nn"),
+    ],
+)
+def test_barriers_are_judged_as_dropping_them_shows(statements: str, wanted: str) -> None:
+    assert judged(statements) == ("", wanted)
+    for n, letter in enumerate(wanted):
+        assert bool(judged(statements, n)[0]) == (letter == "n")
 
 
 def test_barriers_are_told_apart() -> None:
-    text = f"VK_FN float f(float v) {{{BARRIER}x;{BARRIER}}}\nVK_FN uint f(uint v) {{{BARRIER}}}\nVK_FN void g() {{}}"
-    assert barriers_of(text) == [("f", 0), ("f", 1), ("f", 2)]
-    assert (
-        without(text, 1, "!")
-        == f"VK_FN float f(float v) {{{BARRIER}x;!}}\nVK_FN uint f(uint v) {{{BARRIER}}}\nVK_FN void g() {{}}"
+    made = (
+        "VK_FN float f(float v) {barrier();x;barrier();}\nVK_FN uint f(uint v) {subgroupBarrier();}\nVK_FN void g() {}"
     )
-    assert len(uses()) > 60 and {b.subgroups for b in uses()} == {False, True}
+    assert barriers_of(made) == [("f", 0), ("f", 1), ("f", 2)]
+    assert called("VK_FN void a() {}\nVK_FN void b() {a();}\nVK_FN void main_() {b();}\nVK_FN void c() {}") == {
+        *("a", "b", "main_"),
+    }
