@@ -95,7 +95,8 @@ class Device(ABC):
     @abstractmethod
     def write(self, storage: Storage, data: np.ndarray, row: int = 0) -> None:
         """Fill rows of the last axis from `row` on. Plain numbers: an array of the storage's numpy dtype, a
-        whole number of rows; block types: uint8 in GGUF's own block layout, [n_rows, row_nbytes]."""
+        whole number of rows; block types: uint8 in GGUF's own block layout, [n_rows, row_nbytes]. Several threads may
+        write to different storages at once."""
 
     @abstractmethod
     def read(self, storage: Storage) -> np.ndarray:

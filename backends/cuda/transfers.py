@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..packing import Fill
+from ..staging import Ring
 from . import api
 from .context import Context
 
 SLOT_NBYTES = 16 << 20
-N_SLOTS = 3
 UNTIMED, TIMED = 2, 0  # CU_EVENT_DISABLE_TIMING, CU_EVENT_DEFAULT
 
 
@@ -32,38 +32,34 @@ class _Slot:
     def __init__(self) -> None:
         self.pinned, self.copied = Pinned(SLOT_NBYTES), api.call("cuEventCreate", UNTIMED)
 
+    def finish(self) -> None:
+        api.call("cuEventSynchronize", self.copied)
+
+    def close(self) -> None:
+        self.pinned.close()
+        api.release("cuEventDestroy", self.copied)
+
 
 class Uploads:
-    """A ring of staging buffers, made at first use: the host fills one while the device copies from another. The caller
-    has made the context current."""
+    """Any thread may write; what it brings is put into pinned memory without the device's lock."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._slots: list[_Slot] = []
-        self._next = 0
+        self._ring = Ring(_Slot, _Slot.finish, context.current)
 
     def write(self, address: int, chunks: Iterable[tuple[int, Fill]]) -> None:
         """Chunks of (bytes, at most SLOT_NBYTES; who writes them), one after the other from `address` on."""
         for nbytes, fill in chunks:
-            slot = self._free_slot()
-            fill(slot.pinned.bytes[:nbytes])
-            api.call("cuMemcpyHtoDAsync", address, slot.pinned.address, nbytes, self._context.stream)
-            api.call("cuEventRecord", slot.copied, self._context.stream)
+            with self._ring.taken() as slot:
+                fill(slot.pinned.bytes[:nbytes])
+                with self._context.current():
+                    api.call("cuMemcpyHtoDAsync", address, slot.pinned.address, nbytes, self._context.stream)
+                    api.call("cuEventRecord", slot.copied, self._context.stream)
             address += nbytes
 
     def close(self) -> None:
-        for slot in self._slots:
-            slot.pinned.close()
-            api.release("cuEventDestroy", slot.copied)
-        self._slots.clear()
-
-    def _free_slot(self) -> _Slot:
-        if len(self._slots) < N_SLOTS:
-            self._slots.append(_Slot())
-            return self._slots[-1]
-        self._next = (self._next + 1) % N_SLOTS
-        api.call("cuEventSynchronize", self._slots[self._next].copied)
-        return self._slots[self._next]
+        for slot in self._ring.slots:
+            slot.close()
 
 
 def download(context: Context, address: int, out: np.ndarray) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from ..packing import Fill
+from ..staging import Ring
 from .api import vk
 from .logical import Logical, copy, submit_info
 from .memory import COHERENT, VISIBLE, Place, Pool
 
 SLOT_NBYTES = 16 << 20
-N_SLOTS = 3
 
 
 class _Slot:
@@ -23,37 +23,30 @@ class _Slot:
 
 
 class Uploads:
-    """A ring of staging buffers, made at first use: the host fills one while the device copies from another."""
+    """Any thread may write; what it brings is put into staging memory without the device's lock."""
 
     def __init__(self, logical: Logical) -> None:
         self._logical = logical
         self._pool = Pool(logical, [VISIBLE | COHERENT], apart=True)
-        self._slots: list[_Slot] = []
-        self._next = 0
+        self._ring = Ring(self._new_slot, self._finish, lambda: logical.lock)
 
     def write(self, place: Place, offset: int, chunks: Iterable[tuple[int, Fill]]) -> None:
         """Chunks of (bytes, at most SLOT_NBYTES; who writes them), one after the other from place + offset on."""
-        with self._logical.lock:
-            for nbytes, fill in chunks:
-                slot = self._free_slot()
+        for nbytes, fill in chunks:
+            with self._ring.taken() as slot:
                 fill(slot.place.bytes[:nbytes])
-                self._send(slot, place, offset, nbytes)
-                offset += nbytes
+                with self._logical.lock:
+                    self._send(slot, place, offset, nbytes)
+            offset += nbytes
 
     def flush(self) -> None:
         """Wait until all that was written has arrived."""
         with self._logical.lock:
-            for slot in self._slots:
-                self._finish(slot)
+            self._ring.flush()
 
-    def _free_slot(self) -> _Slot:
-        if len(self._slots) < N_SLOTS:
-            (place,) = self._pool.take([("staging", SLOT_NBYTES)])
-            self._slots.append(_Slot(self._logical, place))
-            return self._slots[-1]
-        self._next = (self._next + 1) % N_SLOTS
-        self._finish(self._slots[self._next])
-        return self._slots[self._next]
+    def _new_slot(self) -> _Slot:
+        (place,) = self._pool.take([("staging", SLOT_NBYTES)])
+        return _Slot(self._logical, place)
 
     def _finish(self, slot: _Slot) -> None:
         if slot.busy:
@@ -71,10 +64,9 @@ class Uploads:
 
     def close(self) -> None:
         vk.vkDeviceWaitIdle(self._logical.handle)  # unchecked: a lost device is closed all the same
-        for slot in self._slots:
+        for slot in self._ring.slots:
             vk.vkDestroyFence(self._logical.handle, slot.fences[0], vk.null)
             self._logical.free_commands([slot.command])
-        self._slots.clear()
         self._pool.close()
 
 

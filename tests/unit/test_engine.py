@@ -1,10 +1,14 @@
 """Loading, planning and replaying on a device that computes nothing."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import get_ident
+from time import sleep
 
 import pytest
 from vkrun.runtime.engine.engine import Engine
+from vkrun.runtime.errors import BackendError
 from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.ir.ops import OPS
 from vkrun.runtime.ir.tensor import Kind
@@ -34,6 +38,22 @@ def test_every_weight_is_written_whole_and_every_state_has_memory(file: GGUFFile
     assert all(device.written[s] == s.nbytes for s in weights)
     assert {s for s in device.written if s.kind is Kind.STATE} == {*made.model.caches, *made.model.states}
     assert done == sorted(done) and done[-1] == ("loading", *[made.model.weights.nbytes] * 2)
+
+
+def test_threads_bring_weights_side_by_side_and_a_failure_ends_them_all(file: GGUFFile) -> None:
+    class Full(NullDevice):
+        def write(self, storage, data, row=0):
+            threads.add(get_ident())
+            sleep(0.005)
+            if storage.name == "blk.0.attn_norm.weight":
+                raise BackendError("the device is full")
+            super().write(storage, data, row)
+
+    threads, device = set(), Full()
+    with pytest.raises(BackendError, match=r"^the device is full$"):
+        engine(file, device)
+    weights = [n > 0 for s, n in device.written.items() if s.kind is Kind.WEIGHT]
+    assert sum(weights) < len(weights) // 2 and (len(threads) > 1 or os.cpu_count() == 1)
 
 
 def test_compiling_is_told_of_from_its_begin_to_its_end(file: GGUFFile) -> None:
