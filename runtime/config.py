@@ -31,7 +31,7 @@ VARIABLES = {
     "VKRUN_BACKEND": "the backend to use: vulkan, cuda, kompute, cpu or (for tests) host",
     "VKRUN_DEVICE": "the device to use: its index, its UUID or a part of its name",
     "VKRUN_DEBUG": "0 to 4: 1 devices and memory, 2 times of dispatches, 3 barriers and plan, 4 shaders",
-    "VKRUN_VALIDATE": "1: Khronos validation layer with synchronisation validation, one buffer a tensor (slow)",
+    "VKRUN_VALIDATE": "1: Khronos validation layer with synchronisation validation; one buffer a tensor, as on CUDA",
     "VKRUN_ROBUST": "1: the device checks the bounds of every buffer access",
     "VKRUN_SUBMIT_GFLOP": "most arithmetic in one submission, in 1e9 operations; lower it where the device is lost",
     "VKRUN_CACHE_DIR": "where everything compiled is kept, instead of $XDG_CACHE_HOME/vkrun or ~/.cache/vkrun",

@@ -26,6 +26,7 @@ ATTRIBUTES = {
     "INTEGRATED": 0,
     "MAX_SHARED_MEMORY_PER_BLOCK": 49152,
     "MAX_THREADS_PER_BLOCK": 1024,
+    "VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED": 1,
 }
 INVALID_VALUE, OUT_OF_MEMORY, NOT_FOUND, INVALID_CONTEXT, ILLEGAL_ADDRESS = 1, 2, 500, 201, 700
 
@@ -77,17 +78,24 @@ class Graph:
 
 
 class StandIn:
-    """Functions return (status, result...), as those of cuda.bindings.driver. `edges` counts programmatic ones."""
+    """Functions return (status, result...), as those of cuda.bindings.driver.
+
+    `edges` counts programmatic ones; `refuses` gives names of functions a status and how many calls come before it;
+    `taken` is memory that others have.
+    """
 
     CUdevice_attribute = CUmemAllocationType = CUmemLocationType = CUmemAccess_flags = CUmemorytype = _Words()
     CUmemAllocationGranularity_flags = _Words()
     CUDA_KERNEL_NODE_PARAMS = CUDA_MEMCPY3D = CUgraphEdgeData = CUmemAccessDesc = SimpleNamespace
 
     def __init__(self, version: int = 13000, n_devices: int = 1) -> None:
-        self.version, self.n_devices = version, n_devices
+        self.version, self.n_devices, self.taken = version, n_devices, 0
+        self.attributes = dict(ATTRIBUTES)
+        self.refuses: dict[str, tuple[int, int]] = {}
         self.threads, self._next = threading.local(), 1
         self.memory: dict[int, np.ndarray] = {}  # by address
-        self.mapped: dict[int, int] = {}  # address and bytes
+        self.on_device: set[int] = set()  # addresses that take the device's memory
+        self.mapped: dict[int, int] = {}  # address and bytes, which do too
         self.handles: dict[Any, Any] = {}
         self.calls: Counter[str] = Counter()
         self.edges = 0
@@ -106,6 +114,9 @@ class StandIn:
 
         def checked(*arguments: Any) -> tuple[Any, ...]:
             self.calls[name] += 1
+            status, n_calls = self.refuses.get(name, (0, 0))
+            if status and self.calls[name] > n_calls:
+                return (status,)
             if self.is_lost and name not in ("cuCtxSetCurrent", "cuGetErrorString"):
                 return (ILLEGAL_ADDRESS,)
             try:
@@ -146,7 +157,7 @@ class StandIn:
         return MEMORY_NBYTES
 
     def cuDeviceGetAttribute(self, which: str, _device: int) -> int:
-        return ATTRIBUTES[which.removeprefix("CU_DEVICE_ATTRIBUTE_")]
+        return self.attributes[which.removeprefix("CU_DEVICE_ATTRIBUTE_")]
 
     def cuDevicePrimaryCtxRetain(self, _device: int) -> str:
         return self._made("context")
@@ -161,38 +172,38 @@ class StandIn:
 
     def cuMemGetInfo(self) -> tuple[int, int]:
         self._in_context()
-        return MEMORY_NBYTES - sum(a.nbytes for a in self.memory.values() if a.nbytes < MEMORY_NBYTES), MEMORY_NBYTES
+        used = sum(self.memory[address].nbytes for address in self.on_device) + sum(self.mapped.values())
+        return MEMORY_NBYTES - self.taken - used, MEMORY_NBYTES
 
     def cuMemAlloc(self, nbytes: int) -> int:
-        if nbytes > self.cuMemGetInfo()[1]:
-            raise _Refused(OUT_OF_MEMORY)
-        made = np.full(nbytes + 256, 0xFF, np.uint8)
-        made = made[-made.ctypes.data % 256 :][:nbytes]
-        self.memory[made.ctypes.data] = made
-        return made.ctypes.data
+        self._check_room(nbytes)
+        address = self._allocated(nbytes)
+        self.on_device.add(address)
+        return address
 
     def cuMemFree(self, address: int) -> None:
-        self._in_context()
-        del self.memory[address]
+        self.on_device.remove(address)
+        self._free(address)
 
     def cuMemHostAlloc(self, nbytes: int, _flags: int) -> int:
-        return self.cuMemAlloc(nbytes)[1]
+        return self._allocated(nbytes)
 
     def cuMemFreeHost(self, address: int) -> None:
-        self.cuMemFree(address)
+        self._free(address)
 
     def cuMemGetAllocationGranularity(self, _kind: object, _which: str) -> int:
         return GRANULARITY
 
     def cuMemAddressReserve(self, nbytes: int, *_rest: int) -> int:
         assert nbytes % GRANULARITY == 0
-        return self.cuMemAlloc(nbytes)[1]
+        return self._allocated(nbytes)
 
     def cuMemAddressFree(self, address: int, nbytes: int) -> None:
         assert self.memory[address].nbytes == nbytes and not self.mapped
-        self.cuMemFree(address)
+        self._free(address)
 
     def cuMemCreate(self, nbytes: int, _kind: object, _flags: int) -> str:
+        self._check_room(nbytes)
         return self._made("memory", nbytes)
 
     def cuMemMap(self, address: int, nbytes: int, _offset: int, memory: str, _flags: int) -> None:
@@ -325,6 +336,21 @@ class StandIn:
             assert not why, why
 
         return work
+
+    def _check_room(self, nbytes: int) -> None:
+        if nbytes > self.cuMemGetInfo()[1]:
+            raise _Refused(OUT_OF_MEMORY)
+
+    def _allocated(self, nbytes: int) -> int:
+        self._in_context()
+        made = np.full(nbytes + 256, 0xFF, np.uint8)
+        made = made[-made.ctypes.data % 256 :][:nbytes]
+        self.memory[made.ctypes.data] = made
+        return made.ctypes.data
+
+    def _free(self, address: int) -> None:
+        self._in_context()
+        del self.memory[address]
 
     def _room(self, address: int, nbytes: int) -> np.ndarray:
         """What lies from an address on, of the one allocation that holds it."""

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
+from ...runtime.errors import BackendError
 from . import api
 from .physical import Physical
 
@@ -18,7 +19,7 @@ class Context:
         self.physical, self._lock = physical, RLock()
         api.start()
         self.device = api.call("cuDeviceGet", physical.index)
-        self.handle: Any = api.call("cuDevicePrimaryCtxRetain", self.device)
+        self.handle: Any = _retained(physical, self.device)
         try:
             with self.current():
                 self.stream: Any = api.call("cuStreamCreate", NON_BLOCKING)
@@ -47,3 +48,10 @@ class Context:
     def close(self) -> None:
         api.release("cuStreamDestroy", self.stream)
         api.release("cuDevicePrimaryCtxRelease", self.device)
+
+
+def _retained(physical: Physical, device: Any) -> Any:
+    try:
+        return api.call("cuDevicePrimaryCtxRetain", device)
+    except api.CudaError as error:
+        raise BackendError(f"{physical.name}: {error}") from error

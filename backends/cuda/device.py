@@ -32,12 +32,7 @@ class CudaDevice(Device):
         self.info, self.features = info, features
         self._closed = True
         config.note(1, f"open {physical.name} ({physical.driver}), {physical.memory >> 20} MiB, {features}")
-        context = Context(physical)
-        with context.current():
-            self._resources = Resources(
-                *(context, features, {kind: Pool(context) for kind in Kind}),
-                *(Kernels(context), ArenaMemory(context), Uploads(context)),
-            )
+        self._resources = _resources(physical, features)
         self._programs: weakref.WeakSet[CudaProgram] = weakref.WeakSet()
         self._closed = False
         _open.add(self)
@@ -72,7 +67,7 @@ class CudaDevice(Device):
         raw = host_bytes(storage, data, row)
         with self._living().context.current():
             address = self._resources.place(storage).address + row * row_nbytes(storage)[1]
-            self._resources.uploads.write(address, chunks(storage, raw, SLOT_NBYTES))
+        self._resources.uploads.write(address, chunks(storage, raw, SLOT_NBYTES))
 
     def read(self, storage: Storage) -> np.ndarray:
         if storage.dtype.is_quantised:
@@ -92,8 +87,7 @@ class CudaDevice(Device):
     def memory_used(self) -> dict[str, int]:
         """Bytes of device memory by what they hold."""
         resources = self._living()
-        pools = {kind.value: pool.nbytes for kind, pool in resources.pools.items() if kind is not Kind.TEMP}
-        return {**pools, "arena": resources.arena.nbytes}
+        return {**{kind.value: pool.nbytes for kind, pool in resources.pools.items()}, "arena": resources.arena.nbytes}
 
     def close(self) -> None:
         if self._closed:
@@ -143,6 +137,17 @@ class CudaDevice(Device):
         if self._closed:
             raise BackendError(f"{self.info.name}: the device is closed")
         return self._resources
+
+
+def _resources(physical: Physical, features: Features) -> Resources:
+    context, apart = Context(physical), config.read().validate
+    try:
+        with context.current():
+            pools = {kind: Pool(context, apart) for kind in Kind}
+            return Resources(context, features, pools, apart, Kernels(context), ArenaMemory(context), Uploads(context))
+    except BaseException:
+        context.close()
+        raise
 
 
 def close_all() -> None:

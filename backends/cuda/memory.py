@@ -37,10 +37,13 @@ class Place:
 
 
 class Pool:
-    """Places of one use. The caller has made the context current."""
+    """Places of one use. The caller has made the context current.
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    apart: each in a block of its own that ends where it ends, so that compute-sanitizer sees every step beyond it.
+    """
+
+    def __init__(self, context: Context, apart: bool = False) -> None:
+        self._context, self._apart = context, apart
         self._blocks: list[Block] = []
 
     @property
@@ -74,21 +77,23 @@ class Pool:
         self._blocks.clear()
 
     def _place(self, name: str, nbytes: int, size: int, left: int) -> Place:
-        for block in self._blocks:
+        for block in () if self._apart else self._blocks:
             if (start := block.runs.take(size)) is not None:
                 return Place(block, start, nbytes)
-        block = self._new_block(name, size, left)
+        sizes = (nbytes,) if self._apart else (max(size, min(max(left, BLOCK_MIN), BLOCK_MAX)), size)
+        block = self._new_block(name, sizes, left)
         self._blocks.append(block)
         return Place(block, block.runs.take(size) or 0, nbytes)
 
-    def _new_block(self, name: str, size: int, left: int) -> Block:
-        for n in dict.fromkeys((max(size, min(max(left, BLOCK_MIN), BLOCK_MAX)), size)):
+    def _new_block(self, name: str, sizes: tuple[int, ...], left: int) -> Block:
+        """Of the first of these sizes for which there is memory."""
+        for n in dict.fromkeys(sizes):
             try:
-                return Block(int(api.call("cuMemAlloc", n)), Runs(n))
+                return Block(int(api.call("cuMemAlloc", max(n, 1))), Runs(_aligned(n)))
             except api.CudaError as error:
                 if error.status != api.OUT_OF_MEMORY:
                     raise
-        raise no_room(self._context, name, size, left)
+        raise no_room(self._context, name, min(sizes), left)
 
 
 def no_room(context: Context, name: str, nbytes: int, left: int = 0) -> BackendError:

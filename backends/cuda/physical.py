@@ -58,7 +58,7 @@ def _described(driver: str) -> Iterator[Physical]:
             capability,
             _features(device),
             driver,
-            _missing(capability),
+            _missing(device, capability),
         )
 
 
@@ -79,9 +79,11 @@ def _features(device: object) -> Features:
     )
 
 
-def _missing(capability: tuple[int, int]) -> str:
+def _missing(device: object, capability: tuple[int, int]) -> str:
     if capability < CAPABILITY_MIN:
         return "compute capability {}.{}, at least {}.{} is needed".format(*capability, *CAPABILITY_MIN)
+    if not _attribute(device, "VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED"):
+        return "no virtual memory management, which its driver mode or the virtual machine lacks"
     try:
         nvrtc.architecture(capability)
     except BackendError as error:

@@ -15,7 +15,7 @@ from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
 from ..base import Program, Progress
-from ..packing import packed_range
+from ..packing import packed_nbytes, packed_range
 from . import api
 from .context import Context
 from .graphs import Copy, ExecutableGraph, seconds
@@ -29,11 +29,13 @@ IN_FLIGHT = 2  # submissions of one program
 
 @dataclass(eq=False)
 class Resources:
-    """What a device's programs share. `places` holds weights, states and inputs; temporaries stand in `arena`."""
+    """What a device's programs share. `places` holds weights, states and inputs; temporaries stand in `arena`,
+    or (apart) in memory of their own."""
 
     context: Context
     features: Features
     pools: dict[Kind, Pool]
+    apart: bool
     kernels: Kernels
     arena: ArenaMemory
     uploads: Uploads
@@ -70,6 +72,7 @@ class CudaProgram(Program):
         self._resources, self._plan, self._context = resources, plan, resources.context
         self._flying: deque[Any] = deque()
         self._events: list[Any] = []
+        self._temps: dict[Storage, Place] = {}
         self._pinned: Pinned | None = None
         self._graph: ExecutableGraph | None = None
         self._closed = False
@@ -78,7 +81,7 @@ class CudaProgram(Program):
         try:
             with self._context.current():
                 kernels = resources.kernels.get((d.key for d in dispatches), progress)
-                resources.arena.require(plan.arena.nbytes)
+                self._temps = self._own_temps()
                 self._launches = launches_of(dispatches, kernels, self._at)
                 self._results = self._take_results()
                 self._events = [api.call("cuEventCreate", UNTIMED) for _ in range(IN_FLIGHT)]
@@ -87,6 +90,11 @@ class CudaProgram(Program):
         except BaseException:
             self.close()
             raise
+
+    @property
+    def launched(self) -> list[int]:
+        """The plan's nodes by number, in the order in which a run without a graph launches their kernels."""
+        return [launch.node for launch in self._launches]
 
     def run(self) -> None:
         self.submit()
@@ -144,6 +152,8 @@ class CudaProgram(Program):
             if self._pinned is not None:
                 self._results.clear()
                 self._pinned.close()
+            self._resources.pools[Kind.TEMP].give(self._temps.values())
+            self._temps.clear()
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
@@ -153,7 +163,19 @@ class CudaProgram(Program):
         if self._closed:
             raise BackendError("program: closed, or its storages were freed")
 
+    def _own_temps(self) -> dict[Storage, Place]:
+        """Places for temporaries that stand apart; else the arena has room for all."""
+        if not self._resources.apart:
+            self._resources.arena.require(self._plan.arena.nbytes)
+            return {}
+        temps = self._plan.storages(Kind.TEMP)
+        return dict(
+            zip(temps, self._resources.pools[Kind.TEMP].take((s.name, packed_nbytes(s)) for s in temps), strict=True)
+        )
+
     def _at(self, storage: Storage) -> int:
+        if storage in self._temps:
+            return self._temps[storage].address
         if storage.kind is Kind.TEMP:
             return self._resources.arena.address + self._plan.arena.offsets[storage]
         return self._resources.place(storage).address

@@ -1,69 +1,26 @@
 """The cuda backend on a stand-in driver, which runs kernels on the CPU; and what it says where things are missing."""
 
+import re
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import vkrun
 from vkrun.backends import registry
-from vkrun.backends.cuda import BACKEND, api, nvrtc
+from vkrun.backends.cuda import BACKEND, api
 from vkrun.backends.cuda.device import CudaDevice
-from vkrun.backends.cuda.kernels import Kernels
 from vkrun.backends.host import BACKEND as HOST
-from vkrun.runtime.engine.decode import decode
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Branch, Graph, Node
 from vkrun.runtime.ir.plan import make_plan
 from vkrun.runtime.ir.tensor import Kind, Storage
-from vkrun.runtime.models.step import Chunk
 from vkrun.runtime.optable.run import run_case
 from vkrun.runtime.optable.table import CASES
-from vkrun.runtime.text.sampler import SamplerSettings
-from vkrun.tests.comparing import nmse
 from vkrun.tests.cuda_stand_in import MEMORY_NBYTES, StandIn
-from vkrun.tests.model_files import write_model
 
 runs_kernels = pytest.mark.skipif(bool(HOST.why_missing()), reason=HOST.why_missing())
-
-
-@pytest.fixture
-def put_in(monkeypatch: pytest.MonkeyPatch):
-    """Puts a stand-in where the driver is; what is remembered of drivers is forgotten before and after."""
-
-    def forget() -> None:
-        for cached in (api.start, nvrtc.version, registry.get):
-            cached.cache_clear()
-
-    def put(driver: StandIn, nvrtc_version: tuple[int, int] = (13, 0)) -> StandIn:
-        compiler = {"nvrtcVersion": nvrtc_version, "nvrtcGetSupportedArchs": [75, 80, 90, 120]}
-        monkeypatch.setattr(api, "driver", lambda: driver)
-        monkeypatch.setattr(api, "compiler", lambda name, *_: compiler[name])
-        monkeypatch.setattr(Kernels, "_cubin", lambda _self, key: key)
-        forget()
-        return driver
-
-    yield put
-    monkeypatch.undo()
-    forget()
-
-
-@pytest.fixture
-def driver(put_in) -> Iterator[StandIn]:
-    made = put_in(StandIn())
-    yield made
-    assert made.alive == []
-
-
-@pytest.fixture
-def device(driver: StandIn) -> Iterator[CudaDevice]:
-    (info,) = BACKEND.devices()
-    opened = BACKEND.open(info)
-    yield opened
-    opened.close()
 
 
 def state(name: str, *shape: int, kind: Kind = Kind.STATE) -> Storage:
@@ -90,6 +47,54 @@ def test_what_is_missing_is_one_line(put_in, driver: StandIn, version: tuple[int
     put_in(driver, version)
     assert BACKEND.why_missing().startswith(why) and "\n" not in BACKEND.why_missing()
     assert BACKEND.devices() == []
+
+
+@pytest.mark.parametrize(("version", "nvrtc"), [(12040, (12, 4)), (13030, (12, 9)), (13000, (13, 5))])
+def test_drivers_and_compilers_of_one_generation_and_older_compilers_go_together(put_in, version, nvrtc) -> None:
+    put_in(StandIn(version=version), nvrtc)
+    assert BACKEND.why_missing() == "" and len(BACKEND.devices()) == 1
+
+
+@pytest.mark.parametrize(
+    ("attributes", "why"),
+    [
+        ({"COMPUTE_CAPABILITY_MAJOR": 6}, "compute capability 6.0, at least 7.0 is needed"),
+        ({"COMPUTE_CAPABILITY_MAJOR": 7}, "NVRTC 13.0 knows nothing of compute capability 7.0; another version does"),
+        ({"VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED": 0}, "no virtual memory management, .*"),
+    ],
+)
+def test_a_device_says_what_it_lacks(driver: StandIn, attributes: dict[str, int], why: str) -> None:
+    driver.attributes |= attributes
+    (info,) = BACKEND.devices()
+    assert re.fullmatch(why, info.missing)
+    with pytest.raises(BackendError, match=rf"^cuda: Stand-in: {why}$"):
+        BACKEND.open(info)
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        (
+            46,
+            r"another process has the device for itself .*",
+        ),
+        (2, "out of memory"),
+        (802, r"the system is not ready \(is nvidia-fabricmanager running\?\)"),
+    ],
+)
+def test_a_device_that_cannot_be_had_is_one_line(driver: StandIn, status: int, why: str) -> None:
+    driver.refuses["cuDevicePrimaryCtxRetain"] = status, 0
+    (info,) = BACKEND.devices()
+    with pytest.raises(
+        BackendError, match=rf"^Stand-in: cuda: cuDevicePrimaryCtxRetain: {why} \(CUDA error {status}\)$"
+    ):
+        BACKEND.open(info)
+
+
+def test_a_device_that_fails_half_opened_leaves_nothing(driver: StandIn) -> None:
+    driver.refuses["cuMemAddressReserve"] = 2, 0
+    with pytest.raises(BackendError, match="cuMemAddressReserve: out of memory"):
+        BACKEND.open(BACKEND.devices()[0])
 
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,32 +251,20 @@ def test_only_runs_that_take_a_branch_run_its_nodes(device: CudaDevice, side: in
 
 
 @runs_kernels
+def test_pad_and_set_take_any_layout(device: CudaDevice) -> None:
+    """Also what is permuted, strided and set apart, on both sides."""
+    cases = [c for c in CASES if c.op in ("pad", "set") and c.in_one]
+    outcomes = [run_case(c, device) for c in cases]
+    assert len(outcomes) > 20 and {o.case.strided_out for o in outcomes} == {False, True}
+    assert [f"{o.case.op} {o.case.what}: {o.why}" for o in outcomes if o.status != "pass"] == []
+
+
+@runs_kernels
 def test_the_op_table_on_the_stand_in(device: CudaDevice, full: bool) -> None:
     cases = [c for c in CASES if c.in_one][:: 12 if full else 60]
     outcomes = [run_case(c, device) for c in cases]
     assert len(outcomes) > 15
     assert [f"{o.case.op} {o.case.what}: {o.why}" for o in outcomes if o.status != "pass"] == []
-
-
-@runs_kernels
-def test_a_model_gives_the_same_tokens(put_in, tmp_path) -> None:
-    """Prompt, decode two steps deep, and nothing left behind."""
-    path, ids = write_model(tmp_path / "tiny.gguf"), [1, 5, 9, 2, 4]
-    with vkrun.load(path, backend="cpu", n_ctx=64) as model:
-        wanted, drawn = model.logits(ids), tokens(model, ids)
-    driver = put_in(StandIn())
-    with vkrun.load(path, backend="cuda", n_ctx=64) as model:
-        assert nmse(model.logits(ids), wanted) < 1e-10
-        assert tokens(model, ids) == drawn
-    assert driver.alive == []
-
-
-def tokens(model: vkrun.Model, ids: list[int]) -> list[int]:
-    """The likeliest tokens that go on from ids, drawn on the device."""
-    model.engine.reset(0)
-    model.engine.prompt(0, 0, ids[:-1])
-    chunk = Chunk(0, len(ids) - 1, (ids[-1],))
-    return [int(made[0]) for made in decode(model.engine, [chunk], SamplerSettings(temp=0.0), 6)]
 
 
 def test_this_machine_has_it_or_says_why_not_in_one_line() -> None:

@@ -1,0 +1,137 @@
+"""Models through the whole of the cuda backend, on a stand-in driver."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import vkrun
+from vkrun.backends.host import BACKEND as HOST
+from vkrun.runtime.engine.decode import decode
+from vkrun.runtime.errors import BackendError
+from vkrun.runtime.ir.plan import lean_plan
+from vkrun.runtime.ir.tensor import Kind
+from vkrun.runtime.models.step import Chunk, StepInputs, StepShape
+from vkrun.runtime.text.sampler import SamplerSettings
+from vkrun.tests.comparing import nmse
+from vkrun.tests.cuda_stand_in import MEMORY_NBYTES, OUT_OF_MEMORY, StandIn
+from vkrun.tests.model_files import write_model
+
+runs_kernels = pytest.mark.skipif(bool(HOST.why_missing()), reason=HOST.why_missing())
+IDS = [1, 5, 9, 2, 4]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "tiny.gguf")
+
+
+def load(path: Path, backend: str = "cuda") -> vkrun.Model:
+    return vkrun.load(path, backend=backend, n_ctx=64)
+
+
+def tokens(model: vkrun.Model, ids: list[int], n: int = 6) -> list[int]:
+    """The likeliest tokens that go on from ids, drawn on the device."""
+    model.engine.reset(0)
+    model.engine.prompt(0, 0, ids[:-1])
+    chunk = Chunk(0, len(ids) - 1, (ids[-1],))
+    return [int(made[0]) for made in decode(model.engine, [chunk], SamplerSettings(temp=0.0), n)]
+
+
+@runs_kernels
+@pytest.mark.parametrize("validate", ["0", "1"])
+def test_a_model_gives_the_same_tokens(driver: StandIn, path: Path, monkeypatch, validate: str) -> None:
+    """Prompt, decode two steps deep; with every tensor in memory of its own too."""
+    with load(path, "cpu") as model:
+        wanted, drawn = model.logits(IDS), tokens(model, IDS)
+    monkeypatch.setenv("VKRUN_VALIDATE", validate)
+    with load(path) as model:
+        assert nmse(model.logits(IDS), wanted) < 1e-10
+        assert tokens(model, IDS) == drawn
+        assert (model.engine.device.memory_used()["arena"] > 0) == (validate == "0")
+
+
+@runs_kernels
+@pytest.mark.parametrize("off", ["CUDA_GRAPH", "DEPENDENT_LAUNCH"])
+def test_a_graph_changes_no_bit(driver: StandIn, path: Path, monkeypatch, off: str) -> None:
+    with load(path) as model:
+        wanted = model.logits(IDS)
+    monkeypatch.setenv(f"VKRUN_NO_{off}", "1")
+    with load(path) as model:
+        assert (model.logits(IDS) == wanted).all()
+
+
+@runs_kernels
+def test_one_graph_serves_every_token(driver: StandIn, path: Path) -> None:
+    """Of this family too: other tokens, other positions, another sequence; nothing is compiled, made or allocated."""
+    with load(path) as model:
+        tokens(model, IDS)
+        before = driver.calls.copy()
+        tokens(model, [7, 3, 11, 2, 8], n=20)
+        made = driver.calls - before
+    assert made["cuGraphLaunch"] >= 21
+    per_step = {"cuGraphLaunch", "cuEventRecord", "cuEventSynchronize", "cuCtxSetCurrent"}
+    assert set(made) <= per_step | {"cuMemcpyHtoDAsync"}
+
+
+@runs_kernels
+def test_a_graph_that_was_planned_is_as_it_was(driver: StandIn, path: Path) -> None:
+    """Fused and decomposed plans of one graph, made in turn, give the same logits; the graph keeps its nodes."""
+    with load(path) as model:
+        engine, device = model.engine, model.engine.device
+        inputs = StepInputs(StepShape(((1, 1),), 64, 1), engine.model.tail)
+        graph = engine.model.graph(inputs)
+        nodes, texts = graph.nodes, [str(node) for node in graph.nodes]
+        device.alloc(inp := lean_plan(graph, 3, device.supports).storages(Kind.INPUT))
+        got = [run(model, graph, inputs, level) for level in (3, 0, 3, 1)]
+        device.free(inp)
+    assert graph.nodes == nodes and [str(node) for node in graph.nodes] == texts
+    assert (got[0] == got[2]).all() and all(nmse(g, got[0]) < 1e-10 for g in got)
+
+
+def run(model: vkrun.Model, graph, inputs: StepInputs, level: int) -> np.ndarray:
+    """Logits of one token in an empty sequence."""
+    engine = model.engine
+    plan = lean_plan(graph, level, engine.device.supports)
+    program = engine.device.compile(plan)
+    engine.reset(0)
+    engine.device.write(inputs.storage, inputs.fill([[Chunk(0, 0, (5,))]], 64, [0], wants=True))
+    program.run()
+    (output,) = plan.graph.outputs.values()
+    made = program.read(output)
+    program.close()
+    return made
+
+
+@runs_kernels
+def test_loads_and_closes_leave_nothing(driver: StandIn, path: Path) -> None:
+    drawn = []
+    for _ in range(10):
+        with load(path) as model:
+            drawn.append(tokens(model, IDS, n=2))
+        assert driver.alive == []
+    assert drawn == drawn[:1] * 10
+
+
+def test_memory_that_others_have_is_one_line_before_a_load_begins(driver: StandIn, path: Path) -> None:
+    driver.taken = MEMORY_NBYTES - (1 << 20)
+    with pytest.raises(BackendError, match=r"^Stand-in: .* of memory wanted, 1\.0 MiB free, even without any context$"):
+        load(path)
+    assert driver.calls["cuMemAlloc"] == driver.calls["cuMemcpyHtoDAsync"] == 0
+
+
+def test_memory_that_goes_while_a_load_is_under_way_is_one_line(driver: StandIn, path: Path) -> None:
+    driver.refuses["cuMemAlloc"] = OUT_OF_MEMORY, 1
+    with pytest.raises(
+        BackendError, match=r"^Stand-in: out of memory for .*: .* MiB wanted .*, .* MiB free, of 256\.0"
+    ):
+        load(path)
+
+
+@runs_kernels
+@pytest.mark.full
+def test_the_bundled_model_writes_the_same_text(driver: StandIn) -> None:
+    texts = []
+    for backend in ("cpu", "cuda"):
+        with vkrun.load(vkrun.BUNDLED, backend=backend, n_ctx=64) as model:
+            texts.append("".join(model.generate("def f(n):", max_tokens=12, temperature=0)))
+    assert texts[0] == texts[1] and texts[0]
