@@ -1,7 +1,6 @@
 """How storages and arguments reach a device, whatever its API: block types row by row as runtime/ir/quants.py packs
 them, other numbers as they are, and the arguments of a kernel as 32-bit words."""
 
-import struct
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from ..runtime.errors import BackendError
 from ..runtime.ir.quants import pack_rows, packed_row_nbytes
 from ..runtime.ir.tensor import Storage, Tensor
-from ..shaders.kernel import At, KernelCall
+from ..shaders.interface import OrderedCall
 
 Fill = Callable[[np.ndarray], None]  # writes a chunk of bytes into the memory it is given
 
@@ -92,10 +91,9 @@ def _packer(storage: Storage, part: np.ndarray, device: int) -> Fill:
     return fill
 
 
-def argument_bytes(call: KernelCall, base: Callable[[Storage], int]) -> bytes:
+def argument_bytes(call: OrderedCall, base: Callable[[Storage], int]) -> bytes:
     """A kernel's arguments, given the byte at which each storage starts in what is bound for it."""
-    words = (start_of(call.buffers[w.buffer], base) if isinstance(w, At) else w for w in call.arguments)
-    return b"".join(struct.pack("<f" if isinstance(w, float) else "<I", w) for w in words)
+    return call.words.pack(*(start_of(w, base) if isinstance(w, Tensor) else w for w in call.arguments))
 
 
 def start_of(t: Tensor, base: Callable[[Storage], int]) -> int:

@@ -1,11 +1,13 @@
 """Kernel and KernelCall: what the catalogue tells a host, of whatever API, about running one node as one dispatch."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from ..runtime.ir.graph import Node
 from ..runtime.ir.ops import OPS
 from ..runtime.ir.tensor import Tensor
+from .compile import title
 from .operands import Operands, refusal
 
 Defines = tuple[tuple[str, str], ...]
@@ -30,38 +32,47 @@ class Features:
     software: bool = False  # a CPU: a workgroup runs on one thread, barriers are dear
 
 
+Argument = int | float | Tensor
+Arguments = Mapping[str, Argument]
+Buffers = Mapping[str, Tensor]
+Constants = Mapping[str, int]
+
+
 @dataclass(frozen=True)
-class At:
-    """An argument: where buffer i starts in what is bound for it, in elements (packed block types: in 32-bit words).
+class KernelCode:
+    """What makes one machine code differ from another."""
 
-    The host fills it in, since only it knows whether it binds a storage or the block around it.
-    """
+    stem: str
+    defines: Defines
+    constants: tuple[tuple[str, int], ...]
 
-    buffer: int
-
-
-Argument = int | float | At
+    @property
+    def title(self) -> str:
+        """How messages name it: `norm (KIND=RMS) local_size_x=64 HELD_COLS=512`."""
+        return " ".join((title(self.stem, self.defines), *(f"{name}={value}" for name, value in self.constants)))
 
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One dispatch, for any API. The shader's declarations name everything, in their own order:
+    """One dispatch, for any API. Everything has the name that the shader declares (see interface.py), in any order:
 
-    buffers    binding 0, 1, ...: what stands there is the tensor's storage, `At` where in it the tensor starts
-    arguments  the members of its push_constant block, 32 bits each
+    buffers    by the name of a buffer's elements: what is bound there is the tensor's storage
+    arguments  the members of its push_constant block, 32 bits each; a tensor stands for where it starts in what is
+               bound for it, in elements (packed block types: in 32-bit words), which only the host knows
     grid       workgroups
-    constants  constant_id 0, 1, ...; 0 is the invocations of a workgroup, where that is not fixed
-
-    backends/packing.py packs arguments. Vulkan binds the others as they are; an API without specialisation constants
-    compiles them in as macros.
+    constants  its specialisation constants; `local_size_x` is the invocations of a workgroup, where they are not fixed
     """
 
     stem: str
     defines: Defines
-    buffers: tuple[Tensor, ...]
-    arguments: tuple[Argument, ...]
+    buffers: Buffers
+    arguments: Arguments
     grid: tuple[int, int, int]
-    constants: tuple[int, ...] = ()
+    constants: Constants = field(default_factory=dict)
+
+    @property
+    def code(self) -> KernelCode:
+        return KernelCode(self.stem, self.defines, tuple(self.constants.items()))
 
 
 @dataclass(frozen=True)
@@ -96,3 +107,18 @@ def fills_subgroup(features: Features) -> int:
     """Invocations of a workgroup that fills a GPU's widest subgroup; on a CPU one SIMD register, so that there are more
     to share."""
     return 8 if features.software else 64
+
+
+def placed(name: str, t: Tensor, axes: str = "") -> Arguments:
+    """Where a tensor starts, as NAME_at, and its strides along the first axes, as NAME_AXIS each."""
+    return strides(name, (t, *t.layout.strides), f"at {axes}")
+
+
+def strides(name: str, values: Iterable[Argument], axes: str) -> Arguments:
+    """Of the first axes, as NAME_AXIS each; what the rest have the shader knows."""
+    return dict(zip(_names(name, axes), values, strict=False))
+
+
+@functools.cache
+def _names(name: str, axes: str) -> tuple[str, ...]:
+    return tuple(f"{name}_{axis}" for axis in axes.split())

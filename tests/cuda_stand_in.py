@@ -5,7 +5,6 @@ not there, calls without a context, handles that are gone. `alive` names what wa
 """
 
 import ctypes
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,8 +14,8 @@ from typing import Any
 import numpy as np
 from vkrun.backends.cuda.kernels import KernelKey
 from vkrun.backends.host.dispatch import Bound, Dispatch, Lanes
-from vkrun.backends.host.kernels import compiled
-from vkrun.shaders.texts import text
+from vkrun.backends.host.kernels import kernel
+from vkrun.shaders.interface import of_text
 
 MEMORY_NBYTES = 1 << 28
 GRANULARITY = 1 << 21
@@ -49,12 +48,10 @@ class Function:
     """A kernel with how its parameters are laid out, as its text says."""
 
     def __init__(self, key: KernelKey) -> None:
-        body = text(key.stem, key.defines)
+        declared = of_text(key.code.stem, key.code.defines)
         self.branches, self.n_threads = key.branches, key.n_threads()
-        self.n_buffers = len(re.findall(r"^VK_ENTRY_BUFFER\(", body, re.MULTILINE))
-        members = re.search(r"^struct vk_Arguments \{ (.*) \};$", body, re.MULTILINE)
-        self.n_arguments = members[1].count(";") if members else 0
-        self.kernel = compiled(key.stem, body, key.constants)
+        self.n_buffers, self.arguments_nbytes = declared.n_buffers, declared.words.size
+        self.kernel = kernel(key.code)
 
 
 class Graph:
@@ -327,7 +324,7 @@ class StandIn:
         side = ctypes.c_int.from_address(pointers[1] or 0).value if function.branches else 0
         which = values[0] if function.branches else None
         rooms = [Bound(self._room(a, 4)) for a in values[2 * function.branches :]]
-        arguments = ctypes.string_at(pointers[n - 1] or 0, 4 * function.n_arguments)
+        arguments = ctypes.string_at(pointers[n - 1] or 0, function.arguments_nbytes)
         dispatch = Dispatch(function.kernel, rooms, arguments, grid, Lanes(32, False))
 
         def work() -> None:

@@ -8,47 +8,49 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...runtime.errors import BackendError
-from ...shaders.compile import Defines, title
-from ...shaders.kernel import KernelCall
+from ...shaders.interface import WORKGROUP, of_text
+from ...shaders.kernel import KernelCall, KernelCode
 from ...shaders.texts import text
 from ..base import Progress
 from . import api, nvrtc
 from .context import Context
 
 ENTRY = b"vkrun_kernel"
-_WORKGROUP = re.compile(r"^VK_CONSTANT uint VK_WORKGROUP = (?:uint\((\d+)\)|VK_SPEC_(\d+));$", re.MULTILINE)
+_WORKGROUP = re.compile(r"^VK_CONSTANT uint VK_WORKGROUP = uint\((\d+)\);$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class KernelKey:
     """What makes one machine code differ from another. `branches`: it looks itself whether a run takes it."""
 
-    stem: str
-    defines: Defines
-    constants: tuple[int, ...]
+    code: KernelCode
     branches: bool
 
     @staticmethod
     def of(call: KernelCall, branches: bool) -> "KernelKey":
-        return KernelKey(call.stem, call.defines, call.constants, branches)
+        return KernelKey(call.code, branches)
 
     @property
     def title(self) -> str:
-        return f"{title(self.stem, self.defines)} {list(self.constants)}"
+        return self.code.title
+
+    @property
+    def text(self) -> str:
+        return text(self.code.stem, self.code.defines)
 
     def source(self) -> str:
         """CUDA C++, over the preludes."""
-        special = "".join(f"#define VK_SPEC_{i} {c & 0xFFFFFFFF}u\n" for i, c in enumerate(self.constants))
+        special = of_text(self.code.stem, self.code.defines).macros(dict(self.code.constants))
         branch = "#define VK_BRANCH\n" if self.branches else ""
-        return f'{special}{branch}#include "cuda.h"\n{text(self.stem, self.defines)}'
+        return f'{special}{branch}#include "cuda.h"\n{self.text}'
 
     def n_threads(self) -> int:
         """Of a workgroup."""
-        found = _WORKGROUP.search(text(self.stem, self.defines))
-        if found is None:
+        if (given := dict(self.code.constants).get(WORKGROUP)) is not None:
+            return given
+        if (fixed := _WORKGROUP.search(self.text)) is None:
             raise BackendError(f"cuda: shader {self.title}: its workgroup is neither a number nor a constant")
-        fixed, number = found.groups()
-        return int(fixed) if fixed else (*self.constants, 1)[int(number)]
+        return int(fixed[1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from ...runtime.ir.graph import Branch, Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Storage
 from ...shaders.catalogue import lower, refusal
+from ...shaders.interface import of_text
 from ...shaders.kernel import ARGUMENTS_NBYTES, Features, KernelCall
 from ..packing import argument_bytes
 from . import api
@@ -35,7 +36,7 @@ class Dispatch:
     @property
     def storages(self) -> tuple[Storage, ...]:
         decider = (self.branch.which,) if self.branch else ()
-        return tuple(t.storage for t in (*self.call.buffers, *decider))
+        return tuple(t.storage for t in (*self.call.buffers.values(), *decider))
 
 
 class Launch:
@@ -90,6 +91,7 @@ def _parameters(dispatch: Dispatch, at: At) -> list[Any]:
     if branch := dispatch.branch:
         which = at(branch.which.storage) + branch.which.layout.offset * branch.which.dtype.block_bytes
         values += [ctypes.c_uint64(which), ctypes.c_int(branch.side)]
-    values += [ctypes.c_uint64(at(t.storage)) for t in dispatch.call.buffers]
-    arguments = argument_bytes(dispatch.call, lambda _storage: 0)
+    ordered = of_text(dispatch.call.stem, dispatch.call.defines).order(dispatch.call)
+    values += [ctypes.c_uint64(at(t.storage)) for t in ordered.buffers]
+    arguments = argument_bytes(ordered, lambda _storage: 0)
     return [*values, ctypes.create_string_buffer(arguments, ARGUMENTS_NBYTES)]

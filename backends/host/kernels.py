@@ -18,8 +18,8 @@ import numpy as np
 
 from ...runtime import config
 from ...runtime.errors import BackendError
-from ...shaders.compile import Defines, title
-from ...shaders.kernel import KernelCall
+from ...shaders.interface import read_text
+from ...shaders.kernel import Constants, KernelCode
 from ...shaders.texts import text as text_of
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -67,22 +67,18 @@ def compiler() -> Compiler:
     return found
 
 
-def kernel(call: KernelCall) -> HostKernel:
-    """A call's kernel, for Dispatch: one for all calls, whose barriers gather what all of them show."""
-    return _kernel(call.stem, call.defines, call.constants)
-
-
 @functools.cache
-def _kernel(stem: str, defines: Defines, constants: tuple[int, ...]) -> HostKernel:
+def kernel(code: KernelCode) -> HostKernel:
+    """One for all calls, whose barriers gather what all of them show."""
     try:
-        return compiled(stem, text_of(stem, defines), constants)
+        return compiled(code.stem, text_of(code.stem, code.defines), dict(code.constants))
     except BackendError as error:
-        raise BackendError(f"host: {title(stem, defines)} {list(constants)}: {error}") from error
+        raise BackendError(f"host: {code.title}: {error}") from error
 
 
-def compiled(name: str, text: str, constants: tuple[int, ...]) -> HostKernel:
+def compiled(name: str, text: str, constants: Constants) -> HostKernel:
     """A translated kernel with its specialisation constants, compiled and loaded. Its barriers get numbers."""
-    special = "".join(f"#define VK_SPEC_{i} {value}u\n" for i, value in enumerate(constants))
+    special = read_text(name, text).macros(constants)
     numbers = itertools.count()
     numbered = BARRIER.sub(lambda match: f"{match[1]}({next(numbers)})", text)
     library = _library(compiler(), name, f'{special}#include "host.h"\n{numbered}', OPTIONS)

@@ -13,7 +13,7 @@ from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.catalogue import lower
-from ...shaders.compile import title
+from ...shaders.interface import of_text
 from ...shaders.kernel import Features, KernelCall
 from ..base import Program, Progress
 from ..packing import argument_bytes, packed_nbytes
@@ -104,16 +104,15 @@ class HostProgram(Program):
 
     def _execute(self, step: Step) -> None:
         if why := step.dispatch.run():
-            name = title(step.call.stem, step.call.defines)
-            raise BackendError(f"host: {step.node.name or step.node.op}: {name} {list(step.call.constants)}: {why}")
+            raise BackendError(f"host: {step.node.name or step.node.op}: {step.call.code.title}: {why}")
 
     def _step(self, node: Node, call: KernelCall) -> Step:
         """Storages are bound one by one, so that each starts at its first byte, and what lies beyond is noticed."""
-        written = {t.storage for t in node.outputs}
-        bound = [self._bound(t.storage, t.storage in written) for t in call.buffers]
-        arguments = argument_bytes(call, lambda _storage: 0)
+        written, ordered = {t.storage for t in node.outputs}, of_text(call.stem, call.defines).order(call)
+        bound = [self._bound(t.storage, t.storage in written) for t in ordered.buffers]
+        arguments = argument_bytes(ordered, lambda _storage: 0)
         lanes = Lanes(max(self._way.features.subgroup_size, 1), self._way.backwards)
-        return Step(node, call, Dispatch(kernel(call), bound, arguments, call.grid, lanes))
+        return Step(node, call, Dispatch(kernel(call.code), bound, arguments, call.grid, lanes))
 
     def _bytes(self, storage: Storage) -> np.ndarray:
         found = (self._temps if storage.kind is Kind.TEMP else self._memory).get(storage)
@@ -128,7 +127,7 @@ class HostProgram(Program):
         return Bound(data, self._cells[storage] if is_written else None)
 
     def _require_open(self) -> None:
-        bound = (t.storage for step in self._steps.values() for t in step.call.buffers)
+        bound = (t.storage for step in self._steps.values() for t in step.call.buffers.values())
         if not self._open or any(s.kind is not Kind.TEMP and s not in self._memory for s in bound):
             raise BackendError("host: the program is closed, or memory that it uses was freed")
 

@@ -13,7 +13,7 @@ What kp 0.9 leaves to its caller, and what is done about it here:
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -82,11 +82,13 @@ class Api:
         with errors(f"allocating {nbytes} bytes"):
             return Block(self._open.tensor_t(np.zeros(n_words, np.uint32), kind), n_words * 4, on_host)
 
-    def algorithm(self, blocks: Iterable[Block], spirv: bytes, grid: Grid, spec: tuple[int, ...], n_push: int) -> Any:
-        """A pipeline with its bindings and its grid, which kp does not tell apart."""
+    def algorithm(self, blocks: Iterable[Block], spirv: bytes, grid: Grid, spec: Mapping[int, int], n_push: int) -> Any:
+        """A pipeline with its bindings and its grid, which kp does not tell apart; kp counts constants from 0."""
         if 4 * n_push > ARGUMENTS_NBYTES:
             raise BackendError(f"push constants of {4 * n_push} bytes, at most {ARGUMENTS_NBYTES}")
-        constants, push = np.array(spec, np.uint32), np.zeros(n_push, np.uint32)
+        constants, push = np.zeros(max(spec, default=-1) + 1, np.uint32), np.zeros(n_push, np.uint32)
+        for number, value in spec.items():
+            constants[number] = value
         with errors("making a pipeline"):
             return self._open.algorithm([b.tensor for b in blocks], spirv, grid, constants, push)
 

@@ -10,7 +10,8 @@ from ...runtime import config
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Storage
 from ...shaders import catalogue
-from ...shaders.compile import compile_all, spirv, title
+from ...shaders.compile import compile_all, spirv
+from ...shaders.interface import OrderedCall, of_spirv
 from ...shaders.kernel import Features, KernelCall
 from ..base import Progress
 from ..packing import argument_bytes
@@ -34,7 +35,8 @@ class Dispatcher:
         compile_all(dict.fromkeys((call.stem, call.defines) for call in calls.values()))
         made: dict[Node, Dispatch] = {}
         for node, call in calls.items():
-            made[node] = self._algorithm(call), self._push(call)
+            ordered = of_spirv(call.stem, call.defines).order(call)
+            made[node] = self._algorithm(call, ordered), self._push(ordered)
             if progress:
                 progress(len(made), len(calls))
         return made
@@ -49,14 +51,14 @@ class Dispatcher:
             algorithm.destroy()
         self._algorithms.clear()
 
-    def _algorithm(self, call: KernelCall) -> Any:
-        blocks = tuple(self._place_of(t.storage).block for t in call.buffers)
-        key = blocks, (call.stem, call.defines, call.constants, call.grid, len(call.arguments))
+    def _algorithm(self, call: KernelCall, ordered: OrderedCall) -> Any:
+        blocks = tuple(self._place_of(t.storage).block for t in ordered.buffers)
+        key = blocks, (call.code, call.grid)
         if key not in self._algorithms:
-            config.note(4, f"pipeline {title(call.stem, call.defines)} {list(call.constants)} {call.grid}")
-            words = spirv(call.stem, call.defines)
-            self._algorithms[key] = self._api.algorithm(blocks, words, call.grid, call.constants, len(call.arguments))
+            config.note(4, f"pipeline {call.code.title} {call.grid}")
+            words, n_push = spirv(call.stem, call.defines), len(ordered.arguments)
+            self._algorithms[key] = self._api.algorithm(blocks, words, call.grid, ordered.constants, n_push)
         return self._algorithms[key]
 
-    def _push(self, call: KernelCall) -> np.ndarray:
+    def _push(self, call: OrderedCall) -> np.ndarray:
         return np.frombuffer(argument_bytes(call, lambda s: self._place_of(s).offset), np.uint32)

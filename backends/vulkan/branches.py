@@ -7,7 +7,7 @@ from functools import cached_property
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.common.choose_grid import choose_grid
-from .dispatches import Dispatch, bindings
+from .dispatches import Dispatch, covered
 from .physical import Limits
 
 GRID_NBYTES = 12  # of VkDispatchIndirectCommand
@@ -37,4 +37,4 @@ class Branches:
     def _decider(self, dispatch: Dispatch, row: int) -> Dispatch:
         assert dispatch.part.branch is not None
         call = choose_grid(dispatch.part.branch, dispatch.call.grid, self.grids.tensor(), row)
-        return Dispatch(dispatch.node, dispatch.part, call, *bindings(dispatch.part, call, self.limits))
+        return Dispatch(dispatch.node, dispatch.part, call, covered(dispatch.part, call, self.limits))

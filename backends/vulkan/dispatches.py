@@ -1,7 +1,8 @@
 """A plan's nodes as dispatches over device memory: lowered, split where a weight exceeds the binding limit, bound."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from ...runtime.errors import BackendError
 from ...runtime.ir.cuts import halves, outermost_cut
@@ -9,6 +10,7 @@ from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Storage, Tensor
 from ...shaders.catalogue import lower, refusal
+from ...shaders.interface import OrderedCall, of_spirv
 from ...shaders.kernel import Features, KernelCall
 from ..packing import argument_bytes, packed_nbytes, packed_range
 from .physical import Limits
@@ -18,18 +20,21 @@ from .physical import Limits
 class Dispatch:
     """One dispatch: of a plan's node by number, all of it or the `part` that one dispatch can bind.
 
-    `starts` and `ranges` say what of each buffer's storage its binding covers, in bytes.
+    `covered` says what of each storage its binding covers: start and length in bytes.
     """
 
     node: int
     part: Node
     call: KernelCall
-    starts: tuple[int, ...]
-    ranges: tuple[int, ...]
+    covered: Mapping[Storage, tuple[int, int]]
+
+    @cached_property
+    def ordered(self) -> OrderedCall:
+        """As the shader declares it, once its pipeline is there."""
+        return of_spirv(self.call.stem, self.call.defines).order(self.call)
 
     def push(self) -> bytes:
-        starts = {t.storage: -start for t, start in zip(self.call.buffers, self.starts, strict=True)}
-        return argument_bytes(self.call, starts.__getitem__)
+        return argument_bytes(self.ordered, lambda storage: -self.covered[storage][0])
 
 
 def dispatches_of(plan: Plan, features: Features, limits: Limits) -> list[Dispatch]:
@@ -53,7 +58,7 @@ def _dispatches(index: int, node: Node, features: Features, limits: Limits) -> I
         if reason := refusal(part, features):
             raise BackendError(f"{node.name or node.op}: {reason}")
         if call := lower(part, features):
-            yield Dispatch(index, part, call, *bindings(node, call, limits))
+            yield Dispatch(index, part, call, covered(node, call, limits))
 
 
 def _parts(node: Node, limits: Limits) -> list[Node]:
@@ -69,11 +74,10 @@ def _fits(t: Tensor, limits: Limits) -> bool:
     return min(packed_nbytes(t.storage), hi - lo // limits.alignment * limits.alignment) <= limits.max_binding
 
 
-def bindings(node: Node, call: KernelCall, limits: Limits) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """`starts` and `ranges` of a call: whole storages where the limit allows it; else the bytes that this call's
-    tensors over the storage touch."""
-    covered = {s: _covered(node, s, call, limits) for s in dict.fromkeys(t.storage for t in call.buffers)}
-    return tuple(zip(*(covered[t.storage] for t in call.buffers), strict=True))  # type: ignore[return-value]
+def covered(node: Node, call: KernelCall, limits: Limits) -> dict[Storage, tuple[int, int]]:
+    """`covered` of a call: whole storages where the limit allows it; else the bytes that this call's tensors over the
+    storage touch."""
+    return {s: _covered(node, s, call, limits) for s in dict.fromkeys(t.storage for t in call.buffers.values())}
 
 
 def _covered(node: Node, storage: Storage, call: KernelCall, limits: Limits) -> tuple[int, int]:
@@ -81,7 +85,7 @@ def _covered(node: Node, storage: Storage, call: KernelCall, limits: Limits) -> 
     whole = packed_nbytes(storage)
     if whole <= limits.max_binding:
         return 0, whole
-    touched = [packed_range(t) for t in call.buffers if t.storage is storage]
+    touched = [packed_range(t) for t in call.buffers.values() if t.storage is storage]
     start = min(lo for lo, _ in touched) // limits.alignment * limits.alignment
     end = min(whole, -(-max(hi for _, hi in touched) // 4) * 4)
     if end - start > limits.max_binding:

@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -10,8 +10,9 @@ from typing import Any
 
 from ...runtime import config
 from ...runtime.errors import BackendError
-from ...shaders.compile import spirv, title
-from ...shaders.kernel import ARGUMENTS_NBYTES, Defines, KernelCall
+from ...shaders.compile import spirv
+from ...shaders.interface import of_spirv
+from ...shaders.kernel import ARGUMENTS_NBYTES, Defines, KernelCall, KernelCode
 from ..base import Progress
 from . import pipeline_cache
 from .api import vk
@@ -22,14 +23,12 @@ SAVE_AFTER = 16  # new pipelines of one compile() that are worth a write to disk
 
 @dataclass(frozen=True)
 class PipelineKey:
-    stem: str
-    defines: Defines
-    constants: tuple[int, ...]
+    code: KernelCode
     n_bindings: int
 
     @staticmethod
     def of(call: KernelCall) -> "PipelineKey":
-        return PipelineKey(call.stem, call.defines, call.constants, len(call.buffers))
+        return PipelineKey(call.code, len(call.buffers))
 
 
 @dataclass(frozen=True)
@@ -84,24 +83,24 @@ class Pipelines:
         vk.vkDestroyPipelineCache(device, self._cache, vk.null)
 
     def _create(self, key: PipelineKey) -> Any:
-        config.note(4, f"pipeline {title(key.stem, key.defines)} {list(key.constants)}")
+        code = key.code
+        config.note(4, f"pipeline {code.title}")
         stage = vk.struct(
             "VkPipelineShaderStageCreateInfo",
             stage=vk.VK_SHADER_STAGE_COMPUTE_BIT,
-            module=self._module(key),
+            module=self._module(code),
             pName=vk.ffi.new("char[]", b"main"),
-            pSpecializationInfo=_constants(key.constants),
+            pSpecializationInfo=_constants(of_spirv(code.stem, code.defines).numbered(dict(code.constants))),
         )
         info = vk.struct("VkComputePipelineCreateInfo", stage=stage[0], layout=self._layouts[key.n_bindings].pipeline)
         out = vk.ffi.new("VkPipeline *")
         result = vk.vkCreateComputePipelines(self._logical.handle, self._cache, 1, info, vk.null, out)
         if result < 0:
-            name = f"{title(key.stem, key.defines)} {list(key.constants)}"
-            raise BackendError(f"{self._logical.physical.name}: shader {name}: {vk.result_name(result)}")
+            raise BackendError(f"{self._logical.physical.name}: shader {code.title}: {vk.result_name(result)}")
         return out[0]
 
-    def _module(self, key: PipelineKey) -> Any:
-        name = key.stem, key.defines
+    def _module(self, code: KernelCode) -> Any:
+        name = code.stem, code.defines
         if name in self._modules:
             return self._modules[name]
         words = spirv(*name)
@@ -146,12 +145,15 @@ class Pipelines:
         return BindingLayout(sets, vk.create("vkCreatePipelineLayout", "VkPipelineLayout", device, info, vk.null))
 
 
-def _constants(values: tuple[int, ...]) -> Any:
-    """Specialisation constants 0, 1, ... of 32 bits each."""
+def _constants(values: Mapping[int, int]) -> Any:
+    """Specialisation constants by number, of 32 bits each."""
     if not values:
         return vk.null
-    data = vk.ffi.new("uint32_t[]", [v & 0xFFFFFFFF for v in values])
-    entries = [vk.struct("VkSpecializationMapEntry", constantID=i, offset=4 * i, size=4) for i in range(len(values))]
+    data = vk.ffi.new("uint32_t[]", [v & 0xFFFFFFFF for v in values.values()])
+    entries = [
+        vk.struct("VkSpecializationMapEntry", constantID=number, offset=4 * i, size=4)
+        for i, number in enumerate(values)
+    ]
     return vk.struct(
         "VkSpecializationInfo",
         mapEntryCount=len(values),

@@ -49,7 +49,7 @@ class VulkanProgram(Program):
         self._dispatches = dispatches_of(plan, resources.features, resources.limits)
         self._branches = Branches(self._dispatches, resources.limits)
         dispatched = (*self._branches.deciders, *self._dispatches)
-        bound = (t.storage for s in dispatched for t in s.call.buffers)
+        bound = (t.storage for s in dispatched for t in s.call.buffers.values())
         self.storages = frozenset(storage for storage in bound if storage.kind is not Kind.TEMP)
         self._pipelines = resources.pipelines.get((PipelineKey.of(s.call) for s in dispatched), progress)
         self._temps: dict[Storage, Place] = {}

@@ -229,12 +229,12 @@ class Recording:
 
 def _bound(dispatch: Dispatch, spot: Callable[[Storage], Spot]) -> tuple[tuple[int, int, int], ...]:
     """VkDescriptorBufferInfo of each binding as numbers: buffer, offset, range."""
-    spots = [spot(t.storage) for t in dispatch.call.buffers]
-    numbers = [int(vk.ffi.cast("uintptr_t", buffer)) for buffer, _ in spots]
-    return tuple(
-        (number, offset + start, size)
-        for number, (_, offset), start, size in zip(numbers, spots, dispatch.starts, dispatch.ranges, strict=True)
-    )
+    return tuple(_binding(t.storage, dispatch, spot) for t in dispatch.ordered.buffers)
+
+
+def _binding(storage: Storage, dispatch: Dispatch, spot: Callable[[Storage], Spot]) -> tuple[int, int, int]:
+    (buffer, offset), (start, size) = spot(storage), dispatch.covered[storage]
+    return int(vk.ffi.cast("uintptr_t", buffer)), offset + start, size
 
 
 def place_spot(place: Place, offset: int = 0) -> Spot:

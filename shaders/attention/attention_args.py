@@ -1,29 +1,37 @@
-"""What attention.comp and attention_matrix.comp are told alike."""
+"""What the kernels that scan a cache are told alike."""
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, At, Defines
+from ..kernel import Argument, Defines, placed, strides
 
 
-def scan(node: Node) -> tuple[Defines, tuple[Tensor, ...], tuple[Argument, ...]]:
-    """Defines, buffers and arguments of attention, and of attention_split."""
-    q, k, v, slots, pos, *more = node.inputs
-    (y,) = node.outputs
-    n_seqs, n_tokens, n_heads, dim = q.shape
-    extra = dict(zip(node.attrs.get("extra", ()), more, strict=True))
+def scan(node: Node, step: str) -> tuple[Defines, dict[str, Tensor], dict[str, Argument]]:
+    """Defines, buffers and arguments of attention, and of attention_split. `step` is what the shader calls a token, or
+    in its place a part."""
+    extra = dict(zip(node.attrs.get("extra", ()), node.inputs[5:], strict=True))
     split = node.op == "attention_split"
-    n_steps = node.attrs["n_split"] if split else n_tokens
-    n_kv = node.attrs["n_kv"]
-    y_seq, y_first, y_second, _ = y.layout.strides
-    y_step, y_head = (y_second, y_first) if split else (y_first, y_second)
-    arguments = (
-        *(n_seqs, n_heads, n_steps, n_heads // (k.shape[2] // dim), n_kv, k.shape[0]),
-        node.attrs.get("window", 0),
-        *(*k.layout.strides[:2], slots.layout.strides[0]),
-        *(*q.layout.strides[:3], y_seq, y_step, y_head, *pos.layout.strides),
-        *(At(0), At(1), At(2), At(3), At(4), At(5), float(node.attrs["scale"]), float(node.attrs.get("cap", 0))),
-        *((*extra["gate"].layout.strides[:3], At(6)) if "gate" in extra else ()),
-        *((At(5 + len(extra)),) if "sinks" in extra else ()),
-    )
+    buffers, arguments = scanned(node, f"seq head {step}" if split else f"seq {step} head")
+    arguments |= {f"n_{step}s": node.attrs["n_split"] if split else node.inputs[0].shape[1]}
+    arguments |= {"window": node.attrs.get("window", 0), "cap": float(node.attrs.get("cap", 0))}
+    for name, t in extra.items():
+        arguments |= placed(name, t, "seq token head" if name == "gate" else "")
     flags = ("SPLIT",) if split else (name.upper() for name in extra)
-    return tuple((flag, "") for flag in flags), (q, k, v, slots, pos, y, *more), arguments
+    return tuple((flag, "") for flag in flags), buffers | extra, arguments
+
+
+def scanned(node: Node, y_axes: str) -> tuple[dict[str, Tensor], dict[str, Argument]]:
+    """Buffers and arguments of any scan."""
+    q, k, v, slots, pos = node.inputs[:5]
+    (y,) = node.outputs
+    n_seqs, _, n_heads, dim = q.shape
+    arguments: dict[str, Argument] = {
+        **dict(n_seqs=n_seqs, n_heads=n_heads, share=n_heads // (k.shape[2] // dim)),
+        **dict(n_kv=node.attrs["n_kv"], n_slots=k.shape[0], scale=float(node.attrs["scale"])),
+        **dict(k_at=k, v_at=v),
+        **strides("cache", k.layout.strides, "slot row"),
+        **placed("slots", slots, "0"),
+        **placed("q", q, "seq token head"),
+        **placed("y", y, y_axes),
+        **placed("pos", pos, "seq token"),
+    }
+    return {"q": q, "k": k, "v": v, "slots": slots, "pos": pos, "y": y}, arguments

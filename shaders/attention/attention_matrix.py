@@ -30,7 +30,7 @@ def rule(node: Node, features: Features) -> str:
 
 def lower(node: Node, features: Features) -> KernelCall:
     n_seqs, n_tokens, n_heads, dim = node.inputs[0].shape
-    defines, buffers, arguments = scan(node)
+    defines, buffers, arguments = scan(node, "token")
     grid = grid_of(-(-n_tokens // TOKENS) * n_heads * n_seqs)
-    constants = (PARTS * features.subgroup_size, 0, 0, dim)
+    constants = {"local_size_x": PARTS * features.subgroup_size, "DIM": dim}
     return KernelCall("attention_matrix", defines, buffers, arguments, grid, constants)

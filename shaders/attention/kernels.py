@@ -5,11 +5,11 @@ from dataclasses import replace
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
 from ...runtime.ir.tensor import Tensor
-from ..common.rows import SUBGROUPS
-from ..kernel import At, Defines, Features, Kernel, KernelCall, fills_subgroup, grid_of
+from ..common.rows import NOT_HELD, SUBGROUPS
+from ..kernel import Argument, Defines, Features, Kernel, KernelCall, fills_subgroup, grid_of, placed, strides
 from ..operands import FLOATS, INTS
 from . import attention_matrix
-from .attention_args import scan
+from .attention_args import scan, scanned
 
 MAX_DIM = 512
 SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve several queries, or products
@@ -38,10 +38,11 @@ def _few_tokens(node: Node, features: Features) -> str:
 def _lower_attention(node: Node, features: Features) -> KernelCall:
     n_seqs, n_tokens, n_heads, dim = node.inputs[0].shape
     n_steps = node.attrs["n_split"] if node.op == "attention_split" else n_tokens
-    flags, buffers, arguments = scan(node)
+    flags, buffers, arguments = scan(node, "step")
     lanes, defines = _lanes("attention", features)
     grid = grid_of(n_seqs * n_steps * n_heads)
-    return KernelCall("attention", (*flags, *defines), buffers, arguments, grid, (lanes, 0, 0, dim))
+    constants = {"local_size_x": lanes, **NOT_HELD, "DIM": dim}
+    return KernelCall("attention", (*flags, *defines), buffers, arguments, grid, constants)
 
 
 def _many_tokens(node: Node, features: Features) -> str:
@@ -54,21 +55,15 @@ def _many_tokens(node: Node, features: Features) -> str:
 
 
 def _lower_lanes(node: Node, features: Features) -> KernelCall:
-    q, k, _v, slots, pos, *gate = node.inputs
-    (y,) = node.outputs
-    n_seqs, n_tokens, n_heads, dim = q.shape
-    push = (
-        *(n_seqs, n_heads, n_tokens, n_heads // (k.shape[2] // dim), node.attrs["n_kv"], k.shape[0]),
-        *(*k.layout.strides[:2], slots.layout.strides[0]),
-        *(*q.layout.strides[:3], *y.layout.strides[:3], *pos.layout.strides),
-        *(At(0), At(1), At(2), At(3), At(4), At(5), float(node.attrs["scale"])),
-        *(w for t in gate for w in (*t.layout.strides[:3], At(6))),
-    )
-    n_tiles = -(-n_tokens // SOFTWARE_LANES)
-    args = (*node.inputs[:5], y, *gate)
-    return KernelCall(
-        "attention_lanes", _GATE if gate else (), args, push, grid_of(n_tiles * n_heads * n_seqs), (SOFTWARE_LANES, dim)
-    )
+    n_seqs, n_tokens, n_heads, dim = node.inputs[0].shape
+    buffers, arguments = scanned(node, "seq token head")
+    arguments["n_tokens"] = n_tokens
+    for gate in node.inputs[5:]:
+        buffers["gate"] = gate
+        arguments |= placed("gate", gate, "seq token head")
+    defines, n_tiles = _GATE if "gate" in buffers else (), -(-n_tokens // SOFTWARE_LANES)
+    constants = {"local_size_x": SOFTWARE_LANES, "DIM": dim}
+    return KernelCall("attention_lanes", defines, buffers, arguments, grid_of(n_tiles * n_heads * n_seqs), constants)
 
 
 def _for_large_gpus(_node: Node, features: Features) -> str:
@@ -83,21 +78,16 @@ def _decode_heads(share: int, dim: int) -> int:
 
 
 def _lower_decode(node: Node, features: Features) -> KernelCall:
-    q, k, _v, slots, pos = node.inputs
-    (y,) = node.outputs
+    q, k = node.inputs[:2]
     n_seqs, _, n_heads, dim = q.shape
-    n_parts, share = node.attrs["n_split"], n_heads // (k.shape[2] // dim)
-    push = (
-        *(n_seqs, n_heads, n_parts, share, node.attrs["n_kv"], k.shape[0]),
-        *(k.layout.strides[0] // 4, k.layout.strides[1] // 4, slots.layout.strides[0]),
-        *(q.layout.strides[0], q.layout.strides[2], y.layout.strides[0], y.layout.strides[2], y.layout.strides[1]),
-        *(pos.layout.strides[0], At(0), At(1), At(2), At(3), At(4), At(5)),
-        *(float(node.attrs["scale"]), float(node.attrs.get("cap", 0))),
-    )
-    heads = _decode_heads(share, dim)
+    n_parts, heads = node.attrs["n_split"], _decode_heads(n_heads // (k.shape[2] // dim), dim)
+    buffers, arguments = scanned(node, "seq head part")
+    del arguments["q_token"], arguments["pos_token"]  # there is one
+    arguments |= {"n_parts": n_parts, "cap": float(node.attrs.get("cap", 0))}
+    arguments |= {"cache_slot": k.layout.strides[0] // 4, "cache_row": k.layout.strides[1] // 4}  # in quads
     grid = grid_of(n_seqs * n_parts * n_heads // heads)
-    constants = DECODE_LOCAL, dim, heads, DECODE_TILE
-    return KernelCall("attention_decode", (), (*node.inputs, y), push, grid, constants)
+    constants = {"local_size_x": DECODE_LOCAL, "DIM": dim, "HEADS": heads, "TILE": DECODE_TILE}
+    return KernelCall("attention_decode", (), buffers, arguments, grid, constants)
 
 
 def _few_parts(node: Node, features: Features) -> str:
@@ -108,19 +98,21 @@ def _few_parts(node: Node, features: Features) -> str:
 def _lower_combine_wide(node: Node, features: Features) -> KernelCall:
     call, (n_seqs, n_heads, _, width) = _lower_combine(node, features), node.inputs[0].shape
     grid = grid_of(n_seqs * n_heads * -(-(width - 2) // COMBINE_SPAN))
-    constants = COMBINE_LOCAL, 0, 0, COMBINE_SPAN, MOST_PARTS
+    constants = {"local_size_x": COMBINE_LOCAL, **NOT_HELD, "SPAN": COMBINE_SPAN, "MOST_PARTS": MOST_PARTS}
     return replace(call, stem="attention_combine_wide", grid=grid, constants=constants)
 
 
 def _lower_combine(node: Node, features: Features) -> KernelCall:
     (parts, *gate), (y,) = node.inputs, node.outputs
     n_seqs, n_heads, n_split, width = parts.shape
-    push = (
-        *(n_seqs, n_heads, n_split, width - 2, y.layout.strides[0], y.layout.strides[2], At(0), At(1)),
-        *(w for t in gate for w in (t.layout.strides[0], t.layout.strides[2], At(2))),
-    )
+    buffers = {"parts": parts, "y": y, **({"gate": gate[0]} if gate else {})}
+    arguments = {"n_seqs": n_seqs, "n_heads": n_heads, "n_split": n_split, "dim": width - 2, "parts_at": parts}
+    for name in ("y", *(["gate"] if gate else [])):
+        t = buffers[name]
+        arguments |= strides(name, (t, t.layout.strides[0], t.layout.strides[2]), "at seq head")
     lanes, defines = 8 if features.software else 64, _GATE if gate else ()
-    return KernelCall("attention_combine", defines, (parts, y, *gate), push, grid_of(n_seqs * n_heads), (lanes,))
+    grid = grid_of(n_seqs * n_heads)
+    return KernelCall("attention_combine", defines, buffers, arguments, grid, {"local_size_x": lanes})
 
 
 def _tokens(t: Tensor) -> Layout:
@@ -131,17 +123,22 @@ def _tokens(t: Tensor) -> Layout:
 
 
 def _lower_qk(node: Node, features: Features) -> KernelCall:
-    q, k, _v, _pos, table, _rows, k_cache, _v_cache, *norms = node.inputs
-    strides = (s for t in (*node.inputs[:3], node.outputs[0]) for s in _tokens(t).strides[:2])
+    q, k, v, pos, table, rows, k_cache, v_cache, *norms = node.inputs
     n_tokens, n_heads, n_heads_kv, dim = q.shape[0] * q.shape[1], q.shape[2], k.shape[2], q.shape[3]
-    sizes = (n_tokens, n_heads, n_heads_kv, dim, table.shape[1] // 2, table.shape[0], k_cache.shape[0])
-    args = (*node.inputs[:6], *node.outputs, *norms)
-    push = (*sizes, *strides, *(At(i) for i in range(len(args))), *([float(node.attrs["eps"])] if norms else ()))
+    buffers = {"q": q, "k": k, "v": v, "pos": pos, "table": table, "rows": rows, "y": node.outputs[0]}
+    buffers |= {"k_cache": k_cache, "v_cache": v_cache, **dict(zip(("q_norm", "k_norm"), norms, strict=False))}
+    arguments: dict[str, Argument] = {f"{name}_at": t for name, t in buffers.items()}
+    arguments |= {"n_tokens": n_tokens, "n_heads": n_heads, "n_heads_kv": n_heads_kv, "dim": dim}
+    arguments |= {"half_dims": table.shape[1] // 2, "n_table": table.shape[0], "n_rows": k_cache.shape[0]}
+    for name in "qkvy":
+        arguments |= strides(name, _tokens(buffers[name]).strides, "token head")
+    if norms:
+        arguments["eps"] = float(node.attrs["eps"])
     lanes, defines = _lanes("qk_rope_cache", features)
-    defines = (*(_NORM if norms else ()), *defines)
     grid = grid_of(n_tokens * (n_heads + 2 * n_heads_kv))
-    constants = (lanes, 0, 0, dim, int(node.attrs.get("neighbours", False)))
-    return KernelCall("qk_rope_cache", defines, args, push, grid, constants)
+    pairs = {"NEIGHBOURS": int(node.attrs.get("neighbours", False))}
+    constants = {"local_size_x": lanes, **NOT_HELD, "DIM": dim, **pairs}
+    return KernelCall("qk_rope_cache", (*(_NORM if norms else ()), *defines), buffers, arguments, grid, constants)
 
 
 def _variants(stem: str, *flags: str) -> tuple[tuple[str, Defines], ...]:
@@ -151,11 +148,18 @@ def _variants(stem: str, *flags: str) -> tuple[tuple[str, Defines], ...]:
 
 def _lower_rope(node: Node, features: Features) -> KernelCall:
     (x, pos, table), (y,) = node.inputs, node.outputs
-    strides = tuple(s for t in (x, pos, table, y) for s in t.layout.strides)
-    n_groups = x.shape[0] * x.shape[1] * x.shape[2]
-    push = (At(0), At(1), At(2), At(3), *x.shape, table.shape[1] // 2, table.shape[0], *strides)
-    constants = (fills_subgroup(features), int(node.attrs.get("neighbours", False)))
-    return KernelCall("rope", (), (x, pos, table, y), push, grid_of(n_groups), constants)
+    n_batch, n_tokens, n_heads, n_inner = x.shape
+    arguments = {
+        **dict(n_batch=n_batch, n_tokens=n_tokens, n_heads=n_heads, n_inner=n_inner),
+        **dict(half_dims=table.shape[1] // 2, n_table=table.shape[0]),
+        **placed("x", x, "batch token head inner"),
+        **placed("pos", pos, "batch token"),
+        **placed("table", table, "row inner"),
+        **placed("y", y, "batch token head inner"),
+    }
+    buffers, grid = {"x": x, "pos": pos, "table": table, "y": y}, grid_of(n_batch * n_tokens * n_heads)
+    constants = {"local_size_x": fills_subgroup(features), "NEIGHBOURS": int(node.attrs.get("neighbours", False))}
+    return KernelCall("rope", (), buffers, arguments, grid, constants)
 
 
 _HEADS = FLOATS.rows.axis(-1, most=MAX_DIM)

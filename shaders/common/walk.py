@@ -1,16 +1,17 @@
-"""Push constants of walk.glsl: shapes and strides of up to four axes, collapsed, with divisors made into products."""
+"""Arguments of walk.glsl: shapes and strides of up to four axes, collapsed, with divisors made into products."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.layout import Layout, Shape, collapse_together
-from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, At, Defines, Features, KernelCall, grid_of
+from ..kernel import Argument, Arguments, Buffers, Constants, Features, KernelCall, Variant, grid_of, strides
 
 AXES = 4
 MANY = 2**20  # elements that fill any GPU with several for each invocation: twice the bytes a second on an H200
+_WALK = "count", "size1", "size2", "size3", "magic1", "magic2", "magic3", "shifts"
+_NONE: Mapping[str, int] = {}
 TYPE_DEFINES = {DType.F32: "F32", DType.I32: "F32", DType.F16: "F16", DType.BF16: "BF16"}
 
 
@@ -28,26 +29,23 @@ class Walk:
     def n_axes(self) -> int:
         return len(self.shape)
 
-    def words(self, *args: int) -> tuple[Argument, ...]:
-        """WALK, then STRIDES of each layout; `args` are the arguments that the layouts belong to."""
-        strides = (strides_words(a, arg) for a, arg in zip(self.layouts, args or range(len(self.layouts)), strict=True))
-        return (*walk_words(self.shape), *(w for s in strides for w in s))
-
     def call(
         self,
-        variant: tuple[str, Defines],
-        tensors: Iterable[Tensor],
+        variant: Variant,
+        buffers: Buffers,
         features: Features,
-        more: Sequence[Argument] = (),
-        constants: Sequence[int] = (),
+        more: Arguments = _NONE,
+        constants: Constants = _NONE,
     ) -> KernelCall:
-        """The dispatch over all elements: `more` follows WALK and STRIDES, `constants` follow walk.glsl's."""
+        """The dispatch over all elements, with WALK and the STRIDES of each layout, which belong to the first buffers;
+        `more` arguments and constants are the shader's own."""
         n = self.layouts[0].n_elements
         lanes, per = lanes_of(n, features)
-        arguments = (*self.words(), *more)
-        return KernelCall(
-            *variant, tuple(tensors), arguments, grid_of(-(-n // (lanes * per))), (lanes, self.n_axes, per, *constants)
-        )
+        arguments = walk_arguments(self.shape)
+        for (name, t), layout in zip(buffers.items(), self.layouts, strict=False):
+            arguments |= strides(name, (t, *four(layout.strides, 0)), "at 0 1 2 3")
+        constants = {"local_size_x": lanes, "AXES": self.n_axes, "PER": per, **constants}
+        return KernelCall(*variant, buffers, {**arguments, **more}, grid_of(-(-n // (lanes * per))), constants)
 
 
 def lanes_of(n: int, features: Features) -> tuple[int, int]:
@@ -92,16 +90,12 @@ def _join(parts: Sequence[Layout], offset: int) -> Layout:
     return Layout(tuple(n for p in parts for n in p.shape), tuple(s for p in parts for s in p.strides), offset)
 
 
-def walk_words(shape: Shape) -> tuple[int, ...]:
-    sizes = four(shape, 1)
-    magic = [fast_div_words(n) for n in sizes[1:]]
-    n = Layout.contiguous(shape).n_elements
-    shifts = sum(shift << 8 * k for k, (_, shift) in enumerate(magic))
-    return (n, *sizes[1:], *(m for m, _ in magic), shifts)
-
-
-def strides_words(layout: Layout, arg: int) -> tuple[Argument, ...]:
-    return (*four(layout.strides, 0), At(arg))
+def walk_arguments(shape: Shape) -> dict[str, Argument]:
+    """WALK of walk.glsl."""
+    _, *sizes = four(shape, 1)
+    magic, shift = zip(*map(fast_div_words, sizes), strict=True)
+    shifts = sum(bits << 8 * k for k, bits in enumerate(shift))
+    return dict(zip(_WALK, (Layout.contiguous(shape).n_elements, *sizes, *magic, shifts), strict=True))
 
 
 def four(t: Sequence[int], fill: int) -> tuple[int, ...]:

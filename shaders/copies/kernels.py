@@ -7,7 +7,7 @@ from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout, collapse_together
 from ...runtime.ir.tensor import Tensor
 from ..common.walk import TYPE_DEFINES, Walk, four, lanes_of, walk, walk_apart
-from ..kernel import At, Defines, Features, Kernel, KernelCall, Variant, grid_of
+from ..kernel import Arguments, Defines, Features, Kernel, KernelCall, Variant, grid_of, placed, strides
 from ..operands import FLOATS, INTS, NUMBERS, WORDS, Operand
 from . import get_rows_blocks
 
@@ -56,12 +56,12 @@ def _lower_words(node: Node, features: Features) -> KernelCall:
     rows = collapse_together((x.layout, y.layout))
     n = rows[0].shape[-1]
     words = Walk(tuple(Layout((*a.shape[:-1], n // 2 + 1), a.strides, a.offset) for a in rows))
-    return words.call(("copy_words", _types(x.dtype, y.dtype)), (x, y), features, (n,))
+    return words.call(("copy_words", _types(x.dtype, y.dtype)), {"x": x, "y": y}, features, {"n_cols": n})
 
 
 def _lower_copy(node: Node, features: Features) -> KernelCall:
     x, y = _copied(node)
-    return walk(x.layout, y.layout).call(("copy", _types(x.dtype, y.dtype)), (x, y), features)
+    return walk(x.layout, y.layout).call(("copy", _types(x.dtype, y.dtype)), {"x": x, "y": y}, features)
 
 
 # concat, repeat, pad, set
@@ -71,18 +71,20 @@ def _lower_concat(node: Node, features: Features) -> KernelCall:
     (a, b), (y,) = node.inputs, node.outputs
     axis, n_a = node.attrs["axis"], a.shape[node.attrs["axis"]]
     wide = (Layout(y.shape, t.layout.strides, t.layout.offset) for t in (a, b, y))
-    walked, places = walk_apart(*wide, fences=[axis])
+    walked, (place,) = walk_apart(*wide, fences=[axis])
     full = [t if t.layout.n_elements else y for t in (a, b)]  # nothing is read from an empty one, but it must be bound
-    return walked.call(("concat", _types(y.dtype, y.dtype)), (*full, y), features, (n_a,), places)
+    variant, buffers = ("concat", _types(y.dtype, y.dtype)), {"a": full[0], "b": full[1], "y": y}
+    return walked.call(variant, buffers, features, {"split": n_a}, {"AXIS": place})
 
 
 def _lower_repeat(node: Node, features: Features) -> KernelCall:
     x, y = _copied(node)
     tiled = [i for i, (n, m) in enumerate(zip(x.shape, y.shape, strict=True)) if n not in (1, m)]
-    strides = tuple(0 if n == 1 else s for n, s in zip(x.shape, x.layout.strides, strict=True))
-    walked, places = walk_apart(Layout(y.shape, strides, x.layout.offset), y.layout, fences=tiled)
-    sizes = _placed(places, [x.shape[i] for i in tiled], 1)
-    return walked.call(("repeat", _types(y.dtype, y.dtype)), (x, y), features, sizes, (sum(1 << p for p in places),))
+    steps = tuple(0 if n == 1 else s for n, s in zip(x.shape, x.layout.strides, strict=True))
+    walked, places = walk_apart(Layout(y.shape, steps, x.layout.offset), y.layout, fences=tiled)
+    sizes = _sizes("n", places, [x.shape[i] for i in tiled], 1)
+    variant, axes = ("repeat", _types(y.dtype, y.dtype)), {"TILED": sum(1 << p for p in places)}
+    return walked.call(variant, {"x": x, "y": y}, features, sizes, axes)
 
 
 def _lower_pad(node: Node, features: Features) -> KernelCall:
@@ -90,15 +92,16 @@ def _lower_pad(node: Node, features: Features) -> KernelCall:
     before = node.attrs["before"]
     padded = [i for i, (n, m) in enumerate(zip(x.shape, y.shape, strict=True)) if n != m]
     walked, places = walk_apart(Layout(y.shape, x.layout.strides, x.layout.offset), y.layout, fences=padded)
-    sizes = _placed(places, [x.shape[i] for i in padded], 2**32 - 1)
-    more = (*sizes, *_placed(places, [before[i] for i in padded], 0))
+    sizes = _sizes("n", places, [x.shape[i] for i in padded], 2**32 - 1)
+    starts = _sizes("before", places, [before[i] for i in padded], 0)
     full = x if x.layout.n_elements else y
-    return walked.call(("pad", ()), (full, y), features, more)
+    return walked.call(("pad", ()), {"x": full, "y": y}, features, {**sizes, **starts})
 
 
-def _placed(places: tuple[int, ...], values: list[int], fill: int) -> tuple[int, ...]:
+def _sizes(name: str, places: tuple[int, ...], values: list[int], fill: int) -> Arguments:
+    """Of four axes, as NAME0 to NAME3."""
     at = dict(zip(places, values, strict=True))
-    return tuple(at.get(i, fill) for i in range(4))
+    return {f"{name}{i}": at.get(i, fill) for i in range(4)}
 
 
 def _region(node: Node) -> tuple[Layout, Layout]:
@@ -124,9 +127,14 @@ def _lower_set(node: Node, features: Features) -> KernelCall:
     (x, src), (y,) = node.inputs, node.outputs
     region, source = _region(node)
     full = src if src.layout.n_elements else y
-    more = (*four(source.strides, 0), At(2), *four(region.shape, 1), *four(region.strides, 2**31), region.offset)
-    variant = ("set", _types(y.dtype, y.dtype))
-    return walk(x.layout, y.layout).call(variant, (x, y, full), features, more, (region.ndim,))
+    more = {
+        **strides("src", (full, *four(source.strides, 0)), "at 0 1 2 3"),
+        **strides("size", four(region.shape, 1), "0 1 2 3"),
+        **strides("stride", four(region.strides, 2**31), "0 1 2 3"),
+        "offset": region.offset,
+    }
+    variant, buffers = ("set", _types(y.dtype, y.dtype)), {"x": x, "y": y, "src": full}
+    return walk(x.layout, y.layout).call(variant, buffers, features, more, {"REGION_AXES": region.ndim})
 
 
 # get_rows, set_rows
@@ -136,24 +144,25 @@ def _lower_get_rows(node: Node, features: Features) -> KernelCall:
     """All three over y's shape: the table has strides for batches and columns only, ids none for columns."""
     (table, ids), (y,) = node.inputs, node.outputs
     *batch, row, column = table.layout.strides
-    strides = (*batch, *(0,) * (y.ndim - 1 - len(batch)), column)
-    columns = Layout(y.shape, strides, table.layout.offset)
+    columns = Layout(y.shape, (*batch, *(0,) * (y.ndim - 1 - len(batch)), column), table.layout.offset)
     walked = walk(columns, ids.layout.unsqueeze(-1).broadcast_to(y.shape), y.layout)
-    more = table.shape[-2], row
-    return walked.call(("get_rows", _types(table.dtype, y.dtype)), (table, ids, y), features, more)
+    variant, buffers = ("get_rows", _types(table.dtype, y.dtype)), {"table": table, "ids": ids, "y": y}
+    return walked.call(variant, buffers, features, {"n_rows": table.shape[-2], "row_stride": row})
 
 
 def _lower_set_rows(node: Node, features: Features) -> KernelCall:
     (_, ids, src), (dst,) = node.inputs, node.outputs
     n_rows, n_cols = src.shape
     lanes = lanes_of(0, features)[0]
-    push = (
-        *(n_rows, n_cols, dst.shape[0], ids.layout.strides[0], At(0)),
-        *(*src.layout.strides, At(1), *dst.layout.strides, At(2)),
-    )
-    halves = dst.dtype is F16 and dst.layout.rows_contiguous
-    defines = _types(src.dtype, dst.dtype)
-    return KernelCall("set_rows", defines, (ids, src, dst), push, grid_of(n_rows), (lanes, int(halves)))
+    arguments = {
+        **dict(n_src=n_rows, n_cols=n_cols, n_rows=dst.shape[0]),
+        **placed("ids", ids, "row"),
+        **placed("src", src, "row col"),
+        **placed("y", dst, "row col"),
+    }
+    constants = {"local_size_x": lanes, "PAIRS": int(dst.dtype is F16 and dst.layout.rows_contiguous)}
+    buffers, defines = {"ids": ids, "src": src, "y": dst}, _types(src.dtype, dst.dtype)
+    return KernelCall("set_rows", defines, buffers, arguments, grid_of(n_rows), constants)
 
 
 # Of cpy the second input is what it writes into.

@@ -2,7 +2,7 @@
 
 from ...runtime.ir.graph import Node
 from ..common.walk import walk
-from ..kernel import At, Features, Kernel, KernelCall, Variant
+from ..kernel import Features, Kernel, KernelCall, Variant
 from ..operands import FLOATS, INTS
 
 UNARY = ("neg", "abs", "sqr", "sqrt", "exp", "log", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu")
@@ -16,19 +16,20 @@ def _variant(node: Node, stem: str) -> Variant:
 
 def _lower_unary(node: Node, features: Features) -> KernelCall:
     (x,), (y,) = node.inputs, node.outputs
-    parameters = [float(node.attrs[name]) for name in PARAMETERS.get(node.op, ())] or [0.0, 0.0]
-    return walk(x.layout, y.layout).call(_variant(node, "unary"), (x, y), features, parameters)
+    a, b = (float(node.attrs[name]) for name in PARAMETERS[node.op]) if node.op in PARAMETERS else (0.0, 0.0)
+    return walk(x.layout, y.layout).call(_variant(node, "unary"), {"x": x, "y": y}, features, {"a": a, "b": b})
 
 
 def _lower_binary(node: Node, features: Features) -> KernelCall:
     (a, b), (y,) = node.inputs, node.outputs
     layouts = (t.layout.broadcast_to(y.shape) for t in (a, b, y))
-    return walk(*layouts).call(_variant(node, "binary"), (a, b, y), features)
+    return walk(*layouts).call(_variant(node, "binary"), {"a": a, "b": b, "y": y}, features)
 
 
 def _lower_select(node: Node, features: Features) -> KernelCall:
     (which, a, b), (y,) = node.inputs, node.outputs
-    return walk(a.layout, b.layout, y.layout).call(("select", ()), (a, b, y, which), features, (At(3),))
+    buffers = {"a": a, "b": b, "y": y, "which": which}
+    return walk(a.layout, b.layout, y.layout).call(("select", ()), buffers, features, {"which_at": which})
 
 
 def _unary(op: str) -> Kernel:

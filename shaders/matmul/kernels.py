@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...runtime.ir.graph import Node
-from ..kernel import Defines, Features, Kernel, KernelCall
+from ..kernel import Constants, Defines, Features, Kernel, KernelCall
 from ..operands import FLOATS, INTS, WEIGHTS, Operands
 from . import matrices, mul_mats
 from .dots import FORMS, form_of, local_of
@@ -36,7 +36,7 @@ class Way:
     stem: str
     takes: Operands
     rule: Callable[[Node, Features], str]
-    shape: Callable[[Node, Features], tuple[int, tuple[int, ...]]]
+    shape: Callable[[Node, Features], tuple[int, Constants]]
     flags: Callable[[Node, Features], tuple[str, ...]] = lambda node, features: ()
     all_flags: tuple[tuple[str, ...], ...] = ((),)
 
@@ -53,13 +53,17 @@ class Way:
         return [defines_of(t, self.op, *flags) for t, flags in every if "DOT" not in flags or t in DOT_TYPES]
 
 
+def _tile(local: int, rows: int, cols: int) -> Constants:
+    return {"local_size_x": local, "ROWS": rows, "COLS": cols}
+
+
 def _for_all(_node: Node, _features: Features) -> str:
     return ""
 
 
-def _plain_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+def _plain_shape(node: Node, features: Features) -> tuple[int, Constants]:
     p, local = operands_of(node), LANES if features.software else 64
-    return ceil_div(p.n_rows, local) * p.n_cols * p.n_batch, (local,)
+    return ceil_div(p.n_rows, local) * p.n_cols * p.n_batch, {"local_size_x": local}
 
 
 def _for_cpus(_node: Node, features: Features) -> str:
@@ -67,10 +71,10 @@ def _for_cpus(_node: Node, features: Features) -> str:
     return "" if fits else f"lanes: for CPUs with subgroups of {LANES}"
 
 
-def _lanes_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+def _lanes_shape(node: Node, features: Features) -> tuple[int, Constants]:
     p = operands_of(node)
     rows, cols = lanes_tile(p.n_cols, node.inputs[0].dtype)
-    return ceil_div(p.n_rows, LANES * rows) * ceil_div(p.n_cols, cols) * p.n_batch, (LANES, rows, cols)
+    return ceil_div(p.n_rows, LANES * rows) * ceil_div(p.n_cols, cols) * p.n_batch, _tile(LANES, rows, cols)
 
 
 def _grouped(node: Node, features: Features) -> str:
@@ -81,10 +85,10 @@ def _grouped_for_cpus(node: Node, features: Features) -> str:
     return _for_cpus(node, features) or _grouped(node, features)
 
 
-def _grouped_lanes_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+def _grouped_lanes_shape(node: Node, features: Features) -> tuple[int, Constants]:
     p, n_experts = operands_of(node), node.inputs[0].shape[0]
     rows, cols = lanes_tile(4, node.inputs[0].dtype)
-    return ceil_div(p.n_rows, LANES * rows) * n_experts, (LANES, rows, cols)
+    return ceil_div(p.n_rows, LANES * rows) * n_experts, _tile(LANES, rows, cols)
 
 
 def _for_gpus(_node: Node, features: Features) -> str:
@@ -97,7 +101,7 @@ def _few_cols(node: Node, features: Features) -> str:
     return f"vector: {p.n_rows} rows, {p.n_cols} columns" if many else _for_gpus(node, features)
 
 
-def _vector_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+def _vector_shape(node: Node, features: Features) -> tuple[int, Constants]:
     p, w = operands_of(node), node.inputs[0]
     flags = _vector_flags(node, features)
     if "WIDE" in flags:
@@ -106,25 +110,25 @@ def _vector_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]
         return groups * ceil_div(p.n_cols, tile.cols) * p.n_batch, tile.spec(is_aligned(w), features, run)
     rows, cols = vec_tile(p.n_cols, bool(flags))
     local = local_of(p.n_inner, features)
-    return ceil_div(p.n_rows, rows) * ceil_div(p.n_cols, cols) * p.n_batch, (local, rows, cols)
+    return ceil_div(p.n_rows, rows) * ceil_div(p.n_cols, cols) * p.n_batch, _tile(local, rows, cols)
 
 
 def _vector_flags(node: Node, features: Features) -> tuple[str, ...]:
     return form_of(features, node.inputs[0], n_cols=operands_of(node).n_cols)
 
 
-def _tile_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+def _tile_shape(node: Node, features: Features) -> tuple[int, Constants]:
     p = operands_of(node)
     quads = 2 if p.n_cols > 32 else 1
-    return ceil_div(p.n_rows, TILE_ROWS) * ceil_div(p.n_cols, 32 * quads) * p.n_batch, (quads,)
+    return ceil_div(p.n_rows, TILE_ROWS) * ceil_div(p.n_cols, 32 * quads) * p.n_batch, {"ROW_QUADS": quads}
 
 
 def _grouped_for_gpus(node: Node, features: Features) -> str:
     return _for_gpus(node, features) or _grouped(node, features)
 
 
-def _grouped_tile_shape(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
-    return ceil_div(operands_of(node).n_rows, TILE_ROWS) * node.inputs[0].shape[0], (1,)
+def _grouped_tile_shape(node: Node, features: Features) -> tuple[int, Constants]:
+    return ceil_div(operands_of(node).n_rows, TILE_ROWS) * node.inputs[0].shape[0], {"ROW_QUADS": 1}
 
 
 _FORMS = FORMS[1:]  # dots.glsl's for GPUs

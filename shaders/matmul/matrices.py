@@ -10,9 +10,9 @@ from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.quants import packed_row_nbytes
 from ...runtime.ir.tensor import Tensor
-from ..kernel import At, Features, Kernel, KernelCall, Variant, grid_of
+from ..kernel import Constants, Features, Kernel, KernelCall, Variant, grid_of, strides
 from ..operands import FLOATS, INTS, WEIGHTS
-from .mul_mat_args import Product, ceil_div, defines_of, in_words, operands_of
+from .mul_mat_args import Product, ceil_div, defines_of, in_words, lower_product, operands_of
 
 FEWEST_COLS = 33
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
@@ -105,11 +105,15 @@ def tile_for(p: Product, features: Features) -> Tile | None:
     return next(enough, min(tiles, key=lambda t: t.rows * t.cols, default=None))
 
 
-def _spec(tile: Tile, features: Features) -> tuple[int, ...]:
+def _spec(tile: Tile, features: Features) -> Constants:
     shape = _shape_of(features)
     assert shape is not None
-    sizes = tile.rows, tile.cols, tile.groups, tile.part_rows, tile.part_cols
-    return (tile.n_parts * features.subgroup_size, *sizes, *shape, tile.stages)
+    m, n, k = shape
+    return {
+        **dict(local_size_x=tile.n_parts * features.subgroup_size, TILE_ROWS=tile.rows, TILE_COLS=tile.cols),
+        **dict(GROUPS=tile.groups, PART_ROWS=tile.part_rows, PART_COLS=tile.part_cols),
+        **dict(M=m, N=n, K=k, STAGES=tile.stages),
+    }
 
 
 def _lower(node: Node, features: Features) -> KernelCall:
@@ -117,9 +121,7 @@ def _lower(node: Node, features: Features) -> KernelCall:
     tile = tile_for(p, features)
     assert tile is not None
     n_groups = ceil_div(p.n_rows, tile.rows) * ceil_div(p.n_cols, tile.cols) * p.n_batch
-    (w, x), (y,) = node.inputs, node.outputs
-    defines = defines_of(w.dtype, "mul_mat", *_flags(w))
-    return KernelCall("mul_mat_matrix", defines, (w, x, y), p.push(2), grid_of(n_groups), _spec(tile, features))
+    return lower_product(node, "mul_mat_matrix", _flags(node.inputs[0]), n_groups, _spec(tile, features))
 
 
 def _flags(w: Tensor) -> tuple[str, ...]:
@@ -148,11 +150,12 @@ def _lower_lists(node: Node, features: Features) -> KernelCall:
     tile = _expert_tile(node, p, features)
     assert tile is not None
     slices = _slices(ceil_div(p.n_rows, tile.rows))
-    arguments = (*p.push(3), At(2), 0, 0, n_experts)
+    starts = {"w_at": w, "x_at": x, "ids_at": lists, "y_at": y}
+    arguments = {**p.arguments, **starts, "ids_batch0": 0, "ids_batch1": 0, "n_experts": n_experts}
     grid = grid_of(ceil_div(p.n_rows, tile.rows) * n_experts * slices)
-    defines = defines_of(w.dtype, "mul_mat_id", *_flags(w))
-    constants = (*_spec(tile, features), slices)
-    return KernelCall("mul_mat_id_matrix", defines, (w, x, lists, y), arguments, grid, constants)
+    defines, buffers = defines_of(w.dtype, "mul_mat_id", *_flags(w)), {"weights": w, "x": x, "ids": lists, "y": y}
+    constants = {**_spec(tile, features), "SLICES": slices}
+    return KernelCall("mul_mat_id_matrix", defines, buffers, arguments, grid, constants)
 
 
 def _swiglu_rule(node: Node, features: Features) -> str:
@@ -176,16 +179,19 @@ def _lower_swiglu(node: Node, features: Features) -> KernelCall:
     p, n_experts = operands_of(_as_product(node)), gate.shape[0]
     tile = _expert_tile(node, p, features)
     assert tile is not None
-    words = (w.strides[i] for w in map(in_words, (gate, up)) for i in (1, 0))
-    strides = (*p.x.strides[:2], *p.y.strides[:2], p.y.strides[3])
-    arguments = (*(At(i) for i in range(5)), p.n_rows, p.n_inner, n_experts, p.batch[1], *words, *strides)
+    arguments = {
+        **dict(n_rows=p.n_rows, n_inner=p.n_inner, n_experts=n_experts, n_batch1=p.batch[1], ids_at=lists),
+        **strides("gate", (gate, *in_words(gate).strides), "at expert row"),
+        **strides("up", (up, *in_words(up).strides), "at expert row"),
+        **strides("x", (x, *p.x.strides), "at batch0 batch1"),
+        **dict(y_at=y, y_batch0=p.y.strides[0], y_batch1=p.y.strides[1], y_inner=p.y.strides[3]),
+    }
     row_tiles = ceil_div(p.n_rows, tile.rows // 2)
     slices = _slices(row_tiles)
-    constants = (*_spec(tile, features), slices)
-    buffers, grid = (gate, up, x, lists, y), grid_of(row_tiles * n_experts * slices)
-    return KernelCall(
-        "mul_mat_id_swiglu", defines_of(gate.dtype, "mul_mat", *_flags(gate)), buffers, arguments, grid, constants
-    )
+    constants = {**_spec(tile, features), "SLICES": slices}
+    buffers = {"gate_words": gate, "up_words": up, "x_quads": x, "ids": lists, "y": y}
+    defines, grid = defines_of(gate.dtype, "mul_mat", *_flags(gate)), grid_of(row_tiles * n_experts * slices)
+    return KernelCall("mul_mat_id_swiglu", defines, buffers, arguments, grid, constants)
 
 
 def _slices(n_row_tiles: int) -> int:

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
-from ...runtime.ir.layout import Layout, Shape, collapse_together
+from ...runtime.ir.layout import Layout, collapse_together
 from ...runtime.ir.quants import packed_row_nbytes
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, At, Defines, KernelCall, grid_of
+from ..kernel import Argument, Constants, Defines, KernelCall, grid_of, placed, strides
 
 FEW_COLS = 16  # of a batch of sequences, where a tile less counts for more than registers do
 
@@ -43,22 +43,17 @@ class Product:
     def n_inner(self) -> int:
         return self.x.shape[3]
 
-    def push(self, y: int) -> tuple[Argument, ...]:
-        """mul_mat_args.glsl's, up to the experts' own; y is the output's place among the arguments."""
-        ratios = tuple(n // m for n, m in zip(self.batch, self.w.shape, strict=False))
-        return (
-            *(At(0), At(1), At(y)),
-            *(self.n_rows, self.n_cols, self.n_inner),
-            *_args(self.w),
-            *_args(self.x),
-            *_args(self.y),
-            *self.batch,
-            *ratios,
-        )
-
-
-def _args(a: Layout) -> Shape:
-    return a.strides[2], a.strides[3], a.strides[0], a.strides[1]
+    @property
+    def arguments(self) -> dict[str, Argument]:
+        """mul_mat_args.glsl's, but where the tensors start, and the experts' own."""
+        ratio0, ratio1 = (n // m for n, m in zip(self.batch, self.w.shape, strict=False))
+        return {
+            **dict(n_rows=self.n_rows, n_cols=self.n_cols, n_inner=self.n_inner),
+            **strides("w", self.w.strides, "batch0 batch1 row inner"),
+            **strides("x", self.x.strides, "batch0 batch1 col inner"),
+            **strides("y", self.y.strides, "batch0 batch1 col inner"),
+            **dict(n_batch0=self.batch[0], n_batch1=self.batch[1], ratio0=ratio0, ratio1=ratio1),
+        }
 
 
 def _four(a: Layout) -> Layout:
@@ -153,13 +148,16 @@ def defines_of(dtype: DType, op: str, *flags: str) -> Defines:
     return (type_define(dtype), *((flag, "") for flag in (*experts, *flags)))
 
 
-def lower_product(node: Node, stem: str, flags: tuple[str, ...], n_groups: int, spec: tuple[int, ...]) -> KernelCall:
+def lower_product(node: Node, stem: str, flags: tuple[str, ...], n_groups: int, constants: Constants) -> KernelCall:
     """A dispatch of any kernel that takes the arguments of mul_mat_args.glsl."""
-    args = (*node.inputs, *node.outputs)
-    push = operands_of(node).push(len(args) - 1)
-    if node.op == "mul_mat_id":
-        push = (*push, At(2), *node.inputs[2].layout.strides, node.inputs[0].shape[0])
-    return KernelCall(stem, defines_of(node.inputs[0].dtype, node.op, *flags), args, push, grid_of(n_groups), spec)
+    w, x, *ids = node.inputs
+    (y,) = node.outputs
+    buffers, arguments = {"weights": w, "x": x, "y": y}, operands_of(node).arguments
+    arguments |= {"w_at": w, "x_at": x, "y_at": y}
+    for t in ids:
+        buffers["ids"] = t
+        arguments |= {**placed("ids", t, "batch0 batch1"), "n_experts": w.shape[0]}
+    return KernelCall(stem, defines_of(w.dtype, node.op, *flags), buffers, arguments, grid_of(n_groups), constants)
 
 
 def is_grouped(node: Node) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..kernel import At, Features, Kernel, KernelCall, grid_of
+from ..kernel import Argument, Constants, Features, Kernel, KernelCall, grid_of, placed
 from ..operands import FLOATS, WEIGHTS
 from .dots import LANES, MAX_COLS, defines, form_of, local_of, row_words, variants
 from .mul_mat_args import ceil_div, lanes_tile, vec_tile
@@ -18,7 +18,7 @@ def _few_weights(node: Node, _features: Features) -> str:
     return "" if 1 < n <= MAX_WEIGHTS else f"{n} weights, expected 2 to {MAX_WEIGHTS}"
 
 
-def _tile(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+def _tile(node: Node, features: Features) -> tuple[int, Constants]:
     """Workgroups, and the constants that say what each does."""
     x, *weights = node.inputs
     (n, n_inner), form = x.shape, form_of(features, *weights, n_cols=x.shape[0])
@@ -31,7 +31,8 @@ def _tile(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
     if "LANES" in form and not weights[0].dtype.is_quantised:
         rows = min(cols, 2)
     tile_rows = local * rows if "LANES" in form else rows
-    return _n_tiles(weights, tile_rows) * ceil_div(n, cols), (local, rows, cols)
+    constants = {"local_size_x": local, "ROWS": rows, "COLS": cols}
+    return _n_tiles(weights, tile_rows) * ceil_div(n, cols), constants
 
 
 def _n_tiles(weights: Sequence[Tensor], rows: int) -> int:
@@ -45,16 +46,15 @@ def _lower(node: Node, features: Features) -> KernelCall:
     if len(weights) < MAX_WEIGHTS:  # the last one once more, without rows
         weights, outs, n_rows = [*weights, weights[-1]], [*outs, outs[-1]], [*n_rows, 0]
     groups, constants = _tile(node, features)
-    push = (
-        *(At(i) for i in range(2 * MAX_WEIGHTS + 1)),
-        *n_rows,
-        *x.shape,
-        *(row_words(w)[0] for w in weights),
-        x.layout.strides[0],
-        *(y.layout.strides[0] for y in outs),
-    )
-    flags = defines(weights[0].dtype, weights[0].dtype, form_of(features, *weights, n_cols=x.shape[0]))
-    return KernelCall("mul_mats", flags, (*weights, x, *outs), push, grid_of(groups), constants)
+    n_cols, n_inner = x.shape
+    buffers: dict[str, Tensor] = {"x": x}
+    arguments: dict[str, Argument] = {"n_cols": n_cols, "n_inner": n_inner, **placed("x", x, "col")}
+    for i, (w, y, n) in enumerate(zip(weights, outs, n_rows, strict=True)):
+        buffers |= {f"w{i}": w, f"y{i}": y}
+        arguments |= {f"w_at{i}": w, f"w_row{i}": row_words(w)[0], f"n_rows{i}": n}
+        arguments |= {f"y_at{i}": y, f"y_col{i}": y.layout.strides[0]}
+    flags = defines(weights[0].dtype, weights[0].dtype, form_of(features, *weights, n_cols=n_cols))
+    return KernelCall("mul_mats", flags, buffers, arguments, grid_of(groups), constants)
 
 
 KERNELS = (

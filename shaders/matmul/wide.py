@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.quants import packed_row_nbytes
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Features
+from ..kernel import Constants, Features
 from .mul_mat_args import ceil_div, even_tile
 
 PIECE = 32  # numbers of a row that an invocation takes at a time
@@ -39,9 +39,11 @@ class WideTile:
         run = ceil_div(n_tiles, self.most)
         return ceil_div(n_tiles, run), run
 
-    def spec(self, is_aligned: bool, features: Features, run: int = 1) -> tuple[int, ...]:
-        sizes = self.local, self.rows, self.cols, self.along, self.steps
-        return *sizes, int(is_aligned), features.subgroup_size, run
+    def spec(self, is_aligned: bool, features: Features, run: int = 1) -> Constants:
+        return {
+            **dict(local_size_x=self.local, ROWS=self.rows, COLS=self.cols, ALONG=self.along),
+            **dict(STEPS=self.steps, ALIGNED=int(is_aligned), SUBGROUP=features.subgroup_size, RUN=run),
+        }
 
 
 def takes_wide(features: Features, *n_inner: int) -> bool:

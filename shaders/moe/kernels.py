@@ -6,8 +6,8 @@ from dataclasses import replace
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..common.rows import SUBGROUPS, row_call, row_strides, rows_words
-from ..kernel import At, Features, Kernel, KernelCall, Variant, grid_of
+from ..common.rows import SUBGROUPS, row_call, row_strides, rows
+from ..kernel import Argument, Constants, Features, Kernel, KernelCall, Variant, grid_of, placed, strides
 from ..matmul.dots import defines, form_of, local_of, most_tokens, row_words, variants
 from ..matmul.mul_mat_args import ceil_div
 from ..matmul.wide import is_aligned, wide_joined, wide_tile
@@ -35,8 +35,8 @@ def _picks_few(node: Node, _features: Features) -> str:
 
 def _lower_route(node: Node, features: Features) -> KernelCall:
     (x,), (ids, weights) = node.inputs, node.outputs
-    push = (*rows_words(x.layout), *row_strides(ids.layout, 1), *row_strides(weights.layout, 2), node.attrs["k"])
-    return row_call(("route", ()), (x, ids, weights), features, push)
+    arguments = {**rows({"x": x}), **row_strides("ids", ids), **row_strides("y", weights), "k": node.attrs["k"]}
+    return row_call(("route", ()), {"x": x, "ids": ids, "y": weights}, features, arguments)
 
 
 def _fits(first: Tensor, second: Tensor, n_tokens: int, features: Features) -> str:
@@ -54,21 +54,25 @@ def _gate_up_fits(node: Node, features: Features) -> str:
 
 def _lower_gate_up(node: Node, features: Features) -> KernelCall:
     (x, gate, up, ids, shared_gate, shared_up), (y, shared_y) = node.inputs, node.outputs
-    (n, k), rows, rows_shared = ids.shape, gate.shape[1], shared_gate.shape[0]
+    (n, k), (n_experts, n_rows, n_inner) = ids.shape, gate.shape
+    arguments: dict[str, Argument] = {
+        **dict(n_tokens=n, n_slots=k, n_experts=n_experts, n_inner=n_inner),
+        **dict(n_rows=n_rows, n_rows_shared=shared_gate.shape[0]),
+        **placed("x", x, "token"),
+        **placed("ids", ids, "token slot"),
+        **placed("y", y, "token slot"),
+        **placed("shared_y", shared_y, "token"),
+    }
+    weights = {"gate": gate, "up": up, "shared_gate": shared_gate, "shared_up": shared_up}
+    for name, w in weights.items():
+        arguments |= strides(name, (w, *row_words(w)), "at row expert")
+    buffers = {f"w{i}": w for i, w in enumerate(weights.values())} | {"x": x, "ids": ids, "y": y, "shared_y": shared_y}
     groups, constants = _gate_up_tile(node, features)
-    (gate_row, gate_expert), (up_row, up_expert) = row_words(gate), row_words(up)
-    push = (
-        *(At(i) for i in range(8)),
-        *(n, k, gate.shape[0], x.shape[1], rows, rows_shared),
-        *(gate_row, up_row, row_words(shared_gate)[0], row_words(shared_up)[0], gate_expert, up_expert),
-        *(x.layout.strides[0], *ids.layout.strides, *y.layout.strides[:2], shared_y.layout.strides[0]),
-    )
     flags = defines(gate.dtype, shared_gate.dtype, form_of(features, gate, shared_gate))
-    args = gate, up, shared_gate, shared_up, x, ids, y, shared_y
-    return KernelCall("experts_gate_up", flags, args, push, grid_of(groups), constants)
+    return KernelCall("experts_gate_up", flags, buffers, arguments, grid_of(groups), constants)
 
 
-def _gate_up_tile(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+def _gate_up_tile(node: Node, features: Features) -> tuple[int, Constants]:
     """Workgroups, and the constants that say what each does."""
     x, gate, up, ids, shared_gate, shared_up = node.inputs
     (n, k), n_inner, form = ids.shape, x.shape[1], form_of(features, gate, shared_gate)
@@ -85,7 +89,7 @@ def _gate_up_tile(node: Node, features: Features) -> tuple[int, tuple[int, ...]]
         constants = tile.spec(is_aligned(gate, up, shared_gate, shared_up), features, run)
         return n_groups(tile.tile_rows // 2, run), constants
     local = local_of(n_inner, features)
-    return n_groups(local if "LANES" in form else 1), (local, 2, 1)
+    return n_groups(local if "LANES" in form else 1), {"local_size_x": local, "ROWS": 2, "COLS": 1}
 
 
 def _down_fits(node: Node, features: Features) -> str:
@@ -96,18 +100,28 @@ def _down_fits(node: Node, features: Features) -> str:
 def _lower_down(node: Node, features: Features) -> KernelCall:
     (hidden, down, ids, weights, shared, shared_down, shared_gate, residual), (y,) = node.inputs, node.outputs
     (n, k), (tile, constants), form = ids.shape, _down_tile(node, features), _down_form(features)
-    down_row, down_expert = row_words(down)
-    push = (
-        *(At(i) for i in range(9)),
-        *(n, k, down.shape[0], down.shape[1], hidden.shape[2], shared.shape[1]),
-        *(down_row, row_words(shared_down)[0], down_expert, *hidden.layout.strides[:2], shared.layout.strides[0]),
-        *(*ids.layout.strides, *weights.layout.strides),
-        *(shared_gate.layout.strides[0], residual.layout.strides[0], y.layout.strides[0]),
+    arguments = {
+        **dict(n_tokens=n, n_slots=k, n_experts=down.shape[0], n_rows=down.shape[1]),
+        **dict(n_inner_experts=hidden.shape[2], n_inner_shared=shared.shape[1]),
+        **strides("down", (down, *row_words(down)), "at row expert"),
+        **strides("shared_down", (shared_down, *row_words(shared_down)), "at row"),
+        **placed("hidden", hidden, "token slot"),
+        **placed("shared", shared, "token"),
+        **placed("ids", ids, "token slot"),
+        **placed("factors", weights, "token slot"),
+        **placed("gate", shared_gate, "token"),
+        **placed("residual", residual, "token"),
+        **placed("y", y, "token"),
+    }
+    buffers = {
+        **dict(w0=down, w1=shared_down, hidden=hidden, shared_hidden=shared, ids=ids),
+        **dict(factors=weights, shared_gate=shared_gate, residual=residual, y=y),
+    }
+    flags, stem = (
+        defines(down.dtype, shared_down.dtype, form),
+        "experts_down_wide" if "WIDE" in form else "experts_down",
     )
-    flags = defines(down.dtype, shared_down.dtype, form)
-    args = down, shared_down, hidden, shared, ids, weights, shared_gate, residual, y
-    stem = "experts_down_wide" if "WIDE" in form else "experts_down"
-    return KernelCall(stem, flags, args, push, grid_of(n * ceil_div(down.shape[1], tile)), constants)
+    return KernelCall(stem, flags, buffers, arguments, grid_of(n * ceil_div(down.shape[1], tile)), constants)
 
 
 _NOT_DOWN = {"DOT", "SUBGROUPS"}
@@ -118,14 +132,14 @@ def _down_form(features: Features) -> tuple[str, ...]:
     return tuple(flag for flag in form_of(features) if flag not in _NOT_DOWN)
 
 
-def _down_tile(node: Node, features: Features) -> tuple[int, tuple[int, ...]]:
+def _down_tile(node: Node, features: Features) -> tuple[int, Constants]:
     """Rows a workgroup, and the constants that say so."""
     hidden, down, ids, _, shared, shared_down, *_ = node.inputs
     if "WIDE" in _down_form(features):
         tile = wide_joined(ids.shape[1] * hidden.shape[2] + shared.shape[1], ids.shape[0], features)
         return tile.tile_rows, tile.spec(is_aligned(down, shared_down), features)
     local = local_of(4 * hidden.shape[2], features)  # an octet of an expert's row an invocation, or two
-    return local if "LANES" in form_of(features) else 1, (local, 1, 1)
+    return local if "LANES" in form_of(features) else 1, {"local_size_x": local, "ROWS": 1, "COLS": 1}
 
 
 def _down_variants() -> tuple[Variant, ...]:
@@ -138,13 +152,18 @@ def _lower_sum(node: Node, features: Features) -> KernelCall:
     (routed, weights, shared, gate, residual), (y,) = node.inputs, node.outputs
     n, k, e = routed.shape
     local, run = 64, 1024 if features.software else 64
-    push = (
-        *(At(i) for i in range(6)),
-        *(n, k, e, *routed.layout.strides, *weights.layout.strides),
-        *(*shared.layout.strides, gate.layout.strides[0], *residual.layout.strides, *y.layout.strides),
-    )
-    args = routed, weights, shared, gate, residual, y
-    return KernelCall("experts_sum", (), args, push, grid_of(n * ceil_div(e, run)), (local, run))
+    arguments = {
+        **dict(n_tokens=n, n_slots=k, n_cols=e),
+        **placed("routed", routed, "token slot col"),
+        **placed("factors", weights, "token slot"),
+        **placed("shared", shared, "token col"),
+        **placed("gate", gate, "token"),
+        **placed("residual", residual, "token col"),
+        **placed("y", y, "token col"),
+    }
+    buffers = {"routed": routed, "factors": weights, "shared_y": shared, "gate": gate, "residual": residual, "y": y}
+    constants = {"local_size_x": local, "RUN": run}
+    return KernelCall("experts_sum", (), buffers, arguments, grid_of(n * ceil_div(e, run)), constants)
 
 
 _W = WEIGHTS.rows.axis(-1, least=GROUP, multiple=GROUP)
@@ -153,10 +172,16 @@ _ROWS = FLOATS.rows
 
 def _lower_lists(node: Node, features: Features) -> KernelCall:
     (ids,), (lists,) = node.inputs, node.outputs
-    n_experts = node.attrs["n_experts"]
-    arguments = (At(0), At(1), *ids.shape, n_experts, *ids.layout.strides)
-    local = 8 if features.software else 128
-    return KernelCall("expert_lists", (), (ids, lists), arguments, grid_of(n_experts), (local,))
+    (n, k), n_experts, local = ids.shape, node.attrs["n_experts"], 8 if features.software else 128
+    arguments = {
+        "n_tokens": n,
+        "n_slots": k,
+        "n_experts": n_experts,
+        "lists_at": lists,
+        **placed("ids", ids, "token slot"),
+    }
+    buffers = {"ids": ids, "lists": lists}
+    return KernelCall("expert_lists", (), buffers, arguments, grid_of(n_experts), {"local_size_x": local})
 
 
 KERNELS = (

@@ -2,7 +2,7 @@
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, At
+from ..kernel import Argument, Constants, strides
 from ..operands import FLOATS, INTS, Operands, strides_that_count
 
 N_OPERANDS = 10  # of the rule; those of a norm follow
@@ -26,21 +26,31 @@ GIVES: Operands = {"y": _ROWS, "written": _ROWS}
 NORM: Operands = {"w": _ROWS, "gate": _ROWS}
 
 
-def delta_constants(node: Node) -> tuple[int, ...]:
-    """DIM, N_HEADS, SHARE, GATE_KEY, GATE_SHARE, SLOTS_SEQ, SLOTS_COLUMN, N_SNAPSHOTS, TILED."""
+def delta_constants(node: Node) -> Constants:
     q, _, v, beta = node.inputs[:4]
     slots = node.inputs[8] if node.inputs[8].ndim == 2 else node.inputs[8].unsqueeze(1)
     n_heads, dim = v.shape[2:]
-    gates, tiled = strides_that_count(beta)[2:], int(node.attrs.get("tiled", False))
-    return dim, n_heads, n_heads // q.shape[2], *gates, *slots.layout.strides, slots.shape[1] - 1, tiled
+    (gate_key, gate_share), (slots_seq, slots_column) = strides_that_count(beta)[2:], slots.layout.strides
+    return {
+        **dict(DIM=dim, N_HEADS=n_heads, SHARE=n_heads // q.shape[2]),
+        **dict(GATE_KEY=gate_key, GATE_SHARE=gate_share, SLOTS_SEQ=slots_seq, SLOTS_COLUMN=slots_column),
+        **dict(N_SNAPSHOTS=slots.shape[1] - 1, TILED=int(node.attrs.get("tiled", False))),
+    }
 
 
-def delta_operands(node: Node) -> tuple[tuple[Tensor, ...], tuple[Argument, ...]]:
-    """Bindings and push constants, up to those of a norm."""
-    q, _, v, beta = node.inputs[:4]
-    state, norm, y = node.inputs[7], node.inputs[N_OPERANDS:], node.outputs[0]
-    push: tuple[Argument, ...] = (*v.shape[:2], state.shape[0])
-    push += (*strides_that_count(q)[:3], At(0), At(1), *strides_that_count(v)[:3], At(2))
-    push += (*strides_that_count(beta)[:2], At(3), At(4), At(5), At(6))
-    push += (state.layout.strides[0], At(7), At(8), At(9), *strides_that_count(y)[:3], At(10))
-    return (*node.inputs[:N_OPERANDS], y, *norm), push
+def delta_operands(node: Node) -> tuple[dict[str, Tensor], dict[str, Argument]]:
+    """Buffers and arguments but those of a norm."""
+    q, k, v, beta, alpha, a, dt, state, slots, n_valid = node.inputs[:N_OPERANDS]
+    y = node.outputs[0]
+    buffers = {
+        **dict(q=q, k=k, v=v, beta=beta, alpha=alpha, a=a, dt=dt),
+        **dict(state=state, slots=slots, n_valid=n_valid, y=y),
+    }
+    arguments: dict[str, Argument] = {f"{name}_at": t for name, t in buffers.items()}
+    n_seqs, n_tokens = v.shape[:2]
+    arguments |= {"n_seqs": n_seqs, "n_tokens": n_tokens, "n_slots": state.shape[0]}
+    for name in "qvy":
+        arguments |= strides(name, strides_that_count(buffers[name]), "seq token head")
+    arguments |= strides("beta", strides_that_count(beta), "seq token")
+    arguments["state_slot"] = state.layout.strides[0]
+    return buffers, arguments

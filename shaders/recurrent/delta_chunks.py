@@ -60,10 +60,9 @@ def _lower(node: Node, features: Features) -> KernelCall:
     size = _size(node, features)
     assert size is not None
     chunk, rows = size
-    args, push = delta_operands(node)
-    constants = delta_constants(node)
-    spec = (_lanes(chunk), 0, 0, *constants[:5], chunk, rows, *constants[5:])
-    return KernelCall(*VARIANT, args, push, grid_of(n_seqs * n_heads * ceil(dim / rows)), spec)
+    buffers, arguments = delta_operands(node)
+    constants = {"local_size_x": _lanes(chunk), "CHUNK": chunk, "ROWS": rows, **delta_constants(node)}
+    return KernelCall(*VARIANT, buffers, arguments, grid_of(n_seqs * n_heads * ceil(dim / rows)), constants)
 
 
 KERNELS = (Kernel("gated_delta_net", TAKES, GIVES, _lower, (VARIANT,), rule, OPTIONS),)

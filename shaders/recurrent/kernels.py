@@ -2,7 +2,8 @@
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, At, Defines, Features, Kernel, KernelCall, Variant, fills_subgroup, grid_of
+from ..common.rows import NOT_HELD
+from ..kernel import Defines, Features, Kernel, KernelCall, Variant, fills_subgroup, grid_of, placed, strides
 from ..operands import FLOATS, INTS, strides_that_count
 from . import delta_chunks
 from .delta_args import GIVES, N_OPERANDS, NORM, OPTIONS, TAKES, delta_constants, delta_operands
@@ -22,15 +23,26 @@ def _lower_conv(node: Node, features: Features) -> KernelCall:
     x, w, state, slots, tails, *bias = node.inputs
     if slots.ndim == 1:
         slots, tails = slots.unsqueeze(1), tails.unsqueeze(1)
-    args = x, w, state, slots, tails, node.outputs[0], *bias
+    buffers = {"x": x, "w": w, "state": state, "slots": slots, "tails": tails, "y": node.outputs[0]}
     n_seqs, n_tokens, n_channels = x.shape
     n_runs = -(-n_tokens // RUN)
+    arguments = {
+        **dict(n_seqs=n_seqs, n_tokens=n_tokens, n_channels=n_channels),
+        **dict(n_slots=state.shape[0], n_runs=n_runs, run_length=RUN, n_places=slots.shape[1]),
+        **placed("x", x, "seq token channel"),
+        **placed("w", w, "channel tap"),
+        **placed("state", state, "slot column"),
+        **placed("slots", slots, "seq place"),
+        **placed("tails", tails, "seq place column"),
+        **placed("y", node.outputs[0], "seq token channel"),
+    }
+    for b in bias:
+        buffers["bias"] = b
+        arguments |= placed("bias", b, "channel")
     local = 64 if n_tokens == 1 or not features.software else 8
-    strides: tuple[Argument, ...] = tuple(word for i, t in enumerate(args) for word in (*t.layout.strides, At(i)))
-    push = (n_seqs, n_tokens, n_channels, state.shape[0], n_runs, RUN, slots.shape[1], *strides)
-    groups = -(-n_channels // local) * n_runs * n_seqs
-    constants = (local, w.shape[1], int(node.attrs.get("linear", False)))
-    return KernelCall("causal_conv", BIAS if bias else (), args, push, grid_of(groups), constants)
+    grid = grid_of(-(-n_channels // local) * n_runs * n_seqs)
+    constants = {"local_size_x": local, "TAPS": w.shape[1], "LINEAR": int(node.attrs.get("linear", False))}
+    return KernelCall("causal_conv", BIAS if bias else (), buffers, arguments, grid, constants)
 
 
 # the delta rule
@@ -70,12 +82,15 @@ def _delta_call(node: Node, features: Features, local: int, split: int, each: in
     norm = len(node.inputs) > N_OPERANDS
     rows = local // split * each
     n_groups = n_seqs * n_heads * (1 if norm else -(-dim // rows))
-    args, push = delta_operands(node)
+    buffers, arguments = delta_operands(node)
     if norm:
-        push += (*strides_that_count(node.inputs[11])[:3], At(12), At(11), float(node.attrs["eps"]))
+        w, gate = node.inputs[N_OPERANDS:]
+        buffers |= {"w": w, "gate": gate}
+        arguments |= strides("gate", (gate, *strides_that_count(gate)), "at seq token head")
+        arguments |= {"w_at": w, "eps": float(node.attrs["eps"])}
     variant = _variant(norm, features.subgroup_size >= SPLIT)
-    spec = (local, 0, 0, *delta_constants(node)[:5], split, each, *delta_constants(node)[5:])
-    return KernelCall(*variant, args, push, grid_of(n_groups), spec)
+    constants = {"local_size_x": local, **NOT_HELD, "SPLIT": split, "EACH": each, **delta_constants(node)}
+    return KernelCall(*variant, buffers, arguments, grid_of(n_groups), constants)
 
 
 def _variant(norm: bool, subgroups: bool) -> Variant:
@@ -89,19 +104,29 @@ def _four(t: Tensor) -> Tensor:
 
 
 def _solve_tri(node: Node, features: Features) -> KernelCall:
-    local, (a, b, x) = fills_subgroup(features), map(_four, (*node.inputs, *node.outputs))
-    strides = (*a.layout.strides, *b.layout.strides, *x.layout.strides)
-    n_groups = -(-x.shape[3] // local) * x.shape[0] * x.shape[1]
-    push = (At(0), At(1), At(2), *x.shape, *strides)
-    return KernelCall("solve_tri", (), (*node.inputs, *node.outputs), push, grid_of(n_groups), (local,))
+    local, (a, b), (x,) = fills_subgroup(features), node.inputs, node.outputs
+    n_batch0, n_batch1, n, m = _four(x).shape
+    arguments = {
+        **dict(n_batch0=n_batch0, n_batch1=n_batch1, n=n, m=m),
+        **placed("a", _four(a), "0 1 row col"),
+        **placed("b", _four(b), "0 1 row col"),
+        **placed("x", _four(x), "0 1 row col"),
+    }
+    grid = grid_of(-(-m // local) * n_batch0 * n_batch1)
+    return KernelCall("solve_tri", (), {"a": a, "b": b, "x": x}, arguments, grid, {"local_size_x": local})
 
 
 def _ssm_conv(node: Node, features: Features) -> KernelCall:
     local, (x, w), (y,) = fills_subgroup(features), node.inputs, node.outputs
-    strides = (*x.layout.strides, *w.layout.strides, *y.layout.strides)
-    n_groups = -(-y.shape[2] // local) * y.shape[0] * y.shape[1]
-    push = (At(0), At(1), At(2), *y.shape, w.shape[1], *strides)
-    return KernelCall("ssm_conv", (), (x, w, y), push, grid_of(n_groups), (local,))
+    n_batch, n_tokens, n_channels = y.shape
+    arguments = {
+        **dict(n_batch=n_batch, n_tokens=n_tokens, n_channels=n_channels, n_taps=w.shape[1]),
+        **placed("x", x, "batch token channel"),
+        **placed("w", w, "channel tap"),
+        **placed("y", y, "batch token channel"),
+    }
+    grid = grid_of(-(-n_channels // local) * n_batch * n_tokens)
+    return KernelCall("ssm_conv", (), {"x": x, "w": w, "y": y}, arguments, grid, {"local_size_x": local})
 
 
 _CONV = {

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
-from ..common.rows import both_reductions, n_rows_of, row_call, row_strides, rows_words
+from ...runtime.ir.tensor import Tensor
+from ..common.rows import both_reductions, n_rows_of, row_call, row_strides, rows
 from ..common.walk import walk_apart
-from ..kernel import Argument, At, Features, Kernel, KernelCall, Variant, grid_of
+from ..kernel import Arguments, Buffers, Features, Kernel, KernelCall, Variant, grid_of, placed
 from ..operands import FLOATS, INTS, Operands
 
 Lower = Callable[[Node, Features], KernelCall]
@@ -25,54 +26,58 @@ def _norm(kind: str, *flags: str) -> Variant:
     return "norm", (("KIND", kind), *((flag, "") for flag in flags))
 
 
+def _xy(node: Node) -> dict[str, Tensor]:
+    return {"x": node.inputs[0], "y": node.outputs[0]}
+
+
 def _lower_rms_norm(node: Node, features: Features) -> KernelCall:
-    return _lower_norm(_norm("RMS"), node, features)
+    return _lower_norm(_norm("RMS"), node, features, {}, {})
 
 
 def _lower_l2_norm(node: Node, features: Features) -> KernelCall:
-    return _lower_norm(_norm(_L2[bool(node.attrs["eps_inside"])]), node, features)
+    return _lower_norm(_norm(_L2[bool(node.attrs["eps_inside"])]), node, features, {}, {})
 
 
-def _lower_norm(variant: Variant, node: Node, features: Features, *more: Argument) -> KernelCall:
-    x, y = node.inputs[0], node.outputs[0]
-    push = (*rows_words(x.layout, y.layout), float(node.attrs["eps"]), *more)
-    return row_call(variant, (x, y, *node.inputs[1:]), features, push)
+def _lower_norm(variant: Variant, node: Node, features: Features, buffers: Buffers, arguments: Arguments) -> KernelCall:
+    """`buffers` and `arguments` beside those of x and y."""
+    xy = _xy(node)
+    arguments = {**rows(xy), "eps": float(node.attrs["eps"]), **arguments}
+    return row_call(variant, {**xy, **buffers}, features, arguments)
 
 
 def _lower_rms_norm_scale(node: Node, features: Features) -> KernelCall:
-    weight = node.inputs[1].layout.strides[0], At(2)
-    return _lower_norm(_norm("RMS", "WEIGHT"), node, features, *weight)
+    w = node.inputs[1]
+    return _lower_norm(_norm("RMS", "WEIGHT"), node, features, {"w": w}, placed("w", w, "col"))
 
 
 def _lower_gated_norm(node: Node, features: Features) -> KernelCall:
     _, w, gate = node.inputs
-    more = w.layout.strides[0], At(2), *row_strides(gate.layout, 3)
-    return _lower_norm(_norm("RMS", "WEIGHT", "GATE"), node, features, *more)
+    more = {**placed("w", w, "col"), **row_strides("gate", gate)}
+    return _lower_norm(_norm("RMS", "WEIGHT", "GATE"), node, features, {"w": w, "gate": gate}, more)
 
 
 # softmax, sums
 
 
 def _lower_softmax(node: Node, features: Features) -> KernelCall:
-    x, y = node.inputs[0], node.outputs[0]
-    push = (*rows_words(x.layout, y.layout), float(node.attrs["scale"]))
+    xy = _xy(node)
+    arguments = {**rows(xy), "scale": float(node.attrs["scale"])}
     if len(node.inputs) == 1:
-        return row_call(("softmax", ()), (x, y), features, push)
-    mask = node.inputs[1]
-    push = (*push, *row_strides(mask.layout.broadcast_to(x.shape), 2))
-    return row_call(("softmax", (("MASK", ""),)), (x, y, mask), features, push)
+        return row_call(("softmax", ()), xy, features, arguments)
+    x, mask = node.inputs
+    arguments |= row_strides("mask", mask, mask.layout.broadcast_to(x.shape))
+    return row_call(("softmax", (("MASK", ""),)), {**xy, "mask": mask}, features, arguments)
 
 
 def _lower_sum_rows(node: Node, features: Features) -> KernelCall:
-    x, y = node.inputs[0], node.outputs[0]
-    return row_call(("sum_rows", ()), (x, y), features, rows_words(x.layout, y.layout))
+    xy = _xy(node)
+    return row_call(("sum_rows", ()), xy, features, rows(xy))
 
 
 def _lower_cumsum(node: Node, features: Features) -> KernelCall:
-    x, y = node.inputs[0], node.outputs[0]
-    push = rows_words(x.layout, y.layout)
+    xy, x = _xy(node), node.inputs[0]
     lanes = 8 if features.software else 32 if x.shape[-1] <= 1024 else 128
-    return KernelCall("cumsum", (), (x, y), push, grid_of(n_rows_of(x)), (lanes,))
+    return KernelCall("cumsum", (), xy, rows(xy), grid_of(n_rows_of(x)), {"local_size_x": lanes})
 
 
 # selection
@@ -86,9 +91,8 @@ def _is_few(node: Node, features: Features) -> str:
 
 def _lower_few(node: Node, features: Features) -> KernelCall:
     """Short rows are held in the registers of one subgroup, which needs no barrier."""
-    x, y = node.inputs[0], node.outputs[0]
-    push = (*rows_words(x.layout, y.layout), node.attrs["k"])
-    return row_call(("top_k_few", ()), (x, y), features, push)
+    xy = _xy(node)
+    return row_call(("top_k_few", ()), xy, features, {**rows(xy), "k": node.attrs["k"]})
 
 
 def _is_kept(node: Node, _features: Features) -> str:
@@ -97,10 +101,10 @@ def _is_kept(node: Node, _features: Features) -> str:
 
 
 def _lower_top_k(node: Node, features: Features) -> KernelCall:
-    x, y = node.inputs[0], node.outputs[0]
-    push = (*rows_words(x.layout, y.layout), node.attrs["k"])
+    xy, n_groups = _xy(node), n_rows_of(node.inputs[0])
     lanes = 8 if features.software else min(1024, 1 << features.max_workgroup.bit_length() - 1)
-    return KernelCall("top_k", (), (x, y), push, grid_of(n_rows_of(x)), (lanes,))
+    arguments = {**rows(xy), "k": node.attrs["k"]}
+    return KernelCall("top_k", (), xy, arguments, grid_of(n_groups), {"local_size_x": lanes})
 
 
 # masks
@@ -109,33 +113,30 @@ def _lower_top_k(node: Node, features: Features) -> KernelCall:
 def _lower_tri(node: Node, features: Features) -> KernelCall:
     x, y = node.inputs[0], node.outputs[0]
     walked, _ = walk_apart(x.layout, y.layout, fences=(x.ndim - 2, x.ndim - 1))
-    flags = int(node.attrs["lower"]), int(node.attrs["diagonal"])
-    return walked.call(("tri", ()), (x, y), features, (), flags)
+    flags = {"LOWER": int(node.attrs["lower"]), "DIAGONAL": int(node.attrs["diagonal"])}
+    return walked.call(("tri", ()), {"x": x, "y": y}, features, constants=flags)
 
 
 def _lower_causal_mask(node: Node, features: Features) -> KernelCall:
     pos, y = node.inputs[0], node.outputs[0]
     wide = Layout(y.shape, (pos.layout.strides[0], 0, pos.layout.strides[1], 0), pos.layout.offset)
     walked, _ = walk_apart(wide, y.layout, fences=(3,))
-    return walked.call(("causal_mask", ()), (pos, y), features, (node.attrs.get("window", 0),))
+    window = {"window": node.attrs.get("window", 0)}
+    return walked.call(("causal_mask", ()), {"pos": pos, "y": y}, features, window)
 
 
 def _lower_valid_mask(node: Node, features: Features) -> KernelCall:
     n_valid, y = node.inputs[0], node.outputs[0]
     wide = Layout(y.shape, (n_valid.layout.strides[0], 0), n_valid.layout.offset)
     walked, _ = walk_apart(wide, y.layout, fences=(1,))
-    return walked.call(("causal_mask", (("VALID", ""),)), (n_valid, y), features)
+    return walked.call(("causal_mask", (("VALID", ""),)), {"pos": n_valid, "y": y}, features)
 
 
 def _lower_add_norm(node: Node, features: Features) -> KernelCall:
     (x, y, w), (s, normed) = node.inputs, node.outputs
-    push = (
-        *rows_words(x.layout, y.layout),
-        *row_strides(s.layout, 3),
-        *row_strides(normed.layout, 4),
-        *(w.layout.strides[0], At(2), float(node.attrs["eps"])),
-    )
-    return row_call(("add_rms_norm", ()), (x, y, w, s, normed), features, push)
+    along = {"x": x, "y": y, "s": s, "normed": normed}
+    arguments = {**rows(along), **placed("w", w, "col"), "eps": float(node.attrs["eps"])}
+    return row_call(("add_rms_norm", ()), {**along, "w": w}, features, arguments)
 
 
 _XW = {"x": FLOATS, "w": FLOATS}

@@ -1,24 +1,30 @@
 """Kernels that choose the next token and move the step buffer on to it."""
 
 from ...runtime.ir.graph import Node
-from ..kernel import At, Features, Kernel, KernelCall, grid_of
+from ..kernel import Arguments, Buffers, Features, Kernel, KernelCall, grid_of, placed
 from ..operands import FLOATS, INTS
 
 
+def _a_row_each(tensors: Buffers) -> Arguments:
+    """Where each starts, and its stride from sequence to sequence."""
+    return {name: value for key, t in tensors.items() for name, value in placed(key, t, "seq").items()}
+
+
 def _lower_draw(node: Node, _features: Features) -> KernelCall:
-    logits, ids, *_ = node.inputs
-    args = (*node.inputs, *node.outputs)
-    sizes = (logits.shape[0], logits.shape[1], ids.shape[1])
-    push = (*sizes, *(t.layout.strides[0] for t in args), *(At(i) for i in range(len(args))))
-    return KernelCall("draw", (), args, push, grid_of(logits.shape[0]))
+    logits, ids, settings, pos = node.inputs
+    buffers = {"logits": logits, "ids": ids, "settings": settings, "pos": pos, "token": node.outputs[0]}
+    n_seqs, n_vocab = logits.shape
+    sizes = {"n_seqs": n_seqs, "n_vocab": n_vocab, "n_ids": ids.shape[1]}
+    return KernelCall("draw", (), buffers, {**sizes, **_a_row_each(buffers)}, grid_of(n_seqs))
 
 
 def _lower_advance(node: Node, _features: Features) -> KernelCall:
-    logits, token, ring = *node.inputs[:2], node.outputs[3]
-    args = (logits, token, *node.outputs)
-    strides = (*(t.layout.strides[0] for t in args), ring.layout.strides[1])
-    push = (*logits.shape, ring.shape[1], *strides, *(At(i) for i in range(len(args))))
-    return KernelCall("advance", (), args, push, (1, 1, 1))
+    (logits, token, *_), (ids, pos, rows, ring) = node.inputs, node.outputs
+    buffers = {"logits": logits, "token": token, "ids": ids, "pos": pos, "rows": rows, "ring": ring}
+    n_seqs, n_vocab = logits.shape
+    sizes = {"n_seqs": n_seqs, "n_vocab": n_vocab, "n_ring": ring.shape[1]}
+    arguments = {**sizes, **_a_row_each(buffers), "ring_place": ring.layout.strides[1]}
+    return KernelCall("advance", (), buffers, arguments, (1, 1, 1))
 
 
 _ADVANCED = {"ids": INTS, "pos": INTS, "rows": INTS, "ring": INTS}

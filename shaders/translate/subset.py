@@ -49,3 +49,8 @@ _RESERVED = frozenset(_TAKEN.split())
 
 def c_name(name: str) -> str:
     return name + "_" if name in _RESERVED else name
+
+
+def glsl_name(name: str) -> str:
+    """What c_name was given."""
+    return name[:-1] if name.endswith("_") and name[:-1] in _RESERVED else name

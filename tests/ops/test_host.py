@@ -40,7 +40,7 @@ def run(statements: str, *, n_lanes: int = 64, n_groups: int = 1, lanes: Lanes) 
     """What went wrong, if anything, and y [64 * n_groups], which starts as ones; x counts from 0, n is 64."""
     text = translated(f"{HEAD}{statements}\n}}\n", "some.comp")
     x, y = np.arange(64 * n_groups, dtype=np.uint32), np.ones(64 * n_groups, np.uint32)
-    kernel = kernels.compiled("some", text, (n_lanes,))
+    kernel = kernels.compiled("some", text, {"local_size_x": n_lanes})
     dispatch = Dispatch(kernel, (Bound(x), Bound(y, cells_of(y))), np.uint32(64).tobytes(), (n_groups, 1, 1), lanes)
     return dispatch.run(), y
 
@@ -123,11 +123,11 @@ def test_variables_without_a_value_are_strange() -> None:
 
 
 def test_what_does_not_fit_the_kernel_is_refused() -> None:
-    kernel = kernels.compiled("some", translated(HEAD + "}", "some.comp"), (8,))
+    kernel = kernels.compiled("some", translated(HEAD + "}", "some.comp"), {"local_size_x": 8})
     one = Bound(np.zeros(8, np.uint32))
     assert "another number of buffers" in Dispatch(kernel, (one,), bytes(4), (1, 1, 1), Lanes(8, False)).run()
     assert "other arguments" in Dispatch(kernel, (one, one), bytes(8), (1, 1, 1), Lanes(8, False)).run()
-    large = kernels.compiled("some", translated(HEAD + "}", "some.comp"), (2048,))
+    large = kernels.compiled("some", translated(HEAD + "}", "some.comp"), {"local_size_x": 2048})
     assert "too many lanes" in Dispatch(large, (one, one), bytes(4), (1, 1, 1), Lanes(8, False)).run()
 
 
@@ -179,19 +179,19 @@ def test_compiled_once_by_text_options_and_compiler(tmp_path: Path, monkeypatch:
     text = translated(HEAD + "y[i] = 1u; }", "some.comp")
     monkeypatch.setattr(kernels, "_folder", lambda: tmp_path)
     for _ in range(2):
-        kernels.compiled("some", text, (8,))
+        kernels.compiled("some", text, {"local_size_x": 8})
     assert len(list(tmp_path.glob("some-*.so"))) == 1
-    kernels.compiled("some", text, (16,))
-    kernels.compiled("some", text + "\n", (8,))
+    kernels.compiled("some", text, {"local_size_x": 16})
+    kernels.compiled("some", text + "\n", {"local_size_x": 8})
     monkeypatch.setattr(kernels, "OPTIONS", (*kernels.OPTIONS, "-O0"))
-    kernels.compiled("some", text, (8,))
+    kernels.compiled("some", text, {"local_size_x": 8})
     assert len(list(tmp_path.glob("some-*.so"))) == 4 and not list(tmp_path.glob(".compiling*"))
 
 
 def test_a_text_that_does_not_compile_says_where(tmp_path: Path) -> None:
     text = translated(HEAD + "\nvec2 a = uvec3(1u); }", "some.comp")
     with pytest.raises(BackendError, match=r"some\.comp:12:.* error: "):
-        kernels.compiled("some", text, (8,))
+        kernels.compiled("some", text, {"local_size_x": 8})
 
 
 @pytest.mark.parametrize("path", ["", "/usr/share"])

@@ -124,7 +124,7 @@ def needless(which: Class) -> list[tuple[str, int]]:
     for case, way, call in Random(0).sample(those, min(N_TRIED, len(those))):
         outcome = run_case(case, device(way))
         assert outcome.status == "pass", f"{case.op} {case.what}: {outcome.why}"
-        left -= {b for b, mark in zip(numbers, kernels.kernel(call).barriers, strict=True) if mark & NEEDED}
+        left -= {b for b, mark in zip(numbers, kernels.kernel(call.code).barriers, strict=True) if mark & NEEDED}
         if not left:
             break
     return sorted(left)
@@ -157,7 +157,7 @@ def judged(statements: str, dropped: int = -1) -> tuple[str, str]:
     made = translated(f"{HEAD}{statements}\n}}\n", "some.comp")
     numbers = count()
     made = BARRIER.sub(lambda m: "" if next(numbers) == dropped else m[0], made)
-    kernel, y = kernels.compiled("some", made, ()), np.zeros(64, np.uint32)
+    kernel, y = kernels.compiled("some", made, {}), np.zeros(64, np.uint32)
     why = Dispatch(kernel, (Bound(y, cells_of(y)),), b"", (1, 1, 1), Lanes(8, False)).run()
     return why, "".join("n" if b & NEEDED else "m" if b & MET else "u" for b in kernel.barriers)
 
