@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..runtime import config
 from ..runtime.errors import BackendError
+from . import tables
 
 Defines = tuple[tuple[str, str], ...]
 Variant = tuple[str, Defines]
@@ -47,7 +48,7 @@ class Library:
     def key(self, stem: str, defines: Defines) -> str:
         """The file name of a variant: readable, then 16 hex digits of the hash of all that goes into it."""
         readable = "-".join((stem, *(f"{name}_{value}" if value else name for name, value in defines)))
-        inputs = repr((FLAGS, defines, _source_digest(self.sources, stem)))
+        inputs = repr((FLAGS, defines, _source_digest(self.sources, stem), *tables.digest(defines)))
         return re.sub(r"[^A-Za-z0-9_-]", "_", readable)[:90] + "-" + hashlib.sha256(inputs.encode()).hexdigest()[:16]
 
     def find(self, stem: str, defines: Defines) -> bytes | None:
@@ -117,7 +118,7 @@ def _run_compiler(sources: Path, stem: str, defines: Defines, *flags: str) -> st
             f"shader {name}: not compiled yet, and {COMPILER} is not on PATH; "
             "install it (Debian, Ubuntu: glslang-tools), or install vkrun from a wheel, which brings its SPIR-V"
         )
-    options = [f"-D{key}={value}" if value else f"-D{key}" for key, value in defines]
+    options = [*(f"-D{key}={value}" if value else f"-D{key}" for key, value in defines), *tables.options(defines)]
     folders = [f"-I{folder}" for folder in _folders(sources)]
     run = _run([compiler, *flags, *options, *folders, str(source_of(sources, stem))])
     if run.returncode:

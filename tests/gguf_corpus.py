@@ -163,7 +163,7 @@ def _bad_tensors() -> Iterator[BadFile]:
         yield one(f"offset_{offset}", tensor("t", (4,), 0, offset), f"offset {offset}, expected a multiple")
     for offset in (4096, HUGE, 2**64 - 32):
         yield one(f"offset_{offset}", tensor("t", (4,), 0, offset), "tensor t: ends at byte .*, the file at byte")
-    for type_id, name in ((16, "IQ2_XXS"), (28, "F64"), (4, "unknown"), (2**32 - 1, "unknown")):
+    for type_id, name in ((24, "I8"), (28, "F64"), (4, "unknown"), (2**32 - 1, "unknown")):
         yield one(f"type_{type_id}", tensor("t", (256,), type_id), rf"tensor t: type {type_id} \({name}\), expected")
     yield one("name", string("t", HUGE) + bytes(40), f"tensor 0: name of {HUGE} bytes")
     pairs = [("twice", [tensor("t", (4,)), tensor("t", (4,), 0, 32)], "tensor t: stands twice")]

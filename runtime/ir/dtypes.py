@@ -23,10 +23,22 @@ class DType(Enum):
     Q4_K = 12, 256, 144
     Q5_K = 13, 256, 176
     Q6_K = 14, 256, 210
+    IQ2_XXS = 16, 256, 66
+    IQ2_XS = 17, 256, 74
+    IQ3_XXS = 18, 256, 98
+    IQ1_S = 19, 256, 50
     IQ4_NL = 20, 32, 18
+    IQ3_S = 21, 256, 110
+    IQ2_S = 22, 256, 82
+    IQ4_XS = 23, 256, 136
     I32 = 26, 1, 4
+    IQ1_M = 29, 256, 56
     BF16 = 30, 1, 2
+    TQ1_0 = 34, 256, 54
+    TQ2_0 = 35, 256, 66
     MXFP4 = 39, 32, 17
+    NVFP4 = 40, 64, 36
+    Q1_0 = 41, 128, 18
 
     def __init__(self, gguf_id: int, block: int, block_bytes: int) -> None:
         self.gguf_id, self.block, self.block_bytes = gguf_id, block, block_bytes
@@ -34,6 +46,11 @@ class DType(Enum):
     @property
     def is_quantised(self) -> bool:
         return self.block > 1
+
+    @property
+    def is_rare(self) -> bool:
+        """A type of few files, for which there are no kernels of two types and fewer cases."""
+        return self.name in _RARE
 
     @property
     def numpy(self) -> np.dtype:
@@ -49,6 +66,9 @@ class DType(Enum):
         return next((d for d in cls if d.gguf_id == gguf_id), None)
 
 
+_RARE = frozenset(
+    {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "TQ1_0", "TQ2_0", "NVFP4", "Q1_0"}
+)
 _NUMPY = {"F32": "float32", "F16": "float16", "BF16": "uint16", "I32": "int32"}
 
 

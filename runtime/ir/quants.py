@@ -4,11 +4,11 @@ A file's rows are runs of blocks of which many are no multiple of 4 bytes, which
 cannot address. On the device a row of such a type holds first the blocks without their scale d, then all the scales,
 then zeros to a multiple of 4 bytes:
 
-    file    d0 q0.. | d1 q1.. | d2 q2..        (or q before d: Q3_K, Q6_K)
+    file    d0 q0.. | d1 q1.. | d2 q2..        (or q before d: Q3_K, Q6_K, TQ1_0, TQ2_0)
     device  q0.. q1.. q2.. | d0 d1 d2 | 0
 
-Q4_1, Q5_1, Q2_K, Q4_K and Q5_K are multiples of 4 and stay as they are; F16 and BF16 rows of odd length get 2 zero
-bytes.
+IQ4_XS's d are all that it has beside codes, and so are NVFP4's. Q4_1, Q5_1, Q2_K, Q4_K, Q5_K and IQ1_M are multiples of
+4 and stay as they are; F16 and BF16 rows of odd length get 2 zero bytes.
 """
 
 import numpy as np
@@ -25,8 +25,19 @@ SCALE_MOVED = {
     DType.Q8_0: (0, 2),
     DType.Q3_K: (108, 2),
     DType.Q6_K: (208, 2),
+    DType.IQ1_S: (0, 2),
+    DType.IQ2_XXS: (0, 2),
+    DType.IQ2_XS: (0, 2),
+    DType.IQ2_S: (0, 2),
+    DType.IQ3_XXS: (0, 2),
+    DType.IQ3_S: (0, 2),
     DType.IQ4_NL: (0, 2),
+    DType.IQ4_XS: (0, 8),
+    DType.TQ1_0: (52, 2),
+    DType.TQ2_0: (64, 2),
     DType.MXFP4: (0, 1),
+    DType.NVFP4: (0, 4),
+    DType.Q1_0: (0, 2),
 }
 
 # the halves in each block that scale it, and the largest magnitude of what they are multiplied with
@@ -41,10 +52,23 @@ _SCALES = {
     DType.Q4_K: ((0, 2), 63 * 15),
     DType.Q5_K: ((0, 2), 63 * 31),
     DType.Q6_K: ((208,), 128 * 32),
+    DType.IQ1_S: ((0,), 15 * 1.125),
+    DType.IQ2_XXS: ((0,), 15.5 / 4 * 43),
+    DType.IQ2_XS: ((0,), 15.5 / 4 * 43),
+    DType.IQ2_S: ((0,), 15.5 / 4 * 43),
+    DType.IQ3_XXS: ((0,), 15.5 / 2 * 62),
+    DType.IQ3_S: ((0,), 31 * 15),
     DType.IQ4_NL: ((0,), 127),
+    DType.IQ4_XS: ((0,), 32 * 127),
+    DType.TQ1_0: ((52,), 1),
+    DType.TQ2_0: ((64,), 2),
+    DType.Q1_0: ((0,), 1),
 }
 
-_QUANTISABLE = {DType.Q4_0, DType.Q4_1, DType.Q5_0, DType.Q5_1, DType.Q8_0, DType.MXFP4}
+_QUANTISABLE = {
+    *(DType.Q4_0, DType.Q4_1, DType.Q5_0, DType.Q5_1, DType.Q8_0),
+    *(DType.TQ1_0, DType.TQ2_0, DType.MXFP4),
+}
 
 
 def row_nbytes(dtype: DType, n: int) -> int:
@@ -100,6 +124,8 @@ def dequantise(raw: np.ndarray, dtype: DType, n: int) -> np.ndarray:
         return raw.view("<i4").astype(np.float32)
     if not raw.size:
         return np.empty((*raw.shape[:-1], n), np.float32)
+    if dtype is DType.Q1_0:
+        return _of_signs(raw, n)
     with np.errstate(over="ignore", invalid="ignore"):  # files may hold scales that are no numbers
         return dequantize(np.ascontiguousarray(raw), GGMLQuantizationType(dtype.gguf_id))
 
@@ -127,10 +153,28 @@ def random_blocks(dtype: DType, rows: int, n: int, rng: np.random.Generator, amp
     blocks = rng.integers(0, 256, (rows, row_nbytes(dtype, n) // dtype.block_bytes, dtype.block_bytes), np.uint8)
     if dtype is DType.MXFP4:  # the doubled values reach 12 and the exponent's bias is 128
         blocks[..., 0] = rng.integers(122, 126, blocks.shape[:2]) + round(np.log2(amplitude))
+    elif dtype is DType.NVFP4:  # the doubled values reach 12, the scales 2 ** (exponent - 7)
+        exponents = rng.integers(3, 5, (*blocks.shape[:2], 4)) + round(np.log2(amplitude))
+        blocks[..., :4] = exponents << 3 | rng.integers(0, 8, exponents.shape)
+    elif dtype is DType.IQ1_M:  # a half in four quarters, the highest bits of halves
+        quarters = _random_halves(blocks, amplitude / (15 * 1.125), rng).view("<u2") >> np.array([0, 4, 8, 12])
+        blocks[..., 49::2] = blocks[..., 49::2] & 15 | (quarters & 15) << 4
     for at in _SCALES[dtype][0] if dtype in _SCALES else ():
-        scale = rng.uniform(0.25, 1, (*blocks.shape[:2], 1)) * rng.choice([-1, 1], (*blocks.shape[:2], 1))
-        blocks[..., at : at + 2] = (scale * amplitude / _SCALES[dtype][1]).astype("<f2").view(np.uint8)
+        blocks[..., at : at + 2] = _random_halves(blocks, amplitude / _SCALES[dtype][1], rng).view(np.uint8)
     return blocks.reshape(rows, row_nbytes(dtype, n))
+
+
+def _random_halves(blocks: np.ndarray, largest: float, rng: np.random.Generator) -> np.ndarray:
+    """float16 [rows, blocks, 1] of both signs, none of them small beside the largest."""
+    shape = (*blocks.shape[:2], 1)
+    return (rng.uniform(0.25, 1, shape) * rng.choice([-1, 1], shape) * largest).astype("<f2")
+
+
+def _of_signs(raw: np.ndarray, n: int) -> np.ndarray:
+    """Q1_0, which gguf does not know: d where a bit is set, else -d; byte j holds elements 8j on, the first lowest."""
+    blocks = np.ascontiguousarray(raw).reshape(*raw.shape[:-1], -1, DType.Q1_0.block_bytes)
+    bits = np.unpackbits(blocks[..., 2:], axis=-1, bitorder="little").astype(np.float32)
+    return (np.ascontiguousarray(blocks[..., :2]).view("<f2") * (2 * bits - 1)).reshape(*raw.shape[:-1], n)
 
 
 def _fields(dtype: DType) -> np.dtype:

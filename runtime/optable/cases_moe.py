@@ -15,6 +15,12 @@ def _inner(dtype: DType) -> int:
     return dtype.block if dtype.is_quantised else 64
 
 
+def _shared_types(t: DType) -> tuple[DType, ...]:
+    """Types of a shared expert beside experts of type t."""
+    others = () if t.is_rare else (F32, F16, Q8_0) if t.is_quantised else (F32,)
+    return tuple(dict.fromkeys((t, *others)))
+
+
 def _route(what: str, logits: Operand, k: int, strided_out: bool = False, in_parts: bool = True) -> Case:
     return Case("route", what, (logits,), {"k": k}, strided_out, 1e-11, 1e-5, in_parts)
 
@@ -68,7 +74,7 @@ def _gate_up(
 def _gate_ups() -> list[Case]:
     cases = []
     for t in WEIGHTS:
-        for s in dict.fromkeys((t, F32, *((F16, Q8_0) if t.is_quantised else ()))):
+        for s in _shared_types(t):
             e = _inner(t)
             both = Operand((5, 33, e), t), Operand((5, 33, e), t)
             merged = Operand((5, 40, e), t, _cut(0, 20)), Operand((5, 40, e), t, _cut(20, 40))
@@ -122,7 +128,7 @@ def _down(
 def _downs() -> list[Case]:
     cases = []
     for t in WEIGHTS:
-        for s in dict.fromkeys((t, F32, *((F16, Q8_0) if t.is_quantised else ()))):
+        for s in _shared_types(t):
             cases += [
                 _down("one token", t, s, 1, 3),
                 _down("five tokens, apart", t, s, 5, 2, (20, 0, 0), True),

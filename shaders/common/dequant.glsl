@@ -146,8 +146,22 @@ Octet codes_of(uint row, uint i) {
 
 #elif defined(TYPE_Q2_K) || defined(TYPE_Q3_K) || defined(TYPE_Q4_K) || defined(TYPE_Q5_K) || defined(TYPE_Q6_K)
 #include "dequant_k.glsl"
+#elif defined(TYPE_IQ4_XS) || defined(TYPE_NVFP4)
+#include "dequant_fours.glsl"
+#elif defined(TYPE_TQ1_0) || defined(TYPE_TQ2_0) || defined(TYPE_Q1_0)
+#include "dequant_few.glsl"
+#elif defined(GRID_WORDS)
+#include "dequant_grids.glsl"
 #else
 #include "dequant_32.glsl"
+#endif
+
+#if defined(PACKED)
+// Types whose codes are made four bytes at a time: packed_octet(row, i), each byte less CODE_OFFSET.
+Octet codes_of(uint row, uint i) {
+    uvec2 codes = packed_octet(row, i);
+    return Octet(bytes(codes.x) - CODE_OFFSET, bytes(codes.y) - CODE_OFFSET);
+}
 #endif
 
 // Scales without minima can wait until a group is summed; one for both quads, until both are.

@@ -151,6 +151,44 @@ Scale raw_scale(Raw raw, uint p) {
     return scale_made(raw.d, late ? raw.scales.z : raw.scales.x, late ? raw.scales.w : raw.scales.y, p & 7u);
 }
 
+#elif defined(TYPE_IQ4_XS)
+
+struct Raw {
+    uvec4 codes;
+    uvec2 head;
+};
+
+Raw raw_of(uint row, uint n, uint p) {
+    return Raw(words4(row + (p << 2)), head_of(row, n, p));
+}
+
+Octet octet_of(Raw raw, uint p, uint j) {
+    return octet_made(raw.codes, j);
+}
+
+Scale raw_scale(Raw raw, uint p) {
+    return scale_made(raw.head, p & 7u);
+}
+
+#elif defined(TYPE_NVFP4)
+
+struct Raw {
+    uvec4 codes;
+    uint scale;
+};
+
+Raw raw_of(uint row, uint n, uint p) {
+    return Raw(words4(row + (p << 2)), word_at(row + (n >> 3) + (p >> 1)));
+}
+
+Octet octet_of(Raw raw, uint p, uint j) {
+    return octet_made(raw.codes, j);
+}
+
+Scale raw_scale(Raw raw, uint p) {
+    return scale_made(raw.scale, p);
+}
+
 #else  // blocks that are no multiples of 16 bytes
 
 struct Raw {
@@ -173,6 +211,13 @@ Scale raw_scale(Raw raw, uint p) {
 
 #if defined(DOT)
 // The codes of octet j as eight signed bytes; each less CODE_OFFSET is what octet_of gives.
+#if defined(PACKED)
+
+uvec2 packed_of(Raw raw, uint p, uint j) {
+    return packed_octet(raw.row, (p << 2) + j);
+}
+
+#else
 #if defined(TYPE_Q4_0)
 const float CODE_OFFSET = 8.0;
 #elif defined(TYPE_Q5_0)
@@ -231,6 +276,7 @@ uvec2 packed_of(Raw raw, uint p, uint j) {
     return codes;
 }
 
+#endif
 #endif
 #endif
 

@@ -89,6 +89,7 @@ uvec4 aligned_words4(uint i) {
 #undef TYPE_Q5_K
 #undef TYPE_Q6_K
 #undef TYPE_IQ4_NL
+#undef TYPE_IQ4_XS
 #undef TYPE_MXFP4
 #undef PLAIN
 #undef HAS_SCALE

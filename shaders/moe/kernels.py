@@ -22,7 +22,8 @@ def _pairs() -> Iterator[tuple[DType, DType]]:
     """Types of the experts and of the shared one that occur: alike, or the shared one more precise."""
     for t in WEIGHTS.dtypes:
         yield t, t
-        yield from ((t, s) for s in SECOND_TYPES if s is not t and (t.is_quantised or s is DType.F32))
+        if not t.is_rare:
+            yield from ((t, s) for s in SECOND_TYPES if s is not t and (t.is_quantised or s is DType.F32))
 
 
 PAIRS = frozenset(_pairs())

@@ -6,6 +6,7 @@
 
 #define VK_FN __device__ __forceinline__
 #define VK_CONSTANT constexpr
+#define VK_TABLE(T, x) __device__ const T x[]
 #define VK_PRIVATE
 #define VK_PRECISE volatile
 #define VK_UNROLL _Pragma("unroll")

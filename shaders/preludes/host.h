@@ -5,6 +5,7 @@
 
 #define VK_FN inline
 #define VK_CONSTANT constexpr
+#define VK_TABLE(T, x) constexpr T x[]
 #define VK_PRIVATE
 #define VK_PRECISE
 #define VK_UNROLL

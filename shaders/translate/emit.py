@@ -44,8 +44,10 @@ def _fixed(module: Module, writer: Writer) -> list[str]:
 
 def _constant(constant: Constant, writer: Writer) -> list[str]:
     v = constant.variable
-    if v.sizes or not v.value:
-        raise refuse(v.name, f"constant {v.name.text}, an array or without a value")
+    if not v.value:
+        raise refuse(v.name, f"constant {v.name.text} without a value")
+    if v.sizes:
+        return [_table(v, writer)]
     value = writer.expression(v.value)
     head = f"VK_CONSTANT {_type(v, writer)} {c_name(v.name.text)} = "
     if constant.number is None:
@@ -53,6 +55,14 @@ def _constant(constant: Constant, writer: Writer) -> list[str]:
     if v.type != "uint":
         raise refuse(v.name, f"specialisation constant of type {v.type}")
     return [*_default(constant.number, value), f"{head}{SPECIAL}{constant.number};"]
+
+
+def _table(v: Variable, writer: Writer) -> str:
+    """`const type name[] = type[](a, b, ...)`."""
+    head = [t.text for t in v.value[:4]]
+    if v.sizes != ((),) or head != [v.type, "[", "]", "("] or v.value[-1].text != ")":
+        raise refuse(v.name, f"constant {v.name.text}, an array of several axes or of another form")
+    return f"VK_TABLE({_type(v, writer)}, {c_name(v.name.text)}) = {{{writer.expression(v.value[4:-1])}}};"
 
 
 def _struct(struct: Struct, writer: Writer) -> str:

@@ -1,0 +1,72 @@
+// Codes of codebook.glsl in blocks of 256 (IQ4_XS) and of 64 (NVFP4), 4 words for each group of 32. Device rows: the
+// groups, then of each block
+//     IQ4_XS  two words: d, then two high bits of scale a group; four low bits a group
+//     NVFP4   a word: scales of runs of 16 as E4M3 without a sign
+// Words of codes have IQ4_XS's elements j in low and j + 16 in high halves of bytes j, NVFP4's j and j + 8 of a run.
+
+#define HAS_SCALE
+#if defined(TYPE_IQ4_XS)
+#define ONE_SCALE
+#endif
+const uint OCTET_STEP = 16u;
+
+#include "codebook.glsl"
+
+uint group_at(uint g) {
+    return g << 5;
+}
+
+#if defined(TYPE_IQ4_XS)
+
+Scale scale_made(uvec2 head, uint g) {
+    uint s = head.y >> (g << 2) & 15u | (head.x >> (16u + (g << 1)) & 3u) << 4;
+    return Scale(vec2(f16_to_f32(head.x & 0xFFFFu) * float(int(s) - 32)), vec2(0));
+}
+
+uvec2 head_of(uint row, uint n_inner, uint g) {
+    uint at = row + (n_inner >> 3) + (g >> 3 << 1);
+    return uvec2(word_at(at), word_at(at + 1u));
+}
+
+Scale scale_of(uint row, uint n_inner, uint g) {
+    return scale_made(head_of(row, n_inner, g), g & 7u);
+}
+
+Octet octet_made(uvec4 codes, uint j) {
+    return Octet(values(codes[j]), values(codes[j] >> 4));
+}
+
+Octet codes_of(uint row, uint i) {
+    uint word = word_at(row + i);
+    return Octet(values(word), values(word >> 4));
+}
+
+#else
+
+// Half of E4M3's value, since codes are doubled; 0x7F is none.
+float small_scale(uint e) {
+    uint exponent = e >> 3 & 15u, mantissa = e & 7u;
+    float normal = uintBitsToFloat((exponent + 119u) << 23 | mantissa << 20);
+    return e == 127u ? 0.0 : exponent == 0u ? float(mantissa) * 0.0009765625 : normal;
+}
+
+Scale scale_made(uint word, uint g) {
+    uint two = word >> ((g & 1u) << 4);
+    return Scale(vec2(small_scale(two & 255u), small_scale(two >> 8 & 255u)), vec2(0));
+}
+
+Scale scale_of(uint row, uint n_inner, uint g) {
+    return scale_made(word_at(row + (n_inner >> 3) + (g >> 1)), g);
+}
+
+Octet octet_made(uvec4 codes, uint j) {
+    uint at = j & 1u, shift = j >> 1 << 2;
+    return Octet(values(codes[at] >> shift), values(codes[at + 2u] >> shift));
+}
+
+Octet codes_of(uint row, uint i) {
+    uint at = row + (i & ~3u) + (i & 1u), shift = (i >> 1 & 1u) << 2;
+    return Octet(values(word_at(at) >> shift), values(word_at(at + 2u) >> shift));
+}
+
+#endif

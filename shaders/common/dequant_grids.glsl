@@ -1,0 +1,154 @@
+// Blocks of 256 whose codes say which rows of a table they stand for, and their signs. GRID: the table in words, of
+// shaders/tables.py; rows of eight values in two bits each (IQ1_*, IQ2_*), or of four bytes (IQ3_*).
+// Device rows, d at their end but for IQ1_M's. A word of indices has four; g is the group of 32, h its half, of 16:
+//     IQ2_XXS 16 words: two a group: indices; four times seven signs, then four bits of scale
+//     IQ2_XS  18 words: halves of nine bits of index and seven signs; then half a byte of scale a half
+//     IQ2_S   20 words: 8 of indices, 8 of signs, 2 of two more bits for each index, 2 of scales
+//     IQ3_XXS 24 words: 16 of indices, then as IQ2_XXS's signs and scales
+//     IQ3_S   27 words: 16 of indices, 2 of a ninth bit for each, 8 of signs, half a byte of scale a group
+//     IQ1_S   12 words: 8 of indices, then half a word a group: four times three bits of index, three of scale, a shift
+//     IQ1_M   14 words: 8 of indices, half a byte each of three bits of index and a shift, then halves of four times
+//             three bits of scale (one for 16 elements) and four bits of d
+// IQ1_*: values are -1, 0, 1, all of a row an eighth more or less: codes are eight times that.
+
+#define HAS_SCALE
+#define PACKED
+const uint OCTET_STEP = 16u;
+
+#if defined(TYPE_IQ2_XXS)
+const uint BLOCK_WORDS = 16u;
+#elif defined(TYPE_IQ2_XS)
+const uint BLOCK_WORDS = 18u;
+#elif defined(TYPE_IQ2_S)
+const uint BLOCK_WORDS = 20u;
+#elif defined(TYPE_IQ3_XXS)
+const uint BLOCK_WORDS = 24u;
+#elif defined(TYPE_IQ3_S)
+const uint BLOCK_WORDS = 27u;
+#elif defined(TYPE_IQ1_S)
+const uint BLOCK_WORDS = 12u;
+#else
+const uint BLOCK_WORDS = 14u;
+#endif
+
+#if defined(TYPE_IQ1_S) || defined(TYPE_IQ1_M)
+const float CODE_OFFSET = 16.0;
+#else
+const float CODE_OFFSET = 0.0;
+#endif
+
+#if defined(TYPE_IQ2_XXS) || defined(TYPE_IQ3_XXS) || defined(TYPE_IQ3_S) || defined(TYPE_IQ1_S)
+#define ONE_SCALE
+#endif
+
+const uint GRID[] = uint[](GRID_WORDS);
+
+uint group_at(uint g) {
+    return g << 5;
+}
+
+// Byte i of what begins with word `first`.
+uint byte_at(uint first, uint i) {
+    return word_at(first + (i >> 2)) >> ((i & 3u) << 3) & 255u;
+}
+
+float tail_scale(uint row, uint n_inner, uint b) {
+    return f16_to_f32(half_at(row + (n_inner >> 8) * BLOCK_WORDS, b));
+}
+
+// Half a byte of scale for each half of group g.
+vec2 halves_scale(uint first, uint g) {
+    uint s = byte_at(first, g & 7u);
+    return vec2(s & 15u, s >> 4);
+}
+
+Scale scale_of(uint row, uint n_inner, uint g) {
+    uint block = row + (g >> 3) * BLOCK_WORDS;
+#if defined(TYPE_IQ1_M)
+    uvec2 s = uvec2(word_at(block + 12u), word_at(block + 13u));
+    float d = f16_to_f32(s.x >> 12 & 15u | s.x >> 24 & 0xF0u | s.y >> 4 & 0xF00u | s.y >> 16 & 0xF000u) * 0.125;
+    uint two = ((g & 4u) == 0u ? s.x : s.y) >> (((g >> 1 & 1u) << 4) + (g & 1u) * 6u);
+    return Scale(d * (2.0 * vec2(two & 7u, two >> 3 & 7u) + 1.0), vec2(0));
+#else
+    float d = tail_scale(row, n_inner, g >> 3);
+#if defined(TYPE_IQ1_S)
+    uint s = half_at(block + 8u, g & 7u) >> 12 & 7u;
+    return Scale(vec2(d * 0.125 * (2.0 * float(s) + 1.0)), vec2(0));
+#elif defined(TYPE_IQ3_S)
+    uint s = word_at(block + 26u) >> ((g & 7u) << 2) & 15u;
+    return Scale(vec2(d * (2.0 * float(s) + 1.0)), vec2(0));
+#elif defined(TYPE_IQ3_XXS)
+    return Scale(vec2(d * 0.5 * (0.5 + float(word_at(block + 16u + (g & 7u)) >> 28))), vec2(0));
+#elif defined(TYPE_IQ2_XXS)
+    return Scale(vec2(d * 0.25 * (0.5 + float(word_at(block + ((g & 7u) << 1) + 1u) >> 28))), vec2(0));
+#elif defined(TYPE_IQ2_XS)
+    return Scale(d * 0.25 * (0.5 + halves_scale(block + 16u, g)), vec2(0));
+#else
+    return Scale(d * 0.25 * (0.5 + halves_scale(block + 18u, g)), vec2(0));
+#endif
+#endif
+}
+
+// Four codes of two bits as bytes.
+uint spread(uint codes) {
+    return (codes | codes << 6 | codes << 12 | codes << 18) & 0x03030303u;
+}
+
+// Bytes, none of them 0, with the signs of four bits.
+uint with_signs(uint values, uint signs) {
+    uint ones = (signs & 15u) * 0x00204081u & 0x01010101u;
+    return (values ^ ones * 255u) + ones;
+}
+
+// Seven signs; the eighth makes their number even.
+uint eighth_sign(uint seven) {
+    uint folded = seven ^ seven >> 4;
+    return seven | (0x6996u >> (folded & 15u) & 1u) << 7;
+}
+
+// Which row of the table stands for the eight elements e of block's group g (or the four, IQ3_*), and what goes with it:
+// signs of eight elements, or IQ1_*'s shift.
+uvec2 index_of(uint block, uint g, uint e) {
+#if defined(TYPE_IQ2_XXS)
+    uint at = block + (g << 1);
+    return uvec2(word_at(at) >> (e << 3) & 255u, eighth_sign(word_at(at + 1u) >> e * 7u & 127u));
+#elif defined(TYPE_IQ2_XS)
+    uint half_word = half_at(block, (g << 2) + e);
+    return uvec2(half_word & 511u, eighth_sign(half_word >> 9));
+#elif defined(TYPE_IQ2_S)
+    uint i = (g << 2) + e;
+    return uvec2(byte_at(block, i) | (byte_at(block + 16u, g) >> (e << 1) & 3u) << 8, byte_at(block + 8u, i));
+#elif defined(TYPE_IQ3_XXS)
+    return uvec2(byte_at(block, (g << 3) + e), eighth_sign(word_at(block + 16u + g) >> (e >> 1) * 7u & 127u));
+#elif defined(TYPE_IQ3_S)
+    uint i = (g << 3) + e;
+    return uvec2(byte_at(block, i) | (byte_at(block + 16u, g) >> e & 1u) << 8, byte_at(block + 18u, i >> 1));
+#elif defined(TYPE_IQ1_S)
+    uint h = half_at(block + 8u, g);
+    return uvec2(byte_at(block, (g << 2) + e) | (h >> e * 3u & 7u) << 8, h >> 15);
+#else
+    uint i = (g << 2) + e, h = byte_at(block + 8u, i >> 1) >> ((i & 1u) << 2);
+    return uvec2(byte_at(block, i) | (h & 7u) << 8, h >> 3 & 1u);
+#endif
+}
+
+// Four elements of a group, the q-th such, as bytes; signed ones where CODE_OFFSET is 0.
+uint packed_quad(uint block, uint g, uint q) {
+#if defined(TYPE_IQ3_XXS) || defined(TYPE_IQ3_S)
+    uvec2 found = index_of(block, g, q);
+    return with_signs(GRID[found.x], found.y >> ((q & 1u) << 2));
+#else
+    uvec2 found = index_of(block, g, q >> 1);
+    uint codes = spread(GRID[found.x >> 1] >> (((found.x & 1u) << 4) + ((q & 1u) << 3)) & 255u);
+#if defined(TYPE_IQ1_S) || defined(TYPE_IQ1_M)
+    return codes * 8u + (found.y == 0u ? 0x09090909u : 0x07070707u);
+#else
+    return with_signs(0x08080808u + codes * 17u + (codes >> 1 & 0x01010101u), found.y >> ((q & 1u) << 2));
+#endif
+#endif
+}
+
+uvec2 packed_octet(uint row, uint i) {
+    uint block = row + (i >> 5) * BLOCK_WORDS, g = i >> 2 & 7u, j = i & 3u;
+    return uvec2(packed_quad(block, g, j), packed_quad(block, g, j + 4u));
+}
