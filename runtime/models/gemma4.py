@@ -12,7 +12,6 @@ from .blocks.linear import Linear
 from .blocks.norm import RMSNorm
 from .blocks.residual import Beside, Block, Chain, Normed, Residual, Times
 from .gemma import Gemma3
-from .heads import Heads
 from .hyper import Hyper
 from .routing import ExpertParams
 from .step import StepTensors
@@ -89,7 +88,7 @@ class Gemma4(Gemma3):
             q = self.linear(at + "attn_q", heads.n * heads.dim, self.params.width)
             return self.attend(i, at, q, None, None, *self.kept_caches(i))
         self.caches_of[sliding] = self.new_caches(at, heads)
-        made = self.attend(i, at, *self.projections(at, heads), *self.caches_of[sliding])
+        made = self.attend(i, at, *self.projections(i, at), *self.caches_of[sliding])
         return replace(made, v_norm=RMSNorm(None, self.params.eps))
 
     def kept_caches(self, i: int) -> tuple[Tensor, Tensor]:
@@ -99,10 +98,11 @@ class Gemma4(Gemma3):
             raise ModelError(f"layer {i} shares the caches of an earlier one {kind}, of which there is none")
         return self.caches_of[sliding]
 
-    def projections(self, at: str, heads: Heads) -> tuple[Linear, Linear, Linear | None]:
-        """Where there is no matrix of v, values are what k's gives."""
-        if self.weights.has(at + "attn_v.weight") or self.weights.has(at + "attn_qkv.weight"):
-            return super().projections(at, heads)
+    def projections(self, i: int, at: str) -> tuple[Linear, Linear, Linear | None]:
+        """Layers that see all keys need no matrix of v: values are then what k's gives."""
+        heads, named = self.params.heads[i], (f"{at}attn_{name}.weight" for name in ("v", "qkv"))
+        if self.params.windows[i] or any(map(self.weights.has, named)):
+            return super().projections(i, at)
         sizes = (("attn_q", heads.n), ("attn_k", heads.n_kv))
         q, k = (self.linear(at + name, n * heads.dim, self.params.width) for name, n in sizes)
         return q, k, None

@@ -112,7 +112,7 @@ class Transformer(Decoder):
 
     def usual_attention(self, i: int, at: str) -> Attention:
         heads = self.params.heads[i]
-        return self.attend(i, at, *self.projections(at, heads), *self.new_caches(at, heads))
+        return self.attend(i, at, *self.projections(i, at), *self.new_caches(at, heads))
 
     def attend(
         self, i: int, at: str, q: Linear, k: Linear | None, v: Linear | None, k_cache: Tensor, v_cache: Tensor
@@ -137,8 +137,9 @@ class Transformer(Decoder):
             cap=self.attention_cap,
         )
 
-    def projections(self, at: str, heads: Heads) -> tuple[Linear, Linear, Linear | None]:
+    def projections(self, i: int, at: str) -> tuple[Linear, Linear, Linear | None]:
         """To q, k and v, of one matrix or of three."""
+        heads = self.params.heads[i]
         sizes = heads.n * heads.dim, heads.n_kv * heads.dim, heads.n_kv * heads.dim_v
         if self.weights.has(at + "attn_qkv.weight"):
             q, k, v = self.linear(at + "attn_qkv", sum(sizes), self.params.width).split(*sizes)

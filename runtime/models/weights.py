@@ -67,9 +67,9 @@ class Weights:
         return self._declare(f"{name}:{part}", info.dtype, (len(picked), shape[1]), pieces)
 
     def swapped(self, name: str, shape: Shape, part: slice) -> Tensor:
-        """Of a matrix in batches [B, M, K] its rows in `part`, rows and columns swapped: [B, K, m], in floats, since
-        blocks do not turn."""
-        info = self._file.tensor(name, shape)
+        """Of a matrix [B * M, K], `shape` being (B, M, K), the rows in `part` of each M, rows and columns swapped:
+        [B, K, m], in floats, since blocks do not turn."""
+        info = self._file.tensor(name, (shape[0] * shape[1], shape[2]))
         dtype = DType.F32 if info.dtype in (DType.F32, DType.BF16) else DType.F16
         made = (shape[0], shape[2], len(range(shape[1])[part]))
 
