@@ -1,7 +1,9 @@
 """CUDA devices as they are before one is opened."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from uuid import UUID
 
 from ...runtime import config
@@ -11,6 +13,7 @@ from ..base import DeviceInfo
 from . import api, nvrtc
 
 CAPABILITY_MIN = 7, 0
+KERNEL_MODULE = Path("/proc/driver/nvidia/version")  # what Linux says of the driver, which its own API does not
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,15 @@ class Physical:
 def physicals() -> list[Physical]:
     """In the driver's own order, which CUDA_VISIBLE_DEVICES rules. BackendError without driver, device or NVRTC."""
     version = api.version_text(api.start())
-    return list(_described(f"CUDA {version}, NVRTC {nvrtc.version()}"))
+    return list(_described(f"{_kernel_module()}CUDA {version}, NVRTC {nvrtc.version()}"))
+
+
+def _kernel_module() -> str:
+    try:
+        found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)\s", KERNEL_MODULE.read_text())
+    except OSError:
+        return ""
+    return f"NVIDIA {found[1]}, " if found else ""
 
 
 def _described(driver: str) -> Iterator[Physical]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from vkrun.backends import registry
-from vkrun.backends.cuda import BACKEND, api
+from vkrun.backends.cuda import BACKEND, api, physical
 from vkrun.backends.cuda.device import CudaDevice
 from vkrun.backends.host import BACKEND as HOST
 from vkrun.runtime.errors import BackendError
@@ -33,6 +33,23 @@ def test_the_device_says_what_it_is(driver: StandIn) -> None:
     assert info.driver == "CUDA 13.0, NVRTC 13.0" and info.features["subgroup_size"] == 32
     assert info.features["capability"] == "9.0" and not info.features["cooperative_matrix"]
     assert BACKEND.why_missing() == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Tue\nGCC version: 12\n",
+            "NVIDIA 580.159.04, ",
+        ),
+        ("NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  575.57.08  Release\n", "NVIDIA 575.57.08, "),
+        ("NVRM version: none\n", ""),
+    ],
+)
+def test_the_driver_is_named_as_linux_names_it(driver: StandIn, monkeypatch, tmp_path, text: str, said: str) -> None:
+    (tmp_path / "version").write_text(text)
+    monkeypatch.setattr(physical, "KERNEL_MODULE", tmp_path / "version")
+    assert [info.driver for info in BACKEND.devices()] == [f"{said}CUDA 13.0, NVRTC 13.0"]
 
 
 @pytest.mark.parametrize(
