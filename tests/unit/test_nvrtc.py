@@ -10,12 +10,14 @@ from vkrun.runtime.errors import BackendError
 from vkrun.runtime.optable.run import prepare
 from vkrun.runtime.optable.table import cases_for
 from vkrun.shaders import catalogue
-from vkrun.shaders.kernel import Features
+from vkrun.shaders.compile import Defines
+from vkrun.shaders.kernel import Features, Variant
+from vkrun.shaders.texts import text
 from vkrun.shaders.translate import OutsideSubsetError
 
 ARCHITECTURES = "sm_75", "sm_90", "sm_120"
 SHARES = 4
-COPY = KernelKey("copy", (("SRC", "F32"), ("DST", "F16")), (), branches=True)
+COPY = "copy", (("SRC", "F32"), ("DST", "F16"))
 
 
 def why_missing() -> str:
@@ -30,50 +32,56 @@ pytestmark = pytest.mark.skipif(bool(why_missing()), reason=why_missing())
 
 
 @functools.cache
-def keys() -> list[KernelKey]:
-    """One of each variant, with constants of the op table where a case takes it."""
+def used() -> dict[Variant, KernelKey]:
+    """Of each variant that a case of the op table takes, with the constants of one."""
     features = Features(subgroup_size=32, shared_nbytes=49152, max_workgroup=1024, delta_chunks=True)
     nodes = (prepare(case).node for case in cases_for(False, None))
     calls = [catalogue.lower(node, features) for node in nodes if not catalogue.refusal(node, features)]
-    used = {(call.stem, call.defines): KernelKey.of(call, False) for call in calls if call}
-    return [used.get(v) or KernelKey(*v, (), False) for v in dict.fromkeys(catalogue.variants())]
+    return {(call.code.stem, call.code.defines): KernelKey.of(call, False) for call in calls if call}
 
 
-def source(key: KernelKey) -> str:
-    """Empty where there is none: kernels of an API's own units, as tests/unit/test_translate.py holds."""
+def source(variant: Variant) -> str:
+    """With constants of the op table, or the text's own. Kernels of an API's own units have none, as
+    tests/unit/test_translate.py holds."""
     try:
-        return key.source()
+        return used()[variant].source() if variant in used() else plain(*variant)
     except OutsideSubsetError:
         return ""
+
+
+def plain(stem: str, defines: Defines, before: str = "") -> str:
+    return f'{before}#include "cuda.h"\n{text(stem, defines)}'
 
 
 @pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_text_becomes_machine_code(arch: str, share: int, full: bool) -> None:
     """Of each architecture and share a spread, or with --full all."""
-    mine = keys()[share::SHARES]
+    mine = list(dict.fromkeys(catalogue.variants()))[share::SHARES]
     mine = mine if full else mine[ARCHITECTURES.index(arch) :: len(mine) // 6]
-    texts = {key: text for key in mine if (text := source(key))}
+    texts = {variant: made for variant in mine if (made := source(variant))}
     assert len(texts) > len(mine) // 2
-    for key, text in texts.items():
-        made = nvrtc._compile(key.title, text, arch)
-        assert made.startswith(nvrtc.ELF_MAGIC) and ENTRY in made, key.title
+    for variant, made in texts.items():
+        code = nvrtc._compile(str(variant), made, arch)
+        assert code.startswith(nvrtc.ELF_MAGIC) and ENTRY in code, variant
 
 
 def test_kernels_of_branches_wait_before_they_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """PTX rather than a cubin, so that it can be read: the wait comes before the first load from memory."""
     compiler = api.compiler
     monkeypatch.setattr(api, "compiler", lambda name, *a: compiler(name.replace("CUBIN", "PTX"), *a))
-    ptx = nvrtc._compile(COPY.title, COPY.source(), "compute_90").decode()
+    ptx = nvrtc._compile("copy", plain(*COPY, "#define VK_BRANCH\n"), "compute_90").decode()
     steps = re.findall(r"griddepcontrol\.wait|ld\.global|st\.global|launch_dependents", ptx)
     assert steps[0] == "griddepcontrol.wait" and steps.count("griddepcontrol.wait") == 1
     assert steps[1] == "ld.global" and "launch_dependents" not in steps
 
 
 def test_an_error_names_the_shader_and_its_line() -> None:
-    broken = COPY.source().replace("gl_WorkGroupID.x", "gl_Nothing.x")
-    with pytest.raises(BackendError, match=r"^cuda: shader copy.*: .*common\.glsl\(9\): error: .*gl_Nothing"):
-        nvrtc._compile(COPY.title, broken, "sm_90")
+    broken = plain(*COPY).replace("gl_WorkGroupID.x", "gl_Nothing.x")
+    with pytest.raises(
+        BackendError, match=r"^cuda: shader copy \(SRC=F32\): common/common\.glsl\(9\): error: .*gl_Nothing"
+    ):
+        nvrtc._compile("copy (SRC=F32)", broken, "sm_90")
 
 
 def test_the_newest_architecture_that_both_know_is_taken() -> None:
