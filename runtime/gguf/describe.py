@@ -27,6 +27,7 @@ def summary_line(f: GGUFFile) -> str:
     """`model.gguf: GGUF v3, qwen3next, 42 keys, 123 tensors, 9.1 MiB`"""
     architecture = f.keys.get("general.architecture", "no architecture")
     parts = [f"GGUF v{f.version}", _value(architecture), f"{len(f.keys)} keys", f"{len(f.tensors)} tensors"]
+    parts += [f"{f.n_parts} files"] if f.n_parts > 1 else []
     return f"{printable(f.path, 500)}: {', '.join([*parts, size_text(f.size)])}"
 
 

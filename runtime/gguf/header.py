@@ -44,13 +44,14 @@ _SCALARS = {
 @dataclass(frozen=True)
 class TensorInfo:
     """Where a tensor lies. The shape is in numpy's order (the last axis runs fastest), the offset from the file's
-    start; a row of the last axis is a whole number of blocks."""
+    start; a row of the last axis is a whole number of blocks. part: which of a model's files it is in, from 0."""
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
     offset: int
     nbytes: int
+    part: int = 0
 
 
 @dataclass(frozen=True)
