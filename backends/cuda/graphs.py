@@ -9,9 +9,7 @@ from . import api
 from .context import Context
 from .launches import Launch
 
-# A launch that waits for one small launch alone may be started before that one has ended (it waits at its entry).
-# Behind larger ones its workgroups would stand in the way.
-FEW_GROUPS = 16
+# A launch that waits for one other alone may be started before that one has ended: it waits at its entry.
 _PROGRAMMATIC = 1  # CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC, and CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC
 
 
@@ -80,23 +78,22 @@ class _Builder:
 
     def launches(self, launches: Sequence[Launch], barriers: Sequence[bool]) -> list[Any]:
         """What stands between two barriers waits for all that stands between the two before. Returns the last ones."""
-        before: list[tuple[Any, Launch]] = []
-        now: list[tuple[Any, Launch]] = []
+        before: list[Any] = []
+        now: list[Any] = []
         node = -1
         for launch in launches:
             if now and any(barriers[node + 1 : launch.node + 1]):
                 before, now = now, []
             node = launch.node
-            now.append((self._add(launch, before), launch))
-        return [handle for handle, _ in now]
+            now.append(self._add(launch, before))
+        return now
 
-    def _add(self, launch: Launch, before: Sequence[tuple[Any, Launch]]) -> Any:
-        if self._early and len(before) == 1 and before[0][1].n_groups <= FEW_GROUPS:
+    def _add(self, launch: Launch, before: Sequence[Any]) -> Any:
+        if self._early and len(before) == 1:
             handle = api.call("cuGraphAddKernelNode", self._graph, [], 0, launch.node_params)
-            api.add_edge(self._graph, before[0][0], handle, _PROGRAMMATIC)
+            api.add_edge(self._graph, before[0], handle, _PROGRAMMATIC)
             return handle
-        handles = [handle for handle, _ in before]
-        return api.call("cuGraphAddKernelNode", self._graph, handles, len(handles), launch.node_params)
+        return api.call("cuGraphAddKernelNode", self._graph, list(before), len(before), launch.node_params)
 
 
 def _add_copy(context: Context, graph: Any, after: Sequence[Any], copy: Copy) -> None:

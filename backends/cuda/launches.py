@@ -4,7 +4,6 @@ import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from typing import Any
 
 from ...runtime.errors import BackendError
@@ -46,10 +45,6 @@ class Launch:
         self.node, self.grid, self.kernel = dispatch.node, dispatch.call.grid, kernel
         self._values = _parameters(dispatch, at)
         self._pointers = (ctypes.c_void_p * len(self._values))(*map(ctypes.addressof, self._values))
-
-    @property
-    def n_groups(self) -> int:
-        return prod(self.grid)
 
     @cached_property
     def node_params(self) -> Any:
