@@ -11,7 +11,7 @@ from vkrun.runtime.optable.table import CASES
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
-SPREAD = 4  # every so many cases without --full
+SPREAD = 3  # every so many cases without --full
 PARTS = 16
 N_DEVICES = len(BACKEND.devices()) or 1
 

@@ -7,7 +7,8 @@ import pytest
 from vkrun.shaders import catalogue
 from vkrun.shaders.compile import preprocessed, title
 from vkrun.shaders.kernel import Variant
-from vkrun.shaders.translate import OutsideSubsetError, translate, translated
+from vkrun.shaders.texts import text
+from vkrun.shaders.translate import OutsideSubsetError, translated
 
 HEAD = """#version 450
 layout(local_size_x_id = 0) in;
@@ -42,11 +43,11 @@ def test_every_variant_is_within_the_subset(full: bool) -> None:
     assert len(variants) > 60
     for variant in variants:
         try:
-            text = translate(*variant)
+            made = text(*variant)
         except OutsideSubsetError as error:
             assert any(name in preprocessed(*variant) for name in NATIVE), f"{title(*variant)}: {error}"
         else:
-            assert "vk_kernel.main_();" in text
+            assert "vk_kernel.main_();" in made
 
 
 @pytest.mark.parametrize(
