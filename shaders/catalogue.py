@@ -1,10 +1,13 @@
 """The catalogue: which kernels run which op, tried in order, and every SPIR-V variant they are made of."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..runtime.ir.graph import Node
+from .attention import attention_matrix
 from .attention import kernels as attention
 from .common.choose_grid import CHOOSE_GRID
+from .compile import available
 from .copies import kernels as copies
 from .elementwise import kernels as elementwise
 from .kernel import ARGUMENTS_NBYTES, MAX_GROUPS, Features, Kernel, KernelCall, Variant
@@ -40,6 +43,13 @@ def lower(node: Node, features: Features) -> KernelCall | None:
     call = kernel.lower(node, features)
     assert 4 * len(call.arguments) <= ARGUMENTS_NBYTES and max(call.grid) <= MAX_GROUPS, call
     return call if min(call.grid) else None
+
+
+def usable(features: Features) -> Features:
+    """What of a device's features kernels can use here: cooperative matrices take shaders that only a newer glslang
+    compiles, and no kernel in their place is as fast as those for devices without them."""
+    has_matrices = features.cooperative_matrix and available(*attention_matrix.VARIANTS[0])
+    return features if has_matrices else replace(features, cooperative_matrix=())
 
 
 def variants() -> Iterator[Variant]:

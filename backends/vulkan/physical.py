@@ -6,8 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from ...runtime import config
-from ...shaders.attention import attention_matrix
-from ...shaders.compile import available
+from ...shaders.catalogue import usable
 from ...shaders.kernel import Features
 from ..base import DeviceInfo
 from .api import vk
@@ -244,7 +243,7 @@ def _usable(handle: Any, version: int, extensions: set[str], off: frozenset[str]
 def _features(handle: Any, enabled: Mapping[str, tuple[str, ...]], properties: Any) -> Features:
     on = {field for fields in enabled.values() for field in fields}
     limits = properties.limits
-    return Features(
+    offered = Features(
         subgroup_size=_subgroup_size(handle),
         float16="shaderFloat16" in on,
         int_dot="shaderIntegerDotProduct" in on,
@@ -254,13 +253,11 @@ def _features(handle: Any, enabled: Mapping[str, tuple[str, ...]], properties: A
         delta_chunks=config.read().has("DELTA_CHUNKS"),
         software=properties.deviceType == vk.VK_PHYSICAL_DEVICE_TYPE_CPU,
     )
+    return usable(offered)
 
 
 def _matrix_shapes(handle: Any) -> tuple[tuple[int, int, int], ...]:
-    """Rows, columns and inner size of the products of halves summed in fp32 that a subgroup computes; none where only a
-    newer glslang could compile the shaders that use them."""
-    if not available(*attention_matrix.VARIANTS[0]):
-        return ()
+    """Rows, columns and inner size of the products of halves summed in fp32 that a subgroup computes."""
     name = "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"
     raw = vk.vkGetInstanceProcAddr(instance().handle, vk.ffi.new("char[]", name.encode()))
     if not raw:

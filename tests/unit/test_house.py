@@ -100,6 +100,15 @@ def test_no_circle_of_folders_inside_a_room() -> None:
     assert circle(between(imports(), place)) == []
 
 
+def test_no_backend_knows_a_kernel() -> None:
+    """Of shaders/ the catalogue and what hosts and kernels agree on; never a family, which is a folder with kernels."""
+    families = {f"vkrun.shaders.{p.parent.name}" for p in ROOT.glob("shaders/*/kernels.py")}
+    assert len(families) > 5
+    known = {m: {n for n in those if package_of(n) in families} for m, those in imports().items()}
+    found = {m: those for m, those in known.items() if those and m.startswith("vkrun.backends.")}
+    assert found == {} and known["vkrun.shaders.catalogue"]
+
+
 def test_a_circle_would_be_found() -> None:
     assert circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d", "b"]
     assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
