@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..runtime.errors import BackendError
 from ..runtime.ir.graph import Node
 from ..runtime.ir.plan import Plan
 from ..runtime.ir.tensor import Storage, Tensor
@@ -83,6 +84,12 @@ class Device(ABC):
     @abstractmethod
     def supports(self, node: Node) -> str:
         """Empty when the device can run the node; otherwise what it cannot take, in a line."""
+
+    def require(self, plan: Plan) -> None:
+        """BackendError names the first node that the device cannot run."""
+        for node in plan.nodes:
+            if why := self.supports(node):
+                raise BackendError(f"{node.name or node.op}: {why}")
 
     @abstractmethod
     def alloc(self, storages: Iterable[Storage]) -> None:

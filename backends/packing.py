@@ -53,6 +53,17 @@ def host_bytes(storage: Storage, data: np.ndarray, row: int) -> np.ndarray:
     return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
 
 
+def require_readable(storage: Storage) -> None:
+    """BackendError for block types, which a device holds in a layout of its own."""
+    if storage.dtype.is_quantised:
+        raise BackendError(f"{storage.name}: blocks of {storage.dtype.name} cannot be read back")
+
+
+def array_of(storage: Storage, raw: np.ndarray) -> np.ndarray:
+    """A storage's content, of the bytes that the device holds for it."""
+    return raw[: storage.nbytes].view(storage.dtype.numpy).reshape(storage.shape)
+
+
 def device_bytes(storage: Storage, raw: np.ndarray) -> np.ndarray:
     """What host_bytes gave as the device holds it."""
     if not storage.dtype.is_quantised or not raw.size:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ...runtime.errors import BackendError
 from ...runtime.ir.arrays import elements_of
 from ...runtime.ir.dtypes import DType, from_bf16, to_bf16
 from ...runtime.ir.graph import Node
@@ -16,6 +15,7 @@ from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ..base import Backend, Device, DeviceInfo, Program
 from ..host_memory import host_nbytes_free
+from ..room import require_room
 
 
 class CpuBackend(Backend):
@@ -47,13 +47,7 @@ class CpuDevice(Device):
     def alloc(self, storages: Iterable[Storage]) -> None:
         """BackendError when the machine has no memory for them."""
         wanted = list(storages)
-        nbytes, free = sum(s.nbytes for s in wanted), host_nbytes_free()
-        if nbytes > free:
-            most = max(wanted, key=lambda s: s.nbytes)
-            raise BackendError(
-                f"cpu: out of memory for {most.name}: {most.nbytes >> 20} MiB wanted ({nbytes >> 20} MiB with others), "
-                f"{free >> 20} MiB free"
-            )
+        require_room("cpu", ((s.name, s.nbytes) for s in wanted), host_nbytes_free())
         self._memory.update((s, _empty(s)) for s in wanted)
 
     def free(self, storages: Iterable[Storage]) -> None:

@@ -5,7 +5,7 @@ import atexit
 from ...runtime.errors import BackendError
 from ...shaders.kernel import Features
 from ..base import Backend, DeviceInfo
-from .device import CudaDevice, close_all
+from .device import OPENED, CudaDevice
 from .physical import physicals
 
 
@@ -31,8 +31,8 @@ class CudaBackend(Backend):
             raise BackendError(f"cuda: no device {info.index} {info.name} ({info.uuid}) any more")
         if physical.missing:
             raise BackendError(f"cuda: {physical.name}: {physical.missing}")
-        atexit.unregister(close_all)
-        atexit.register(close_all)
+        atexit.unregister(OPENED.close_all)
+        atexit.register(OPENED.close_all)
         return CudaDevice(physical, info, features or physical.features)
 
 

@@ -1,20 +1,21 @@
 """An open CUDA device."""
 
-import os
 import weakref
 from collections.abc import Iterable
 
 import numpy as np
 
 from ...runtime import config
-from ...runtime.errors import BackendError
 from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.catalogue import refusal
 from ...shaders.kernel import Features
-from ..base import Device, DeviceInfo, Program
-from ..packing import chunks, host_bytes, packed_nbytes, row_nbytes
+from ..base import DeviceInfo, Program
+from ..opened import ClosableDevice, Opened
+from ..packing import array_of, chunks, host_bytes, packed_nbytes, require_readable, row_nbytes
+from ..replayed import close_orphans
+from ..residents import Residents
 from .context import Context
 from .kernels import Kernels
 from .memory import ArenaMemory, Pool
@@ -22,20 +23,19 @@ from .physical import Physical
 from .program import CudaProgram, Resources
 from .transfers import SLOT_NBYTES, Uploads, download, zero
 
-_open: "weakref.WeakSet[CudaDevice]" = weakref.WeakSet()
+OPENED = Opened()
 
 
-class CudaDevice(Device):
+class CudaDevice(ClosableDevice):
     """`features` stand in for the device's own where tests want a poorer one."""
 
     def __init__(self, physical: Physical, info: DeviceInfo, features: Features) -> None:
         self.info, self.features = info, features
-        self._closed = True
         config.note(1, f"open {physical.name} ({physical.driver}), {physical.memory >> 20} MiB, {features}")
         self._resources = _resources(physical, features)
         self._programs: weakref.WeakSet[CudaProgram] = weakref.WeakSet()
         self._closed = False
-        _open.add(self)
+        OPENED.add(self)
 
     def nbytes_free(self) -> int:
         with self._living().context.current():
@@ -47,12 +47,10 @@ class CudaDevice(Device):
     def alloc(self, storages: Iterable[Storage]) -> None:
         """Storages that have memory keep it; states and inputs become zeros either way."""
         listed = list(dict.fromkeys(storages))
-        if bad := next((s for s in listed if s.kind is Kind.TEMP), None):
-            raise BackendError(f"{bad.name}: a temporary has no memory of its own; programs bring it")
         with self._living().context.current():
-            self._resources.close_orphans()
-            self._take([s for s in listed if s not in self._resources.places])
-            places = [self._resources.place(s) for s in listed if s.kind in (Kind.STATE, Kind.INPUT)]
+            close_orphans(self._resources.orphans)
+            self._resources.residents.alloc(listed)
+            places = [self._resources.residents.place(s) for s in listed if s.kind in (Kind.STATE, Kind.INPUT)]
             zero(self._resources.context, ((p.address, p.nbytes) for p in places))
 
     def free(self, storages: Iterable[Storage]) -> None:
@@ -61,25 +59,24 @@ class CudaDevice(Device):
             for program in [p for p in self._programs if p.storages & gone]:
                 program.close()
             resources.context.come_to_rest()
-            self._give(gone)
+            resources.residents.free(gone)
 
     def write(self, storage: Storage, data: np.ndarray, row: int = 0) -> None:
         raw = host_bytes(storage, data, row)
         with self._living().context.current():
-            address = self._resources.place(storage).address + row * row_nbytes(storage)[1]
+            address = self._resources.residents.place(storage).address + row * row_nbytes(storage)[1]
         self._resources.uploads.write(address, chunks(storage, raw, SLOT_NBYTES))
 
     def read(self, storage: Storage) -> np.ndarray:
-        if storage.dtype.is_quantised:
-            raise BackendError(f"{storage.name}: blocks of {storage.dtype.name} cannot be read back")
+        require_readable(storage)
         raw = np.empty(packed_nbytes(storage), np.uint8)
         with self._living().context.current():
-            download(self._resources.context, self._resources.place(storage).address, raw)
-        return raw[: storage.nbytes].view(storage.dtype.numpy).reshape(storage.shape)
+            download(self._resources.context, self._resources.residents.place(storage).address, raw)
+        return array_of(storage, raw)
 
     def compile(self, plan: Plan) -> Program:
         with self._living().context.current():
-            self._resources.close_orphans()
+            close_orphans(self._resources.orphans)
         program = CudaProgram(self._resources, plan, self.on_compile)
         self._programs.add(program)
         return program
@@ -97,45 +94,19 @@ class CudaDevice(Device):
         with resources.context.current():
             for program in list(self._programs):
                 program.close()
-            resources.close_orphans()
+            close_orphans(resources.orphans)
             resources.context.come_to_rest()
             resources.uploads.close()
             resources.kernels.close()
             for pool in resources.pools.values():
                 pool.close()
             resources.arena.close()
-            resources.places.clear()
+            resources.residents.clear()
             resources.context.close()
-        _open.discard(self)
-
-    def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
-            self.close()
-
-    def _take(self, storages: list[Storage]) -> None:
-        """All or none."""
-        resources, made = self._resources, {}
-        try:
-            for kind in Kind:
-                group = [s for s in storages if s.kind is kind]
-                places = resources.pools[kind].take((s.name, packed_nbytes(s)) for s in group)
-                made.update(zip(group, places, strict=True))
-        except BackendError:
-            resources.places.update(made)
-            self._give(made)
-            raise
-        resources.places.update(made)
-        nbytes = sum(map(packed_nbytes, storages))
-        config.note(1, f"{len(storages)} storages of {nbytes} bytes, device holds {self.memory_used()}")
-
-    def _give(self, storages: Iterable[Storage]) -> None:
-        for s in storages:
-            if place := self._resources.places.pop(s, None):
-                self._resources.pools[s.kind].give([place])
+        OPENED.discard(self)
 
     def _living(self) -> Resources:
-        if self._closed:
-            raise BackendError(f"{self.info.name}: the device is closed")
+        self._require_open()
         return self._resources
 
 
@@ -144,24 +115,8 @@ def _resources(physical: Physical, features: Features) -> Resources:
     try:
         with context.current():
             pools = {kind: Pool(context, apart) for kind in Kind}
-            return Resources(context, features, pools, apart, Kernels(context), ArenaMemory(context), Uploads(context))
+            kernels, arena, uploads = Kernels(context), ArenaMemory(context), Uploads(context)
+            return Resources(context, features, pools, apart, kernels, arena, uploads, Residents(pools))
     except BaseException:
         context.close()
         raise
-
-
-def close_all() -> None:
-    """At exit: what was left open is closed while the driver is there."""
-    for device in list(_open):
-        device.close()
-
-
-def _disown() -> None:
-    """In a process that was forked off, where the context is not: nothing of the parent is touched."""
-    for device in list(_open):
-        device._closed = True
-    _open.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown)

@@ -1,9 +1,7 @@
 """Kernels: the shaders' texts as CUDA C++, compiled once a device and loaded."""
 
-import os
 import re
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +10,7 @@ from ...shaders.interface import WORKGROUP, of_text
 from ...shaders.kernel import KernelCall, KernelCode
 from ...shaders.texts import text
 from ..base import Progress
+from ..together import made_together
 from . import api, nvrtc
 from .context import Context
 
@@ -68,14 +67,7 @@ class Kernels:
 
     def get(self, keys: Iterable[KernelKey], progress: Progress | None = None) -> dict[KernelKey, LoadedKernel]:
         """Kernels for keys, those missing compiled in parallel. BackendError names the shader that fails."""
-        wanted = list(dict.fromkeys(keys))
-        missing = [k for k in wanted if k not in self._made]
-        with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1) or 1) as pool:
-            for i, cubin in enumerate(pool.map(self._cubin, missing)):
-                self._made[missing[i]] = self._load(missing[i], cubin)
-                if progress:
-                    progress(i + 1, len(missing))
-        return {k: self._made[k] for k in wanted}
+        return made_together(self._made, keys, self._cubin, self._load, progress)
 
     def close(self) -> None:
         for module in self._modules:

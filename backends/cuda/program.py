@@ -1,6 +1,5 @@
 """A plan made ready on a CUDA device."""
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from ...runtime import config
-from ...runtime.errors import BackendError
-from ...runtime.ir.arrays import elements_of
-from ...runtime.ir.layout import Layout
 from ...runtime.ir.plan import Plan
-from ...runtime.ir.tensor import Kind, Storage, Tensor
+from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
 from ..base import Program, Progress
-from ..packing import packed_nbytes, packed_range
+from ..packing import packed_nbytes
+from ..replayed import IN_FLIGHT, ReplayedProgram, outputs_of
+from ..residents import Residents
 from . import api
 from .context import Context
 from .graphs import Copy, ExecutableGraph, seconds
@@ -24,12 +22,10 @@ from .launches import dispatches_of, launches_of
 from .memory import ArenaMemory, Place, Pool
 from .transfers import UNTIMED, Pinned, Uploads, timed_events
 
-IN_FLIGHT = 2  # submissions of one program
-
 
 @dataclass(eq=False)
 class Resources:
-    """What a device's programs share. `places` holds weights, states and inputs; temporaries stand in `arena`,
+    """What a device's programs share. `residents` are weights, states and inputs; temporaries stand in `arena`,
     or (apart) in memory of their own."""
 
     context: Context
@@ -39,38 +35,14 @@ class Resources:
     kernels: Kernels
     arena: ArenaMemory
     uploads: Uploads
-    places: dict[Storage, Place] = field(default_factory=dict)
+    residents: Residents[Place]
     orphans: list[Program] = field(default_factory=list)  # programs that nobody closed and nobody holds
 
-    def place(self, storage: Storage) -> Place:
-        """BackendError when the storage was never allocated, or given back."""
-        try:
-            return self.places[storage]
-        except KeyError:
-            raise BackendError(f"{storage.name}: {storage.kind.value} without memory on the device") from None
 
-    def close_orphans(self) -> None:
-        while self.orphans:
-            self.orphans.pop().close()
-
-
-@dataclass(frozen=True)
-class Result:
-    """An output's bytes, copied at the end of each run from `start` in its storage into `bytes` of pinned memory."""
-
-    tensor: Tensor
-    start: int
-    bytes: np.ndarray
-
-    def array(self) -> np.ndarray:
-        t = self.tensor
-        return elements_of(self.bytes.view(t.dtype.numpy), t.layout, t.layout.offset).copy()
-
-
-class CudaProgram(Program):
+class CudaProgram(ReplayedProgram):
     def __init__(self, resources: Resources, plan: Plan, progress: Progress | None = None) -> None:
+        super().__init__(resources.orphans)
         self._resources, self._plan, self._context = resources, plan, resources.context
-        self._flying: deque[Any] = deque()
         self._events: list[Any] = []
         self._temps: dict[Storage, Place] = {}
         self._pinned: Pinned | None = None
@@ -83,7 +55,7 @@ class CudaProgram(Program):
                 kernels = resources.kernels.get((d.key for d in dispatches), progress)
                 self._temps = self._own_temps()
                 self._launches = launches_of(dispatches, kernels, self._at)
-                self._results = self._take_results()
+                self._take_results()
                 self._events = [api.call("cuEventCreate", UNTIMED) for _ in range(IN_FLIGHT)]
                 if config.read().has("CUDA_GRAPH"):
                     self._graph = self._built()
@@ -96,15 +68,10 @@ class CudaProgram(Program):
         """The plan's nodes by number, in the order in which a run without a graph launches their kernels."""
         return [launch.node for launch in self._launches]
 
-    def run(self) -> None:
-        self.submit()
-        self.wait()
-
     def submit(self) -> None:
         with self._context.current():
             self._require_open()
-            if len(self._flying) == IN_FLIGHT:
-                raise BackendError(f"program: {IN_FLIGHT} submissions under way, wait for one first")
+            self._require_room()
             event = next(e for e in self._events if e not in self._flying)
             if self._graph is not None:
                 self._graph.launch(self._context.stream)
@@ -117,12 +84,6 @@ class CudaProgram(Program):
         with self._context.current():
             if self._flying:
                 api.call("cuEventSynchronize", self._flying.popleft())
-
-    def read(self, tensor: Tensor) -> np.ndarray:
-        result = self._results.get((tensor.storage, tensor.layout))
-        if result is None:
-            raise BackendError(f"{tensor}: no output of the program")
-        return result.array()
 
     def profile(self) -> list[float]:
         taken = [0.0] * len(self._plan.nodes)
@@ -155,14 +116,6 @@ class CudaProgram(Program):
             self._resources.pools[Kind.TEMP].give(self._temps.values())
             self._temps.clear()
 
-    def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
-            self._resources.orphans.append(self)  # closed later: this may run amid anything
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise BackendError("program: closed, or its storages were freed")
-
     def _own_temps(self) -> dict[Storage, Place]:
         """Places for temporaries that stand apart; else the arena has room for all."""
         if not self._resources.apart:
@@ -178,7 +131,7 @@ class CudaProgram(Program):
             return self._temps[storage].address
         if storage.kind is Kind.TEMP:
             return self._resources.arena.address + self._plan.arena.offsets[storage]
-        return self._resources.place(storage).address
+        return self._resources.residents.place(storage).address
 
     def _built(self) -> ExecutableGraph:
         config.note(
@@ -197,19 +150,13 @@ class CudaProgram(Program):
             api.call("cuMemcpyDtoHAsync", copy.target, copy.source, copy.nbytes, self._context.stream)
 
     def _copies(self) -> Iterable[Copy]:
-        for r in self._results.values():
-            if r.bytes.size:
-                yield Copy(self._at(r.tensor.storage) + r.start, r.bytes.ctypes.data, r.bytes.size)
+        for output, raw in self._results.values():
+            if output.nbytes:
+                yield Copy(self._at(output.tensor.storage) + output.start, raw.ctypes.data, output.nbytes)
 
-    def _take_results(self) -> dict[tuple[Storage, Layout], Result]:
-        outputs = {(t.storage, t.layout): t for t in self._plan.graph.outputs.values()}
-        if bad := next((t for t in outputs.values() if t.dtype.is_quantised), None):
-            raise BackendError(f"{bad}: an output of block type {bad.dtype.name} cannot be read")
-        ranges = [packed_range(t) for t in outputs.values()]
-        ends = np.cumsum([-(-(hi - lo) // 16) * 16 for lo, hi in ranges], dtype=np.int64).tolist()
+    def _take_results(self) -> None:
+        outputs = outputs_of(self._plan)
+        ends = np.cumsum([-(-o.nbytes // 16) * 16 for o in outputs], dtype=np.int64).tolist()
         pinned = self._pinned = Pinned(ends[-1] if ends else 0)
         starts = [0, *ends]
-        return {
-            key: Result(t, lo, pinned.bytes[at : at + hi - lo])
-            for (key, t), (lo, hi), at in zip(outputs.items(), ranges, starts, strict=False)
-        }
+        self._keep_results((o, pinned.bytes[at : at + o.nbytes]) for o, at in zip(outputs, starts, strict=False))

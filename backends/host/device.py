@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ...runtime.errors import BackendError
 from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
@@ -12,7 +11,9 @@ from ...shaders import catalogue
 from ...shaders.kernel import Features
 from ..base import Device, DeviceInfo, Program
 from ..host_memory import host_nbytes_free
-from ..packing import device_bytes, host_bytes, packed_nbytes, row_nbytes
+from ..packing import array_of, device_bytes, host_bytes, packed_nbytes, require_readable, row_nbytes
+from ..residents import homeless
+from ..room import require_room
 from .program import LOCK, UNWRITTEN, HostProgram, Memory, Way
 
 
@@ -33,11 +34,8 @@ class HostDevice(Device):
     def alloc(self, storages: Iterable[Storage]) -> None:
         """Storages that have memory keep it; states and inputs become zeros either way."""
         wanted = list(dict.fromkeys(storages))
-        nbytes, free = sum(packed_nbytes(s) for s in wanted if s not in self._memory), host_nbytes_free()
-        if nbytes > free:
-            raise BackendError(
-                f"host: {nbytes} bytes for {len(wanted)} storages, but this machine has {free} bytes free"
-            )
+        new = [s for s in wanted if s not in self._memory]
+        require_room("host", ((s.name, packed_nbytes(s)) for s in new), host_nbytes_free())
         with LOCK:
             for s in wanted:
                 self._memory.setdefault(s, np.full(packed_nbytes(s), UNWRITTEN, np.uint8))
@@ -56,16 +54,12 @@ class HostDevice(Device):
             self._held(storage)[at : at + raw.size] = raw
 
     def read(self, storage: Storage) -> np.ndarray:
-        if storage.dtype.is_quantised:
-            raise BackendError(f"{storage.name}: blocks of {storage.dtype.name} cannot be read back")
+        require_readable(storage)
         with LOCK:
-            raw = self._held(storage)[: storage.nbytes].copy()
-        return raw.view(storage.dtype.numpy).reshape(storage.shape)
+            return array_of(storage, self._held(storage).copy())
 
     def compile(self, plan: Plan) -> Program:
-        for node in plan.nodes:
-            if why := self.supports(node):
-                raise BackendError(f"{node.name or node.op}: {why}")
+        self.require(plan)
         return HostProgram(plan, self._memory, self._way, self.on_compile)
 
     def close(self) -> None:
@@ -73,5 +67,5 @@ class HostDevice(Device):
 
     def _held(self, storage: Storage) -> np.ndarray:
         if storage not in self._memory:
-            raise BackendError(f"{storage.name}: no memory on this device; alloc() it first")
+            raise homeless(storage)
         return self._memory[storage]

@@ -17,6 +17,7 @@ from ...shaders.interface import of_text
 from ...shaders.kernel import Features, KernelCall
 from ..base import Program, Progress
 from ..packing import argument_bytes, packed_nbytes
+from ..residents import homeless
 from .dispatch import Bound, Dispatch, Lanes, cells_of
 from .kernels import kernel
 
@@ -84,14 +85,8 @@ class HostProgram(Program):
 
     def _groups(self) -> Iterator[list[Step]]:
         """What runs this time, between two barriers each."""
-        group: list[Step] = []
-        for node, barrier in zip(self._plan.nodes, self._plan.barriers, strict=True):
-            if barrier and group:
-                yield group
-                group = []
-            if node in self._steps and self._takes(node):
-                group.append(self._steps[node])
-        yield group
+        for nodes in self._plan.between_barriers():
+            yield [self._steps[node] for node in nodes if node in self._steps and self._takes(node)]
 
     def _takes(self, node: Node) -> bool:
         return node.branch is None or node.branch.taken(int(self.read(node.branch.which).item()))
@@ -117,7 +112,7 @@ class HostProgram(Program):
     def _bytes(self, storage: Storage) -> np.ndarray:
         found = (self._temps if storage.kind is Kind.TEMP else self._memory).get(storage)
         if found is None:
-            raise BackendError(f"{storage.name}: no memory on this device; alloc() it first")
+            raise homeless(storage)
         return found
 
     def _bound(self, storage: Storage, is_written: bool) -> Bound:

@@ -6,7 +6,6 @@ from weakref import WeakSet
 import numpy as np
 
 from ...runtime import config
-from ...runtime.errors import BackendError
 from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Storage
@@ -53,9 +52,7 @@ class KomputeDevice(Device):
             return self._store.read(storage.tensor(), self._store.place_of(storage))
 
     def compile(self, plan: Plan) -> Program:
-        for node in plan.nodes:
-            if why := self.supports(node):
-                raise BackendError(f"{node.name or node.op}: {why}")
+        self.require(plan)
         with self._store.lock:
             program = KomputeProgram(self._api, self._store, self._features, plan, self.on_compile)
             self._programs.add(program)

@@ -101,13 +101,6 @@ def _tensors(node: Node) -> Iterable[Tensor]:
 
 
 def _groups(plan: Plan, dispatches: dict[Node, Dispatch]) -> Iterator[list[Dispatch]]:
-    """Dispatches between barriers; the barrier of a node that is left out holds for those after it."""
-    group: list[Dispatch] = []
-    for node, barrier in zip(plan.nodes, plan.barriers, strict=True):
-        if barrier and group:
-            yield group
-            group = []
-        if node in dispatches:
-            group.append(dispatches[node])
-    if group:
-        yield group
+    """Dispatches between barriers; a node with nothing to do has none."""
+    groups = ([dispatches[node] for node in nodes if node in dispatches] for nodes in plan.between_barriers())
+    return filter(None, groups)

@@ -13,6 +13,8 @@ from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
 from ..host_memory import host_nbytes_free
 from ..packing import device_bytes, host_bytes, packed_nbytes, row_nbytes
+from ..residents import homeless
+from ..room import require_room
 from .api import BLOCK_NBYTES, Api, Block
 from .memory import Place, Places, place, place_temps
 from .transfer import Transfers
@@ -60,7 +62,7 @@ class Store:
 
     def place_of(self, storage: Storage) -> Place:
         if storage not in self._places:
-            raise BackendError(f"{storage.name}: no memory on this device; alloc() it first")
+            raise homeless(storage)
         return self._places[storage]
 
     def write(self, storage: Storage, data: np.ndarray, row: int = 0) -> None:
@@ -98,8 +100,7 @@ class Store:
 
     def _make_shared(self, nbytes: int) -> Block:
         """kp writes through a null pointer when memory runs out: what cannot be had must not be asked for."""
-        if nbytes > (free := host_nbytes_free()):
-            raise BackendError(f"buffer of {nbytes} bytes, but this machine has {free} bytes free")
+        require_room("kompute", [("a buffer", nbytes)], host_nbytes_free())
         return self._api.block(nbytes, on_host=True)
 
     def _clear(self, blocks: Iterable[Block]) -> None:

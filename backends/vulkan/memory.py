@@ -1,6 +1,6 @@
 """Device memory: blocks with one buffer each, and the places handed out in them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,17 +10,16 @@ import numpy as np
 
 from ...runtime.errors import BackendError
 from ...runtime.ir.arena import ALIGNMENT
+from ..blocks import BlockPool, aligned, block_sizes
+from ..room import no_room
 from ..runs import Runs
 from .api import vk
 from .logical import Logical
-from .physical import GIB, MemoryType
+from .physical import MemoryType
 
-BLOCK_MAX = GIB
-BLOCK_MIN = 1 << 20
 DEVICE, VISIBLE, COHERENT, CACHED = 1, 2, 4, 8  # VkMemoryPropertyFlagBits
 _LAZY = 0x10 | 0x20 | 0x40 | 0x80  # lazily allocated, protected, AMD's device-coherent and -uncached
 USAGE = 0x1 | 0x2 | 0x20 | 0x100  # transfer source, transfer destination, storage buffer, indirect buffer
-UNIT = 1 << 20
 
 
 @dataclass(eq=False)
@@ -58,7 +57,7 @@ class Place:
         return self.block.pointer is not None
 
 
-class Pool:
+class Pool(BlockPool[Block, Place]):
     """Places of one use, in blocks of the first memory type of `preferred` flags that the device has."""
 
     def __init__(
@@ -70,73 +69,25 @@ class Pool:
         mapped: bool = True,
         spills: bool = False,
     ) -> None:
-        """`apart`: one block a place, so that the validation layer sees each tensor as a buffer of its own.
-        `mapped`: the host may write into the blocks that it can see.
+        """`mapped`: the host may write into the blocks that it can see.
         `spills`: when the first type is full, the next one that fits is taken, silently."""
-        self._physical, self._device, self._apart = logical.physical, logical.handle, apart
+        super().__init__(Place, apart)
+        self._physical, self._device = logical.physical, logical.handle
         types = _memory_types(logical, preferred)
         self._types = types if spills else types[:1]
         self._is_mapped = mapped
-        self._blocks: list[Block] = []
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of device memory that the pool holds."""
-        return sum(b.nbytes for b in self._blocks)
-
-    def take(self, wanted: Iterable[tuple[str, int]]) -> list[Place]:
-        """Places for (name, bytes), all or none. BackendError when the device has no memory for them."""
-        sizes = [(name, n, -(-max(n, 1) // ALIGNMENT) * ALIGNMENT) for name, n in wanted]
-        left, places = sum(size for *_, size in sizes), []
-        try:
-            for name, n, size in sizes:
-                places.append(self._place(name, n, size, left))
-                left -= size
-        except BackendError:
-            self.give(places)
-            raise
-        return places
-
-    def give(self, places: Iterable[Place]) -> None:
-        for p in places:
-            p.block.runs.give(p.offset, -(-max(p.nbytes, 1) // ALIGNMENT) * ALIGNMENT)
-            if p.block.runs.is_empty and p.block in self._blocks:
-                self._blocks.remove(p.block)
-                self._destroy(p.block)
-
-    def close(self) -> None:
-        for block in self._blocks:
-            self._destroy(block)
-        self._blocks.clear()
-
-    def _place(self, name: str, nbytes: int, size: int, left: int) -> Place:
-        for block in () if self._apart else self._blocks:
-            if (start := block.runs.take(size)) is not None:
-                return Place(block, start, nbytes)
-        block = self._new_block(name, size, left)
-        self._blocks.append(block)
-        return Place(block, block.runs.take(size) or 0, nbytes)
-
-    def _new_block(self, name: str, size: int, left: int) -> Block:
-        limits = self._physical.limits
+    def _new_block(self, name: str, nbytes: int, left: int) -> Block:
+        limits, size = self._physical.limits, aligned(nbytes)
         most = min(limits.max_allocation, limits.max_buffer) // ALIGNMENT * ALIGNMENT
         if size > most:
             raise BackendError(f"{name}: {size} bytes, the device allows at most {most} in one buffer")
-        nbytes = size if self._apart else max(size, min(max(left, BLOCK_MIN), most, BLOCK_MAX))
         for memory in self._types:
-            for n in (nbytes, size):
+            for n in (size,) if self._apart else block_sizes(nbytes, left, most):
                 with suppress(MemoryError):
                     return self._create(n, memory)
-        raise BackendError(self._no_room(name, size, left))
-
-    def _no_room(self, name: str, size: int, left: int) -> str:
-        free = self._physical.memory_free()
-        known = "free memory unknown" if free is None else f"{free / UNIT:.1f} MiB free"
-        return (
-            f"{self._physical.name}: out of memory for {name}: {size / UNIT:.1f} MiB wanted "
-            f"({max(left, size) / UNIT:.1f} MiB with what follows), {known}, "
-            f"of {self._types[0].heap_nbytes / UNIT:.1f} MiB in all"
-        )
+        physical = self._physical
+        raise no_room(physical.name, name, size, left, physical.memory_free(), self._types[0].heap_nbytes)
 
     def _create(self, nbytes: int, kind: MemoryType) -> Block:
         """MemoryError when the device has none."""

@@ -1,9 +1,7 @@
 """Compute pipelines: each (shader, defines, constants) once a device, created in parallel, cached on disk."""
 
-import os
 import struct
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -14,6 +12,7 @@ from ...shaders.compile import spirv
 from ...shaders.interface import of_spirv
 from ...shaders.kernel import ARGUMENTS_NBYTES, Defines, KernelCall, KernelCode
 from ..base import Progress
+from ..together import made_together
 from . import pipeline_cache
 from .api import vk
 from .logical import Logical
@@ -57,18 +56,13 @@ class Pipelines:
 
     def get(self, keys: Iterable[PipelineKey], progress: Progress | None = None) -> dict[PipelineKey, Any]:
         """Pipelines for keys, those missing created in parallel. BackendError names the shader that fails."""
-        wanted = dict.fromkeys(keys)
-        missing = [k for k in wanted if k not in self._made]
-        for n in {k.n_bindings for k in missing}:
+        listed, n_before = list(keys), len(self._made)
+        for n in {k.n_bindings for k in listed}:
             self.layout(n)
-        with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1) or 1) as pool:
-            for i, made in enumerate(pool.map(self._create, missing)):
-                self._made[missing[i]] = made
-                if progress:
-                    progress(i + 1, len(missing))
-        if len(missing) >= SAVE_AFTER:
+        found = made_together(self._made, listed, self._create, lambda _key, made: made, progress)
+        if len(self._made) - n_before >= SAVE_AFTER:
             pipeline_cache.save(self._logical, self._cache)
-        return {k: self._made[k] for k in wanted}
+        return found
 
     def close(self) -> None:
         device = self._logical.handle

@@ -1,19 +1,12 @@
 """A plan made ready on a Vulkan device."""
 
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
-
-import numpy as np
-
 from ...runtime import config
 from ...runtime.errors import BackendError
-from ...runtime.ir.arrays import elements_of
-from ...runtime.ir.layout import Layout
 from ...runtime.ir.plan import Plan
-from ...runtime.ir.tensor import Kind, Storage, Tensor
-from ..base import Program, Progress
-from ..packing import packed_nbytes, packed_range
+from ...runtime.ir.tensor import Kind, Storage
+from ..base import Progress
+from ..packing import packed_nbytes
+from ..replayed import Output, ReplayedProgram, outputs_of
 from .branches import Branches
 from .dispatches import dispatches_of
 from .memory import Place
@@ -22,29 +15,12 @@ from .recording import Recording, Script, Spot, place_spot
 from .resources import Resources
 from .work import pieces
 
-IN_FLIGHT = 2  # submissions of one program
 
-OutputKey = tuple[Storage, Layout]
-
-
-@dataclass(frozen=True)
-class Result:
-    """An output's bytes, copied at the end of each run from `start` in its storage into `place`."""
-
-    tensor: Tensor
-    start: int
-    place: Place
-
-    def array(self) -> np.ndarray:
-        t = self.tensor
-        flat = self.place.bytes.view(t.dtype.numpy)
-        return elements_of(flat, t.layout, t.layout.offset).copy()
-
-
-class VulkanProgram(Program):
+class VulkanProgram(ReplayedProgram):
     """Recorded when first run, and again when the device's arena has moved since."""
 
     def __init__(self, resources: Resources, plan: Plan, progress: Progress | None = None) -> None:
+        super().__init__(resources.orphans)
         self._resources, self._plan = resources, plan
         self._dispatches = dispatches_of(plan, resources.features, resources.limits)
         self._branches = Branches(self._dispatches, resources.limits)
@@ -53,28 +29,23 @@ class VulkanProgram(Program):
         self.storages = frozenset(storage for storage in bound if storage.kind is not Kind.TEMP)
         self._pipelines = resources.pipelines.get((PipelineKey.of(s.call) for s in dispatched), progress)
         self._temps: dict[Storage, Place] = {}
-        self._results: dict[OutputKey, Result] = {}
+        self._outputs: dict[Output, Place] = {}
         self._recordings: list[Recording] = []  # used in turn, so that one can be submitted while another runs
-        self._flying: deque[Recording] = deque()
         self._generation = -1
         self._closed = False
         try:
             with resources.logical.lock:
                 self._temps = self._own_temps()
-                self._results = self._take_results()
+                self._outputs = self._take_outputs()
+                self._keep_results((o, place.bytes) for o, place in self._outputs.items())
                 self._recorded()
         except BaseException:
             self.close()
             raise
 
-    def run(self) -> None:
-        self.submit()
-        self.wait()
-
     def submit(self) -> None:
         with self._resources.logical.lock:
-            if len(self._flying) == IN_FLIGHT:
-                raise BackendError(f"program: {IN_FLIGHT} submissions under way, wait for one first")
+            self._require_room()
             recording = self._recorded()
             recording.submit()
             self._flying.append(recording)
@@ -85,12 +56,6 @@ class VulkanProgram(Program):
                 self._flying.popleft().finish()
         if self._resources.validated:
             self._resources.check_validation()
-
-    def read(self, tensor: Tensor) -> np.ndarray:
-        result = self._results.get((tensor.storage, tensor.layout))
-        if result is None:
-            raise BackendError(f"{tensor}: no output of the program")
-        return result.array()
 
     def profile(self) -> list[float]:
         limits, n = self._resources.limits, len(self._plan.nodes)
@@ -115,16 +80,12 @@ class VulkanProgram(Program):
             self._closed = True
             self._discard()
             pools = self._resources.pools
-            pools["readback"].give(r.place for r in self._results.values())
+            self._results.clear()
+            pools["readback"].give(self._outputs.values())
             pools["temp"].give(self._temps.values())
 
-    def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
-            self._resources.orphans.append(self)  # closed under the lock, later: this may run amid anything
-
     def _recorded(self) -> Recording:
-        if self._closed:
-            raise BackendError("program: closed, or its storages were freed")
+        self._require_open()
         arena = self._resources.arena
         if not self._resources.validated:
             arena.require(self._plan.arena.nbytes)
@@ -149,9 +110,9 @@ class VulkanProgram(Program):
         nodes = self._plan.nodes
         parts = pieces(self._dispatches, self._resources.budget)
         results = [
-            (self._spot(r.tensor.storage, r.start), place_spot(r.place), r.place.nbytes)
-            for r in self._results.values()
-            if r.place.nbytes
+            (self._spot(o.tensor.storage, o.start), place_spot(place), o.nbytes)
+            for o, place in self._outputs.items()
+            if o.nbytes
         ]
         config.note(
             3, f"record {len(nodes)} nodes, {len(self._dispatches)} dispatches, {self._plan.n_barriers} barriers"
@@ -164,7 +125,7 @@ class VulkanProgram(Program):
             return place_spot(self._temps[storage], offset)
         if storage.kind is Kind.TEMP and (arena := self._resources.arena.place):
             return place_spot(arena, self._plan.arena.offsets[storage] + offset)
-        return place_spot(self._resources.place(storage), offset)
+        return place_spot(self._resources.residents.place(storage), offset)
 
     def _own_temps(self) -> dict[Storage, Place]:
         """A buffer for the branches' grids; under validation one for each temporary, so that the layer sees every
@@ -174,15 +135,7 @@ class VulkanProgram(Program):
         places = self._resources.pools["temp"].take((s.name, packed_nbytes(s)) for s in temps)
         return dict(zip(temps, places, strict=True))
 
-    def _take_results(self) -> dict[OutputKey, Result]:
-        outputs = {(t.storage, t.layout): t for t in self._plan.graph.outputs.values()}
-        if bad := next((t for t in outputs.values() if t.dtype.is_quantised), None):
-            raise BackendError(f"{bad}: an output of block type {bad.dtype.name} cannot be read")
-        ranges = [packed_range(t) for t in outputs.values()]
-        places = self._resources.pools["readback"].take(_named_sizes(outputs.values(), ranges))
-        made = zip(outputs.items(), ranges, places, strict=True)
-        return {key: Result(t, lo, place) for (key, t), (lo, _), place in made}
-
-
-def _named_sizes(tensors: Iterable[Tensor], ranges: Iterable[tuple[int, int]]) -> list[tuple[str, int]]:
-    return [(t.storage.name, hi - lo) for t, (lo, hi) in zip(tensors, ranges, strict=True)]
+    def _take_outputs(self) -> dict[Output, Place]:
+        outputs = outputs_of(self._plan)
+        places = self._resources.pools["readback"].take((o.tensor.storage.name, o.nbytes) for o in outputs)
+        return dict(zip(outputs, places, strict=True))

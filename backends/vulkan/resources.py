@@ -10,6 +10,8 @@ from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
 from ..base import Program
 from ..packing import packed_nbytes
+from ..residents import Residents
+from ..room import require_room
 from .instance import instance
 from .logical import Logical
 from .memory import CACHED, COHERENT, DEVICE, VISIBLE, Place, Pool
@@ -44,7 +46,7 @@ class ArenaMemory:
 
 @dataclass(eq=False)
 class Resources:
-    """`places` holds weights, states and inputs; temporaries stand in `arena`, or one by one under validation."""
+    """`residents` are weights, states and inputs; temporaries stand in `arena`, or one by one under validation."""
 
     logical: Logical
     features: Features
@@ -54,7 +56,7 @@ class Resources:
     arena: ArenaMemory
     validated: bool
     budget: float  # operations in one submission
-    places: dict[Storage, Place] = field(default_factory=dict)
+    residents: Residents[Place]
     orphans: list[Program] = field(default_factory=list)  # programs that nobody closed and nobody holds
     n_messages_seen: int = 0
 
@@ -76,65 +78,26 @@ class Resources:
             ArenaMemory(pools["arena"]),
             validated,
             1e9 * gflop if gflop else BUDGETS.get(physical.kind, inf),
+            Residents({kind: pools[_pool_of(kind)] for kind in Kind}),
         )
 
-    def alloc(self, storages: Iterable[Storage]) -> list[Storage]:
-        """Places for storages that have none, all or nothing. Returns those that are new."""
-        new = [s for s in dict.fromkeys(storages) if s not in self.places]
-        self._check_room(new)
-        made: dict[Storage, Place] = {}
-        try:
-            for kind in Kind:
-                group = [s for s in new if s.kind is kind]
-                places = self.pool(kind).take((s.name, packed_nbytes(s)) for s in group)
-                made.update(zip(group, places, strict=True))
-        except BackendError:
-            self._give(made)
-            raise
-        self.places.update(made)
-        config.note(
-            1, f"{len(new)} storages of {sum(map(packed_nbytes, new))} bytes, device holds {self.memory_used()}"
-        )
-        return new
+    def alloc(self, storages: Iterable[Storage]) -> None:
+        """As residents.alloc()."""
+        listed = list(dict.fromkeys(storages))
+        self._check_room([s for s in listed if s not in self.residents])
+        self.residents.alloc(listed)
 
     def _check_room(self, storages: list[Storage]) -> None:
-        """Drivers of CPUs hand out memory that is not there, and the process dies when it touches it."""
-        physical, sizes = self.logical.physical, [(packed_nbytes(s), s.name) for s in storages]
-        if physical.kind != "cpu" or not sizes:
-            return
-        wanted, free = sum(n for n, _ in sizes), physical.memory_free()
-        free = physical.memory if free is None else free
-        if wanted > free:
-            most, name = max(sizes)
-            raise BackendError(
-                f"{physical.name}: out of memory for {name}: {most >> 20} MiB wanted ({wanted >> 20} MiB with others), "
-                f"{free >> 20} MiB free"
-            )
+        """Drivers of CPUs hand out memory that is not there."""
+        physical = self.logical.physical
+        if physical.kind == "cpu":
+            free = physical.memory_free()
+            sizes = ((s.name, packed_nbytes(s)) for s in storages)
+            require_room(physical.name, sizes, physical.memory if free is None else free, physical.memory)
 
     def memory_used(self) -> dict[str, int]:
         """Bytes of device memory by what they hold."""
         return {name: pool.nbytes for name, pool in self.pools.items()}
-
-    def close_orphans(self) -> None:
-        while self.orphans:
-            self.orphans.pop().close()
-
-    def free(self, storages: Iterable[Storage]) -> None:
-        self._give({s: self.places.pop(s) for s in dict.fromkeys(storages) if s in self.places})
-
-    def _give(self, places: Mapping[Storage, Place]) -> None:
-        for s, place in places.items():
-            self.pool(s.kind).give([place])
-
-    def pool(self, kind: Kind) -> Pool:
-        return self.pools[Kind.WEIGHT.value if kind is Kind.CONSTANT else kind.value]
-
-    def place(self, storage: Storage) -> Place:
-        """BackendError when the storage was never allocated, or given back."""
-        try:
-            return self.places[storage]
-        except KeyError:
-            raise BackendError(f"{storage.name}: {storage.kind.value} without memory on the device") from None
 
     def check_validation(self) -> None:
         """BackendError with what the validation layer said since the last check; the messages stay listed."""
@@ -148,8 +111,12 @@ class Resources:
         self.pipelines.close()
         for pool in self.pools.values():
             pool.close()
-        self.places.clear()
+        self.residents.clear()
         self.logical.close()
+
+
+def _pool_of(kind: Kind) -> str:
+    return Kind.WEIGHT.value if kind is Kind.CONSTANT else kind.value
 
 
 def _pools(logical: Logical, apart: bool) -> dict[str, Pool]:

@@ -1,7 +1,8 @@
 """Plan: a graph made ready to be recorded once and replayed. Knows no backend."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .arena import Arena, place
 from .graph import Graph, Node
@@ -25,6 +26,11 @@ class Plan:
     @property
     def n_barriers(self) -> int:
         return sum(self.barriers)
+
+    def between_barriers(self) -> Iterator[list[Node]]:
+        """Nodes between two barriers each, which have no order among themselves."""
+        starts = [i for i, barrier in enumerate(self.barriers) if barrier]
+        return (list(self.nodes[a:b]) for a, b in pairwise((0, *starts, len(self.nodes))))
 
     def storages(self, kind: Kind) -> list[Storage]:
         """Every storage of a kind that the plan touches, each once, in order of first use."""

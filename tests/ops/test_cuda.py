@@ -132,7 +132,7 @@ def test_storages_keep_what_is_written(device: CudaDevice) -> None:
     data[68:] = data[:2] + 0.5
     assert (device.read(s) == data).all() and (device.read(zeros) == 0).all()
     device.free([s])
-    with pytest.raises(BackendError, match="s: state without memory on the device"):
+    with pytest.raises(BackendError, match="s: state without memory on this device"):
         device.read(s)
 
 

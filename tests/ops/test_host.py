@@ -154,7 +154,7 @@ def test_what_has_no_order_runs_backwards_too(index: int) -> None:
     device.free([storage])
     with pytest.raises(BackendError, match="memory that it uses was freed"):
         program.run()
-    with pytest.raises(BackendError, match="x: no memory on this device"):
+    with pytest.raises(BackendError, match="x: state without memory on this device"):
         device.read(storage)
 
 

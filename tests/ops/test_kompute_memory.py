@@ -129,21 +129,21 @@ def test_too_large_a_tensor_is_named_and_takes_nothing(device: KomputeDevice) ->
     big = Storage("blk.0.big.weight", Kind.STATE, DType.F32, (api.BLOCK_NBYTES // 4 + 1,))
     with pytest.raises(BackendError, match=r"blk.0.big.weight: 134217732 bytes, .* at most 134217728"):
         device.alloc([small, big])
-    with pytest.raises(BackendError, match="small: no memory"):
+    with pytest.raises(BackendError, match="small: weight without memory"):
         device.read(small)
 
 
 def test_memory_that_the_machine_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     device = KomputeDevice(BACKEND.devices()[0], True)
     monkeypatch.setattr(store, "host_nbytes_free", lambda: 1000)
-    with pytest.raises(BackendError, match="4096 bytes, but this machine has 1000 bytes free"):
+    with pytest.raises(BackendError, match=r"kompute: out of memory for a buffer: .* 0\.0 MiB free"):
         device.alloc([Storage("s", Kind.STATE, DType.F32, (1024,))])
     device.close()
 
 
 def test_bad_writes_are_refused(device: KomputeDevice) -> None:
     s = Storage("blk.3.x", Kind.STATE, DType.F32, (4, 6))
-    with pytest.raises(BackendError, match=r"blk\.3\.x: no memory"):
+    with pytest.raises(BackendError, match=r"blk\.3\.x: state without memory"):
         device.write(s, np.zeros((4, 6), np.float32))
     device.alloc([s])
     for data, row, why in (

@@ -169,7 +169,7 @@ def test_a_node_without_a_kernel_is_named(device: KomputeDevice, monkeypatch: py
 def test_what_was_freed_or_closed_does_not_run(device: KomputeDevice) -> None:
     g, x, w = chain(3)
     plan = make_plan(g)
-    with pytest.raises(BackendError, match=r"[wx]: no memory on this device"):
+    with pytest.raises(BackendError, match=r"[wx]: [a-z]+ without memory on this device"):
         device.compile(plan)
     device.alloc([x, w])
     first, second, third = (device.compile(plan) for _ in range(3))

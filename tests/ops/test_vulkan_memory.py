@@ -71,7 +71,7 @@ def test_weights_go_on_in_hidden_memory_where_the_visible_is_full(monkeypatch: p
     ((start, end),) = pool._blocks[0].runs.free
     pool._blocks[0].runs.take(end - start)  # full
     device.alloc([second])
-    assert [device._living().place(s).is_mapped for s in (first, second)] == [True, False]
+    assert [device._living().residents.place(s).is_mapped for s in (first, second)] == [True, False]
     for s in (first, second):
         device.write(s, made := numbers(s))
         assert np.array_equal(device.read(s).view(np.uint8), made.view(np.uint8))
@@ -172,7 +172,7 @@ def test_running_out_of_memory_says_how_much_was_wanted(device: VulkanDevice) ->
     device.alloc([small := state(4)])
     with pytest.raises(BackendError, match=r"(out of memory for|allows at most)"):
         device.alloc([weight(n, name="a"), weight(n, name="b"), weight(n, name="c")])
-    assert not any(s.name in "abc" for s in device._resources.places)
+    assert not any(s.name in "abc" for s in device._resources.residents)
     assert not device.read(small).any()
 
 
@@ -181,7 +181,8 @@ def test_blocks_stay_below_the_devices_limits() -> None:
     try:
         storages = [state(100_000, name=f"s{i}") for i in range(8)]
         device.alloc(storages)
-        blocks = {p.block for p in device._resources.places.values()}
+        residents = device._resources.residents
+        blocks = {residents.place(s).block for s in residents}
         assert len(blocks) == 4 and all(b.nbytes <= 1 << 20 for b in blocks)
         with pytest.raises(BackendError, match=r"big: 1200128 bytes, the device allows at most 1048576 in one buffer"):
             device.alloc([state(300_000, name="big")])

@@ -35,22 +35,18 @@ ROOMS: dict[str, set[str]] = {
     "text": {"errors", "config"},
     "convert": {"errors"},
     "shaders": {"errors", "config", "ir"},
-    "backends/base": {"ir"},
+    "backends/base": {"errors", "ir"},
+    "backends/opened": {"errors", "backends/base"},
+    "backends/together": {"backends/base"},
     "backends/host_memory": set(),
+    "backends/room": {"errors"},
     "backends/runs": set(),
+    "backends/blocks": {"errors", "ir", "backends/runs"},
     "backends/staging": set(),
     "backends/packing": {"errors", "ir", "shaders"},
-    "backends/cpu": {"errors", "ir", "backends/base", "backends/host_memory"},
-    "backends/vulkan": {
-        "errors",
-        "config",
-        "ir",
-        "shaders",
-        "backends/base",
-        "backends/packing",
-        "backends/runs",
-        "backends/staging",
-    },
+    "backends/residents": {"errors", "config", "ir", "backends/packing", "backends/blocks"},
+    "backends/replayed": {"errors", "ir", "backends/base", "backends/packing"},
+    "backends/cpu": {"errors", "ir", "backends/base", "backends/host_memory", "backends/room"},
     "backends/probe": {"config"},
     "arguments": {"errors"},
     "models": {"errors", "ir", "gguf"},
@@ -58,12 +54,12 @@ ROOMS: dict[str, set[str]] = {
     "counts": {"errors", "ir", "gguf", "shaders", "models"},
     "engine": {"errors", "units", "ir", "text", "models", "backends/base"},
 }
-ROOMS["backends/kompute"] = ROOMS["backends/vulkan"] | {"backends/host_memory"}
-ROOMS["backends/host"] = ROOMS["backends/kompute"]
-ROOMS["backends/cuda"] = ROOMS["backends/vulkan"]
+HOSTS = {"backends/vulkan", "backends/kompute", "backends/host", "backends/cuda"}
+SHARED_BY_HOSTS = {name for name in ROOMS if name.startswith("backends/")} - {"backends/cpu", "backends/probe"}
+ROOMS |= {host: {"errors", "config", "ir", "shaders", *SHARED_BY_HOSTS} for host in HOSTS}
 ROOMS["backends/registry"] = {
     *("errors", "config", "backends/base", "backends/probe"),
-    *("backends/cpu", "backends/vulkan", "backends/kompute", "backends/cuda", "backends/host"),
+    *("backends/cpu", *HOSTS),
 }
 ROOMS["optable"] = {"errors", "ir", "gguf", "backends/base", "backends/cpu", "backends/registry"}
 ROOMS["model"] = {"errors", "arguments", "backends/base", "gguf", "text", "models", "engine", "backends/registry"}
