@@ -42,6 +42,7 @@ class Architecture(ABC):
     """
 
     name: ClassVar[str]  # general.architecture
+    called: ClassVar[str] = ""  # what people call the models of it
     params: Params
     tail: int = 0
 

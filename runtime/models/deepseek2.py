@@ -32,6 +32,7 @@ class LatentParams:
 
 class DeepSeek2(Transformer):
     name = "deepseek2"
+    called = "DeepSeek 2, 3 and R1, Kimi K2, GLM 4.7 Flash, Moonlight"
     neighbours = True
 
     def read(self, h: Hyper) -> TransformerParams:

@@ -8,6 +8,7 @@ from .transformer import Transformer, TransformerParams
 
 class Gemma(Transformer):
     name = "gemma"
+    called = "Gemma 1"
     glu = "gelu"
 
     def read(self, h: Hyper) -> TransformerParams:
@@ -20,6 +21,7 @@ class Gemma2(Gemma):
     """Logits of attention and of tokens are capped."""
 
     name = "gemma2"
+    called = "Gemma 2"
     attention_norms = "attn_norm", "post_attention_norm"
     ffn_norms = "ffn_norm", "post_ffw_norm"
     window_period, window_default = 2, 4096
@@ -36,6 +38,7 @@ class Gemma3(Gemma2):
     """Norms of heads, and a rotary embedding of its own in layers with a window."""
 
     name = "gemma3"
+    called = "Gemma 3, as text"
     head_norms = True
     window_period, window_default = 6, 0
     sliding_scaled, sliding_base = False, 10000.0

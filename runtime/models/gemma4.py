@@ -34,6 +34,7 @@ class LayerEmbedding:
 
 class Gemma4(Gemma3):
     name = "gemma4"
+    called = "Gemma 4 (E2B, E4B, 31B, 26B with experts), as text"
     normalises = True
     largest = 0
 

@@ -10,11 +10,13 @@ from .transformer import Transformer, TransformerParams
 
 class StarCoder2(Transformer):
     name = "starcoder2"
+    called = "StarCoder 2"
     gated = False
 
 
 class GPT2(StarCoder2):
     name = "gpt2"
+    called = "GPT-2"
 
     def read(self, h: Hyper) -> TransformerParams:
         p = super().read(h)

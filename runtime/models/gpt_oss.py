@@ -8,6 +8,7 @@ from .transformer import Transformer
 
 class GptOss(Transformer):
     name = "gpt-oss"
+    called = "gpt-oss"
     ffn_norms = "post_attention_norm", ""
     glu = "clamped"
     normalises = True

@@ -7,18 +7,21 @@ from .transformer import Transformer, TransformerParams
 
 class Llama(Transformer):
     name = "llama"
+    called = "Llama 1 to 3, Mistral, Mixtral, SmolLM 2, TinyLlama, Yi, most finetunes"
     neighbours = True
     normalises = True
 
 
 class Mistral3(Llama):
     name = "mistral3"
+    called = "Ministral 3, Devstral Small 2"
 
 
 class SmolLM3(Llama):
     """Each fourth layer turns nothing; no key says so."""
 
     name = "smollm3"
+    called = "SmolLM 3"
 
     def rope(self, i: int) -> Rope | None:
         return None if (i + 1) % 4 == 0 else super().rope(i)
@@ -28,6 +31,7 @@ class Granite(Llama):
     """Scales of embeddings, blocks and logits."""
 
     name = "granite"
+    called = "Granite 3 and 4, dense"
 
     def read(self, h: Hyper) -> TransformerParams:
         self.embedding_scale = h.get_float("embedding_scale", 0.0) or 1.0
@@ -38,3 +42,4 @@ class Granite(Llama):
 
 class GraniteMoe(Granite):
     name = "granitemoe"
+    called = "Granite 3 with experts"

@@ -5,6 +5,7 @@ from .transformer import Transformer
 
 class Olmo2(Transformer):
     name = "olmo2"
+    called = "OLMo 2 and 3"
     attention_norms = "", "post_attention_norm"
     ffn_norms = "", "post_ffw_norm"
     head_norms = whole_norms = True

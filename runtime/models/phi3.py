@@ -5,3 +5,4 @@ from .transformer import Transformer
 
 class Phi3(Transformer):
     name = "phi3"
+    called = "Phi 3, 3.5 and 4, Phi 4 mini"

@@ -17,6 +17,7 @@ from .rotary import read_rope
 
 class Qwen3Next(Decoder):
     name = ARCHITECTURE
+    called = "Qwen3-Next"
     params: Qwen3NextParams
 
     def __init__(self, f: GGUFFile, capacity: Capacity) -> None:

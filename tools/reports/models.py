@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Writes docs/models.md: every architecture that runs, of what blocks its layers are made, and against what it is held.
+
+    tools/reports/models.py
+
+Blocks are read off the models that tests/models holds: what of a block is left out or as usual is not said.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from vkrun.runtime.gguf.file import GGUFFile
+from vkrun.runtime.ir.ops import OPS
+from vkrun.runtime.models import ARCHITECTURES, Architecture, Capacity, open_model
+from vkrun.runtime.models.decoder import Decoder
+from vkrun.tests.models.drawn import Golden
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN, FAMILIES = ROOT / "tests/models/golden", ROOT / "tests/models/families"
+# those whose layers are another's, told apart by what surrounds the text
+AS = {"qwen2vl": "qwen2", "qwen3vl": "qwen3", "qwen3vlmoe": "qwen3moe"}
+ROUTING = [op.options for op in OPS.values() if {"score", "activation"} <= op.options.keys()]
+USUAL = {value for options in ROUTING for value in options.values()}
+HEAD = """# Models
+
+Written by `tools/reports/models.py`. A file's `general.architecture` decides; its keys and tensors say the rest. Every
+family is held against transformers' own class, one shot, in chunks and token by token, as written and with all passes,
+on the models of `tests/models/golden` or `tests/models/families`. Of a block is said what not all of its kind have.
+
+| architecture | people call it | layers | held against |
+| --- | --- | --- | --- |
+"""
+
+
+def models() -> Iterator[tuple[str, str, Architecture]]:
+    """The tests' models: architecture, file, and what runs it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path in sorted(FAMILIES.glob("*.npz")):
+            golden = Golden.load(path)
+            with GGUFFile.open(golden.write(Path(folder) / "a.gguf")) as f:
+                yield golden.architecture, f"families/{path.stem}", open_model(f, Capacity(64))
+    for path in sorted(GOLDEN.glob("*.gguf")):
+        with GGUFFile.open(path) as f:
+            yield f.get_str("general.architecture"), f"golden/{path.stem}", open_model(f, Capacity(64))
+
+
+def layers_of(model: Architecture) -> Sequence[Any]:
+    assert isinstance(model, Decoder)
+    return model.layers
+
+
+def blocks(part: Any) -> Iterator[str]:
+    """A layer's blocks, with what they have that they need not have."""
+    if isinstance(part, tuple | list):
+        for each in part:
+            yield from blocks(each)
+        return
+    inner = [getattr(part, f.name) for f in fields(part) if f.name in ("blocks", "block", "first", "second")]
+    inner = [each for each in inner if callable(each) or isinstance(each, tuple)]
+    made = [text for each in inner if _is_block(each) for text in blocks(each)]
+    yield from made or [_told(part)]
+
+
+def _is_block(part: Any) -> bool:
+    return isinstance(part, tuple) or (is_dataclass(part) and ".models." in type(part).__module__)
+
+
+def _told(part: Any) -> str:
+    more: dict[str, None] = {}
+    for f in fields(part):
+        value = getattr(part, f.name)
+        if isinstance(value, Mapping):
+            more.update(dict.fromkeys(text for name, v in sorted(value.items()) if (text := _option(name, v))))
+        elif f.default is not MISSING and value is not None and value != f.default:
+            more[_option(f.name, value)] = None
+    return type(part).__name__ + (f" ({', '.join(more)})" if more else "")
+
+
+def _option(name: str, value: Any) -> str:
+    """What is said of it; "" of what is as usual."""
+    if name.startswith("shared_"):
+        return "one for all tokens, gated" if name == "shared_in" else "one for all tokens"
+    if value is None or (isinstance(value, int | float | str) and value in USUAL):
+        return ""
+    return f"{name} {value}" if isinstance(value, str) else f"not {name}" if value is False else name.replace("_", " ")
+
+
+def page() -> str:
+    found: dict[str, tuple[dict[str, None], list[str]]] = {}
+    for name, file, model in models():
+        kinds, files = found.setdefault(name, ({}, []))
+        kinds.update(dict.fromkeys(text for layer in layers_of(model) for text in blocks(layer)))
+        files.append(f"`{file}`")
+    rows = []
+    for name, made in ARCHITECTURES.items():
+        kinds, files = found[AS.get(name, name)]
+        held = f"as {AS[name]}" if name in AS else ", ".join(files)
+        rows.append(f"| `{name}` | {made.called} | {'; '.join(kinds)} | {held} |\n")
+    return HEAD + "".join(rows)
+
+
+if __name__ == "__main__":
+    (ROOT / "docs/models.md").write_text(page())
