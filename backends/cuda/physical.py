@@ -80,10 +80,11 @@ def _attribute(device: object, name: str) -> int:
 
 
 def _features(device: object) -> Features:
-    """Cooperative matrices and integer dots are Vulkan's own words, which texts do not have."""
+    """Cooperative matrices are an API's own units, for which texts have no words."""
     on = config.read().has
     return Features(
         subgroup_size=32 if on("SUBGROUP") else 0,
+        int_dot=on("INT_DOT"),
         shared_nbytes=_attribute(device, "MAX_SHARED_MEMORY_PER_BLOCK"),
         max_workgroup=_attribute(device, "MAX_THREADS_PER_BLOCK"),
         delta_chunks=on("DELTA_CHUNKS"),

@@ -12,7 +12,7 @@ from .device import HostDevice
 
 ROOM = Features(shared_nbytes=49152, max_workgroup=1024)
 LANES = (
-    ("subgroups of 32", replace(ROOM, subgroup_size=32, delta_chunks=True)),
+    ("subgroups of 32", replace(ROOM, subgroup_size=32, int_dot=True, delta_chunks=True)),
     ("subgroups of 8", replace(ROOM, subgroup_size=8, software=True)),
     ("no subgroups", Features()),
 )

@@ -7,7 +7,9 @@
 #endif
 #if defined(DOT)
 #extension GL_KHR_shader_subgroup_shuffle : require
+#if !defined(TEXT)
 #extension GL_EXT_spirv_intrinsics : require
+#endif
 #endif
 // y[n, m] = sum over k of x[n, k] w[m, k] for GPUs and few columns, see dots.glsl.
 // TYPE_<name>: the type of w. EXPERTS: w by ids, see mul_mat_args.glsl.

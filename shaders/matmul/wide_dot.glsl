@@ -2,8 +2,10 @@
 // signed bytes each, so that products of four bytes at a time give sums as exact as those of floats.
 // held: of each piece the low, middle and high bytes of its eight quads, then the power and the sums of both halves.
 
+#ifndef TEXT  // preludes bring it
 spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6019, 6018], id = 4450)
 int dot_of_bytes(uint a, uint b, spirv_literal int packed);
+#endif
 
 const uint SLOTS = 7u;
 
@@ -25,11 +27,14 @@ ivec4 integers(vec4 x, uint largest, out float power) {
     return ivec4(roundEven(x * uintBitsToFloat((275u - exponent) << 23)));
 }
 
-// Pieces first to first + n of every column into shared memory: eight invocations side by side make one.
+// Pieces first to first + n of every column into shared memory: eight invocations side by side make one. Subgroups take
+// part as a whole; who has no piece left helps with the last one.
 void hold(uint first, uint n) {
     FROM(0u);
-    for (uint i = invocation(); i < n << 3; i += gl_WorkGroupSize.x) {
-        uint p = i >> 3, quad = i & 7u;
+    uint whole_subgroups = ((n << 3) + gl_SubgroupSize - 1u) & ~(gl_SubgroupSize - 1u);
+    for (uint i = invocation(); i < whole_subgroups; i += gl_WorkGroupSize.x) {
+        uint p = min(i >> 3, n - 1u), quad = i & 7u;
+        bool is_mine = i < n << 3;
         [[unroll]] for (uint c = 0u; c < COLS; c++) {
             vec4 x = X_QUAD(c, first + p, quad);
             uvec4 size = floatBitsToUint(x) & 0x7fffffffu;
@@ -46,10 +51,12 @@ void hold(uint first, uint n) {
             ivec4 middle = (whole - (whole << 24 >> 24)) >> 8;
             ivec4 high = (middle - (middle << 24 >> 24)) >> 8;
             uint at = c * SLOTS * HELD_ROW + p, slot = quad >> 2;
-            held[at + slot * HELD_ROW][quad & 3u] = bytes_of(whole);
-            held[at + (2u + slot) * HELD_ROW][quad & 3u] = bytes_of(middle);
-            held[at + (4u + slot) * HELD_ROW][quad & 3u] = bytes_of(high);
-            if (quad == 0u) {
+            if (is_mine) {
+                held[at + slot * HELD_ROW][quad & 3u] = bytes_of(whole);
+                held[at + (2u + slot) * HELD_ROW][quad & 3u] = bytes_of(middle);
+                held[at + (4u + slot) * HELD_ROW][quad & 3u] = bytes_of(high);
+            }
+            if (is_mine && quad == 0u) {
                 held[at + 6u * HELD_ROW] = floatBitsToUint(vec4(power, float(sum), float(other), 0));
             }
         }

@@ -10,7 +10,9 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #if defined(DOT)
 #extension GL_KHR_shader_subgroup_shuffle : require
+#if !defined(TEXT)
 #extension GL_EXT_spirv_intrinsics : require
+#endif
 #endif
 #endif
 // y[n, j, f] = silu(gate_e x) up_e x for e = ids[n, j], and shared_y[n, f] the same of the expert that all tokens share:

@@ -22,6 +22,7 @@ VK_FN uint floatBitsToUint(float x) { return __float_as_uint(x); }
 VK_FN int floatBitsToInt(float x) { return __float_as_int(x); }
 VK_FN float uintBitsToFloat(uint x) { return __uint_as_float(x); }
 VK_FN float intBitsToFloat(int x) { return __int_as_float(x); }
+VK_FN int dot_of_bytes(uint a, uint b, int) { return __dp4a(int(a), int(b), 0); }
 VK_FN int findLSB(uint x) { return __ffs(int(x)) - 1; }
 VK_FN void umulExtended(uint a, uint b, uint &high, uint &low) { high = __umulhi(a, b), low = a * b; }
 VK_FN uint atomicAdd(uint &x, uint y) { return ::atomicAdd(&x, y); }

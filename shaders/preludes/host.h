@@ -32,6 +32,11 @@ inline uint floatBitsToUint(float x) { return vk_bits<uint>(x); }
 inline int floatBitsToInt(float x) { return vk_bits<int>(x); }
 inline float uintBitsToFloat(uint x) { return vk_bits<float>(x); }
 inline float intBitsToFloat(int x) { return vk_bits<float>(x); }
+inline int dot_of_bytes(uint a, uint b, int) {
+    int sum = 0;
+    for (int i = 0; i < 4; i++) sum += int((signed char)(a >> 8 * i)) * int((signed char)(b >> 8 * i));
+    return sum;
+}
 inline int findLSB(uint x) { return x ? __builtin_ctz(x) : -1; }
 inline void umulExtended(uint a, uint b, uint &high, uint &low) {
     unsigned long long product = (unsigned long long)a * b;

@@ -40,6 +40,7 @@ template <class T> struct VK_ALIGN(4 * sizeof(T)) vk_Vector<T, 4> {
     VK_FN vk_Vector(A a, B b, C c, D d) : x(T(a)), y(T(b)), z(T(c)), w(T(d)) {}
     template <class A> VK_FN vk_Vector(vk_Vector<T, 3> a, A b) : x(a.x), y(a.y), z(a.z), w(T(b)) {}
     VK_FN vk_Vector<T, 2> xy() const { return vk_Vector<T, 2>(x, y); }
+    VK_FN vk_Vector<T, 2> yz() const { return vk_Vector<T, 2>(y, z); }
     VK_FN vk_Vector<T, 2> zw() const { return vk_Vector<T, 2>(z, w); }
     VK_FN vk_Vector<T, 3> xyz() const { return vk_Vector<T, 3>(x, y, z); }
 };
@@ -77,6 +78,10 @@ VK_OPERATOR(+)
 VK_OPERATOR(-)
 VK_OPERATOR(*)
 VK_OPERATOR(/)
+VK_OPERATOR(&)
+VK_OPERATOR(|)
+VK_OPERATOR(<<)
+VK_OPERATOR(>>)
 
 template <class T, int N> VK_FN vk_Vector<T, N> operator-(vk_Vector<T, N> a) {
     for (int i = 0; i < N; i++) a[i] = -a[i];
@@ -87,6 +92,17 @@ template <class T, int N> VK_FN vk_Vector<bool, N> lessThan(vk_Vector<T, N> a, v
     vk_Vector<bool, N> r;
     for (int i = 0; i < N; i++) r[i] = a[i] < b[i];
     return r;
+}
+
+template <class T, int N> VK_FN vk_Vector<bool, N> equal(vk_Vector<T, N> a, vk_Vector<T, N> b) {
+    vk_Vector<bool, N> r;
+    for (int i = 0; i < N; i++) r[i] = a[i] == b[i];
+    return r;
+}
+
+template <class T, int N> VK_FN vk_Vector<T, N> mix(vk_Vector<T, N> a, vk_Vector<T, N> b, vk_Vector<bool, N> second) {
+    for (int i = 0; i < N; i++) a[i] = second[i] ? b[i] : a[i];
+    return a;
 }
 
 template <int N> VK_FN bool all(vk_Vector<bool, N> a) {
@@ -114,6 +130,8 @@ VK_FN float sqrt(float x) { return VK_MATH(sqrtf)(x); }
 VK_FN float exp(float x) { return VK_MATH(expf)(x); }
 VK_FN float log(float x) { return VK_MATH(logf)(x); }
 VK_FN float floor(float x) { return VK_MATH(floorf)(x); }
+VK_FN float roundEven(float x) { return VK_MATH(rintf)(x); }
+VK_FN float sign(float x) { return float(x > 0.0f) - float(x < 0.0f); }
 VK_FN float fma(float a, float b, float c) { return VK_MATH(fmaf)(a, b, c); }
 
 #define VK_EACH(name)                                                  \
@@ -123,6 +141,22 @@ VK_FN float fma(float a, float b, float c) { return VK_MATH(fmaf)(a, b, c); }
     }
 VK_EACH(sqrt)
 VK_EACH(exp)
+VK_EACH(abs)
+VK_EACH(sign)
+VK_EACH(roundEven)
+
+VK_FN uint floatBitsToUint(float x);
+VK_FN float uintBitsToFloat(uint x);
+template <int N> VK_FN vk_Vector<uint, N> floatBitsToUint(vk_Vector<float, N> a) {
+    vk_Vector<uint, N> r;
+    for (int i = 0; i < N; i++) r[i] = floatBitsToUint(a[i]);
+    return r;
+}
+template <int N> VK_FN vk_Vector<float, N> uintBitsToFloat(vk_Vector<uint, N> a) {
+    vk_Vector<float, N> r;
+    for (int i = 0; i < N; i++) r[i] = uintBitsToFloat(a[i]);
+    return r;
+}
 
 template <int N> VK_FN vk_Vector<float, N> fma(vk_Vector<float, N> a, vk_Vector<float, N> b, vk_Vector<float, N> c) {
     for (int i = 0; i < N; i++) a[i] = fma(a[i], b[i], c[i]);

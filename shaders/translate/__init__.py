@@ -10,12 +10,14 @@ from .emit import text_of
 from .module import module_of
 from .tokens import OutsideSubsetError, tokens_of
 
+TEXT = ("TEXT", "")  # defined where a shader has to say something else to become a text
+
 __all__ = ["OutsideSubsetError", "translate", "translated"]
 
 
 def translate(stem: str, defines: Defines = ()) -> str:
     """The text of a variant. BackendError when the GLSL compiler, which runs the preprocessor, is missing."""
-    return translated(preprocessed(stem, defines), f"{stem}.comp")
+    return translated(preprocessed(stem, (*defines, TEXT)), f"{stem}.comp")
 
 
 def translated(glsl: str, file: str) -> str:

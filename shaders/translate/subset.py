@@ -12,7 +12,9 @@ LITERALS = frozenset({"true", "false"})
 PLAIN_FUNCTIONS = frozenset(
     {
         *("abs", "min", "max", "clamp", "exp", "log", "sqrt", "floor", "fma", "dot", "all", "lessThan", "findLSB"),
+        *("mix", "sign", "equal", "roundEven"),
         *("floatBitsToUint", "floatBitsToInt", "uintBitsToFloat", "intBitsToFloat", "umulExtended"),
+        "dot_of_bytes",  # of four signed bytes each; Vulkan's by an instruction of SPIR-V
     }
 )
 ATOMICS = frozenset({"atomicAdd", "atomicAnd", "atomicOr"})
@@ -33,7 +35,7 @@ BUILT_IN = frozenset(
 )
 
 COMPONENTS = "xyzw"
-SWIZZLES = frozenset({"xy", "zw", "xyz"})  # which the preludes have, to be read
+SWIZZLES = frozenset({"xy", "yz", "zw", "xyz"})  # which the preludes have, to be read
 ATTRIBUTES = {"unroll": "VK_UNROLL", "dont_unroll": "VK_DONT_UNROLL"}
 ASSIGNING = frozenset({"+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>=", "++", "--"})
 
