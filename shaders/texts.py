@@ -16,14 +16,14 @@ from pathlib import Path
 
 from ..runtime import config
 from .compile import LIBRARY, Defines, Variant
-from .translate import OutsideSubsetError, translate
+from .translate import translate
 
 HERE = Path(__file__).resolve().parent
 PACKED = HERE / "texts.json.xz"  # which a wheel brings
 
 
 def text(stem: str, defines: Defines = ()) -> str:
-    """The text of a variant. BackendError when it cannot be had, OutsideSubsetError when there is none."""
+    """The text of a variant. BackendError when it cannot be had."""
     name = LIBRARY.key(stem, defines)
     if (found := _packed().get(name)) is not None:
         return found
@@ -41,19 +41,11 @@ def prelude(name: str) -> str:
 
 
 def write_packed(path: Path, variants: Iterable[Variant]) -> None:
-    """Every text there can be in one file, for a wheel. Variants of an API's own units have none."""
+    """Every text in one file, for a wheel."""
     listed = list(variants)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        texts = dict(zip((LIBRARY.key(*v) for v in listed), pool.map(_text_or_none, listed), strict=True))
-    raw = json.dumps({name: found for name, found in texts.items() if found}).encode()
-    path.write_bytes(lzma.compress(raw))
-
-
-def _text_or_none(variant: Variant) -> str | None:
-    try:
-        return text(*variant)
-    except OutsideSubsetError:
-        return None
+        texts = dict(zip((LIBRARY.key(*v) for v in listed), pool.map(lambda v: text(*v), listed), strict=True))
+    path.write_bytes(lzma.compress(json.dumps(texts).encode()))
 
 
 @functools.cache

@@ -47,7 +47,7 @@ def cubin(title: str, source: str, arch: str) -> bytes:
 
 @functools.cache
 def _headers() -> dict[str, bytes]:
-    return {f"{name}.h": prelude(name).encode() for name in ("cuda", "vectors")}
+    return {f"{name}.h": prelude(name).encode() for name in ("cuda", "cuda_matrices", "vectors")}
 
 
 def _path(source: str, arch: str) -> Path | None:

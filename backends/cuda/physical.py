@@ -14,6 +14,7 @@ from . import api, nvrtc
 
 CAPABILITY_MIN = 7, 0
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")  # what Linux says of the driver, which its own API does not
+MATRICES_MIN, MATRICES = (7, 5), ((16, 16, 16),)  # what shaders/preludes/cuda_matrices.h has
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _described(driver: str) -> Iterator[Physical]:
             api.call("cuDeviceTotalMem", device),
             "integrated gpu" if _attribute(device, "INTEGRATED") else "discrete gpu",
             capability,
-            _features(device),
+            _features(device, capability),
             driver,
             _missing(device, capability),
         )
@@ -79,12 +80,14 @@ def _attribute(device: object, name: str) -> int:
     )
 
 
-def _features(device: object) -> Features:
-    """Cooperative matrices are an API's own units, for which texts have no words."""
+def _features(device: object, capability: tuple[int, int]) -> Features:
     on = config.read().has
+    has_matrices = on("SUBGROUP") and on("COOPMAT") and capability >= MATRICES_MIN
     return Features(
         subgroup_size=32 if on("SUBGROUP") else 0,
+        float16=on("FP16"),
         int_dot=on("INT_DOT"),
+        cooperative_matrix=MATRICES if has_matrices else (),
         shared_nbytes=_attribute(device, "MAX_SHARED_MEMORY_PER_BLOCK"),
         max_workgroup=_attribute(device, "MAX_THREADS_PER_BLOCK"),
         delta_chunks=on("DELTA_CHUNKS"),

@@ -20,6 +20,7 @@
 namespace {
 
 const unsigned MAX_LANES = 1024, MAX_SUBGROUP = 64, SEVERAL = 0xffffffff;
+const unsigned short ANY_LANE = 0xffff;  // of a subgroup: another one than whatever is compared with it
 const size_t STACK_NBYTES = 1 << 18;
 
 enum State { NEW, READY, AT_BARRIER, AT_OPERATION, ENDED };
@@ -174,7 +175,7 @@ void run_groups(bool waits) {
 
 // Whether nothing stands between what another lane touched and this one does; a barrier that alone does is needed.
 bool meets(const vkrun_touch &other, const vkrun_touch &mine) {
-    if (other.lane == mine.lane) return false;
+    if (other.lane == mine.lane && mine.lane != ANY_LANE) return false;
     bool near = other.subgroup == mine.subgroup;
     const Span &span = near ? own[mine.subgroup] : whole;
     unsigned then = near ? other.own : other.whole;
@@ -198,9 +199,9 @@ void add(vkrun_touches &all, const vkrun_touch &mine) {
     all.last = mine;
 }
 
-bool collides(vkrun_shared_cell *cell, int how) {
-    vkrun_touch mine = {whole.now, 0, (unsigned short)vkrun_lane, (unsigned short)(vkrun_lane / vkrun_subgroup)};
-    mine.own = own[mine.subgroup].now;
+bool collides(vkrun_shared_cell *cell, int how, bool by_any) {
+    unsigned short subgroup = vkrun_lane / vkrun_subgroup, lane = by_any ? ANY_LANE : vkrun_lane;
+    vkrun_touch mine = {whole.now, own[subgroup].now, lane, subgroup};
     bool found = meets(cell->written, mine);
     if (how != VKRUN_READ) found |= meets(cell->read, mine);
     if (!(how & VKRUN_ATOMIC)) found |= meets(cell->atomics, mine);
@@ -274,9 +275,11 @@ const vkrun_exchange *vkrun_meet(const void *value, unsigned nbytes, vkrun_site 
 }
 
 void vkrun_touch_shared(vkrun_shared_cell *cell, int how, const char *name, unsigned i, vkrun_site site) {
+    bool by_any = how & VKRUN_BY_ANY;
+    how &= ~VKRUN_BY_ANY;
     bool is_unwritten = cell->written.whole < first_tick && cell->atomics.last.whole < first_tick;
     if (how != VKRUN_WRITE && is_unwritten) fail_element(site, name, i, "read before anyone wrote it");
-    if (collides(cell, how))
+    if (collides(cell, how, by_any))
         fail_element(site, name, i, "touched by two invocations without a barrier between");
 }
 

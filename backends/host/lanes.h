@@ -42,12 +42,13 @@ struct vkrun_dispatch {  // as the Python side fills it in
 };
 
 struct vkrun_exchange {  // what lanes bring to a subgroup operation: those of `active`, of n
-    unsigned char slots[64][16];
+    unsigned char slots[64][64];
     unsigned long long active;
     unsigned n;
 };
 
-enum { VKRUN_READ = 1, VKRUN_WRITE = 2, VKRUN_ATOMIC = 4 };
+// shared memory: BY_ANY is added where the subgroup does it together, by whichever lane
+enum { VKRUN_READ = 1, VKRUN_WRITE = 2, VKRUN_ATOMIC = 4, VKRUN_BY_ANY = 8 };
 enum { VKRUN_MET = 1, VKRUN_NEEDED = 2 };
 
 extern "C" {

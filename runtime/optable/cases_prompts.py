@@ -42,6 +42,8 @@ def _products() -> Iterator[Case]:
     for t in (F32, F16, Q4_0, Q8_0):
         yield _mm("260 columns of 96", Operand((700, 96), t), _columns(260, 96), True)
         yield _mm("tiles of rows apart", Operand((2400, 192), t, lambda w: w.slice(0, 1, 2400, 2)), _columns(513, 192))
+    for t, n_inner in ((F16, 64), (Q4_0, 256)):  # enough for larger tiles
+        yield _mm(f"1000 columns of {n_inner}", Operand((1030, n_inner), t), _columns(1000, n_inner), True)
     yield _mm("grouped heads", Operand((2, 200, 128)), Operand((4, 200, 128)), True)
     yield _mm("x at odd places", Operand((130, 1024), Q4_0), Operand((150, 1027), view=lambda t: t.slice(1, 3, 1027)))
     yield _mm("x beyond halves", Operand((130, 1024), Q4_0), Operand((150, 1024), fill=BEYOND))
@@ -65,23 +67,29 @@ def _experts() -> Iterator[Case]:
         yield _id("100 tokens of 40 experts", Operand((40, 130, 512), t), Operand((100, 1, 512)), _ids(100, 3, 40))
         yield _id("a row a slot", Operand((15, 130, 512), t), Operand((100, 3, 512)), _ids(100, 3, 15), True)
     w = Operand((6, 130, 512), Q8_0)
-    yield _id("all ids alike, a prompt", w, Operand((260, 1, 512)), Operand((260, 1), I32, fill=values(2)))
+    yield _id("all ids alike, a prompt", w, Operand((600, 1, 512)), Operand((600, 1), I32, fill=values(2)))
     yield _id(
         "ids of slots permuted, a prompt", w, Operand((120, 1, 512)), Operand((3, 120), I32, transpose, integers(0, 6))
     )
     yield _id("x beyond halves", w, Operand((120, 1, 512), fill=BEYOND), _ids(120, 3, 6))
     merged = Operand((6, 260, 512), Q4_0, lambda t: t.slice(1, 130, 260))
     yield _id("up rows of merged", merged, Operand((120, 1, 512)), _ids(120, 3, 6))
+    operands = Operand((2, 130, 512), Q8_0), Operand((400, 1, 512)), *_listed(400, 3, 2)
+    yield replace(_prompt("mul_mat_id", "Q8_0: 400 tokens of 2 experts, listed", operands), in_one=False)
+
+
+def _listed(n: int, k: int, n_experts: int) -> tuple[Operand, Operand]:
+    """Ids and lists of them, as list_experts makes them."""
+    ids = np.random.default_rng(n).integers(-1, n_experts + 1, (n, k), np.int32)
+    (lists,) = OPS["expert_lists"].compute(ids, n_experts)
+    ids, lists = (Operand(a.shape, I32, fill=lambda _rng, _shape, a=a: a) for a in (ids, lists))
+    return ids, lists
 
 
 def _swiglu(what: str, gate: Operand, up: Operand, x: Operand, n: int, k: int, strided: bool = False) -> Case:
-    """With lists of the ids, as list_experts makes them."""
     n_experts = gate.view(Storage("w", Kind.STATE, F32, gate.shape).tensor()).shape[0]
-    ids = np.random.default_rng(n).integers(-1, n_experts + 1, (n, k), np.int32)
-    (lists,) = OPS["expert_lists"].compute(ids, n_experts)
-    known = tuple(Operand(a.shape, I32, fill=lambda _rng, _shape, a=a: a) for a in (ids, lists))
-    what = f"{gate.dtype.name}: {what}"
-    return replace(_prompt("mul_mat_id_swiglu", what, (gate, up, x, *known), strided=strided), in_one=False)
+    what, operands = f"{gate.dtype.name}: {what}", (gate, up, x, *_listed(n, k, n_experts))
+    return replace(_prompt("mul_mat_id_swiglu", what, operands, strided=strided), in_one=False)
 
 
 def _gates_and_ups() -> Iterator[Case]:
@@ -90,6 +98,8 @@ def _gates_and_ups() -> Iterator[Case]:
         yield _swiglu("120 tokens of 6 experts", w, w, Operand((120, 1, 512)), 120, 3, True)
     w = Operand((40, 140, 512), Q4_0)
     yield _swiglu("100 tokens of 40 experts", w, w, Operand((100, 3, 512)), 100, 3)
+    w = Operand((2, 130, 512), Q8_0)
+    yield _swiglu("400 tokens of 2 experts", w, w, Operand((400, 1, 512)), 400, 3)
     gate, up = (
         Operand((6, 260, 512), Q8_0, view) for view in (lambda t: t.slice(1, 0, 130), lambda t: t.slice(1, 130, 260))
     )

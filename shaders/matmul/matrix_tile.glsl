@@ -138,7 +138,6 @@ void multiply() {
     uint n_stages = n_inner / (32u * GROUPS);
     clear_sums();
     fetch(0u);
-    barrier();
     put(0u);
     fetch(min(1u, n_stages - 1u));
     barrier();

@@ -68,7 +68,7 @@ void put_w(uint i, uint at) {
 void fetch_w(uint i, uint row, uint g, uint part) {
 #if defined(TYPE_Q4_0)
     uint at = row + (g << 2) + (part << 1);
-    w_codes[i].xy = uvec2(word_at(at), word_at(at + 1u));
+    w_codes[i] = uvec4(word_at(at), word_at(at + 1u), 0u, 0u);
     w_scales[i] = half_at(row + (n_inner >> 3), g);
 #else
     uint at = row + (g << 3) + (part << 1);

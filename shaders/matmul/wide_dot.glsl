@@ -27,6 +27,16 @@ ivec4 integers(vec4 x, uint largest, out float power) {
     return ivec4(roundEven(x * uintBitsToFloat((275u - exponent) << 23)));
 }
 
+// The three bytes of four elements, those of `quad` of the piece whose words start at `at`.
+void hold_bytes(uint at, uint quad, ivec4 whole) {
+    ivec4 middle = (whole - (whole << 24 >> 24)) >> 8;
+    ivec4 high = (middle - (middle << 24 >> 24)) >> 8;
+    uint slot = quad >> 2;
+    held[at + slot * HELD_ROW][quad & 3u] = bytes_of(whole);
+    held[at + (2u + slot) * HELD_ROW][quad & 3u] = bytes_of(middle);
+    held[at + (4u + slot) * HELD_ROW][quad & 3u] = bytes_of(high);
+}
+
 // Pieces first to first + n of every column into shared memory: eight invocations side by side make one. Subgroups take
 // part as a whole; who has no piece left helps with the last one.
 void hold(uint first, uint n) {
@@ -48,13 +58,9 @@ void hold(uint first, uint n) {
             sum += subgroupShuffleXor(sum, 1u);
             sum += subgroupShuffleXor(sum, 2u);
             int other = subgroupShuffleXor(sum, 4u);
-            ivec4 middle = (whole - (whole << 24 >> 24)) >> 8;
-            ivec4 high = (middle - (middle << 24 >> 24)) >> 8;
-            uint at = c * SLOTS * HELD_ROW + p, slot = quad >> 2;
+            uint at = c * SLOTS * HELD_ROW + p;
             if (is_mine) {
-                held[at + slot * HELD_ROW][quad & 3u] = bytes_of(whole);
-                held[at + (2u + slot) * HELD_ROW][quad & 3u] = bytes_of(middle);
-                held[at + (4u + slot) * HELD_ROW][quad & 3u] = bytes_of(high);
+                hold_bytes(at, quad, whole);
             }
             if (is_mine && quad == 0u) {
                 held[at + 6u * HELD_ROW] = floatBitsToUint(vec4(power, float(sum), float(other), 0));

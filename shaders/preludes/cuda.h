@@ -64,6 +64,10 @@ VK_REDUCE(vk_min, min(x, other))
 #define subgroupBallot(x) uvec4(__ballot_sync(VK_MASK, x), 0u, 0u, 0u)
 #define subgroupElect() (gl_SubgroupInvocationID == 0u)
 
+#if __CUDA_ARCH__ >= 750
+#include "cuda_matrices.h"
+#endif
+
 #define VK_LOAD(x, i) x[i]
 #define VK_STORE(x, i) x[i]
 #define VK_CHANGE(x, i) x[i]

@@ -106,33 +106,49 @@ template <class T, int N> struct vk_Parts<vk_Vector<T, N>> {
     static const uint n = N;
 };
 
+template <class T> struct vk_Parts<const T> {
+    typedef const typename vk_Parts<T>::type type;
+    static const uint n = vk_Parts<T>::n;
+};
+
 template <class T> struct vk_Buffer {
+    typedef typename vk_Parts<T>::type Part;
+    enum : uint { n_parts = vk_Parts<T>::n };
     T *elements;
     unsigned long long n;
     vkrun_cell *cells;
     T &touch(uint i, int how, const char *name, vkrun_site site) const {
-        static_assert(sizeof(T) % 4 == 0, "elements are words of 32 bits");
+        static_assert(sizeof(Part) == 4, "elements are words of 32 bits");
         if (i >= n) vkrun_out_of_bounds(site, name, i, n);
-        for (uint k = 0; cells && k < sizeof(T) / 4; k++) vkrun_touch_buffer(&cells[i * (sizeof(T) / 4) + k], how, name, i, site);
+        for (uint k = 0; cells && k < n_parts; k++) vkrun_touch_buffer(&cells[i * n_parts + k], how, name, i, site);
         return elements[i];
+    }
+    Part &touch_part(uint i, uint k, int how, const char *name, vkrun_site site) const {
+        if (i >= n) vkrun_out_of_bounds(site, name, i, n);
+        k = vkrun_checked(k, n_parts);
+        if (cells) vkrun_touch_buffer(&cells[i * n_parts + k], how, name, i, site);
+        return reinterpret_cast<Part *>(&elements[i])[k];
     }
 };
 
 template <class T, uint N> struct vk_Shared {
     typedef typename vk_Parts<T>::type Part;
+    enum : uint { n_parts = vk_Parts<T>::n };
     T elements[N];
     vkrun_shared_cell cells[N * vk_Parts<T>::n];
     T &touch(uint i, int how, const char *name, vkrun_site site) {
         if (i >= N) vkrun_out_of_bounds(site, name, i, N);
-        for (uint k = 0; k < vk_Parts<T>::n; k++) vkrun_touch_shared(&cells[i * vk_Parts<T>::n + k], how, name, i, site);
+        for (uint k = 0; k < n_parts; k++) vkrun_touch_shared(&cells[i * n_parts + k], how, name, i, site);
         return elements[i];
     }
     Part &touch_part(uint i, uint k, int how, const char *name, vkrun_site site) {
         if (i >= N) vkrun_out_of_bounds(site, name, i, N);
-        vkrun_touch_shared(&cells[i * vk_Parts<T>::n + vkrun_checked(k, vk_Parts<T>::n)], how, name, i, site);
-        return elements[i][k];
+        vkrun_touch_shared(&cells[i * n_parts + vkrun_checked(k, n_parts)], how, name, i, site);
+        return reinterpret_cast<Part *>(&elements[i])[k];
     }
 };
+
+#include "host_matrices.h"
 
 #define VK_LOAD(x, i) vk_copy(x.touch(i, VKRUN_READ, #x, VK_HERE))
 #define VK_STORE(x, i) x.touch(i, VKRUN_WRITE, #x, VK_HERE)

@@ -3,6 +3,7 @@
 //   VK_ALIGN(n)     how vectors of 8 and 16 bytes are aligned
 //   VK_COMPONENT(i, n)   component i of n, checked or not
 //   VK_MATH(f)      C's function f
+// and afterwards halves and cooperative matrices: vk_halves, arithmetic of f16vec2, coopmat and what takes it.
 
 typedef unsigned int uint;
 
@@ -39,10 +40,13 @@ template <class T> struct VK_ALIGN(4 * sizeof(T)) vk_Vector<T, 4> {
     template <class A, class B, class C, class D>
     VK_FN vk_Vector(A a, B b, C c, D d) : x(T(a)), y(T(b)), z(T(c)), w(T(d)) {}
     template <class A> VK_FN vk_Vector(vk_Vector<T, 3> a, A b) : x(a.x), y(a.y), z(a.z), w(T(b)) {}
+    VK_FN vk_Vector(vk_Vector<T, 2> a, vk_Vector<T, 2> b) : x(a.x), y(a.y), z(b.x), w(b.y) {}
     VK_FN vk_Vector<T, 2> xy() const { return vk_Vector<T, 2>(x, y); }
     VK_FN vk_Vector<T, 2> yz() const { return vk_Vector<T, 2>(y, z); }
     VK_FN vk_Vector<T, 2> zw() const { return vk_Vector<T, 2>(z, w); }
     VK_FN vk_Vector<T, 3> xyz() const { return vk_Vector<T, 3>(x, y, z); }
+    VK_FN vk_Vector<T, 3> yzw() const { return vk_Vector<T, 3>(y, z, w); }
+    VK_FN vk_Vector<T, 4> xzyw() const { return vk_Vector<T, 4>(x, z, y, w); }
 };
 
 #define VK_VECTORS(prefix, T)            \
@@ -80,6 +84,7 @@ VK_OPERATOR(*)
 VK_OPERATOR(/)
 VK_OPERATOR(&)
 VK_OPERATOR(|)
+VK_OPERATOR(^)
 VK_OPERATOR(<<)
 VK_OPERATOR(>>)
 
@@ -162,3 +167,31 @@ template <int N> VK_FN vk_Vector<float, N> fma(vk_Vector<float, N> a, vk_Vector<
     for (int i = 0; i < N; i++) a[i] = fma(a[i], b[i], c[i]);
     return a;
 }
+
+// Halves, two in a word, which are for arithmetic alone. A single one is a number in the source, kept as a float.
+struct float16_t {
+    float x;
+    VK_FN constexpr explicit float16_t(float x_) : x(x_) {}
+};
+
+VK_FN uint vk_halves(float low, float high);  // rounded to the nearest
+
+struct f16vec2 {
+    uint bits;
+    f16vec2() = default;
+    VK_FN explicit f16vec2(float a) : bits(vk_halves(a, a)) {}
+    VK_FN f16vec2(float16_t a) : bits(vk_halves(a.x, a.x)) {}
+};
+
+VK_FN uint packHalf2x16(vec2 a) { return vk_halves(a.x, a.y); }
+VK_FN uint packFloat2x16(f16vec2 a) { return a.bits; }
+VK_FN f16vec2 unpackFloat2x16(uint bits) {
+    f16vec2 a;
+    a.bits = bits;
+    return a;
+}
+
+// Cooperative matrices, which each prelude makes of what it has.
+enum vk_Use { gl_MatrixUseA, gl_MatrixUseB, gl_MatrixUseAccumulator };
+enum vk_Order { gl_CooperativeMatrixLayoutRowMajor, gl_CooperativeMatrixLayoutColumnMajor };
+template <class T, uint rows, uint columns, vk_Use use> struct coopmat;

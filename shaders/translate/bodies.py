@@ -5,6 +5,7 @@ Elements of buffers and of shared memory are read and written through macros, so
     VK_LOAD(x, i)  VK_STORE(x, i)  VK_CHANGE(x, i)    an element that is read, written, or both
     VK_LOAD_PART(x, i, k) ...                         component k of an element that is a vector
     VK_ATOMIC(x, i)                                   the element that an atomic function takes
+    VK_MATRIX_LOAD(m, x, i, pitch, order) ...         a matrix from shared memory, or to it, its rows `pitch` apart
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,12 +20,12 @@ from .subset import (
     BUILT_IN,
     COMPONENTS,
     FUNCTIONS,
+    MATRIX_ACCESS,
     STATEMENTS,
     SWIZZLES,
-    TYPES,
     c_name,
 )
-from .tokens import Token, closing, refuse
+from .tokens import Token, closing, refuse, split
 
 Tokens = Sequence[Token]
 Words = list[str]
@@ -35,10 +36,11 @@ class Writer:
     """Writes C for tokens that stand in a module, whose names it knows; `scopes` are those of a function."""
 
     def __init__(self, module: Module) -> None:
-        self.types = TYPES | set(module.structs)
+        self.types = module.types
         self.fields = {v.name.text for s in module.structs.values() for v in s.members}
         self.functions = FUNCTIONS | {f.name for f in module.functions}
         self.elements = {b.elements.name.text for b in module.buffers} | {v.name.text for v in module.shared}
+        self.arrays = {v.name.text for v in module.shared if v.sizes}
         self.scalars = {v.name.text for v in module.shared if not v.sizes}
         self.arguments = module.arguments_name
         self.scopes: list[set[str]] = []
@@ -115,6 +117,8 @@ class Writer:
             return "VK_WORKGROUP", at + 3
         if (name.startswith("gl_") and name not in BUILT_IN) or name.lower().startswith("vk_"):
             raise refuse(token, name)
+        if name in MATRIX_ACCESS:
+            return self._matrix_access(tokens, at)
         if self._is_element(tokens, at):
             return self._element(tokens, at)
         self._check_place(tokens, at)
@@ -165,6 +169,16 @@ class Writer:
         verb = self._verb(tokens, at, end)
         arguments = ", ".join((c_name(name), index, *part))
         return f"VK_{verb}{'_PART' if part else ''}({arguments})", end
+
+    def _matrix_access(self, tokens: Tokens, at: int) -> tuple[str, int]:
+        """Matrices go between registers and arrays in shared memory."""
+        end = closing(tokens, at + 1)
+        parts = split(tokens[at + 2 : end], ",")
+        place = [t.text for t in parts[1]] if len(parts) == 5 else []
+        if not self.arrays.issuperset(place) or len(place) != 1 or not self._is_element(parts[1], 0):
+            raise refuse(tokens[at], f"{tokens[at].text} of another than an array in shared memory")
+        matrix, index, pitch, order = (join(self._words(parts[i])) for i in (0, 2, 3, 4))
+        return f"{MATRIX_ACCESS[tokens[at].text]}({matrix}, {c_name(place[0])}, {index}, {pitch}, {order})", end + 1
 
     def _index(self, tokens: Tokens, at: int, name: str) -> tuple[str, int]:
         if _text(tokens, at) != "[":

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from .subset import BEFORE_TYPES, TYPES
+from .subset import BEFORE_TYPES, MATRIX, TYPES
 from .tokens import Token, closing, refuse, split
 
 Tokens = Sequence[Token]
@@ -68,14 +68,20 @@ class Module:
     shared: list[Variable] = field(default_factory=list)
     private: list[Variable] = field(default_factory=list)
     functions: list[Function] = field(default_factory=list)
+    matrices: frozenset[str] = frozenset()  # types of cooperative matrices
 
     @property
     def structs(self) -> dict[str, Struct]:
         return {s.name: s for s in self.fixed if isinstance(s, Struct)}
 
+    @property
+    def types(self) -> frozenset[str]:
+        return TYPES | self.matrices | set(self.structs)
+
 
 def module_of(tokens: Tokens) -> Module:
-    module, at = Module(), 0
+    matrices = frozenset(t.text for t in tokens if t.text.startswith(f"{MATRIX}<"))
+    module, at = Module(matrices=matrices), 0
     while at < len(tokens):
         at = at + 1 if tokens[at].text == ";" else _declaration(module, tokens, at)
     if not module.workgroup and module.workgroup != 0:
@@ -171,7 +177,7 @@ def _variables(module: Module, tokens: Tokens, at: int, layout: dict[str, Tokens
     elif first == "const":
         number = _number(layout["constant_id"], tokens[at]) if "constant_id" in layout else None
         module.fixed += [Constant(v, number) for v in variables(rest)]
-    elif first in TYPES | set(module.structs) and not layout:
+    elif first in module.types and not layout:
         module.private += variables(tokens[at:end])
     else:
         raise refuse(tokens[at], f"{first} before a variable")

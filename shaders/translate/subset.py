@@ -2,7 +2,11 @@
 
 SCALARS = frozenset({"float", "uint", "int", "bool"})
 VECTORS = frozenset(prefix + f"vec{n}" for prefix in ("", "i", "u", "b") for n in (2, 3, 4))
-TYPES = SCALARS | VECTORS
+HALVES = frozenset({"float16_t", "f16vec2"})  # in registers alone
+TYPES = SCALARS | VECTORS | HALVES
+MATRIX = "coopmat"  # coopmat<element, gl_ScopeSubgroup, rows, columns, use> is one word, a type
+MATRIX_ELEMENTS = frozenset({"float", "float16_t"})
+MATRIX_USES = frozenset({"gl_MatrixUseA", "gl_MatrixUseB", "gl_MatrixUseAccumulator"})
 
 STATEMENTS = frozenset({"if", "else", "for", "while", "do", "return", "break", "continue"})
 BEFORE_TYPES = frozenset({"const", "precise"})
@@ -15,6 +19,7 @@ PLAIN_FUNCTIONS = frozenset(
         *("mix", "sign", "equal", "roundEven"),
         *("floatBitsToUint", "floatBitsToInt", "uintBitsToFloat", "intBitsToFloat", "umulExtended"),
         "dot_of_bytes",  # of four signed bytes each; Vulkan's by an instruction of SPIR-V
+        *("packHalf2x16", "packFloat2x16", "unpackFloat2x16"),
     }
 )
 ATOMICS = frozenset({"atomicAdd", "atomicAnd", "atomicOr"})
@@ -22,20 +27,22 @@ LANE_FUNCTIONS = frozenset(
     {
         "subgroupBarrier",
         *("subgroupAdd", "subgroupMax", "subgroupMin", "subgroupShuffle", "subgroupShuffleXor"),
-        *("subgroupBallot", "subgroupElect"),
+        *("subgroupBallot", "subgroupElect", "coopMatMulAdd"),
     }
 )
+MATRIX_ACCESS = {"coopMatLoad": "VK_MATRIX_LOAD", "coopMatStore": "VK_MATRIX_STORE"}
 FUNCTIONS = PLAIN_FUNCTIONS | ATOMICS | LANE_FUNCTIONS | {"barrier"}
 
 BUILT_IN = frozenset(
     {
         *("gl_WorkGroupID", "gl_NumWorkGroups", "gl_LocalInvocationID", "gl_LocalInvocationIndex"),
         *("gl_SubgroupInvocationID", "gl_SubgroupID", "gl_NumSubgroups", "gl_SubgroupSize"),
+        *("gl_CooperativeMatrixLayoutRowMajor", "gl_CooperativeMatrixLayoutColumnMajor"),
     }
 )
 
 COMPONENTS = "xyzw"
-SWIZZLES = frozenset({"xy", "yz", "zw", "xyz"})  # which the preludes have, to be read
+SWIZZLES = frozenset({"xy", "yz", "zw", "xyz", "yzw", "xzyw"})  # which the preludes have, to be read
 ATTRIBUTES = {"unroll": "VK_UNROLL", "dont_unroll": "VK_DONT_UNROLL"}
 ASSIGNING = frozenset({"+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>=", "++", "--"})
 

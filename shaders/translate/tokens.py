@@ -1,10 +1,11 @@
 """Preprocessed GLSL as tokens that know where they stand."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...runtime.errors import BackendError
+from .subset import MATRIX, MATRIX_ELEMENTS, MATRIX_USES
 
 _TOKEN = re.compile(
     r"(?P<float>\d+\.\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+)"
@@ -15,12 +16,15 @@ _TOKEN = re.compile(
 )
 _LINE = re.compile(r'#line (\d+)(?: "(.*)")?')
 _EXTENSION = re.compile(r"#extension (\w+) : \w+")
+_MATRIX_SIGNS = [MATRIX, "<", *["", ","] * 4, "", ">"]
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 # control-flow attributes, and arithmetic among lanes; what matters of an extension is refused where it is used
 EXTENSIONS = {
     *("GL_GOOGLE_include_directive", "GL_EXT_control_flow_attributes", "GL_KHR_shader_subgroup_basic"),
     *("GL_KHR_shader_subgroup_arithmetic", "GL_KHR_shader_subgroup_shuffle", "GL_KHR_shader_subgroup_ballot"),
+    *("GL_KHR_cooperative_matrix", "GL_KHR_memory_scope_semantics"),
+    "GL_EXT_shader_explicit_arithmetic_types_float16",
 }
 
 
@@ -54,7 +58,28 @@ def tokens_of(text: str, file: str) -> list[Token]:
             _check_directive(row, file, line)
         else:
             found += _tokens_of_line(row, file, line)
-    return found
+    return list(_with_matrices(found))
+
+
+def _with_matrices(tokens: Sequence[Token]) -> Iterator[Token]:
+    """With `coopmat<...>` as one name, less its scope."""
+    at = 0
+    while at < len(tokens):
+        end = at + len(_MATRIX_SIGNS) if tokens[at].text == MATRIX else at + 1
+        yield _matrix(tokens[at:end]) if tokens[at].text == MATRIX else tokens[at]
+        at = end
+
+
+def _matrix(tokens: Sequence[Token]) -> Token:
+    words = [t.text for t in tokens]
+    signs = [word if sign else "" for word, sign in zip(words, _MATRIX_SIGNS, strict=False)]
+    if signs != _MATRIX_SIGNS or words[4] != "gl_ScopeSubgroup":
+        raise refuse(
+            tokens[0], f"{''.join(words)}, another than {MATRIX}<element, gl_ScopeSubgroup, rows, columns, use>"
+        )
+    if words[2] not in MATRIX_ELEMENTS or words[10] not in MATRIX_USES:
+        raise refuse(tokens[0], f"{MATRIX} of {words[2]} as {words[10]}")
+    return Token("name", f"{MATRIX}<{', '.join((words[2], *words[6:11:2]))}>", tokens[0].file, tokens[0].line)
 
 
 def _check_directive(row: str, file: str, line: int) -> None:

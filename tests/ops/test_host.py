@@ -67,6 +67,68 @@ def test_barriers_and_subgroups(subgroup: int, backwards: bool) -> None:
     assert y.tolist() == np.arange(192).reshape(3, 64)[:, ::-1].reshape(-1).tolist()
 
 
+MATRICES = """coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> a;
+        coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB> b;
+        coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> c =
+            coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.5);
+        wide[i] = uvec4(x[4u * i], x[4u * i + 1u], x[4u * i + 2u], x[4u * i + 3u]);
+        """
+
+
+def multiplied(orders: str, fault: str = "") -> tuple[str, np.ndarray, np.ndarray]:
+    """A product of the first 256 halves of x and the others: orders "rrr" are those of both and of the result. Two
+    subgroups make the same. `fault` is left out."""
+    order = dict(zip("rc", (f"gl_CooperativeMatrixLayout{name}Major" for name in ("Row", "Column")), strict=True))
+    text = f"""{MATRICES} barrier();
+        coopMatLoad(a, wide, 0u, 2u, {order[orders[0]]});
+        coopMatLoad(b, wide, 32u, 2u, {order[orders[1]]});
+        c = coopMatMulAdd(a, b, c);
+        barrier();
+        coopMatStore(c, sums, 256u * gl_SubgroupID, 16u, {order[orders[2]]});
+        subgroupBarrier();
+        for (uint e = gl_SubgroupInvocationID; e < 256u; e += 32u) {{
+            y[256u * gl_SubgroupID + e] = floatBitsToUint(sums[256u * gl_SubgroupID + e]);
+        }}"""
+    declared = "shared uvec4 wide[64];\nshared float sums[512];\nuint few[3];"
+    assert fault in text
+    made = translated(HEAD.replace("uint few[3];", declared) + text.replace(fault, "", 1) + "\n}\n", "some.comp")
+    x, y = (np.arange(512) % 23).astype(np.float16), np.ones(512, np.uint32)
+    kernel = kernels.compiled("matrices", made, {"local_size_x": 64})
+    dispatch = Dispatch(kernel, (Bound(x), Bound(y, cells_of(y))), np.uint32(64).tobytes(), (1, 1, 1), Lanes(32, False))
+    return dispatch.run(), x.astype(np.float32).reshape(2, 16, 16), y.view(np.float32).reshape(2, 16, 16)
+
+
+@pytest.mark.parametrize("orders", ["rrr", "rcr", "crc", "ccr"])
+def test_cooperative_matrices(orders: str) -> None:
+    why, x, y = multiplied(orders)
+    a, b, c = (m if order == "r" else m.T for m, order in zip((*x, y[0]), orders, strict=True))
+    assert why == "" and (y[0] == y[1]).all() and (c == a @ b + 0.5).all()
+
+
+@pytest.mark.parametrize(("fault", "why"), [(" barrier();", "wide["), ("subgroupBarrier();", "sums[")])
+def test_barriers_around_cooperative_matrices_are_missed(fault: str, why: str) -> None:
+    assert why in multiplied("rcr", fault)[0]
+
+
+def test_halves_are_rounded_to_the_nearest() -> None:
+    """All that halves can be, what lies between them, and their products."""
+    why, y = run(
+        """float a = float(i) * 0.37 - 9.0, b = float(i * i) * 1e-7;
+        f16vec2 d = unpackFloat2x16(packHalf2x16(vec2(a, b * 100.0)));
+        uint sum = packFloat2x16(fma(d, d, f16vec2(0.1)) - float16_t(3.0)), tiny = packHalf2x16(vec2(b, a * 9000.0));
+        y[group * n + i] = group == 0u ? sum : tiny;""",
+        n_groups=2,
+        lanes=Lanes(32, False),
+    )
+    i = np.arange(64, dtype=np.float32)
+    a, b = i * np.float32(0.37) - 9, i * i * np.float32(1e-7)
+    d = np.stack((a, b * 100), 1).astype(np.float16).astype(np.float64)
+    sums = (d * d + np.float64(np.float16(0.1))).astype(np.float16) - np.float16(3)
+    with np.errstate(over="ignore"):
+        tiny = np.stack((b, a * 9000), 1).astype(np.float16)
+    assert why == "" and (y.view(np.float16).reshape(2, 64, 2) == (sums, tiny)).all()
+
+
 @ORDERS
 def test_atomics_and_components(backwards: bool) -> None:
     """Two invocations may write two components of one vector."""

@@ -30,10 +30,12 @@ N_TRIED = 64  # cases that may show nothing new of a class before it counts as j
 SPREAD, PARTS = 6, 2
 LARGEST = 1 << 21  # elements of a case's operands
 
-# a GPU's kernels with one subgroup a workgroup, with several, and without subgroups; a small one's; a CPU's
-GPU, CPU = LANES[0][1], LANES[1][1]
+# a GPU's kernels with matrices; with one subgroup a workgroup, with several, without; a small one's; a CPU's
+MATRICES, CPU = LANES[0][1], LANES[1][1]
+GPU = replace(MATRICES, cooperative_matrix=())
 WAYS: tuple[Features, ...] = (
     GPU,
+    MATRICES,
     replace(GPU, subgroup_size=64),
     replace(GPU, subgroup_size=8),
     replace(GPU, subgroup_size=0),

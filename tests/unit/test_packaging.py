@@ -128,7 +128,7 @@ def test_the_wheel_needs_no_compiler(wheel: Path, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     n_spirv, n_texts = map(int, run.stdout.split())
     assert n_spirv == sum(compile.available(*v) for v in catalogue.variants())
-    assert n_spirv - 100 < n_texts < len(list(catalogue.variants()))  # all but those of an API's own units
+    assert n_spirv <= n_texts == len(list(catalogue.variants()))
     assert not (tmp_path / ".cache").exists()
 
 

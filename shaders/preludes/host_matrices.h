@@ -1,0 +1,83 @@
+// Halves and cooperative matrices of 16 x 16 for the host, of subgroups of 32: each lane holds eight elements side by side
+// in a row, halves as the floats that they equal.
+
+inline uint vk_half_bits(float x) {
+    uint bits = floatBitsToUint(x), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
+    if (size > 0x7f800000u) return sign | 0x7e00u;
+    if (size >= 0x47800000u) return sign | 0x7c00u;
+    if (size < 0x38800000u) return sign | uint(__builtin_rintf(uintBitsToFloat(size) * 16777216.0f));  // of 2^-24
+    return sign | (((size + 0xfffu + (size >> 13 & 1u)) >> 13) - (112u << 10));
+}
+inline float vk_half(uint bits) {
+    uint exponent = bits >> 10 & 31u, fraction = bits & 1023u;
+    float size = exponent == 31u ? (fraction ? __builtin_nanf("") : __builtin_inff())
+                 : exponent    ? __builtin_ldexpf(float(1024u + fraction), int(exponent) - 25)
+                               : __builtin_ldexpf(float(fraction), -24);
+    return bits & 0x8000u ? -size : size;
+}
+inline uint vk_halves(float low, float high) { return vk_half_bits(low) | vk_half_bits(high) << 16; }
+
+// Of two halves floats hold sums, differences and products so well that to round them again changes nothing.
+#define VK_HALVES(expression)                                                         \
+    uint r = 0u;                                                                      \
+    for (uint i = 0u; i < 32u; i += 16u) {                                            \
+        double x = vk_half(a.bits >> i), y = vk_half(b.bits >> i);                    \
+        r |= vk_half_bits(float(expression)) << i;                                    \
+    }                                                                                 \
+    return unpackFloat2x16(r);
+inline f16vec2 operator-(f16vec2 a, f16vec2 b) { VK_HALVES(x - y) }
+inline f16vec2 operator*(f16vec2 a, f16vec2 b) { VK_HALVES(x * y) }
+inline f16vec2 fma(f16vec2 a, f16vec2 b, f16vec2 c) { VK_HALVES(x * y + vk_half(c.bits >> i)) }
+
+template <class T, vk_Use use> struct coopmat<T, 16u, 16u, use> {
+    float elements[8];
+    coopmat() = default;
+    explicit coopmat(float x) { for (float &element : elements) element = x; }
+};
+
+// Where element i of a lane's stands in an array of `n` elements a word, from element `first` on.
+struct vk_Place {
+    uint first, pitch, n;
+    bool rows;
+    uint at(uint i) const {
+        uint e = vkrun_lane % 32u * 8u + i, row = e / 16u, column = e % 16u;
+        return first * n + (rows ? row * pitch * n + column : column * pitch * n + row);
+    }
+};
+template <vk_Use use, class X>
+inline void vk_load(coopmat<float16_t, 16u, 16u, use> &m, X &x, vk_Place place, const char *name, vkrun_site site) {
+    for (uint i = 0u; i < 8u; i++) {
+        uint at = place.at(i), word = x.touch_part(at / 8u, at / 2u % 4u, VKRUN_READ | VKRUN_BY_ANY, name, site);
+        m.elements[i] = vk_half(word >> at % 2u * 16u);
+    }
+}
+template <class X>
+inline void vk_store(const coopmat<float, 16u, 16u, gl_MatrixUseAccumulator> &m, X &x, vk_Place place, const char *name,
+                     vkrun_site site) {
+    for (uint i = 0u; i < 8u; i++) {
+        uint at = place.at(i);
+        auto &word = x.touch_part(at / place.n, at % place.n, VKRUN_WRITE | VKRUN_BY_ANY, name, site);
+        __builtin_memcpy(&word, &m.elements[i], 4);
+    }
+}
+#define VK_MATRIX_LOAD(m, x, i, pitch, order) \
+    vk_load(m, x, vk_Place{i, pitch, 8u, order == gl_CooperativeMatrixLayoutRowMajor}, #x, VK_HERE)
+#define VK_MATRIX_STORE(m, x, i, pitch, order) \
+    vk_store(m, x, vk_Place{i, pitch, x.n_parts, order == gl_CooperativeMatrixLayoutRowMajor}, #x, VK_HERE)
+
+struct vk_Operands {
+    float a[8], b[8];
+};
+template <class A, class B, class C> inline C vk_multiply_add(const A &a, const B &b, C c, vkrun_site site, int number) {
+    vk_Operands own;
+    __builtin_memcpy(own.a, a.elements, sizeof own.a), __builtin_memcpy(own.b, b.elements, sizeof own.b);
+    vk_Brought<vk_Operands> brought = vk_bring(own, site, number);
+    if (brought.all->active != 0xffffffffu) vkrun_fail(site, "a product of matrices by another than 32 lanes");
+    const auto *of = reinterpret_cast<const float(*)[16]>(brought.all->slots);
+    uint first = vkrun_lane % 32u * 8u, row = first / 16u, columns = first % 16u / 8u;
+    for (uint k = 0u; k < 16u; k++)
+        for (uint i = 0u; i < 8u; i++)
+            c.elements[i] += of[row * 2u + k / 8u][k % 8u] * of[k * 2u + columns][8u + i];
+    return c;
+}
+#define coopMatMulAdd(a, b, c) vk_multiply_add(a, b, c, VK_HERE, __COUNTER__)

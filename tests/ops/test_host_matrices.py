@@ -1,0 +1,60 @@
+"""Kernels of cooperative matrices on the host backend: right with every tile and in both orders of lanes."""
+
+from functools import cache
+
+import pytest
+from vkrun.backends.host import BACKEND
+from vkrun.backends.host.device import HostDevice
+from vkrun.runtime.ir.plan import lean_plan
+from vkrun.runtime.optable.case import Case
+from vkrun.runtime.optable.cases_prompts import CASES
+from vkrun.runtime.optable.run import Outcome, prepare, run_case
+from vkrun.shaders.catalogue import lower
+from vkrun.shaders.matmul import matrices
+from vkrun.shaders.matmul.matrices import EXPERT_TILES, TILES, Tile
+
+pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
+
+STEMS = ("attention_matrix", "mul_mat_id_matrix", "mul_mat_id_swiglu", "mul_mat_matrix")
+SPREAD = 9  # every so many cases without --full
+PRODUCT, BY_EXPERTS = ("mul_mat", "Q4_0: 150 columns of 1024"), ("mul_mat_id", "Q8_0: all ids alike, a prompt")
+
+
+@cache
+def device(backwards: bool = False) -> HostDevice:
+    return BACKEND.open(BACKEND.devices()[int(backwards)])
+
+
+def run(case: Case, backwards: bool = False) -> Outcome:
+    """As a plan makes it, with lists of the ids of experts."""
+    return run_case(case, device(backwards), 3)
+
+
+def case_of(op: str, what: str) -> Case:
+    return next(c for c in CASES if (c.op, c.what) == (op, what))
+
+
+def stems_of(case: Case) -> set[str]:
+    plan = lean_plan(prepare(case).graph, 3, device().supports)
+    return {call.stem for node in plan.nodes if (call := lower(node, device().features))}
+
+
+@cache
+def cases_of(stem: str) -> list[Case]:
+    return [c for c in CASES if stem in stems_of(c)]
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_cases(stem: str, full: bool) -> None:
+    found = cases_of(stem)
+    assert len(found) > 15
+    outcomes = [run(c, bool(i % 2)) for i, c in enumerate(found if full else found[::SPREAD])]
+    assert [f"{o.case.what}: {o.why}" for o in outcomes if o.status != "pass"] == []
+
+
+@pytest.mark.parametrize(
+    ("case", "tile"), [*((PRODUCT, tile) for tile in TILES), *((BY_EXPERTS, tile) for tile in EXPERT_TILES)]
+)
+def test_every_tile(case: tuple[str, str], tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrices, "forced", (tile, 4))
+    assert run(case_of(*case)).why == ""
