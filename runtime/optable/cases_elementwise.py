@@ -55,7 +55,7 @@ PAIRS: tuple[tuple[Shape, Shape], ...] = (
 
 def _binary() -> Iterator[Case]:
     views = cycle(VIEWS.items())
-    for op in ("add", "sub", "mul", "div", "swiglu"):
+    for op in ("add", "sub", "mul", "div", "swiglu", "geglu"):
         fill = uniform(0.5, 9) if op == "div" else uniform(-5, 5)
         edges = (plain((13, 13), fill=NORMALS), permuted((13, 13), fill=NORMALS))
         yield Case(op, "edge values against each other", edges, nmse=1e-9)

@@ -105,6 +105,22 @@ def _scaled_norms() -> Iterator[Case]:
     yield Case("gated_norm", "gates of 100", steep, {"eps": 1e-6})
 
 
+def _added_norms() -> Iterator[Case]:
+    views, others = cycle(VIEWS.items()), cycle(STRIDED.items())
+    weights = cycle((plain, flat_offset, stepped))
+    for shape in (*SHAPES, *LONG):
+        (name, make), (other, second) = next(views), next(others)
+        weight, bias = (next(weights)(shape[-1:]) for _ in "wb")
+        what, far = f"{named(shape)} {name}", uniform(3, 9)
+        added = make(shape), weight, second(shape, fill=far)
+        yield Case("rms_norm_add", f"{what}, residual {other}", added, {"eps": 1e-6}, name == "offset")
+        yield Case("layer_norm", what, (second(shape, fill=far), weight, bias), {"eps": 1e-5}, name == "plain")
+    bad = stepped((3, 31), fill=_one_bad(NAN)), plain((31,))
+    yield Case("rms_norm_add", "NaN in one row", (*bad, permuted((3, 31))), {"eps": 1e-6})
+    yield Case("layer_norm", "NaN in one row", (*bad, plain((31,))), {"eps": 1e-6})
+    yield Case("layer_norm", "eps that counts", (permuted((7, 33)), plain((33,)), plain((33,))), {"eps": 2.0})
+
+
 def _softmax() -> Iterator[Case]:
     yield from _along("softmax", scale=1.0)
     yield from _along("softmax", fill=uniform(-90, 90), scale=0.125)
@@ -224,4 +240,13 @@ def _add_rms_norm() -> list[Case]:
     ]
 
 
-CASES: tuple[Case, ...] = (*_norms(), *_scaled_norms(), *_softmax(), *_sums(), *_top_k(), *_masks(), *_add_rms_norm())
+CASES: tuple[Case, ...] = (
+    *_norms(),
+    *_scaled_norms(),
+    *_added_norms(),
+    *_softmax(),
+    *_sums(),
+    *_top_k(),
+    *_masks(),
+    *_add_rms_norm(),
+)

@@ -21,6 +21,7 @@ float op_div(float u, float v) {
 }
 
 float op_swiglu(float u, float v) { return silu(u) * v; }
+float op_geglu(float u, float v) { return gelu(u) * v; }
 
 void main() {
     EACH_ELEMENT(i) {

@@ -7,7 +7,7 @@ from ..operands import FLOATS, INTS
 
 UNARY = ("neg", "abs", "sqr", "sqrt", "exp", "log", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu")
 PARAMETERS = {"scale": ("factor", "bias"), "clamp": ("low", "high")}
-BINARY = ("add", "sub", "mul", "div", "swiglu")
+BINARY = ("add", "sub", "mul", "div", "swiglu", "geglu")
 
 
 def _variant(node: Node, stem: str) -> Variant:

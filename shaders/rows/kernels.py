@@ -56,6 +56,20 @@ def _lower_gated_norm(node: Node, features: Features) -> KernelCall:
     return _lower_norm(_norm("RMS", "WEIGHT", "GATE"), node, features, {"w": w, "gate": gate}, more)
 
 
+def _lower_norm_add(node: Node, features: Features) -> KernelCall:
+    return _lower_added(node, features)
+
+
+def _lower_layer_norm(node: Node, features: Features) -> KernelCall:
+    return _lower_added(node, features, "MEAN")
+
+
+def _lower_added(node: Node, features: Features, *flags: str) -> KernelCall:
+    x, w, added = node.inputs
+    more = {**placed("w", w, "col"), **row_strides("added", added, added.layout.broadcast_to(x.shape))}
+    return _lower_norm(_norm("RMS", "WEIGHT", "ADDED", *flags), node, features, {"w": w, "added": added}, more)
+
+
 # softmax, sums
 
 
@@ -145,6 +159,8 @@ _ROW_KERNELS: dict[str, tuple[Operands, Lower, tuple[Variant, ...]]] = {
     "l2_norm": ({"x": FLOATS}, _lower_l2_norm, (_norm("L2"), _norm("L2_MAX"))),
     "rms_norm_scale": (_XW, _lower_rms_norm_scale, (_norm("RMS", "WEIGHT"),)),
     "gated_norm": (_XW | {"gate": FLOATS}, _lower_gated_norm, (_norm("RMS", "WEIGHT", "GATE"),)),
+    "rms_norm_add": (_XW | {"residual": FLOATS}, _lower_norm_add, (_norm("RMS", "WEIGHT", "ADDED"),)),
+    "layer_norm": (_XW | {"bias": FLOATS}, _lower_layer_norm, (_norm("RMS", "WEIGHT", "ADDED", "MEAN"),)),
     "softmax": ({"x": FLOATS, "mask?": FLOATS}, _lower_softmax, (("softmax", ()), ("softmax", (("MASK", ""),)))),
     "sum_rows": ({"x": FLOATS}, _lower_sum_rows, (("sum_rows", ()),)),
 }

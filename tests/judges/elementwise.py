@@ -24,6 +24,13 @@ def _swiglu(gate: Array, up: Array) -> tuple[Array]:
     return (onnx_op("Mul", onnx_op("Swish", gate), up),)
 
 
+def _geglu(gate: Array, up: Array) -> tuple[Array]:
+    """(1 + tanh(z)) / 2 as sigmoid(2 z), whose small results keep their digits."""
+    inner = onnx_op("Add", gate, onnx_op("Mul", np.float64(0.044715), onnx_op("Pow", gate, np.float64(3))))
+    opened = onnx_op("Sigmoid", onnx_op("Mul", np.float64(np.sqrt(8 / np.pi)), inner))
+    return (onnx_op("Mul", onnx_op("Mul", gate, opened), up),)
+
+
 def _select(which: Array, a: Array, b: Array, decision: str) -> tuple[Array]:
     """b where the number is not 0; `decision` only names what is decided."""
     return (onnx_op("Where", which.reshape(()) != 0, b, a),)
@@ -51,5 +58,6 @@ JUDGES = {
     "scale": Judge(_scale, ROUNDING),
     "clamp": Judge(_clamp, ROUNDING, each=True),
     "swiglu": Judge(_swiglu, ROUNDING, each=True),
+    "geglu": Judge(_geglu, ROUNDING, each=True),
     "select": Judge(_select),
 }

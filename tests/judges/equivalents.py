@@ -7,6 +7,7 @@ EQUIVALENTS: dict[str, dict[str, str]] = {
     "add": {"inputs 0 and 1 swapped": "a + b = b + a"},
     "mul": {"inputs 0 and 1 swapped": "a b = b a"},
     "add_rms_norm": {"inputs 0 and 1 swapped": "x + y = y + x"},
+    "layer_norm": {"input 0 * one": "layer_norm(x + c) = layer_norm(x)"},
     "sum_rows": {
         "input 0 rolled along axis -1": "a sum in any order",
         "input 0 reversed along axis -1": "a sum in any order",

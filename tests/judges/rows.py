@@ -69,6 +69,14 @@ def _add_rms_norm(x: Array, y: Array, w: Array, eps: float) -> tuple[Array, Arra
     return total, rms_norm(total, eps, w)
 
 
+def _rms_norm_add(x: Array, w: Array, residual: Array, eps: float) -> tuple[Array]:
+    return (onnx_op("Add", rms_norm(x, eps, w), residual),)
+
+
+def _layer_norm(x: Array, w: Array, bias: Array, eps: float) -> tuple[Array]:
+    return (onnx_op("LayerNormalization", x, w, bias, epsilon=eps),)
+
+
 JUDGES = {
     "rms_norm": Judge(lambda x, eps: (rms_norm(x, eps),), ROUNDING),
     "l2_norm": Judge(_l2_norm, ROUNDING),
@@ -81,5 +89,7 @@ JUDGES = {
     "valid_mask": Judge(_valid_mask),
     "rms_norm_scale": Judge(lambda x, w, eps: (rms_norm(x, eps, w),), ROUNDING),
     "gated_norm": Judge(_gated_norm, ROUNDING),
+    "rms_norm_add": Judge(_rms_norm_add, ROUNDING),
+    "layer_norm": Judge(_layer_norm, ROUNDING),
     "add_rms_norm": Judge(_add_rms_norm, ROUNDING),
 }

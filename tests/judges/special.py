@@ -67,9 +67,9 @@ def _first_counts(compute, dst, ids, src):
     return compute(dst, ids[::-1], src[::-1])
 
 
-@wrong("by erf", "gelu")
-def _by_erf(_compute, x):
-    return (0.5 * x * (1 + erfs(x / np.sqrt(2))),)
+@wrong("by erf", "gelu", "geglu")
+def _by_erf(_compute, x, *up):
+    return (0.5 * x * (1 + erfs(x / np.sqrt(2))) * (up[0] if up else 1),)
 
 
 @wrong("a kink", "softplus")
@@ -92,14 +92,14 @@ def _by_sign(compute, which, a, b, decision):
     return compute(np.maximum(which, 0), a, b, decision=decision)
 
 
-@wrong("mean of one less", "rms_norm", "rms_norm_scale", "gated_norm")
+@wrong("mean of one less", "rms_norm", "rms_norm_scale", "gated_norm", "rms_norm_add")
 def _mean_of_less(compute, x, *rest, eps):
     require_fit(x.shape[-1] > 1)
     share = np.sqrt(x.shape[-1] / (x.shape[-1] - 1))
     return (compute(x * share, *rest, eps=eps)[0] / share,)
 
 
-@wrong("the mean taken off first", "rms_norm", "rms_norm_scale", "gated_norm", "l2_norm")
+@wrong("the mean taken off first", "rms_norm", "rms_norm_scale", "gated_norm", "l2_norm", "rms_norm_add")
 def _centred(compute, x, *rest, **attrs):
     return compute(x - x.mean(-1, keepdims=True), *rest, **attrs)
 

@@ -6,7 +6,7 @@ from ..editing import Editing, is_same, whole
 from ..graph import Graph, Node
 from ..ops import OPS
 from ..ops.op import Op, OpKind, Spec, register, require
-from ..patterns import Fusion, make, readers, scope_of, stands
+from ..patterns import Fusion, make, maker, only_reader, readers, scope_of, stands
 from ..tensor import Tensor
 
 Array = np.ndarray
@@ -32,6 +32,40 @@ def _add_rms_norm_parts(g: Graph, x: Tensor, y: Tensor, w: Tensor, eps: float) -
 register(Op("add_rms_norm", _add_rms_norm_infer, _add_rms_norm, _add_rms_norm_parts, OpKind.FUSED))
 
 
+def _rms_norm_add_infer(x: Tensor, w: Tensor, residual: Tensor, eps: float) -> tuple[Spec]:
+    """residual + rms_norm(x) * w. x, residual [N, E], w [E]."""
+    require(x.shape == residual.shape, "rms_norm_add", f"x {x.shape}, residual {residual.shape}")
+    require(w.shape == x.shape[-1:], "rms_norm_add", f"rows of {x.shape[-1]}, weight {w.shape}")
+    return (Spec(x.shape),)
+
+
+register(
+    Op(
+        "rms_norm_add",
+        _rms_norm_add_infer,
+        lambda x, w, residual, eps: (residual + OPS["rms_norm_scale"].compute(x, w, eps=eps)[0],),
+        lambda g, x, w, residual, eps: (g.add(residual, g.rms_norm_scale(x, w, eps)),),
+        OpKind.FUSED,
+    )
+)
+
+
+def _fuse_added(edit: Editing, i: int, node: Node) -> None:
+    """A norm and the residual that it is added to."""
+    for normed, residual in (node.inputs, node.inputs[::-1]):
+        found = maker(edit, normed, "rms_norm_scale", i)
+        if found is None or residual.shape != normed.shape or only_reader(edit, normed, found[0], "add") is None:
+            continue
+        at, norm = found
+        if edit.is_written(norm.inputs[0], at + 1, i):
+            continue
+        fused = make("rms_norm_add", (*norm.inputs, residual), scope_of(node), node.outputs, **norm.attrs)
+        if edit.supports(fused):
+            edit.remove(at)
+            edit.put(i, fused)
+            return
+
+
 def _fuse(edit: Editing, i: int, node: Node) -> None:
     """The residual add and the norm of its sum."""
     (total,) = node.outputs
@@ -48,4 +82,4 @@ def _fuse(edit: Editing, i: int, node: Node) -> None:
         edit.remove(j)
 
 
-FUSIONS = (Fusion("add", _fuse),)
+FUSIONS = (Fusion("add", _fuse_added), Fusion("add", _fuse))

@@ -96,19 +96,23 @@ register(Op("scale", _one("scale"), _scale, elementwise=True))
 register(Op("clamp", _one("clamp"), lambda x, low, high: (np.clip(x, low, high),), elementwise=True))
 
 
-def _swiglu_infer(gate: Tensor, up: Tensor) -> tuple[Spec]:
-    return (Spec(broadcast_shapes("swiglu", gate.shape, up.shape)),)
+def _register_glu(name: str, activation: str) -> None:
+    """activation(gate) * up."""
+
+    def infer(gate: Tensor, up: Tensor) -> tuple[Spec]:
+        return (Spec(broadcast_shapes(name, gate.shape, up.shape)),)
+
+    def compute(gate: Array, up: Array) -> tuple[Array]:
+        return (UNARY[activation](gate.astype(np.float64)) * up,)
+
+    def decompose(g, gate: Tensor, up: Tensor) -> tuple[Tensor]:
+        return (g.mul(g.one(activation, gate), up),)
+
+    register(Op(name, infer, compute, decompose, OpKind.FUSED, elementwise=True))
 
 
-def _swiglu(g, gate: Tensor, up: Tensor) -> tuple[Tensor]:
-    return (g.mul(g.silu(gate), up),)
-
-
-def _swiglu_compute(gate: Array, up: Array) -> tuple[Array]:
-    return (UNARY["silu"](gate.astype(np.float64)) * up,)
-
-
-register(Op("swiglu", _swiglu_infer, _swiglu_compute, _swiglu, OpKind.FUSED, elementwise=True))
+_register_glu("swiglu", "silu")
+_register_glu("geglu", "gelu")
 
 
 def _select_infer(which: Tensor, a: Tensor, b: Tensor, decision: str) -> tuple[Spec]:

@@ -134,6 +134,24 @@ register(
 )
 
 
+def _layer_norm_infer(x: Tensor, w: Tensor, bias: Tensor, eps: float) -> tuple[Spec]:
+    """w * (x - mean(x)) / sqrt(var(x) + eps) + bias; Ba, Kiros & Hinton, 2016. w, bias: a row."""
+    require(w.shape == bias.shape, "layer_norm", f"weight {w.shape}, bias {bias.shape}")
+    return _rms_norm_scale_infer(x, w, eps)
+
+
+def _layer_norm(x: np.ndarray, w: np.ndarray, bias: np.ndarray, eps: float) -> tuple[np.ndarray]:
+    return (_rms_norm(x - x.mean(-1, keepdims=True, dtype=np.float64), eps) * w + bias,)
+
+
+def _layer_norm_parts(g, x: Tensor, w: Tensor, bias: Tensor, eps: float) -> tuple[Tensor]:
+    mean = g.scale(g.sum_rows(x), 1 / x.shape[-1])
+    return (g.add(g.rms_norm_scale(g.sub(x, mean), w, eps), bias),)
+
+
+register(Op("layer_norm", _layer_norm_infer, _layer_norm, _layer_norm_parts, OpKind.FUSED))
+
+
 def _gated_norm_infer(x: Tensor, w: Tensor, gate: Tensor, eps: float) -> tuple[Spec]:
     """rms_norm(x) * w * silu(gate): the delta net's output norm."""
     require(gate.shape == x.shape, "gated_norm", f"x {x.shape}, gate {gate.shape}")

@@ -26,12 +26,11 @@ class RMSNorm:
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """w * (x - mean(x)) / sqrt(var(x) + eps) + bias; Ba, Kiros & Hinton, 2016. weight, bias [n]."""
+    """Of weight and bias [n]."""
 
     weight: Tensor
     bias: Tensor
     eps: float
 
     def __call__(self, g: Graph, x: Tensor) -> Tensor:
-        mean = g.scale(g.sum_rows(x), 1 / x.shape[-1])
-        return g.add(g.rms_norm_scale(g.sub(x, mean), self.weight, self.eps), self.bias)
+        return g.one("layer_norm", x, self.weight, self.bias, eps=self.eps)

@@ -34,6 +34,6 @@ def _clamped_parts(g: Graph, gate: Tensor, up: Tensor) -> Tensor:
 
 GLUS: dict[str, Glu] = {
     "silu": Glu(lambda gate, up: UNARY["silu"](gate) * up, lambda g, gate, up: g.swiglu(gate, up)),
-    "gelu": Glu(lambda gate, up: UNARY["gelu"](gate) * up, lambda g, gate, up: g.mul(g.one("gelu", gate), up)),
+    "gelu": Glu(lambda gate, up: UNARY["gelu"](gate) * up, lambda g, gate, up: g.one("geglu", gate, up)),
     "clamped": Glu(_clamped, _clamped_parts),
 }
