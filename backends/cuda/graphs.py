@@ -1,4 +1,5 @@
-"""One CUDA graph a plan: a node each launch, edges where the plan has barriers, copies of the outputs at the end."""
+"""One CUDA graph a plan, or several where a watchdog looks on: a node each launch, edges where the plan has barriers,
+copies of the outputs at the end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +50,27 @@ class ExecutableGraph:
 
     def close(self) -> None:
         api.release("cuGraphExecDestroy", self._handle)
+
+
+def graphs_of(
+    context: Context,
+    runs: Sequence[Sequence[Launch]],
+    barriers: Sequence[bool],
+    copies: Sequence[Copy],
+    *,
+    early: bool,
+) -> list[ExecutableGraph]:
+    """A graph each run of launches, to be launched in this order."""
+    made: list[ExecutableGraph] = []
+    try:
+        for i, run in enumerate(runs):
+            last = copies if i == len(runs) - 1 else ()
+            made.append(ExecutableGraph(context, run, barriers, last, early=early))
+    except BaseException:
+        for graph in made:
+            graph.close()
+        raise
+    return made
 
 
 def seconds(context: Context, launches: Sequence[Launch], events: Sequence[Any]) -> list[float]:

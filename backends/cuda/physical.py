@@ -19,7 +19,8 @@ MATRICES_MIN, MATRICES = (7, 5), ((16, 16, 16),)  # what shaders/preludes/cuda_m
 
 @dataclass(frozen=True)
 class Physical:
-    """`capability` is major and minor; `missing` says in a line what keeps it from running."""
+    """`capability` is major and minor; `is_watched`: a watchdog ends what takes seconds, as where a screen hangs on it;
+    `missing` says in a line what keeps it from running."""
 
     index: int
     name: str
@@ -27,6 +28,7 @@ class Physical:
     memory: int
     kind: str
     capability: tuple[int, int]
+    is_watched: bool
     features: Features
     driver: str
     missing: str
@@ -68,6 +70,7 @@ def _described(driver: str) -> Iterator[Physical]:
             api.call("cuDeviceTotalMem", device),
             "integrated gpu" if _attribute(device, "INTEGRATED") else "discrete gpu",
             capability,
+            bool(_attribute(device, "KERNEL_EXEC_TIMEOUT")),
             _features(device, capability),
             driver,
             _missing(device, capability),

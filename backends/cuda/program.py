@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from ..base import Program, Progress
 from ..packing import packed_nbytes
 from ..replayed import IN_FLIGHT, ReplayedProgram, outputs_of
 from ..residents import Residents
+from ..work import budget, pieces
 from . import api
 from .context import Context
-from .graphs import Copy, ExecutableGraph, seconds
+from .graphs import Copy, ExecutableGraph, graphs_of, seconds
 from .kernels import Kernels
 from .launches import dispatches_of, launches_of
 from .memory import ArenaMemory, Place, Pool
@@ -46,7 +48,7 @@ class CudaProgram(ReplayedProgram):
         self._events: list[Any] = []
         self._temps: dict[Storage, Place] = {}
         self._pinned: Pinned | None = None
-        self._graph: ExecutableGraph | None = None
+        self._graphs: list[ExecutableGraph] = []
         self._closed = False
         dispatches = dispatches_of(plan, resources.features)
         self.storages = frozenset(s for d in dispatches for s in d.storages if s.kind is not Kind.TEMP)
@@ -58,7 +60,7 @@ class CudaProgram(ReplayedProgram):
                 self._take_results()
                 self._events = [api.call("cuEventCreate", UNTIMED) for _ in range(IN_FLIGHT)]
                 if config.read().has("CUDA_GRAPH"):
-                    self._graph = self._built()
+                    self._graphs = self._built()
         except BaseException:
             self.close()
             raise
@@ -73,9 +75,9 @@ class CudaProgram(ReplayedProgram):
             self._require_open()
             self._require_room()
             event = next(e for e in self._events if e not in self._flying)
-            if self._graph is not None:
-                self._graph.launch(self._context.stream)
-            else:
+            for graph in self._graphs:
+                graph.launch(self._context.stream)
+            if not self._graphs:
                 self._go()
             api.call("cuEventRecord", event, self._context.stream)
             self._flying.append(event)
@@ -106,8 +108,8 @@ class CudaProgram(ReplayedProgram):
             self._closed = True
             self._context.come_to_rest()
             self._flying.clear()
-            if self._graph is not None:
-                self._graph.close()
+            for graph in self._graphs:
+                graph.close()
             for event in self._events:
                 api.release("cuEventDestroy", event)
             if self._pinned is not None:
@@ -133,14 +135,17 @@ class CudaProgram(ReplayedProgram):
             return self._resources.arena.address + self._plan.arena.offsets[storage]
         return self._resources.residents.place(storage).address
 
-    def _built(self) -> ExecutableGraph:
+    def _built(self) -> list[ExecutableGraph]:
+        physical, nodes, asked = self._context.physical, self._plan.nodes, config.read()
+        most = budget(physical.kind) if physical.is_watched or asked.submit_gflop else inf
+        runs = pieces(self._launches, lambda launch: nodes[launch.node], most)
         config.note(
             3,
-            f"graph of {len(self._launches)} launches, {self._plan.n_barriers} barriers, "
+            f"{len(runs)} graphs of {len(self._launches)} launches, {self._plan.n_barriers} barriers, "
             f"{self._plan.arena.nbytes} bytes of temporaries",
         )
-        early = config.read().has("DEPENDENT_LAUNCH")
-        return ExecutableGraph(self._context, self._launches, self._plan.barriers, list(self._copies()), early=early)
+        copies, early = list(self._copies()), asked.has("DEPENDENT_LAUNCH")
+        return graphs_of(self._context, runs, self._plan.barriers, copies, early=early)
 
     def _go(self) -> None:
         """Without a graph, one after the other."""

@@ -7,13 +7,13 @@ from ...runtime.ir.tensor import Kind, Storage
 from ..base import Progress
 from ..packing import packed_nbytes
 from ..replayed import Output, ReplayedProgram, outputs_of
+from ..work import pieces
 from .branches import Branches
 from .dispatches import dispatches_of
 from .memory import Place
 from .pipelines import PipelineKey
 from .recording import Recording, Script, Spot, place_spot
 from .resources import Resources
-from .work import pieces
 
 
 class VulkanProgram(ReplayedProgram):
@@ -108,7 +108,7 @@ class VulkanProgram(ReplayedProgram):
 
     def _script(self) -> Script:
         nodes = self._plan.nodes
-        parts = pieces(self._dispatches, self._resources.budget)
+        parts = pieces(self._dispatches, lambda dispatch: dispatch.part, self._resources.budget)
         results = [
             (self._spot(o.tensor.storage, o.start), place_spot(place), o.nbytes)
             for o, place in self._outputs.items()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import inf
 
 from ...runtime import config
 from ...runtime.errors import BackendError
@@ -12,12 +11,12 @@ from ..base import Program
 from ..packing import packed_nbytes
 from ..residents import Residents
 from ..room import require_room
+from ..work import budget
 from .instance import instance
 from .logical import Logical
 from .memory import CACHED, COHERENT, DEVICE, VISIBLE, Place, Pool
 from .physical import Limits, Physical
 from .pipelines import Pipelines
-from .work import BUDGETS
 
 _HOST = VISIBLE | COHERENT
 
@@ -68,7 +67,6 @@ class Resources:
             1, f"open {physical.name} ({physical.driver}), {physical.memory >> 20} MiB, {features}, {physical.limits}"
         )
         pools = _pools(logical, validated)
-        gflop = wanted.submit_gflop
         return Resources(
             logical,
             features,
@@ -77,7 +75,7 @@ class Resources:
             Pipelines(logical),
             ArenaMemory(pools["arena"]),
             validated,
-            1e9 * gflop if gflop else BUDGETS.get(physical.kind, inf),
+            budget(physical.kind),
             Residents({kind: pools[_pool_of(kind)] for kind in Kind}),
         )
 

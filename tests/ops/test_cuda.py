@@ -3,6 +3,7 @@
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from vkrun.backends import registry
 from vkrun.backends.cuda import BACKEND, api, physical
 from vkrun.backends.cuda.device import CudaDevice
 from vkrun.backends.host import BACKEND as HOST
+from vkrun.backends.work import BUDGETS
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Branch, Graph, Node
@@ -146,9 +148,9 @@ def test_out_of_memory_is_one_line_with_both_figures(device: CudaDevice) -> None
     assert device.memory_used() == before
 
 
-def chain(n: int) -> tuple[Graph, Storage]:
-    """x [64] after n additions of itself, one after the other."""
-    graph, x = Graph(), state("x", 64)
+def chain(n: int, size: int = 64) -> tuple[Graph, Storage]:
+    """x [size] after n additions of itself, one after the other."""
+    graph, x = Graph(), state("x", size)
     t = x.tensor()
     for _ in range(n):
         (t,) = graph.emit("add", t, t)
@@ -189,6 +191,25 @@ def test_every_edge_is_needed(device: CudaDevice, dropped: int) -> None:
         program = device.compile(replace(plan, barriers=barriers))
         program.run()
         assert (program.read(graph.outputs["y"]) == 16).all() == (barriers == plan.barriers)
+
+
+@runs_kernels
+@pytest.mark.parametrize(("watched", "gflop", "n_graphs"), [(0, "", 1), (1, "", 3), (0, "0.0011", 6)])
+def test_long_steps_are_cut_where_a_watchdog_looks_on(
+    driver: StandIn, monkeypatch: pytest.MonkeyPatch, watched: int, gflop: str, n_graphs: int
+) -> None:
+    """Each graph within the budget, or of one launch; those after it wait for it."""
+    monkeypatch.setitem(BUDGETS, "discrete gpu", 2.5e6)
+    monkeypatch.setenv("VKRUN_SUBMIT_GFLOP", gflop)
+    driver.attributes["KERNEL_EXEC_TIMEOUT"] = watched
+    graph, x = chain(6, 1 << 15)
+    with closing(BACKEND.open(BACKEND.devices()[0])) as device:
+        device.alloc([x])
+        device.write(x, np.ones(1 << 15, np.float32))
+        program = device.compile(make_plan(graph))
+        program.run()
+        y = program.read(graph.outputs["y"])
+    assert (y == 64).all() and driver.calls["cuGraphLaunch"] == n_graphs
 
 
 @runs_kernels

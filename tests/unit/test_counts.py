@@ -9,7 +9,7 @@ import pytest
 import vkrun
 from vkrun.backends.vulkan.dispatches import Dispatch, dispatches_of
 from vkrun.backends.vulkan.physical import Limits
-from vkrun.backends.vulkan.work import BUDGETS, operations, pieces
+from vkrun.backends.work import BUDGETS, operations, pieces
 from vkrun.runtime.counts import USUAL_GPU, plan_step
 from vkrun.runtime.errors import UsageError
 from vkrun.runtime.ir.counts import counts_of, is_copy
@@ -93,7 +93,8 @@ def test_a_token_reads_little_more_than_the_weights_it_needs(plans):
 def submissions(kind: str, plan: Plan) -> list[list[Dispatch]]:
     """What a device of a kind is given at once; no device is needed to say so."""
     gib = 1 << 30
-    return pieces(dispatches_of(plan, USUAL_GPU, Limits(4 * gib, gib, 4 * gib, 64, 1.0, 64)), BUDGETS[kind])
+    dispatches = dispatches_of(plan, USUAL_GPU, Limits(4 * gib, gib, 4 * gib, 64, 1.0, 64))
+    return pieces(dispatches, lambda dispatch: dispatch.part, BUDGETS[kind])
 
 
 @pytest.mark.parametrize(("kind", "level"), [*((k, 3) for k in BUDGETS), *(("discrete gpu", n) for n in LEVELS[:3])])

@@ -43,6 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "backends/runs": set(),
     "backends/blocks": {"errors", "ir", "backends/runs"},
     "backends/staging": set(),
+    "backends/work": {"config", "ir"},
     "backends/packing": {"errors", "ir", "shaders"},
     "backends/residents": {"errors", "config", "ir", "backends/packing", "backends/blocks"},
     "backends/replayed": {"errors", "ir", "backends/base", "backends/packing"},
