@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from ..runtime.errors import BackendError
 from ..runtime.ir.arena import ALIGNMENT
@@ -17,18 +18,17 @@ class Block(Protocol):
     runs: Runs
 
 
+T = TypeVar("T")
 B = TypeVar("B", bound=Block)
 
 
-class PlaceIn(Protocol):
+@dataclass(frozen=True, eq=False)
+class PlaceIn(Generic[T]):
     """A run of a block. `nbytes` is what was asked for; what it occupies is aligned."""
 
-    @property
-    def block(self) -> Any: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def nbytes(self) -> int: ...
+    block: T
+    offset: int
+    nbytes: int
 
 
 P = TypeVar("P", bound=PlaceIn)

@@ -1,5 +1,6 @@
 """Open devices of an API that must be closed before the process ends, and that no forked process may touch."""
 
+import atexit
 import os
 import weakref
 from collections.abc import Callable
@@ -32,6 +33,8 @@ class Opened:
 
     def add(self, device: ClosableDevice) -> None:
         self._devices.add(device)
+        atexit.unregister(self.close_all)
+        atexit.register(self.close_all)  # last, and so before what its driver registered
 
     def discard(self, device: ClosableDevice) -> None:
         self._devices.discard(device)

@@ -1,5 +1,6 @@
 """Programs that a device replays by itself: what is under way, and the outputs that each run leaves with the host."""
 
+import weakref
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable
@@ -48,8 +49,10 @@ class ReplayedProgram(Program):
 
     _closed = True
 
-    def __init__(self, orphans: list[Program]) -> None:
-        self._orphans = orphans
+    storages: frozenset[Storage]  # but its temporaries
+
+    def __init__(self, programs: "Programs") -> None:
+        self._orphans = programs.orphans
         self._flying: deque[Any] = deque()
         self._results: dict[tuple[Storage, Layout], tuple[Output, np.ndarray]] = {}
 
@@ -83,6 +86,27 @@ class ReplayedProgram(Program):
             raise BackendError(f"program: {IN_FLIGHT} submissions under way, wait for one first")
 
 
-def close_orphans(orphans: list[Program]) -> None:
-    while orphans:
-        orphans.pop().close()
+class Programs:
+    """A device's. What it calls itself it does under its lock."""
+
+    def __init__(self) -> None:
+        self.orphans: list[Program] = []  # that nobody closed and nobody holds
+        self._held: weakref.WeakSet[ReplayedProgram] = weakref.WeakSet()
+
+    def add(self, program: "ReplayedProgram") -> None:
+        self._held.add(program)
+
+    def close_over(self, storages: Iterable[Storage]) -> None:
+        """Those that use one of these storages."""
+        gone = frozenset(storages)
+        for program in [p for p in self._held if p.storages & gone]:
+            program.close()
+
+    def close_orphans(self) -> None:
+        while self.orphans:
+            self.orphans.pop().close()
+
+    def close(self) -> None:
+        for program in list(self._held):
+            program.close()
+        self.close_orphans()

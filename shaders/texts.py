@@ -11,10 +11,10 @@ import lzma
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 from ..runtime import config
+from ..runtime.caches import keep
 from .compile import LIBRARY, Defines, Variant
 from .translate import translate
 
@@ -32,7 +32,7 @@ def text(stem: str, defines: Defines = ()) -> str:
         return found
     made = translate(stem, defines)
     if path is not None:
-        _keep(path, made)
+        keep(path, made.encode())
     return made
 
 
@@ -73,12 +73,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
-
-
-def _keep(path: Path, made: str) -> None:
-    """Best effort, by rename, so that several processes may do it at once."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(made, encoding="utf-8")
-        scratch.replace(path)

@@ -1,11 +1,9 @@
 """The cuda backend: NVIDIA's own API. The same plans, and the same shaders as CUDA C++, which NVRTC compiles."""
 
-import atexit
-
 from ...runtime.errors import BackendError
 from ...shaders.kernel import Features
 from ..base import Backend, DeviceInfo
-from .device import OPENED, CudaDevice
+from .device import CudaDevice
 from .physical import physicals
 
 
@@ -31,8 +29,6 @@ class CudaBackend(Backend):
             raise BackendError(f"cuda: no device {info.index} {info.name} ({info.uuid}) any more")
         if physical.missing:
             raise BackendError(f"cuda: {physical.name}: {physical.missing}")
-        atexit.unregister(OPENED.close_all)
-        atexit.register(OPENED.close_all)
         return CudaDevice(physical, info, features or physical.features)
 
 

@@ -1,6 +1,5 @@
 """An open CUDA device."""
 
-import weakref
 from collections.abc import Iterable
 
 import numpy as np
@@ -14,7 +13,6 @@ from ...shaders.kernel import Features
 from ..base import DeviceInfo, Program
 from ..opened import ClosableDevice, Opened
 from ..packing import array_of, chunks, host_bytes, packed_nbytes, require_readable, row_nbytes
-from ..replayed import close_orphans
 from ..residents import Residents
 from .context import Context
 from .kernels import Kernels
@@ -33,7 +31,6 @@ class CudaDevice(ClosableDevice):
         self.info, self.features = info, features
         config.note(1, f"open {physical.name} ({physical.driver}), {physical.memory >> 20} MiB, {features}")
         self._resources = _resources(physical, features)
-        self._programs: weakref.WeakSet[CudaProgram] = weakref.WeakSet()
         self._closed = False
         OPENED.add(self)
 
@@ -48,7 +45,7 @@ class CudaDevice(ClosableDevice):
         """Storages that have memory keep it; states and inputs become zeros either way."""
         listed = list(dict.fromkeys(storages))
         with self._living().context.current():
-            close_orphans(self._resources.orphans)
+            self._resources.programs.close_orphans()
             self._resources.residents.alloc(listed)
             places = [self._resources.residents.place(s) for s in listed if s.kind in (Kind.STATE, Kind.INPUT)]
             zero(self._resources.context, ((p.address, p.nbytes) for p in places))
@@ -56,8 +53,7 @@ class CudaDevice(ClosableDevice):
     def free(self, storages: Iterable[Storage]) -> None:
         gone, resources = set(storages), self._living()
         with resources.context.current():
-            for program in [p for p in self._programs if p.storages & gone]:
-                program.close()
+            resources.programs.close_over(gone)
             resources.context.come_to_rest()
             resources.residents.free(gone)
 
@@ -76,9 +72,9 @@ class CudaDevice(ClosableDevice):
 
     def compile(self, plan: Plan) -> Program:
         with self._living().context.current():
-            close_orphans(self._resources.orphans)
+            self._resources.programs.close_orphans()
         program = CudaProgram(self._resources, plan, self.on_compile)
-        self._programs.add(program)
+        self._resources.programs.add(program)
         return program
 
     def memory_used(self) -> dict[str, int]:
@@ -92,9 +88,7 @@ class CudaDevice(ClosableDevice):
         self._closed = True
         resources = self._resources
         with resources.context.current():
-            for program in list(self._programs):
-                program.close()
-            close_orphans(resources.orphans)
+            resources.programs.close()
             resources.context.come_to_rest()
             resources.uploads.close()
             resources.kernels.close()

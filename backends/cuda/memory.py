@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...runtime.errors import BackendError
-from ..blocks import BlockPool, aligned, block_sizes
+from ..blocks import BlockPool, PlaceIn, aligned, block_sizes
 from ..room import no_room
 from ..runs import Runs
 from . import api
@@ -19,14 +19,7 @@ class Block:
     runs: Runs
 
 
-@dataclass(frozen=True, eq=False)
-class Place:
-    """A run of a block. `nbytes` is what was asked for; what it occupies is aligned."""
-
-    block: Block
-    offset: int
-    nbytes: int
-
+class Place(PlaceIn[Block]):
     @property
     def address(self) -> int:
         return self.block.address + self.offset

@@ -2,11 +2,10 @@
 
 import functools
 import hashlib
-import os
-from contextlib import suppress
 from pathlib import Path
 
 from ...runtime import config
+from ...runtime.caches import keep
 from ...runtime.errors import BackendError
 from ...shaders.texts import prelude
 from . import api
@@ -41,7 +40,7 @@ def cubin(title: str, source: str, arch: str) -> bytes:
     config.note(4, f"compile {title} for {arch}")
     made = _compile(title, source, arch)
     if path is not None:
-        _keep(path, made)
+        keep(path, made)
     return made
 
 
@@ -88,12 +87,3 @@ def _read(path: Path) -> bytes | None:
     except OSError:
         return None
     return found if found.startswith(ELF_MAGIC) else None
-
-
-def _keep(path: Path, made: bytes) -> None:
-    """Best effort, by rename, so that several processes may compile at once."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(made)
-        scratch.replace(path)

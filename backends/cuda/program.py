@@ -11,9 +11,9 @@ from ...runtime import config
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
-from ..base import Program, Progress
+from ..base import Progress
 from ..packing import packed_nbytes
-from ..replayed import IN_FLIGHT, ReplayedProgram, outputs_of
+from ..replayed import IN_FLIGHT, Programs, ReplayedProgram, outputs_of
 from ..residents import Residents
 from ..work import budget, pieces
 from . import api
@@ -38,12 +38,12 @@ class Resources:
     arena: ArenaMemory
     uploads: Uploads
     residents: Residents[Place]
-    orphans: list[Program] = field(default_factory=list)  # programs that nobody closed and nobody holds
+    programs: Programs = field(default_factory=Programs)
 
 
 class CudaProgram(ReplayedProgram):
     def __init__(self, resources: Resources, plan: Plan, progress: Progress | None = None) -> None:
-        super().__init__(resources.orphans)
+        super().__init__(resources.programs)
         self._resources, self._plan, self._context = resources, plan, resources.context
         self._events: list[Any] = []
         self._temps: dict[Storage, Place] = {}

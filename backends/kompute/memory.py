@@ -1,25 +1,16 @@
 """Where storages stand: a few blocks shared by many, since kp binds whole buffers and makes a pipeline a binding."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from ...runtime.errors import BackendError
 from ...runtime.ir.arena import ALIGNMENT
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
+from ..blocks import PlaceIn
 from ..packing import packed_nbytes
 from .api import BLOCK_NBYTES, Block
 
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """A storage's memory: nbytes from byte `offset` of a block."""
-
-    block: Block
-    offset: int
-    nbytes: int
-
-
+Place = PlaceIn[Block]  # a storage's memory
 Places = dict[Storage, Place]
 MakeBlock = Callable[[int], Block]
 

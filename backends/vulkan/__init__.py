@@ -1,13 +1,12 @@
 """The vulkan backend, the default: any device with Vulkan 1.1, through the `vulkan` package."""
 
-import atexit
 from collections.abc import Mapping
 from dataclasses import replace
 
 from ...runtime.errors import BackendError
 from ...shaders.kernel import Features
 from ..base import Backend, DeviceInfo
-from .device import OPENED, VulkanDevice
+from .device import VulkanDevice
 from .physical import physicals
 
 _INSTALL = (
@@ -38,8 +37,6 @@ class VulkanBackend(Backend):
         physical = next((p for i, p in enumerate(physicals()) if (i, p.uuid) == (info.index, info.uuid)), None)
         if physical is None:
             raise BackendError(f"vulkan: no device {info.index} {info.name} ({info.uuid}) any more")
-        atexit.unregister(OPENED.close_all)
-        atexit.register(OPENED.close_all)  # after the instance's own, and so before it at exit
         return VulkanDevice(physical, info, replace(physical.limits, **(limits or {})), features or physical.features)
 
 

@@ -1,6 +1,5 @@
 """An open Vulkan device as the rest of vkrun sees it."""
 
-import weakref
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -13,7 +12,6 @@ from ...shaders.kernel import Features
 from ..base import DeviceInfo, Program
 from ..opened import ClosableDevice, Opened
 from ..packing import array_of, chunks, host_bytes, packed_nbytes, require_readable, row_nbytes
-from ..replayed import close_orphans
 from .dispatches import problem
 from .instance import forget, instance
 from .memory import CACHED
@@ -33,7 +31,6 @@ class VulkanDevice(ClosableDevice):
         self.max_binding = limits.max_binding
         self._resources = Resources.open(replace(physical, limits=limits), features)
         self._uploads = Uploads(self._resources.logical)
-        self._programs: weakref.WeakSet[VulkanProgram] = weakref.WeakSet()
         self._inputs: dict[Storage, np.ndarray] = {}
         self._closed = False
         OPENED.add(self)
@@ -50,7 +47,7 @@ class VulkanDevice(ClosableDevice):
         listed = list(storages)
         resources = self._living()
         with resources.logical.lock:
-            close_orphans(resources.orphans)
+            resources.programs.close_orphans()
             resources.alloc(listed)
             zero(
                 resources.logical, [resources.residents.place(s) for s in listed if s.kind in (Kind.STATE, Kind.INPUT)]
@@ -61,8 +58,7 @@ class VulkanDevice(ClosableDevice):
     def free(self, storages: Iterable[Storage]) -> None:
         gone, resources = set(storages), self._living()
         with resources.logical.lock:
-            for program in [p for p in self._programs if p.storages & gone]:
-                program.close()
+            resources.programs.close_over(gone)
             self._uploads.flush()
             for s in gone:
                 self._inputs.pop(s, None)
@@ -94,9 +90,9 @@ class VulkanDevice(ClosableDevice):
 
     def compile(self, plan: Plan) -> Program:
         with self._living().logical.lock:
-            close_orphans(self._resources.orphans)
+            self._resources.programs.close_orphans()
         program = VulkanProgram(self._resources, plan, self.on_compile)
-        self._programs.add(program)
+        self._resources.programs.add(program)
         if self._resources.validated:
             self._resources.check_validation()
         return program
@@ -114,9 +110,7 @@ class VulkanDevice(ClosableDevice):
             return
         self._closed = True
         with self._resources.logical.lock:
-            for program in list(self._programs):
-                program.close()
-            close_orphans(self._resources.orphans)
+            self._resources.programs.close()
             self._uploads.close()
             self._inputs.clear()
             self._resources.close()

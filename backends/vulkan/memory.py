@@ -10,7 +10,7 @@ import numpy as np
 
 from ...runtime.errors import BackendError
 from ...runtime.ir.arena import ALIGNMENT
-from ..blocks import BlockPool, aligned, block_sizes
+from ..blocks import BlockPool, PlaceIn, aligned, block_sizes
 from ..room import no_room
 from ..runs import Runs
 from .api import vk
@@ -39,14 +39,7 @@ class Block:
         return np.frombuffer(vk.ffi.buffer(self.pointer, self.nbytes), np.uint8)
 
 
-@dataclass(frozen=True, eq=False)
-class Place:
-    """A run of a block. `nbytes` is what was asked for; what it occupies is aligned."""
-
-    block: Block
-    offset: int
-    nbytes: int
-
+class Place(PlaceIn[Block]):
     @property
     def bytes(self) -> np.ndarray:
         """The mapped run as uint8."""

@@ -1,13 +1,12 @@
 """The pipeline cache on disk: one file a device and driver, checked before a driver sees it."""
 
 import hashlib
-import os
 import struct
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ...runtime import config
+from ...runtime.caches import keep
 from ...runtime.errors import BackendError
 from .api import vk
 from .logical import Logical
@@ -28,18 +27,11 @@ def create(logical: Logical) -> Any:
 
 
 def save(logical: Logical, cache: Any) -> None:
-    """Write the cache for the next process. Best effort: a disk that is full or read-only costs time, nothing else."""
+    """Write the cache for the next process."""
     path = _path(logical.physical)
     data = _data(logical, cache)
-    if path is None or not data or _load(logical.physical) == data:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(MAGIC + hashlib.sha256(data).digest() + data)
-        os.replace(file.name, path)
-    except OSError:
-        return
+    if path is not None and data and _load(logical.physical) != data:
+        keep(path, MAGIC + hashlib.sha256(data).digest() + data)
 
 
 def _create(logical: Logical, data: bytes) -> Any:

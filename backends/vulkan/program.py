@@ -20,7 +20,7 @@ class VulkanProgram(ReplayedProgram):
     """Recorded when first run, and again when the device's arena has moved since."""
 
     def __init__(self, resources: Resources, plan: Plan, progress: Progress | None = None) -> None:
-        super().__init__(resources.orphans)
+        super().__init__(resources.programs)
         self._resources, self._plan = resources, plan
         self._dispatches = dispatches_of(plan, resources.features, resources.limits)
         self._branches = Branches(self._dispatches, resources.limits)

@@ -7,8 +7,8 @@ from ...runtime import config
 from ...runtime.errors import BackendError
 from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
-from ..base import Program
 from ..packing import packed_nbytes
+from ..replayed import Programs
 from ..residents import Residents
 from ..room import require_room
 from ..work import budget
@@ -56,7 +56,7 @@ class Resources:
     validated: bool
     budget: float  # operations in one submission
     residents: Residents[Place]
-    orphans: list[Program] = field(default_factory=list)  # programs that nobody closed and nobody holds
+    programs: Programs = field(default_factory=Programs)
     n_messages_seen: int = 0
 
     @staticmethod

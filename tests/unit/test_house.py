@@ -30,11 +30,12 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "units": set(),
     "config": {"errors"},
+    "caches": set(),
     "ir": {"errors", "config"},
     "gguf": {"errors", "units", "ir"},
     "text": {"errors", "config"},
     "convert": {"errors"},
-    "shaders": {"errors", "config", "ir"},
+    "shaders": {"errors", "config", "caches", "ir"},
     "backends/base": {"errors", "ir"},
     "backends/opened": {"errors", "backends/base"},
     "backends/together": {"backends/base"},
@@ -57,7 +58,7 @@ ROOMS: dict[str, set[str]] = {
 }
 HOSTS = {"backends/vulkan", "backends/kompute", "backends/host", "backends/cuda"}
 SHARED_BY_HOSTS = {name for name in ROOMS if name.startswith("backends/")} - {"backends/cpu", "backends/probe"}
-ROOMS |= {host: {"errors", "config", "ir", "shaders", *SHARED_BY_HOSTS} for host in HOSTS}
+ROOMS |= {host: {"errors", "config", "caches", "ir", "shaders", *SHARED_BY_HOSTS} for host in HOSTS}
 ROOMS["backends/registry"] = {
     *("errors", "config", "backends/base", "backends/probe"),
     *("backends/cpu", *HOSTS),
