@@ -55,6 +55,7 @@ class ModelInfo:
     device: str
     driver: str
     is_software: bool
+    notes: tuple[str, ...]  # what of the file is not used
 
 
 def load(
@@ -110,6 +111,7 @@ def _described(f: GGUFFile, model: Architecture, info: DeviceInfo) -> ModelInfo:
         device=info.name,
         driver=info.driver,
         is_software=info.is_software,
+        notes=model.notes,
     )
 
 

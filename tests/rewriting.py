@@ -75,13 +75,21 @@ class Contents:
         return paths
 
 
+def in_file(raw: np.ndarray, dtype: DType) -> np.ndarray:
+    """Rows of our blocks as a file has them: without the factors that NVFP4's hold."""
+    if dtype is not DType.NVFP4:
+        return raw
+    blocks = raw.reshape(len(raw), -1, dtype.block_bytes)
+    return np.concatenate([blocks[..., :4], blocks[..., 8:]], -1).reshape(len(raw), -1)
+
+
 def fused(contents: Contents, made: str, *names: str) -> Contents:
     """Rows of the named tensors one after the other as one, and their biases."""
     for ending, axis in ((".weight", -2), (".bias", -1)):
         parts = [t for name in names if (t := contents.tensors.get(name + ending))]
         if parts:
             whole = Stored(np.concatenate([p.raw for p in parts], axis), parts[0].dtype)
-            contents = contents.with_tensors({made + ending: whole, **{name + ending: None for name in names}})
+            contents = contents.with_tensors({**{name + ending: None for name in names}, made + ending: whole})
     return contents
 
 

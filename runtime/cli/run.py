@@ -97,6 +97,8 @@ def _say_where(model: Model, options: RunOptions) -> None:
     if options.verbose:
         note(f"{info.name}: {info.architecture}, {info.n_params / 1e6:.1f} M parameters, {info.nbytes / 2**20:.1f} MiB")
         note(f"on {info.backend}: {info.device}, {info.driver}")
+        for line in info.notes:
+            note(line)
     if info.is_software:
         hint = "" if options.backend or options.device else "; no GPU was found, `vkrun devices` tells more"
         note(f"running on a software device: {info.device} ({info.backend}){hint}")

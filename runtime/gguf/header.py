@@ -53,6 +53,10 @@ class TensorInfo:
     nbytes: int
     part: int = 0
 
+    @property
+    def n_elements(self) -> int:
+        return math.prod(self.shape)
+
 
 @dataclass(frozen=True)
 class Header:
@@ -281,7 +285,7 @@ def _read_tensor(cursor: _Cursor, index: int, alignment: int) -> TensorInfo:
     offset = cursor.u64(what)
     if offset % alignment:
         raise GGUFError(f"{what}: offset {offset}, expected a multiple of the alignment {alignment}")
-    return TensorInfo(name, dtype, tuple(reversed(dims)), offset, dtype.nbytes(math.prod(dims)))
+    return TensorInfo(name, dtype, tuple(reversed(dims)), offset, dtype.file_nbytes(math.prod(dims)))
 
 
 def _dtype(type_id: int, what: str) -> DType:

@@ -8,7 +8,8 @@ import numpy as np
 class DType(Enum):
     """One element type: `block` elements stand in `block_bytes` bytes; plain numbers have block 1.
 
-    The value is GGUF's type id. Sizes are ggml's.
+    The value is GGUF's type id. Sizes are ggml's, but NVFP4's blocks have a factor of their own, which files keep in
+    another tensor: see quants.py.
     """
 
     F32 = 0, 1, 4
@@ -37,11 +38,12 @@ class DType(Enum):
     TQ1_0 = 34, 256, 54
     TQ2_0 = 35, 256, 66
     MXFP4 = 39, 32, 17
-    NVFP4 = 40, 64, 36
+    NVFP4 = 40, 64, 40, 36
     Q1_0 = 41, 128, 18
 
-    def __init__(self, gguf_id: int, block: int, block_bytes: int) -> None:
+    def __init__(self, gguf_id: int, block: int, block_bytes: int, file_block_bytes: int | None = None) -> None:
         self.gguf_id, self.block, self.block_bytes = gguf_id, block, block_bytes
+        self.file_block_bytes = file_block_bytes or block_bytes
 
     @property
     def is_quantised(self) -> bool:
@@ -60,6 +62,10 @@ class DType(Enum):
     def nbytes(self, n: int) -> int:
         """Bytes of a row of n elements; n is a multiple of the block."""
         return n // self.block * self.block_bytes
+
+    def file_nbytes(self, n: int) -> int:
+        """Bytes of n elements in a file."""
+        return n // self.block * self.file_block_bytes
 
     @classmethod
     def from_gguf(cls, gguf_id: int) -> "DType | None":

@@ -7,7 +7,8 @@ then zeros to a multiple of 4 bytes:
     file    d0 q0.. | d1 q1.. | d2 q2..        (or q before d: Q3_K, Q6_K, TQ1_0, TQ2_0)
     device  q0.. q1.. q2.. | d0 d1 d2 | 0
 
-IQ4_XS's d are all that it has beside codes, and so are NVFP4's. Q4_1, Q5_1, Q2_K, Q4_K, Q5_K and IQ1_M are multiples of
+IQ4_XS's d are all that it has beside codes, and so are NVFP4's: four scales and a factor, a float32 that files keep as
+one number for a whole matrix and that makes the block 40 bytes. Q4_1, Q5_1, Q2_K, Q4_K, Q5_K and IQ1_M are multiples of
 4 and stay as they are; F16 and BF16 rows of odd length get 2 zero bytes.
 """
 
@@ -36,7 +37,7 @@ SCALE_MOVED = {
     DType.TQ1_0: (52, 2),
     DType.TQ2_0: (64, 2),
     DType.MXFP4: (0, 1),
-    DType.NVFP4: (0, 4),
+    DType.NVFP4: (0, 8),
     DType.Q1_0: (0, 2),
 }
 
@@ -83,6 +84,19 @@ def packed_row_nbytes(dtype: DType, n: int) -> int:
     return -(-row_nbytes(dtype, n) // 4) * 4
 
 
+def from_file(raw: np.ndarray, dtype: DType, factors: np.ndarray | float = 1.0) -> np.ndarray:
+    """uint8 [rows, bytes of a file's row] as rows of our blocks. factors: of each row or of all; NVFP4 holds them."""
+    if dtype.file_block_bytes == dtype.block_bytes:
+        return raw
+    n_blocks = raw.shape[1] // dtype.file_block_bytes
+    blocks = np.empty((len(raw), n_blocks, dtype.block_bytes), np.uint8)
+    held, stored = blocks, raw.reshape(len(raw), n_blocks, dtype.file_block_bytes)
+    held[..., :4], held[..., 8:] = stored[..., :4], stored[..., 4:]
+    rows = np.broadcast_to(np.asarray(factors, "<f4"), len(raw)).copy()
+    held[..., 4:8] = rows.view(np.uint8).reshape(-1, 1, 4)
+    return blocks.reshape(len(raw), -1)
+
+
 def pack_rows(raw: np.ndarray, dtype: DType, out: np.ndarray | None = None) -> np.ndarray:
     """uint8 [rows, row_nbytes] of a file to uint8 [rows, packed_row_nbytes] of a device.
 
@@ -126,6 +140,8 @@ def dequantise(raw: np.ndarray, dtype: DType, n: int) -> np.ndarray:
         return np.empty((*raw.shape[:-1], n), np.float32)
     if dtype is DType.Q1_0:
         return _of_signs(raw, n)
+    if dtype is DType.NVFP4:
+        return _of_factors(raw, n)
     with np.errstate(over="ignore", invalid="ignore"):  # files may hold scales that are no numbers
         return dequantize(np.ascontiguousarray(raw), GGMLQuantizationType(dtype.gguf_id))
 
@@ -156,6 +172,7 @@ def random_blocks(dtype: DType, rows: int, n: int, rng: np.random.Generator, amp
     elif dtype is DType.NVFP4:  # the doubled values reach 12, the scales 2 ** (exponent - 7)
         exponents = rng.integers(3, 5, (*blocks.shape[:2], 4)) + round(np.log2(amplitude))
         blocks[..., :4] = exponents << 3 | rng.integers(0, 8, exponents.shape)
+        blocks[..., 4:8] = rng.uniform(0.5, 1, (*blocks.shape[:2], 1)).astype("<f4").view(np.uint8)
     elif dtype is DType.IQ1_M:  # a half in four quarters, the highest bits of halves
         quarters = _random_halves(blocks, amplitude / (15 * 1.125), rng).view("<u2") >> np.array([0, 4, 8, 12])
         blocks[..., 49::2] = blocks[..., 49::2] & 15 | (quarters & 15) << 4
@@ -175,6 +192,15 @@ def _of_signs(raw: np.ndarray, n: int) -> np.ndarray:
     blocks = np.ascontiguousarray(raw).reshape(*raw.shape[:-1], -1, DType.Q1_0.block_bytes)
     bits = np.unpackbits(blocks[..., 2:], axis=-1, bitorder="little").astype(np.float32)
     return (np.ascontiguousarray(blocks[..., :2]).view("<f2") * (2 * bits - 1)).reshape(*raw.shape[:-1], n)
+
+
+def _of_factors(raw: np.ndarray, n: int) -> np.ndarray:
+    """NVFP4 with its blocks' factors."""
+    blocks = np.ascontiguousarray(raw).reshape(-1, DType.NVFP4.block_bytes)
+    values = dequantize(np.concatenate([blocks[:, :4], blocks[:, 8:]], 1), GGMLQuantizationType.NVFP4)
+    factors = np.ascontiguousarray(blocks[:, 4:8]).view("<f4")
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (values * factors).astype(np.float32).reshape(*raw.shape[:-1], n)
 
 
 def _fields(dtype: DType) -> np.dtype:

@@ -17,6 +17,7 @@ from .olmo2 import Olmo2
 from .phi3 import Phi3
 from .qwen import Qwen2, Qwen2Moe, Qwen2VL, Qwen3, Qwen3Moe, Qwen3VL, Qwen3VLMoe
 from .qwen3next import Qwen3Next
+from .unused import notes_of
 
 FAMILIES: tuple[type[Architecture], ...] = (
     Llama,
@@ -57,4 +58,6 @@ def open_model(f: GGUFFile, capacity: Capacity) -> Architecture:
         known = ", ".join(sorted(ARCHITECTURES))
         hint = f"the nearest is {near[0]} of {known}" if near else f"expected {known}"
         raise ModelError(f"general.architecture: {printable(name)} is not supported, {hint}")
-    return ARCHITECTURES[name](f, capacity)
+    model = ARCHITECTURES[name](f, capacity)
+    model.notes = notes_of(f, model)
+    return model

@@ -37,14 +37,16 @@ class Params:
 class Architecture(ABC):
     """A model file as weights to upload, memory to allocate and graphs to run.
 
-    `weights` says what is uploaded; `caches` [n_caches, n_ctx, ...] may hold anything at a sequence's begin, while
-    `states` [n_states, ...] must be zeros then; `tail` is how many rows a short convolution remembers, 0 without any.
+    `weights` says what is uploaded, `notes` what of the file is not; `caches` [n_caches, n_ctx, ...] may hold anything
+    at a sequence's begin, while `states` [n_states, ...] must be zeros then; `tail` is how many rows a convolution
+    remembers, 0 without any.
     """
 
     name: ClassVar[str]  # general.architecture
     called: ClassVar[str] = ""  # what people call the models of it
     params: Params
     tail: int = 0
+    notes: tuple[str, ...] = ()
 
     def __init__(self, f: GGUFFile, capacity: Capacity) -> None:
         self.capacity = capacity

@@ -53,11 +53,11 @@ class Decoder(Architecture):
         """Layer i, over weights declared with `self.weights`, and caches and states made for it."""
 
     def linear(self, name: str, n_out: int, n_in: int) -> Linear:
-        """A matrix, and its bias where the file has one."""
-        weight, bias = self.weights.matrix(f"{name}.weight", (n_out, n_in)), None
+        """A matrix, and its bias and its factor where the file has them."""
+        weight, bias = self.weights.matrix(f"{name}.weight", (n_out, n_in), apart=True), None
         if self.weights.has(f"{name}.bias"):
             bias = self.weights.vector(f"{name}.bias", (n_out,))
-        return Linear(weight, bias)
+        return Linear(weight, bias, self.weights.factor(name))
 
     def norm_of(self, name: str, n: int) -> Norm:
         """A norm of rows of n: a LayerNorm where it has a bias, else an RMSNorm."""

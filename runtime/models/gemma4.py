@@ -125,10 +125,8 @@ class Gemma4(Gemma3):
         weight = self.weights.constant(
             at + "router_scales", (1, width), lambda first, stop: scales()[None] * width**-0.5
         ).select(0, 0)
-        factors = self.weights.vector(at + "ffn_down_exps.scale", (e.n,))
         return replace(
             made,
-            more={**made.more, "factors": factors},
             before=self.norm_of(at + "pre_ffw_norm_2", width),
             router_before=RMSNorm(weight, self.params.eps),
         )

@@ -39,7 +39,8 @@ class Qwen3NextParams(Params):
     @staticmethod
     def from_gguf(h: Hyper) -> "Qwen3NextParams":
         """Raises GGUFError for a missing or mistyped key and one out of range, ModelError for sizes that do not fit."""
-        n_layers, n_heads = h.get_int("block_count", hi=4096), h.get_int("attention.head_count", hi=4096)
+        n_blocks, n_heads = h.get_int("block_count", hi=4096), h.get_int("attention.head_count", hi=4096)
+        n_layers = n_blocks - h.get_int("nextn_predict_layers", 0, lo=0, hi=n_blocks - 1)
         width = h.get_int("embedding_length")
         head_dim = h.get_int("attention.key_length", width // n_heads, hi=4096)
         p = Qwen3NextParams(
@@ -60,7 +61,7 @@ class Qwen3NextParams(Params):
             delta_dim=h.get_int("ssm.state_size", hi=1024),
             n_delta_keys=h.get_int("ssm.group_count", hi=4096),
             n_delta_values=h.get_int("ssm.time_step_rank", hi=4096),
-            recurrent=_recurrent(h, n_layers),
+            recurrent=_recurrent(h, n_blocks)[:n_layers],
         )
         _check(h, p)
         return p

@@ -182,6 +182,8 @@ class Transformer(Decoder):
         """The chosen ones, and those for all tokens where there are any."""
         weights, width = self.weights, self.params.width
         more = expert_biases(weights, at, e.n, width, e.width)
+        if (factors := weights.factor(at + "ffn_down_exps", e.n)) and "down_bias" not in more:
+            more["factors"] = factors
         if weights.has(at + "exp_probs_b.bias"):
             more["bias"] = weights.vector(at + "exp_probs_b.bias", (e.n,))
         if e.shared_width:

@@ -1,7 +1,7 @@
 // Codes of codebook.glsl in blocks of 256 (IQ4_XS) and of 64 (NVFP4), 4 words for each group of 32. Device rows: the
 // groups, then of each block
 //     IQ4_XS  two words: d, then two high bits of scale a group; four low bits a group
-//     NVFP4   a word: scales of runs of 16 as E4M3 without a sign
+//     NVFP4   two words: scales of runs of 16 as E4M3 without a sign, then a factor
 // Words of codes have IQ4_XS's elements j in low and j + 16 in high halves of bytes j, NVFP4's j and j + 8 of a run.
 
 #define HAS_SCALE
@@ -18,18 +18,14 @@ uint group_at(uint g) {
 
 #if defined(TYPE_IQ4_XS)
 
-Scale scale_made(uvec2 head, uint g) {
-    uint s = head.y >> (g << 2) & 15u | (head.x >> (16u + (g << 1)) & 3u) << 4;
+Scale scale_made(uvec2 head, uint group) {
+    uint g = group & 7u, s = head.y >> (g << 2) & 15u | (head.x >> (16u + (g << 1)) & 3u) << 4;
     return Scale(vec2(f16_to_f32(head.x & 0xFFFFu) * float(int(s) - 32)), vec2(0));
 }
 
 uvec2 head_of(uint row, uint n_inner, uint g) {
     uint at = row + (n_inner >> 3) + (g >> 3 << 1);
     return uvec2(word_at(at), word_at(at + 1u));
-}
-
-Scale scale_of(uint row, uint n_inner, uint g) {
-    return scale_made(head_of(row, n_inner, g), g & 7u);
 }
 
 Octet octet_made(uvec4 codes, uint j) {
@@ -50,13 +46,14 @@ float small_scale(uint e) {
     return e == 127u ? 0.0 : exponent == 0u ? float(mantissa) * 0.0009765625 : normal;
 }
 
-Scale scale_made(uint word, uint g) {
-    uint two = word >> ((g & 1u) << 4);
-    return Scale(vec2(small_scale(two & 255u), small_scale(two >> 8 & 255u)), vec2(0));
+Scale scale_made(uvec2 head, uint g) {
+    uint two = head.x >> ((g & 1u) << 4);
+    return Scale(uintBitsToFloat(head.y) * vec2(small_scale(two & 255u), small_scale(two >> 8 & 255u)), vec2(0));
 }
 
-Scale scale_of(uint row, uint n_inner, uint g) {
-    return scale_made(word_at(row + (n_inner >> 3) + (g >> 1)), g);
+uvec2 head_of(uint row, uint n_inner, uint g) {
+    uint at = row + (n_inner >> 3) + (g & ~1u);
+    return uvec2(word_at(at), word_at(at + 1u));
 }
 
 Octet octet_made(uvec4 codes, uint j) {
@@ -70,3 +67,7 @@ Octet codes_of(uint row, uint i) {
 }
 
 #endif
+
+Scale scale_of(uint row, uint n_inner, uint g) {
+    return scale_made(head_of(row, n_inner, g), g);
+}

@@ -151,7 +151,7 @@ Scale raw_scale(Raw raw, uint p) {
     return scale_made(raw.d, late ? raw.scales.z : raw.scales.x, late ? raw.scales.w : raw.scales.y, p & 7u);
 }
 
-#elif defined(TYPE_IQ4_XS)
+#elif defined(TYPE_IQ4_XS) || defined(TYPE_NVFP4)
 
 struct Raw {
     uvec4 codes;
@@ -167,26 +167,7 @@ Octet octet_of(Raw raw, uint p, uint j) {
 }
 
 Scale raw_scale(Raw raw, uint p) {
-    return scale_made(raw.head, p & 7u);
-}
-
-#elif defined(TYPE_NVFP4)
-
-struct Raw {
-    uvec4 codes;
-    uint scale;
-};
-
-Raw raw_of(uint row, uint n, uint p) {
-    return Raw(words4(row + (p << 2)), word_at(row + (n >> 3) + (p >> 1)));
-}
-
-Octet octet_of(Raw raw, uint p, uint j) {
-    return octet_made(raw.codes, j);
-}
-
-Scale raw_scale(Raw raw, uint p) {
-    return scale_made(raw.scale, p);
+    return scale_made(raw.head, p);
 }
 
 #else  // blocks that are no multiples of 16 bytes

@@ -14,6 +14,7 @@ from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.quants import random_blocks
 from vkrun.tests import gguf_corpus as corpus
+from vkrun.tests.rewriting import in_file
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def write_with_gguf(path: Path, tensors: dict[str, tuple[np.ndarray, DType]], al
 @pytest.mark.parametrize("dtype", list(DType), ids=lambda d: d.name)
 def test_every_type_reads_back(dtype: DType, tmp_path: Path) -> None:
     rng = np.random.default_rng(dtype.gguf_id)
-    raw = random_blocks(dtype, 6, 512, rng).reshape(2, 3, -1)
+    raw = in_file(random_blocks(dtype, 6, 512, rng), dtype).reshape(2, 3, -1)
     path = tmp_path / "m.gguf"
     write_with_gguf(path, {"first": (raw[0], dtype), "w": (raw, dtype)}, alignment=64)
     with GGUFFile.open(path) as f:

@@ -2,11 +2,20 @@
 
 import time
 
+import gguf
 import numpy as np
 import pytest
 from vkrun.runtime.errors import UsageError
 from vkrun.runtime.ir.dtypes import DType
-from vkrun.runtime.ir.quants import dequantise, pack_rows, packed_row_nbytes, quantise, random_blocks, unpack_rows
+from vkrun.runtime.ir.quants import (
+    dequantise,
+    from_file,
+    pack_rows,
+    packed_row_nbytes,
+    quantise,
+    random_blocks,
+    unpack_rows,
+)
 
 # where stands what moves and how many bytes it has: d of types whose blocks are no multiple of 4 bytes, and more where
 # what is left then begins at multiples of 16
@@ -27,7 +36,7 @@ MOVED = {
     "TQ1_0": (52, 2),
     "TQ2_0": (64, 2),
     "MXFP4": (0, 1),
-    "NVFP4": (0, 4),
+    "NVFP4": (0, 8),
     "Q1_0": (0, 2),
 }
 ALL = pytest.mark.parametrize("dtype", list(DType), ids=lambda d: d.name)
@@ -112,6 +121,17 @@ def test_q1_0_by_hand() -> None:
     x = dequantise(raw, DType.Q1_0, 128)
     assert x[:4].tolist() == [0.5, -0.5, 0.5, -0.5] and set(x[8:120]) == {0.5}
     assert x[120:].tolist() == [-0.5] * 7 + [0.5]
+
+
+def test_nvfp4_holds_its_matrix_factor() -> None:
+    file = np.random.default_rng(0).integers(0, 120, (3, 2 * 36), np.uint8)
+    plain = dequantise(from_file(file, DType.NVFP4), DType.NVFP4, 128)
+    assert np.array_equal(plain, gguf.quants.dequantize(file, gguf.GGMLQuantizationType.NVFP4))
+    factors = np.array([0.5, -3.7, 1e-6], np.float32)
+    scaled = dequantise(from_file(file, DType.NVFP4, factors), DType.NVFP4, 128)
+    assert np.array_equal(scaled, plain * factors[:, None])
+    assert np.array_equal(dequantise(from_file(file, DType.NVFP4, 0.25), DType.NVFP4, 128), plain / 4)
+    assert from_file(file, DType.Q4_0) is file
 
 
 def test_misfits_are_named() -> None:

@@ -9,10 +9,11 @@ from ...ir.tensor import Tensor
 
 @dataclass(frozen=True)
 class Linear:
-    """x W^T + bias: weight [M, K], bias [M]; x [n_rows, K] -> [n_rows, M]."""
+    """factor * x W^T + bias: weight [M, K], bias [M], factor [1]; x [n_rows, K] -> [n_rows, M]."""
 
     weight: Tensor
     bias: Tensor | None = None
+    factor: Tensor | None = None
 
     @property
     def n_out(self) -> int:
@@ -20,6 +21,7 @@ class Linear:
 
     def __call__(self, g: Graph, x: Tensor) -> Tensor:
         y = g.mul_mat(self.weight, x)
+        y = y if self.factor is None else g.mul(y, self.factor)
         return y if self.bias is None else g.add(y, self.bias)
 
     def split(self, *sizes: int) -> list["Linear"]:
@@ -28,4 +30,4 @@ class Linear:
         return [self._rows(stop - n, stop) for n, stop in zip(sizes, stops, strict=True)]
 
     def _rows(self, start: int, stop: int) -> "Linear":
-        return Linear(self.weight.slice(0, start, stop), self.bias and self.bias.slice(0, start, stop))
+        return Linear(self.weight.slice(0, start, stop), self.bias and self.bias.slice(0, start, stop), self.factor)
