@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from vkrun.runtime.engine.choice import TokenChoice
 from vkrun.runtime.engine.runner import Chosen, Group, Wanted
+from vkrun.runtime.engine.sizes import SOFTWARE, StepSizes
 from vkrun.runtime.ir.composites.slots import SPAN
 from vkrun.runtime.models.step import Chunk
 
@@ -38,7 +39,7 @@ class PretendRunner:
     n_caches: int = 2
     n_states: int = 8
     n_ctx: int = 4096
-    n_ubatch: int = 512
+    sizes: StepSizes = SOFTWARE
     n_steps: int = 0
     n_tokens: int = 0  # that were read
     caches: list[list[int]] = field(init=False)

@@ -47,7 +47,7 @@ def _model_fields(info: ModelInfo) -> Row:
 def _setting_fields(info: ModelInfo, setting: Setting) -> Row:
     return {
         "n_batch": setting.n_batch,
-        "n_ubatch": setting.n_ubatch,
+        "n_ubatch": setting.n_planned(info.is_software),
         "type_k": "f32",
         "type_v": "f32",
         "n_gpu_layers": 0 if info.backend == "cpu" else 99,

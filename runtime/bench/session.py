@@ -101,7 +101,7 @@ class Session:
 
 
 def _run(model: Model, test: Test, setting: Setting) -> int:
-    model.engine.configure(setting.opt, setting.n_planned, setting.replay)
+    model.engine.configure(setting.opt, setting.n_planned(model.info.is_software), setting.replay)
     return run(model.engine, test)
 
 

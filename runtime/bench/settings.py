@@ -4,24 +4,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
+from ..engine.sizes import sizes_for
 from .measure import Test
 
-N_BATCH, N_UBATCH = 2048, 512
+N_BATCH, N_UBATCH = 2048, 0
 CONTEXT_STEP = 256  # contexts are a multiple of it
 
 
 @dataclass(frozen=True)
 class Setting:
-    """n_batch: most tokens of a prompt handed over at once; n_ubatch: most of a planned step, n_batch permitting."""
+    """n_batch: most tokens of a prompt handed over at once; n_ubatch: most of a planned step, n_batch permitting, 0 for
+    what suits the device."""
 
     opt: int = 3
     replay: bool = True
     n_batch: int = N_BATCH
     n_ubatch: int = N_UBATCH
 
-    @property
-    def n_planned(self) -> int:
-        return min(self.n_batch, self.n_ubatch)
+    def n_planned(self, is_software: bool) -> int:
+        """Most tokens of a planned step."""
+        return min(self.n_batch, self.n_ubatch or sizes_for(is_software).most)
 
     @property
     def is_default_size(self) -> bool:

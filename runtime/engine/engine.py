@@ -14,9 +14,8 @@ from ..ir.tensor import Kind, Tensor
 from ..models.architecture import Architecture
 from ..models.step import Chunk, StepInputs, StepShape
 from ..models.weights import Upload
+from .fits import sizes_that_fit
 
-PROMPT_SIZES = (1, 8, 64, 512)  # tokens of a planned step
-N_UBATCH = PROMPT_SIZES[-1]
 N_READERS = 8  # threads that bring weights to the device
 KV_SIZE = 256  # keys of the smallest planned step; the next ones double
 
@@ -36,7 +35,7 @@ class Ready:
 class Engine:
     """Owns the model's memory on the device. One thread at a time.
 
-    n_ubatch: most tokens of a planned step, which is also one of the planned sizes.
+    sizes: which steps are planned. n_ubatch: most tokens of one, where that is not as suits the device.
     """
 
     def __init__(
@@ -45,10 +44,11 @@ class Engine:
         device: Device,
         level: int = 3,
         progress: Progress | None = None,
-        n_ubatch: int = N_UBATCH,
+        n_ubatch: int | None = None,
     ) -> None:
         self.model, self.device = model, device
-        self.level, self.n_ubatch, self.replay = level, n_ubatch, True
+        self._own_sizes = sizes_that_fit(model, device)
+        self.configure(level, n_ubatch)
         self.last: Ready | None = None  # what was asked for latest
         self._ready: dict[tuple[int, bool, StepShape], Ready] = {}  # by level and replay
         self._compiles = False
@@ -56,12 +56,13 @@ class Engine:
         device.on_compile = lambda done, total: self._progress("compiling", done, total)
         self._upload()
 
-    def configure(self, level: int, n_ubatch: int = N_UBATCH, replay: bool = True) -> None:
+    def configure(self, level: int, n_ubatch: int | None = None, replay: bool = True) -> None:
         """Plan at another level or for other sizes from now on; weights, states and the programs so far stay.
 
         Without replay every step builds, plans and records its graph anew, as runtimes without a plan do.
         """
-        self.level, self.n_ubatch, self.replay = level, n_ubatch, replay
+        self.level, self.replay = level, replay
+        self.sizes = self._own_sizes.up_to(n_ubatch) if n_ubatch else self._own_sizes
 
     def reset(self, slot: int) -> None:
         """Forget the sequence in a slot."""
@@ -78,7 +79,7 @@ class Engine:
         self._check(ids, pos)
         rows, at = [], 0
         while at < len(ids):
-            size = step_size(len(ids) - at, self.n_ubatch)
+            size = self.sizes.next(len(ids) - at)
             part = ids[at : at + size]
             last = at + len(part) == len(ids)
             made = self.step([Chunk(slot, pos + at, part, state_slot=state_slot)], size, every, wants=every or last)
@@ -193,11 +194,3 @@ def _embeddings(chunks: Sequence[Chunk], n_tokens: int) -> np.ndarray | None:
     for row, part in zip(rows, brought, strict=True):
         row[: len(part)] = part
     return rows
-
-
-def step_size(n: int, n_ubatch: int = N_UBATCH) -> int:
-    """The planned size, at most n_ubatch, for the next chunk of n tokens: the next larger one while it is mostly full,
-    else the largest that n fills."""
-    sizes = (*(s for s in PROMPT_SIZES if s < n_ubatch), n_ubatch)
-    above = next((s for s in sizes if s >= n), n_ubatch)
-    return above if above <= 4 * n else max(s for s in sizes if s <= n)

@@ -9,8 +9,10 @@ from ..ir.tensor import Kind, Storage
 from ..models.architecture import Architecture
 from ..models.step import StepInputs, StepShape
 from ..units import size_text
+from .sizes import StepSizes, sizes_for
 
-SCRATCH_ROWS = 1 << 15  # of the model's width as floats: about what a long prompt's step keeps for itself
+SCRATCH_ROWS = 1 << 15  # of the model's width as floats: about what steps of prompts keep for themselves
+ROWS_OF_A_TOKEN = 32  # the same for each token of the largest planned step, with all smaller ones beside it
 
 
 def check_fits(model: Architecture, build: Callable[[int], Architecture], device: Device, level: int) -> None:
@@ -40,6 +42,16 @@ def why_not(model: Architecture, device: Device) -> str:
     if free is not None and wanted > free:
         return f"{size_text(wanted)} of memory wanted, {size_text(free)} free"
     return ""
+
+
+def sizes_that_fit(model: Architecture, device: Device) -> StepSizes:
+    """What steps to plan: as suits the device, without the largest where memory is short beside the model."""
+    planned, free = sizes_for(device.info.is_software), device.nbytes_free()
+    if free is None:
+        return planned
+    room = max(free - sum(s.nbytes for s in _lasting(model)), SCRATCH_ROWS * 4 * model.params.width)
+    most = room // (ROWS_OF_A_TOKEN * 4 * model.params.width)
+    return planned.up_to(max(s for s in planned.sizes if s <= most))
 
 
 def _largest(fits: Callable[[int], bool], n_ctx: int) -> int:

@@ -33,7 +33,7 @@ class Runner:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.n_ctx, self.n_ubatch = engine.model.capacity.n_ctx, engine.n_ubatch
+        self.n_ctx, self.sizes = engine.model.capacity.n_ctx, engine.sizes
         self._states = SlotCopies(engine, engine.model.states)
         self._caches = SlotCopies(engine, engine.model.caches)
 

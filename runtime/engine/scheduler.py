@@ -10,9 +10,9 @@ from ..models.step import Chunk
 from .checkpoints import EVERY, FEWEST, checkpoint_ends, snapshots
 from .choice import not_finite
 from .decode import DecodeRun
-from .engine import step_size
 from .runner import Chosen, Runner, Wanted
 from .sequence import Sequence
+from .sizes import BESIDE_OTHERS
 from .slots import Checkpoint, Slots
 
 
@@ -139,7 +139,7 @@ class Scheduler:
     def _begin(self) -> None:
         going = [s for s in self.running if s.goes_on]
         ones = [s for s in going if s.n_unread == 1 and s.limit]
-        readers, size = self._readers([s for s in going if s not in ones])
+        readers, size = self._readers([s for s in going if s not in ones], bool(ones))
         for s in ones:
             self._keep_now(s, {s.n_read: True} if s.n_uncheckpointed >= EVERY else {})
         if readers or not all(s.choice.on_device for s in ones):
@@ -150,12 +150,16 @@ class Scheduler:
             self._run, self._rows = self.runner.decode(chunks, [s.choice for s in ones], limit), ones
             self._take_drawn(self._run)
 
-    def _readers(self, reads: Rows[Sequence]) -> tuple[list[Sequence], int]:
-        """Who reads a chunk of a prompt, the oldest and those who read as much, and the planned size of the chunk."""
+    def _readers(self, reads: Rows[Sequence], waits: bool) -> tuple[list[Sequence], int]:
+        """Who reads a chunk of a prompt, the oldest and those who read as much, and the planned size of the chunk.
+
+        waits: for whom is decoding beside them."""
         if not reads:
             return [], 0
-        sizes = [step_size(s.n_unread, self.runner.n_ubatch) for s in reads]
-        most = max(1, self.runner.n_ubatch // sizes[0])
+        planned = self.runner.sizes
+        planned = planned.up_to(BESIDE_OTHERS) if waits and planned.most > BESIDE_OTHERS else planned
+        sizes = [planned.next(s.n_unread) for s in reads]
+        most = max(1, planned.most // sizes[0])
         return [s for s, size in zip(reads, sizes, strict=True) if size == sizes[0]][:most], sizes[0]
 
     def _read(self, readers: list[Sequence], size: int, ones: list[Sequence]) -> None:

@@ -18,8 +18,21 @@ layout(push_constant) uniform Args {
 shared uint before[gl_WorkGroupSize.x];  // pairs of experts before this one
 shared uint mine[gl_WorkGroupSize.x];
 
-int expert_of(uint pair) {
-    int id = ids[ids_at + pair / n_slots * ids_token + pair % n_slots * ids_slot];
+uint token, slot;  // of the next pair
+
+void start_at(uint pair) {
+    token = pair / n_slots;
+    slot = pair % n_slots;
+}
+
+// Of the next pair; without divisions, which take longer than all else.
+int next_expert() {
+    int id = ids[ids_at + token * ids_token + slot * ids_slot];
+    slot++;
+    if (slot == n_slots) {
+        slot = 0u;
+        token++;
+    }
     return clamp(id, 0, int(n_experts) - 1);
 }
 
@@ -36,31 +49,38 @@ void scan() {
     barrier();
 }
 
+// How many of the pairs from `first` to `stop` are of experts before one, and of it.
+uvec2 counted(uint first, uint stop, int expert) {
+    uvec2 n = uvec2(0);
+    start_at(first);
+    for (uint pair = first; pair < stop; pair++) {
+        int e = next_expert();
+        n += uvec2(e < expert ? 1u : 0u, e == expert ? 1u : 0u);
+    }
+    return n;
+}
+
 void main() {
     int expert = int(group_index());
     uint n_pairs = n_tokens * n_slots, run = (n_pairs + gl_WorkGroupSize.x - 1u) / gl_WorkGroupSize.x;
     uint id = gl_LocalInvocationID.x, first = min(id * run, n_pairs), stop = min(first + run, n_pairs);
-    uint n_before = 0u, n_mine = 0u;
-    for (uint pair = first; pair < stop; pair++) {
-        int e = expert_of(pair);
-        n_before += e < expert ? 1u : 0u;
-        n_mine += e == expert ? 1u : 0u;
-    }
-    before[id] = n_before;
-    mine[id] = n_mine;
+    uvec2 n = counted(first, stop, expert);
+    before[id] = n.x;
+    mine[id] = n.y;
     scan();
     if (uint(expert) >= n_experts) {
         return;
     }
-    uint start = before[gl_WorkGroupSize.x - 1u], at = lists_at + n_experts + 1u + start + mine[id] - n_mine;
+    uint start = before[gl_WorkGroupSize.x - 1u], at = lists_at + n_experts + 1u + start + mine[id] - n.y;
     if (id == 0u) {
         lists[lists_at + expert] = int(start);
         if (expert + 1 == int(n_experts)) {
             lists[lists_at + n_experts] = int(n_pairs);
         }
     }
+    start_at(first);
     for (uint pair = first; pair < stop; pair++) {
-        if (expert_of(pair) == expert) {
+        if (next_expert() == expert) {
             lists[at++] = int(pair);
         }
     }

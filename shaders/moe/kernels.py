@@ -173,7 +173,8 @@ _ROWS = FLOATS.rows
 
 def _lower_lists(node: Node, features: Features) -> KernelCall:
     (ids,), (lists,) = node.inputs, node.outputs
-    (n, k), n_experts, local = ids.shape, node.attrs["n_experts"], 8 if features.software else 128
+    (n, k), n_experts = ids.shape, node.attrs["n_experts"]
+    local = 8 if features.software else min(256, features.max_workgroup)
     arguments = {
         "n_tokens": n,
         "n_slots": k,

@@ -12,6 +12,7 @@ from vkrun.runtime.cli.progress import Bar
 from vkrun.runtime.cli.screen import Screen, columns, one_line, safe
 from vkrun.runtime.engine.runner import Runner
 from vkrun.runtime.engine.sequence import Timings
+from vkrun.runtime.engine.sizes import SOFTWARE
 from vkrun.runtime.errors import BackendError, VkrunError
 from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.cli.running import MODEL
@@ -24,7 +25,7 @@ IDS = [i % 90 + 5 for i in range(41)]
 def model():
     """Reads prompts in chunks of 8 tokens."""
     with vkrun.load(MODEL, backend="cpu", n_ctx=128) as loaded, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loaded._service._scheduler.runner, "n_ubatch", 8)
+        patch.setattr(loaded._service._scheduler.runner, "sizes", SOFTWARE.up_to(8))
         yield loaded
 
 

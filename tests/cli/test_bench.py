@@ -13,7 +13,6 @@ from vkrun.runtime.bench.ranges import numbers, pairs
 from vkrun.runtime.bench.report import ladder, params_text, replay_table, size_text
 from vkrun.runtime.bench.settings import Setting, Wanted
 from vkrun.runtime.cli.main import main
-from vkrun.runtime.engine.engine import step_size
 from vkrun.runtime.errors import UsageError
 from vkrun.runtime.model import load
 from vkrun.tests.cli.running import MODEL
@@ -68,10 +67,12 @@ def test_tests_and_settings_in_order():
 
 
 @pytest.mark.parametrize(
-    ("n", "n_ubatch", "wanted"), [(512, 512, 512), (512, 128, 128), (600, 2048, 2048), (3, 4, 4), (9, 4, 4)]
+    ("n_batch", "n_ubatch", "software", "gpu"),
+    [(2048, 0, 512, 2048), (128, 0, 128, 128), (64, 4096, 64, 64), (4, 2, 2, 2)],
 )
-def test_batches_bound_the_planned_sizes(n, n_ubatch, wanted):
-    assert step_size(n, n_ubatch) == wanted
+def test_batches_bound_the_planned_sizes(n_batch, n_ubatch, software, gpu):
+    setting = Setting(n_batch=n_batch, n_ubatch=n_ubatch)
+    assert (setting.n_planned(True), setting.n_planned(False)) == (software, gpu)
 
 
 def test_the_table_is_llama_benchs(capsys):

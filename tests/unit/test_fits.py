@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 from vkrun.backends.base import DeviceInfo
-from vkrun.runtime.engine.fits import SCRATCH_ROWS, check_fits
+from vkrun.runtime.engine.fits import SCRATCH_ROWS, check_fits, sizes_that_fit
+from vkrun.runtime.engine.sizes import GPU, SOFTWARE
 from vkrun.runtime.errors import BackendError, UsageError
 from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.models import Capacity, open_model
@@ -75,3 +76,16 @@ def test_a_weight_that_no_op_can_cut_is_refused_before_it_is_uploaded(build) -> 
     assert not poor.written
     poor.max_binding = 2 * GIB  # nothing is larger, so that nothing has to be asked
     check_fits(build(4096), build, poor, 3)
+
+
+def test_large_steps_are_planned_where_memory_is_left(build) -> None:
+    model, width = build(4096), SHAPE.width
+    lasting = model.weights.nbytes + sum(s.nbytes for s in (*model.caches, *model.states))
+
+    def planned(beside: int | None, kind: str = "discrete gpu") -> int:
+        free = None if beside is None else lasting + beside
+        return sizes_that_fit(model, NullDevice(info=DeviceInfo("null", 0, "a card", kind=kind, memory_free=free))).most
+
+    assert planned(None) == planned(1 << 36) == planned(2048 * 32 * 4 * width) == GPU.most
+    assert planned(2048 * 32 * 4 * width - 1) == planned(0) == 1024
+    assert planned(1 << 36, "cpu") == SOFTWARE.most

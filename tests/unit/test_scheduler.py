@@ -77,7 +77,7 @@ def test_eight_at_once_share_steps(n_states: int) -> None:
     room.finish()
     for i, s in enumerate(room.got):
         assert room.got[s] == alone(ids(i, 30 + i), 20)
-    assert room.runner.n_steps <= 22
+    assert room.runner.n_steps <= 24  # four or five for the prompts, one a token
 
 
 def test_a_prompt_is_read_beside_those_that_decode() -> None:
