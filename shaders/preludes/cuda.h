@@ -27,6 +27,7 @@ VK_FN int findLSB(uint x) { return __ffs(int(x)) - 1; }
 VK_FN void umulExtended(uint a, uint b, uint &high, uint &low) { high = __umulhi(a, b), low = a * b; }
 VK_FN uint atomicAdd(uint &x, uint y) { return ::atomicAdd(&x, y); }
 VK_FN uint atomicAnd(uint &x, uint y) { return ::atomicAnd(&x, y); }
+VK_FN uint atomicMax(uint &x, uint y) { return ::atomicMax(&x, y); }
 VK_FN uint atomicOr(uint &x, uint y) { return ::atomicOr(&x, y); }
 
 #define barrier() __syncthreads()

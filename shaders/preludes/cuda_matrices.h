@@ -1,6 +1,6 @@
 // Halves and cooperative matrices of 16 x 16 for CUDA: tensor cores by PTX, from compute capability 7.5 on. Each lane of
-// the warp holds a share, as mma.sync wants it: of operands a pair in each of four blocks of 8 x 8, of sums two columns
-// of rows lane / 4 and lane / 4 + 8, in either half of the columns.
+// the warp holds a share, as mma.sync wants it, of four blocks of 8 x 8: two elements side by side of row lane / 4. Blocks
+// go down the rows first, but those of right operands along them, turned over their diagonal.
 
 VK_FN uint vk_halves(float low, float high) {
     uint both;
@@ -11,6 +11,11 @@ VK_FN uint vk_halves(float low, float high) {
         : "=r"(both) : "f"(low), "f"(high));
 #endif
     return both;
+}
+VK_FN vec2 unpackHalf2x16(uint bits) {
+    vec2 r;
+    asm("{ .reg .f16 a, b; mov.b32 {a, b}, %2; cvt.f32.f16 %0, a; cvt.f32.f16 %1, b; }" : "=f"(r.x), "=f"(r.y) : "r"(bits));
+    return r;
 }
 
 #define VK_HALVES(op, name)                                                                       \
@@ -25,32 +30,80 @@ VK_FN f16vec2 fma(f16vec2 a, f16vec2 b, f16vec2 c) {
     return a;
 }
 
-template <vk_Use use> struct coopmat<float16_t, 16u, 16u, use> {
-    uint pairs[4];
-};
 template <> struct coopmat<float, 16u, 16u, gl_MatrixUseAccumulator> {
-    float sums[8];
+    float elements[8];
     coopmat() = default;
-    VK_FN explicit coopmat(float x) { VK_UNROLL for (int i = 0; i < 8; i++) sums[i] = x; }
+    VK_FN explicit coopmat(float x) { VK_UNROLL for (int i = 0; i < 8; i++) elements[i] = x; }
+    VK_FN float &operator[](uint i) { return elements[i]; }
+    VK_FN static constexpr uint length() { return 8u; }
 };
-typedef coopmat<float16_t, 16u, 16u, gl_MatrixUseA> vk_MatrixA;
-typedef coopmat<float16_t, 16u, 16u, gl_MatrixUseB> vk_MatrixB;
 typedef coopmat<float, 16u, 16u, gl_MatrixUseAccumulator> vk_Sums;
 
-// From the element i of x, vectors of 16 bytes, on; what stands at the other side of the diagonal is turned on its way.
-template <vk_Use use>
-VK_FN void vk_load(coopmat<float16_t, 16u, 16u, use> &m, const uvec4 *x, uint i, uint pitch, vk_Order order) {
-    const uint lane = threadIdx.x & 31u;
-    bool rows = order == gl_CooperativeMatrixLayoutRowMajor;
-    uint row = rows ? lane & 15u : (lane & 7u) + (lane >> 4 << 3), octet = rows ? lane >> 4 : lane >> 3 & 1u;
-    uint at = uint(__cvta_generic_to_shared(x)) + (i + row * pitch + octet) * 16u;
-    if (rows == (use == gl_MatrixUseA))
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(m.pairs[0]), "=r"(m.pairs[1]), "=r"(m.pairs[2]), "=r"(m.pairs[3]) : "r"(at) : "memory");
-    else
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(m.pairs[0]), "=r"(m.pairs[1]), "=r"(m.pairs[2]), "=r"(m.pairs[3]) : "r"(at) : "memory");
+template <vk_Use use> struct coopmat<float16_t, 16u, 16u, use> {
+    uint pairs[4];
+    coopmat() = default;
+    VK_FN explicit coopmat(const vk_Sums &m) {
+        static_assert(use == gl_MatrixUseAccumulator, "sums become halves, and no operand");
+        VK_UNROLL for (int i = 0; i < 4; i++) pairs[i] = vk_halves(m.elements[2 * i], m.elements[2 * i + 1]);
+    }
+};
+
+VK_FN uint vk_lane() { return threadIdx.x & 31u; }
+
+// From the element i of x, 16 bytes each, on; blocks that stand the other way round are turned on their way.
+template <vk_Order order, vk_Use use>
+VK_FN void vk_load_shared(coopmat<float16_t, 16u, 16u, use> &m, const uvec4 *x, uint i, uint pitch) {
+    constexpr bool rows = order == gl_CooperativeMatrixLayoutRowMajor;
+    const uint lane = vk_lane(), row = rows ? lane & 15u : (lane & 7u) + (lane >> 4 << 3);
+    uint at = uint(__cvta_generic_to_shared(x)) + (i + row * pitch + (rows ? lane >> 4 : lane >> 3 & 1u)) * 16u;
+#define VK_LDMATRIX(turn)                                                                                 \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4" turn ".shared.b16 {%0, %1, %2, %3}, [%4];"               \
+                 : "=r"(m.pairs[0]), "=r"(m.pairs[1]), "=r"(m.pairs[2]), "=r"(m.pairs[3]) : "r"(at) : "memory")
+    if (rows == (use == gl_MatrixUseA)) VK_LDMATRIX("");
+    else VK_LDMATRIX(".trans");
 }
+template <vk_Order order, vk_Use use>
+VK_FN void vk_load(coopmat<float16_t, 16u, 16u, use> &m, const uvec4 *x, uint i, uint pitch) {
+    constexpr bool rows = order == gl_CooperativeMatrixLayoutRowMajor;
+    VK_UNROLL for (uint block = 0u; block < 4u; block++) {
+        uint down = rows ? block & 1u : block >> 1, along = rows ? block >> 1 : block & 1u;
+        const uvec4 &octet = x[i + (8u * down + (vk_lane() >> 2)) * pitch + along];
+        uint pair = (&octet.x)[vk_lane() & 3u];
+        if (rows != (use == gl_MatrixUseA)) asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %0;" : "+r"(pair));
+        m.pairs[block] = pair;
+    }
+}
+template <vk_Order order, class T> VK_FN void vk_load_shared(vk_Sums &m, const T *x, uint i, uint pitch) {
+    vk_load<order>(m, x, i, pitch);
+}
+
+VK_FN void vk_take(float &to, const float *x, uint i) { to = x[i]; }
+VK_FN void vk_take(float &to, const vec4 *x, uint i) { to = (&x->x)[i]; }
+VK_FN void vk_put(float *x, uint i, float value) { x[i] = value; }
+VK_FN void vk_put(vec4 *x, uint i, float value) { (&x->x)[i] = value; }
+VK_FN void vk_put(uvec4 *x, uint i, float value) { (&x->x)[i] = __float_as_uint(value); }
+
+// Where element e of a lane's stands in an array of n numbers an element, whose elements i and pitch count.
+template <vk_Order order> VK_FN uint vk_place(uint e, uint i, uint pitch, uint n) {
+    uint row = (vk_lane() >> 2) + (e >> 1 & 1u) * 8u, column = (vk_lane() & 3u) * 2u + (e & 1u) + (e >> 2) * 8u;
+    return i * n + (order == gl_CooperativeMatrixLayoutRowMajor ? row * pitch * n + column : column * pitch * n + row);
+}
+template <vk_Order order, class T> VK_FN void vk_load(vk_Sums &m, const T *x, uint i, uint pitch) {
+    VK_UNROLL for (uint e = 0u; e < 8u; e++) vk_take(m[e], x, vk_place<order>(e, i, pitch, sizeof(T) / 4u));
+}
+template <vk_Order order, class T> VK_FN void vk_store(vk_Sums m, T *x, uint i, uint pitch) {
+    VK_UNROLL for (uint e = 0u; e < 8u; e++) vk_put(x, vk_place<order>(e, i, pitch, sizeof(T) / 4u), m[e]);
+}
+template <vk_Order order>
+VK_FN void vk_store(coopmat<float16_t, 16u, 16u, gl_MatrixUseAccumulator> m, uvec4 *x, uint i, uint pitch) {
+    static_assert(order == gl_CooperativeMatrixLayoutRowMajor, "halves are stored by rows");
+    VK_UNROLL for (uint block = 0u; block < 4u; block++)
+        (&x[i + ((block & 1u) * 8u + (vk_lane() >> 2)) * pitch + (block >> 1)].x)[vk_lane() & 3u] = m.pairs[block];
+}
+#define VK_MATRIX_LOAD(m, x, i, pitch, order) vk_load_shared<order>(m, x, i, pitch)
+#define VK_MATRIX_LOAD_BUFFER(m, x, i, pitch, order) vk_load<order>(m, x, i, pitch)
+#define VK_MATRIX_STORE(m, x, i, pitch, order) vk_store<order>(m, x, i, pitch)
+#define VK_MATRIX_STORE_BUFFER(m, x, i, pitch, order) vk_store<order>(m, x, i, pitch)
 
 VK_FN void vk_multiply_add(float *sums, const uint *a, const uint *b) {
 #if __CUDA_ARCH__ >= 800
@@ -65,23 +118,7 @@ VK_FN void vk_multiply_add(float *sums, const uint *a, const uint *b) {
             : "r"(a[2 * k]), "r"(a[2 * k + 1]), "r"(b[k]));
 #endif
 }
-VK_FN vk_Sums coopMatMulAdd(const vk_MatrixA &a, const vk_MatrixB &b, vk_Sums c) {
-    VK_UNROLL for (int half = 0; half < 2; half++) vk_multiply_add(c.sums + 4 * half, a.pairs, b.pairs + 2 * half);
+template <class A, class B> VK_FN vk_Sums coopMatMulAdd(const A &a, const B &b, vk_Sums c) {
+    VK_UNROLL for (int half = 0; half < 2; half++) vk_multiply_add(c.elements + 4 * half, a.pairs, b.pairs + 2 * half);
     return c;
 }
-
-template <class T> VK_FN void vk_put(T *x, uint i, float value);
-template <> VK_FN void vk_put(float *x, uint i, float value) { x[i] = value; }
-template <> VK_FN void vk_put(uvec4 *x, uint i, float value) { (&x->x)[i] = __float_as_uint(value); }
-
-// `pitch` and i count elements of x, floats or four of them.
-template <class T> VK_FN void vk_store(const vk_Sums &m, T *x, uint i, uint pitch, vk_Order order) {
-    const uint lane = threadIdx.x & 31u, words = sizeof(T) / 4u;
-    bool rows = order == gl_CooperativeMatrixLayoutRowMajor;
-    VK_UNROLL for (uint e = 0u; e < 8u; e++) {
-        uint row = (lane >> 2) + (e >> 1 & 1u) * 8u, column = (lane & 3u) * 2u + (e & 1u) + (e >> 2) * 8u;
-        vk_put(x, i * words + (rows ? row * pitch * words + column : column * pitch * words + row), m.sums[e]);
-    }
-}
-#define VK_MATRIX_LOAD(m, x, i, pitch, order) vk_load(m, x, i, pitch, order)
-#define VK_MATRIX_STORE(m, x, i, pitch, order) vk_store(m, x, i, pitch, order)

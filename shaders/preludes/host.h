@@ -46,6 +46,7 @@ inline void umulExtended(uint a, uint b, uint &high, uint &low) {
 // Invocations take turns, so that an atomic is an access like any other.
 inline uint atomicAdd(uint &x, uint y) { return x += y, x - y; }
 inline uint atomicAnd(uint &x, uint y) { uint old = x; return x &= y, old; }
+inline uint atomicMax(uint &x, uint y) { uint old = x; return x = max(x, y), old; }
 inline uint atomicOr(uint &x, uint y) { uint old = x; return x |= y, old; }
 
 // Barriers have the numbers that backends/host/kernels.py gave them.

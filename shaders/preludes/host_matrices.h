@@ -15,6 +15,7 @@ inline float vk_half(uint bits) {
                                : __builtin_ldexpf(float(fraction), -24);
     return bits & 0x8000u ? -size : size;
 }
+inline vec2 unpackHalf2x16(uint bits) { return vec2(vk_half(bits), vk_half(bits >> 16)); }
 inline uint vk_halves(float low, float high) { return vk_half_bits(low) | vk_half_bits(high) << 16; }
 
 // Of two halves floats hold sums, differences and products so well that to round them again changes nothing.
@@ -29,13 +30,25 @@ inline f16vec2 operator-(f16vec2 a, f16vec2 b) { VK_HALVES(x - y) }
 inline f16vec2 operator*(f16vec2 a, f16vec2 b) { VK_HALVES(x * y) }
 inline f16vec2 fma(f16vec2 a, f16vec2 b, f16vec2 c) { VK_HALVES(x * y + vk_half(c.bits >> i)) }
 
-template <class T, vk_Use use> struct coopmat<T, 16u, 16u, use> {
+template <> struct coopmat<float, 16u, 16u, gl_MatrixUseAccumulator> {
     float elements[8];
     coopmat() = default;
     explicit coopmat(float x) { for (float &element : elements) element = x; }
+    float &operator[](uint i) { return elements[vkrun_checked(i, 8u)]; }
+    static constexpr uint length() { return 8u; }
+};
+typedef coopmat<float, 16u, 16u, gl_MatrixUseAccumulator> vk_Sums;
+
+template <vk_Use use> struct coopmat<float16_t, 16u, 16u, use> {
+    float elements[8];
+    coopmat() = default;
+    explicit coopmat(const vk_Sums &m) {
+        static_assert(use == gl_MatrixUseAccumulator, "sums become halves, and no operand");
+        for (uint i = 0u; i < 8u; i++) elements[i] = vk_half(vk_half_bits(m.elements[i]));
+    }
 };
 
-// Where element i of a lane's stands in an array of `n` elements a word, from element `first` on.
+// Where element i of a lane's stands in an array of `n` numbers an element, from element `first` on.
 struct vk_Place {
     uint first, pitch, n;
     bool rows;
@@ -46,29 +59,41 @@ struct vk_Place {
 };
 template <vk_Use use, class X>
 inline void vk_load(coopmat<float16_t, 16u, 16u, use> &m, X &x, vk_Place place, const char *name, vkrun_site site) {
+    place.n *= 2u;
     for (uint i = 0u; i < 8u; i++) {
         uint at = place.at(i), word = x.touch_part(at / 8u, at / 2u % 4u, VKRUN_READ | VKRUN_BY_ANY, name, site);
         m.elements[i] = vk_half(word >> at % 2u * 16u);
     }
 }
+template <class X> inline auto &vk_touch(X &x, vk_Place place, uint i, int how, const char *name, vkrun_site site) {
+    return x.touch_part(place.at(i) / place.n, place.at(i) % place.n, how | VKRUN_BY_ANY, name, site);
+}
+template <class X> inline void vk_load(vk_Sums &m, X &x, vk_Place place, const char *name, vkrun_site site) {
+    for (uint i = 0u; i < 8u; i++) __builtin_memcpy(&m.elements[i], &vk_touch(x, place, i, VKRUN_READ, name, site), 4);
+}
+template <class X> inline void vk_store(const vk_Sums &m, X &x, vk_Place place, const char *name, vkrun_site site) {
+    for (uint i = 0u; i < 8u; i++) __builtin_memcpy(&vk_touch(x, place, i, VKRUN_WRITE, name, site), &m.elements[i], 4);
+}
 template <class X>
-inline void vk_store(const coopmat<float, 16u, 16u, gl_MatrixUseAccumulator> &m, X &x, vk_Place place, const char *name,
-                     vkrun_site site) {
-    for (uint i = 0u; i < 8u; i++) {
-        uint at = place.at(i);
-        auto &word = x.touch_part(at / place.n, at % place.n, VKRUN_WRITE | VKRUN_BY_ANY, name, site);
-        __builtin_memcpy(&word, &m.elements[i], 4);
-    }
+inline void vk_store(const coopmat<float16_t, 16u, 16u, gl_MatrixUseAccumulator> &m, X &x, vk_Place place,
+                     const char *name, vkrun_site site) {
+    if (!place.rows) vkrun_fail(site, "halves are stored by rows");
+    uint lane = vkrun_lane % 32u;
+    for (uint i = 0u; i < 4u; i++)
+        x.touch_part(place.first + lane / 2u * place.pitch + lane % 2u, i, VKRUN_WRITE | VKRUN_BY_ANY, name, site) =
+            vk_halves(m.elements[2u * i], m.elements[2u * i + 1u]);
 }
 #define VK_MATRIX_LOAD(m, x, i, pitch, order) \
-    vk_load(m, x, vk_Place{i, pitch, 8u, order == gl_CooperativeMatrixLayoutRowMajor}, #x, VK_HERE)
+    vk_load(m, x, vk_Place{i, pitch, x.n_parts, order == gl_CooperativeMatrixLayoutRowMajor}, #x, VK_HERE)
 #define VK_MATRIX_STORE(m, x, i, pitch, order) \
     vk_store(m, x, vk_Place{i, pitch, x.n_parts, order == gl_CooperativeMatrixLayoutRowMajor}, #x, VK_HERE)
+#define VK_MATRIX_LOAD_BUFFER(m, x, i, pitch, order) VK_MATRIX_LOAD(m, x, i, pitch, order)
+#define VK_MATRIX_STORE_BUFFER(m, x, i, pitch, order) VK_MATRIX_STORE(m, x, i, pitch, order)
 
 struct vk_Operands {
     float a[8], b[8];
 };
-template <class A, class B, class C> inline C vk_multiply_add(const A &a, const B &b, C c, vkrun_site site, int number) {
+template <class A, class B> inline vk_Sums vk_multiply_add(vkrun_site site, int number, const A &a, const B &b, vk_Sums c) {
     vk_Operands own;
     __builtin_memcpy(own.a, a.elements, sizeof own.a), __builtin_memcpy(own.b, b.elements, sizeof own.b);
     vk_Brought<vk_Operands> brought = vk_bring(own, site, number);
@@ -80,4 +105,4 @@ template <class A, class B, class C> inline C vk_multiply_add(const A &a, const 
             c.elements[i] += of[row * 2u + k / 8u][k % 8u] * of[k * 2u + columns][8u + i];
     return c;
 }
-#define coopMatMulAdd(a, b, c) vk_multiply_add(a, b, c, VK_HERE, __COUNTER__)
+#define coopMatMulAdd(...) vk_multiply_add(VK_HERE, __COUNTER__, __VA_ARGS__)

@@ -6,6 +6,7 @@ Elements of buffers and of shared memory are read and written through macros, so
     VK_LOAD_PART(x, i, k) ...                         component k of an element that is a vector
     VK_ATOMIC(x, i)                                   the element that an atomic function takes
     VK_MATRIX_LOAD(m, x, i, pitch, order) ...         a matrix from shared memory, or to it, its rows `pitch` apart
+    VK_MATRIX_LOAD_BUFFER(m, x, i, pitch, order) ...  the same of a buffer
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,7 @@ from .subset import (
     BUILT_IN,
     COMPONENTS,
     FUNCTIONS,
+    LENGTH,
     MATRIX_ACCESS,
     STATEMENTS,
     SWIZZLES,
@@ -39,8 +41,8 @@ class Writer:
         self.types = module.types
         self.fields = {v.name.text for s in module.structs.values() for v in s.members}
         self.functions = FUNCTIONS | {f.name for f in module.functions}
-        self.elements = {b.elements.name.text for b in module.buffers} | {v.name.text for v in module.shared}
-        self.arrays = {v.name.text for v in module.shared if v.sizes}
+        self.buffers = {b.elements.name.text for b in module.buffers}
+        self.elements = self.buffers | {v.name.text for v in module.shared}
         self.scalars = {v.name.text for v in module.shared if not v.sizes}
         self.arguments = module.arguments_name
         self.scopes: list[set[str]] = []
@@ -151,7 +153,8 @@ class Writer:
             if _text(tokens, at + 2) == "=" or _text(tokens, at + 2) in ASSIGNING:
                 raise refuse(tokens[at + 1], f".{name} that is written")
             return f".{name}()", at + 2
-        if (name not in COMPONENTS or len(name) > 1) and name not in self.fields and before != self.arguments:
+        is_component = name in COMPONENTS and len(name) == 1
+        if not is_component and name not in self.fields | {LENGTH} and before != self.arguments:
             raise refuse(tokens[at + 1], f".{name}")
         return f".{c_name(name)}", at + 2
 
@@ -171,14 +174,15 @@ class Writer:
         return f"VK_{verb}{'_PART' if part else ''}({arguments})", end
 
     def _matrix_access(self, tokens: Tokens, at: int) -> tuple[str, int]:
-        """Matrices go between registers and arrays in shared memory."""
+        """Matrices go between registers and arrays in shared memory or buffers."""
         end = closing(tokens, at + 1)
         parts = split(tokens[at + 2 : end], ",")
-        place = [t.text for t in parts[1]] if len(parts) == 5 else []
-        if not self.arrays.issuperset(place) or len(place) != 1 or not self._is_element(parts[1], 0):
-            raise refuse(tokens[at], f"{tokens[at].text} of another than an array in shared memory")
+        place = parts[1][0].text if len(parts) == 5 and len(parts[1]) == 1 and self._is_element(parts[1], 0) else ""
+        if not place or place in self.scalars:
+            raise refuse(tokens[at], f"{tokens[at].text} of another than an array")
         matrix, index, pitch, order = (join(self._words(parts[i])) for i in (0, 2, 3, 4))
-        return f"{MATRIX_ACCESS[tokens[at].text]}({matrix}, {c_name(place[0])}, {index}, {pitch}, {order})", end + 1
+        verb = MATRIX_ACCESS[tokens[at].text] + ("_BUFFER" if place in self.buffers else "")
+        return f"{verb}(({matrix}), {c_name(place)}, {index}, {pitch}, {order})", end + 1
 
     def _index(self, tokens: Tokens, at: int, name: str) -> tuple[str, int]:
         if _text(tokens, at) != "[":

@@ -19,10 +19,10 @@ PLAIN_FUNCTIONS = frozenset(
         *("mix", "sign", "equal", "roundEven"),
         *("floatBitsToUint", "floatBitsToInt", "uintBitsToFloat", "intBitsToFloat", "umulExtended"),
         "dot_of_bytes",  # of four signed bytes each; Vulkan's by an instruction of SPIR-V
-        *("packHalf2x16", "packFloat2x16", "unpackFloat2x16"),
+        *("packHalf2x16", "unpackHalf2x16", "packFloat2x16", "unpackFloat2x16"),
     }
 )
-ATOMICS = frozenset({"atomicAdd", "atomicAnd", "atomicOr"})
+ATOMICS = frozenset({"atomicAdd", "atomicAnd", "atomicMax", "atomicOr"})
 LANE_FUNCTIONS = frozenset(
     {
         "subgroupBarrier",
@@ -30,6 +30,7 @@ LANE_FUNCTIONS = frozenset(
         *("subgroupBallot", "subgroupElect", "coopMatMulAdd"),
     }
 )
+LENGTH = "length"  # of a cooperative matrix: elements that an invocation holds
 MATRIX_ACCESS = {"coopMatLoad": "VK_MATRIX_LOAD", "coopMatStore": "VK_MATRIX_STORE"}
 FUNCTIONS = PLAIN_FUNCTIONS | ATOMICS | LANE_FUNCTIONS | {"barrier"}
 

@@ -67,47 +67,71 @@ def test_barriers_and_subgroups(subgroup: int, backwards: bool) -> None:
     assert y.tolist() == np.arange(192).reshape(3, 64)[:, ::-1].reshape(-1).tolist()
 
 
-MATRICES = """coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> a;
-        coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB> b;
-        coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> c =
-            coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.5);
-        wide[i] = uvec4(x[4u * i], x[4u * i + 1u], x[4u * i + 2u], x[4u * i + 3u]);
-        """
+MATRICES = """shared uvec4 wide[64];
+shared float sums[512];
+layout(std430, binding = 0) readonly buffer X4 { uvec4 x4[]; };
+layout(std430, binding = 1) buffer Y1 { float y1[]; };
+layout(std430, binding = 1) buffer Y4 { uvec4 y4[]; };
+coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> a;
+coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB> b;
+coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> c;
+uint few[3];"""
+ROWS, COLUMNS = "gl_CooperativeMatrixLayoutRowMajor", "gl_CooperativeMatrixLayoutColumnMajor"
 
 
-def multiplied(orders: str, fault: str = "") -> tuple[str, np.ndarray, np.ndarray]:
-    """A product of the first 256 halves of x and the others: orders "rrr" are those of both and of the result. Two
-    subgroups make the same. `fault` is left out."""
-    order = dict(zip("rc", (f"gl_CooperativeMatrixLayout{name}Major" for name in ("Row", "Column")), strict=True))
-    text = f"""{MATRICES} barrier();
-        coopMatLoad(a, wide, 0u, 2u, {order[orders[0]]});
-        coopMatLoad(b, wide, 32u, 2u, {order[orders[1]]});
-        c = coopMatMulAdd(a, b, c);
-        barrier();
-        coopMatStore(c, sums, 256u * gl_SubgroupID, 16u, {order[orders[2]]});
+def with_matrices(statements: str) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+    """What went wrong; two matrices of halves [16, 16], which x holds; y [3, 16, 16] of 32 bits. Two subgroups."""
+    made = translated(HEAD.replace("uint few[3];", MATRICES) + statements + "\n}\n", "some.comp")
+    x, y = (np.arange(512) % 23).astype(np.float16), np.ones(768, np.uint32)
+    bound, n = (Bound(x), Bound(y, cells_of(y))), np.uint32(64).tobytes()
+    kernel = kernels.compiled("matrices", made, {"local_size_x": 64})
+    why = Dispatch(kernel, bound, n, (1, 1, 1), Lanes(32, False)).run()
+    return why, *x.astype(np.float32).reshape(2, 16, 16), y.reshape(3, 16, 16)
+
+
+def product(orders: str) -> str:
+    """In shared memory; orders "rrr": those of both matrices and of the result, r for rows and c for columns."""
+    a, b, c = ({"r": ROWS, "c": COLUMNS}[order] for order in orders)
+    return f"""wide[i] = uvec4(x[4u * i], x[4u * i + 1u], x[4u * i + 2u], x[4u * i + 3u]); barrier();
+        coopMatLoad(a, wide, 0u, 2u, {a});
+        coopMatLoad(b, wide, 32u, 2u, {b});
+        c = coopMatMulAdd(a, b, coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.5));
+        coopMatStore(c, sums, 256u * gl_SubgroupID, 16u, {c});
         subgroupBarrier();
         for (uint e = gl_SubgroupInvocationID; e < 256u; e += 32u) {{
             y[256u * gl_SubgroupID + e] = floatBitsToUint(sums[256u * gl_SubgroupID + e]);
         }}"""
-    declared = "shared uvec4 wide[64];\nshared float sums[512];\nuint few[3];"
-    assert fault in text
-    made = translated(HEAD.replace("uint few[3];", declared) + text.replace(fault, "", 1) + "\n}\n", "some.comp")
-    x, y = (np.arange(512) % 23).astype(np.float16), np.ones(512, np.uint32)
-    kernel = kernels.compiled("matrices", made, {"local_size_x": 64})
-    dispatch = Dispatch(kernel, (Bound(x), Bound(y, cells_of(y))), np.uint32(64).tobytes(), (1, 1, 1), Lanes(32, False))
-    return dispatch.run(), x.astype(np.float32).reshape(2, 16, 16), y.view(np.float32).reshape(2, 16, 16)
 
 
 @pytest.mark.parametrize("orders", ["rrr", "rcr", "crc", "ccr"])
 def test_cooperative_matrices(orders: str) -> None:
-    why, x, y = multiplied(orders)
-    a, b, c = (m if order == "r" else m.T for m, order in zip((*x, y[0]), orders, strict=True))
-    assert why == "" and (y[0] == y[1]).all() and (c == a @ b + 0.5).all()
+    why, a, b, y = with_matrices(product(orders))
+    made = y.view(np.float32)
+    a, b, c = (m if order == "r" else m.T for m, order in zip((a, b, made[0]), orders, strict=True))
+    assert why == "" and (made[0] == made[1]).all() and (c == a @ b + 0.5).all()
+
+
+def test_cooperative_matrices_of_buffers_and_their_elements() -> None:
+    """Twice the product less what columns of it are as rows; as halves too."""
+    why, a, b, y = with_matrices(f"""coopMatLoad(a, x4, 0u, 2u, {ROWS});
+        coopMatLoad(b, x4, 32u, 2u, {ROWS});
+        c = coopMatMulAdd(a, b, coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0));
+        coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> turned;
+        coopMatStore(c, sums, 256u * gl_SubgroupID, 16u, {ROWS});
+        subgroupBarrier();
+        coopMatLoad(turned, sums, 256u * gl_SubgroupID, 16u, {COLUMNS});
+        for (uint e = 0u; e < c.length(); e++) {{ c[e] = 2.0 * c[e] - turned[e]; }}
+        coopMatStore(c, y1, 256u * gl_SubgroupID, 16u, {ROWS});
+        coopMatStore(coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(c), y4,
+                     128u + 32u * gl_SubgroupID, 2u, {ROWS});""")
+    wanted = 2 * (a @ b) - (a @ b).T
+    assert why == "" and (y[:2].view(np.float32) == wanted).all()
+    assert (y[2].view(np.float16).reshape(2, 16, 16) == wanted.astype(np.float16)).all()
 
 
 @pytest.mark.parametrize(("fault", "why"), [(" barrier();", "wide["), ("subgroupBarrier();", "sums[")])
 def test_barriers_around_cooperative_matrices_are_missed(fault: str, why: str) -> None:
-    assert why in multiplied("rcr", fault)[0]
+    assert fault in product("rcr") and why in with_matrices(product("rcr").replace(fault, ""))[0]
 
 
 def test_halves_are_rounded_to_the_nearest() -> None:

@@ -30,9 +30,10 @@ N_TRIED = 64  # cases that may show nothing new of a class before it counts as j
 SPREAD, PARTS = 6, 2
 LARGEST = 1 << 21  # elements of a case's operands
 
-# a GPU's kernels with matrices; with one subgroup a workgroup, with several, without; a small one's; a CPU's
+# a GPU's kernels plain, with matrices and integers, with one subgroup a workgroup, with several, without; a small
+# one's; a CPU's
 MATRICES, CPU = LANES[0][1], LANES[1][1]
-GPU = replace(MATRICES, cooperative_matrix=())
+GPU = replace(MATRICES, cooperative_matrix=(), int_dot=False)
 WAYS: tuple[Features, ...] = (
     GPU,
     MATRICES,

@@ -19,6 +19,7 @@ shared vec2 pairs[64];
 shared uvec4 quads[64];
 shared uint total;
 """
+SUMS = "coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>"
 HALVES = "coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA>"
 
 pytestmark = pytest.mark.skipif(not shutil.which("glslangValidator"), reason="glslangValidator is not installed")
@@ -64,7 +65,15 @@ def test_every_variant_is_within_the_subset(full: bool) -> None:
         (
             f"{HALVES} m[2]; coopMatLoad(m[1], quads, n + 1u, 2u, gl_CooperativeMatrixLayoutRowMajor);",
             "coopmat<float16_t, 16, 16, gl_MatrixUseA>m[2];"
-            "VK_MATRIX_LOAD(m[1], quads, n+1u, 2u, gl_CooperativeMatrixLayoutRowMajor);",
+            "VK_MATRIX_LOAD((m[1]), quads, n+1u, 2u, gl_CooperativeMatrixLayoutRowMajor);",
+        ),
+        (
+            f"{SUMS} m; for (uint e = 0u; e < m.length(); e++) {{ m[e] *= 2.0; }}",
+            "coopmat<float, 16, 16, gl_MatrixUseAccumulator>m;for(uint e=0u;e<m.length();e++){m[e]*=2.0f;}",
+        ),
+        (
+            f"coopMatStore({SUMS}(0.5), y, n, 16u, gl_CooperativeMatrixLayoutColumnMajor);",
+            "VK_MATRIX_STORE_BUFFER((coopmat<float, 16, 16, gl_MatrixUseAccumulator>(0.5f)), y, n, 16u, gl_",
         ),
         ("f16vec2 d = unpackFloat2x16(n) - float16_t(1.0);", "f16vec2 d=unpackFloat2x16(n)-float16_t(1.0f);"),
         ("uint this = 0u, b = this;", "uint this_=0u,b=this_;"),
@@ -138,9 +147,8 @@ def test_lines_of_the_source_stay_known() -> None:
         ),
         ("coopmat<float, gl_ScopeSubgroup, 4 * 4, 16, gl_MatrixUseA> m;", "coopmat<float,gl_ScopeSubgroup,4*4,16"),
         ("coopmat<int, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> m;", "coopmat of int as gl_MatrixUseA"),
-        ("coopMatLoad(m, y, 0u, 2u, gl_CooperativeMatrixLayoutRowMajor);", "coopMatLoad of another than an array"),
-        ("coopMatStore(m, quads, 0u);", "coopMatStore of another than an array in shared memory"),
-        ("uint n = m.length();", ".length"),
+        ("coopMatLoad(m, total, 0u, 2u, gl_CooperativeMatrixLayoutRowMajor);", "coopMatLoad of another than an array"),
+        ("coopMatStore(m, quads, 0u);", "coopMatStore of another than an array"),
         ("@", "'@'"),
     ],
 )
