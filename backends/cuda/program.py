@@ -11,7 +11,7 @@ from ...runtime import config
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
-from ..base import Progress
+from ..base import Progress, noted
 from ..packing import packed_nbytes
 from ..replayed import IN_FLIGHT, Programs, ReplayedProgram, outputs_of
 from ..residents import Residents
@@ -95,11 +95,10 @@ class CudaProgram(ReplayedProgram):
             try:
                 for launch, s in zip(self._launches, seconds(self._context, self._launches, events), strict=True):
                     taken[launch.node] += s
-                    config.note(2, f"{s * 1e6:10.1f} us  {self._plan.nodes[launch.node]}")
             finally:
                 for event in events:
                     api.release("cuEventDestroy", event)
-        return taken
+        return noted(self._plan, taken)
 
     def close(self) -> None:
         if self._closed:

@@ -7,7 +7,6 @@ from threading import RLock
 
 import numpy as np
 
-from ...runtime import config
 from ...runtime.errors import BackendError
 from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
@@ -15,7 +14,7 @@ from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.catalogue import lower
 from ...shaders.interface import of_text
 from ...shaders.kernel import Features, KernelCall
-from ..base import Program, Progress
+from ..base import Program, Progress, noted
 from ..packing import argument_bytes, packed_nbytes
 from ..residents import homeless
 from .dispatch import Bound, Dispatch, Lanes, cells_of
@@ -69,9 +68,7 @@ class HostProgram(Program):
         with LOCK:
             self._require_open()
             times = [self._seconds(self._steps.get(node)) for node in self._plan.nodes]
-        for node, seconds in zip(self._plan.nodes, times, strict=True):
-            config.note(2, f"{seconds * 1e6:10.1f} us  {node}")
-        return times
+        return noted(self._plan, times)
 
     def read(self, tensor: Tensor) -> np.ndarray:
         if tensor.dtype.is_quantised:

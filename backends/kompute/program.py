@@ -11,7 +11,7 @@ from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.kernel import Features
-from ..base import Program, Progress
+from ..base import Program, Progress, noted
 from .api import Api, errors
 from .dispatch import Dispatch, Dispatcher
 from .memory import Place
@@ -66,9 +66,7 @@ class KomputeProgram(Program):
             idle = self._store.idle_seconds()
             times = [max(seconds_of(s) - idle, 0.0) if s is not None else 0.0 for s in self._singles]
             self._store.check()
-        for node, seconds in zip(self._plan.nodes, times, strict=True):
-            config.note(2, f"{seconds * 1e6:10.1f} us  {node}")
-        return times
+        return noted(self._plan, times)
 
     def close(self) -> None:
         with self._store.lock:

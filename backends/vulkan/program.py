@@ -4,7 +4,7 @@ from ...runtime import config
 from ...runtime.errors import BackendError
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
-from ..base import Progress
+from ..base import Progress, noted
 from ..packing import packed_nbytes
 from ..replayed import Output, ReplayedProgram, outputs_of
 from ..work import pieces
@@ -69,9 +69,7 @@ class VulkanProgram(ReplayedProgram):
                 taken = timed.seconds(sorted({s.node for s in self._dispatches}))
             finally:
                 timed.close()
-        for i, seconds in taken.items():
-            config.note(2, f"{seconds * 1e6:10.1f} us  {self._plan.nodes[i]}")
-        return [taken.get(i, 0.0) for i in range(n)]
+        return noted(self._plan, [taken.get(i, 0.0) for i in range(n)])
 
     def close(self) -> None:
         with self._resources.logical.lock:

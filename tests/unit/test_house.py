@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "text": {"errors", "config"},
     "convert": {"errors"},
     "shaders": {"errors", "config", "caches", "ir"},
-    "backends/base": {"errors", "ir"},
+    "backends/base": {"errors", "config", "ir"},
     "backends/opened": {"errors", "backends/base"},
     "backends/together": {"backends/base"},
     "backends/host_memory": set(),
