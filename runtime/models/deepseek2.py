@@ -83,6 +83,7 @@ class DeepSeek2(Transformer):
             v = np.arange(n_heads * rows[1]).reshape(rows[:2])[:, s.n_plain :].reshape(-1)
             v_b = weights.rows(both, (n_heads * rows[1], s.n_latent), v, "v").reshape(n_heads, s.n_values, s.n_latent)
             return weights.swapped(both, rows, slice(s.n_plain)), v_b
+        weights.do_without(both)
         k_b = weights.matrix(at + "attn_k_b.weight", (n_heads, s.n_latent, s.n_plain))
         return k_b, weights.matrix(at + "attn_v_b.weight", (n_heads, s.n_values, s.n_latent))
 

@@ -34,6 +34,10 @@ class Weights:
     def has(self, name: str) -> bool:
         return name in self._file.tensors
 
+    def do_without(self, *names: str) -> None:
+        """Tensors that a file may carry and the model has no use for, as other ones hold the same or more."""
+        self.used.update(names)
+
     def n_rows(self, name: str) -> int:
         """Of a matrix in the file; 0 where there is none."""
         info = self._file.tensors.get(name)

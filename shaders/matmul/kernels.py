@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ...runtime.ir.graph import Node
 from ..kernel import Constants, Defines, Features, Kernel, KernelCall
 from ..operands import FLOATS, INTS, WEIGHTS, Operands
-from . import matrices, mul_mats
+from . import glu_mul_mat, matrices, mul_mats
 from .dots import FORMS, form_of, local_of
 from .mul_mat_args import (
     ceil_div,
@@ -148,4 +148,7 @@ WAYS = (
     Way("mul_mat_id", "mul_mat", _ANY, _for_all, _plain_shape),
 )
 
-KERNELS: tuple[Kernel, ...] = (*matrices.KERNELS, *(way.kernel() for way in WAYS), *mul_mats.KERNELS)
+_VECTOR = next(way for way in WAYS if way.stem == "mul_mat_vec").kernel()
+_GLU = glu_mul_mat.kernel(_VECTOR.lower, tuple(v for v in _VECTOR.variants if v[1][1:]))  # all forms for subgroups
+
+KERNELS: tuple[Kernel, ...] = (*matrices.KERNELS, *(way.kernel() for way in WAYS), *mul_mats.KERNELS, _GLU)

@@ -13,6 +13,8 @@ layout(push_constant) uniform Args {
     uint n_batch0, n_batch1, ratio0, ratio1;
 #if defined(EXPERTS)
     uint ids_at, ids_batch0, ids_batch1, n_experts;
+#elif defined(GLU)
+    uint up_at, residual_at, residual_col, adds;
 #endif
 };
 

@@ -12,12 +12,22 @@
 #endif
 #endif
 // y[n, m] = sum over k of x[n, k] w[m, k] for GPUs and few columns, see dots.glsl.
-// TYPE_<name>: the type of w. EXPERTS: w by ids, see mul_mat_args.glsl.
+// TYPE_<name>: the type of w. EXPERTS: w by ids, see mul_mat_args.glsl; GLU: x is a gated linear unit, see glu.glsl.
 // Grid: tiles (WIDE: runs of tiles) of rows fastest, then of columns, then batch.
 
 #include "dequant.glsl"
 #include "mul_mat_args.glsl"
+#if defined(GLU)
+#include "glu.glsl"
+#endif
 #include "dots.glsl"
+
+float with_residual(float sum, uint col, uint row) {
+#if defined(GLU)
+    sum += adds != 0u ? residual[residual_at + col * residual_col + row] : 0.0;
+#endif
+    return sum;
+}
 
 #if defined(WIDE)
 
@@ -35,7 +45,7 @@ void store_tile(uint t) {
         [[unroll]] for (uint r = 0u; r < ROWS; r++) {
             uint row = m + r * ROW_STEP;
             if (is_writer() && row < n_rows && first_col + c < n_cols) {
-                y[y_first + c * y_col + row * y_inner] = sums[r][c];
+                y[y_first + c * y_col + row * y_inner] = with_residual(sums[r][c], first_col + c, row);
             }
         }
     }
@@ -82,7 +92,7 @@ void main() {
             float sum = total(sums[r][c]);
             uint row = m + r * ROW_STEP;
             if (is_writer() && row < n_rows && n + c < n_cols) {
-                y[y_first + c * y_col + row * y_inner] = sum;
+                y[y_first + c * y_col + row * y_inner] = with_residual(sum, n + c, row);
             }
         }
     }

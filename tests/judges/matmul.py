@@ -41,9 +41,18 @@ def _mul_mat_id_swiglu(gate: Array, up: Array, x: Array, ids: Array, _lists: Arr
     return (onnx_op("Mul", onnx_op("Swish", mul_mat_id(gate, x, ids)), mul_mat_id(up, x, ids)),)
 
 
+def _glu_mul_mat(
+    w: Array, gate: Array, up: Array, *residual: Array, extra: tuple[str, ...] = (), activation: str = "silu"
+) -> tuple[Array]:
+    opened = onnx_op("Swish", gate) if activation == "silu" else onnx_op("Gelu", gate, approximate="tanh")
+    made = product(onnx_op("Mul", opened, up), w)
+    return (onnx_op("Add", made, residual[0]) if extra else made,)
+
+
 JUDGES = {
     "mul_mat": Judge(_mul_mat, LIMIT),
     "mul_mats": Judge(lambda x, *weights: tuple(product(x, w) for w in weights), LIMIT),
+    "glu_mul_mat": Judge(_glu_mul_mat, LIMIT),
     "mul_mat_id": Judge(lambda w, x, ids, *_lists: (mul_mat_id(w, x, ids),), LIMIT),
     "mul_mat_id_swiglu": Judge(_mul_mat_id_swiglu, LIMIT),
     "expert_lists": Judge(_expert_lists),

@@ -4,7 +4,7 @@ A backend may run one as a whole; where it does not, the decompose pass replaces
 with the pattern of which the fuse pass makes them.
 """
 
-from . import matmul, rows
+from . import glu_mul_mat, matmul, rows
 from .attention import FUSIONS as ATTENTION_FUSIONS
 from .attention import attention, cache_write
 from .moe import FUSIONS as MOE_FUSIONS
@@ -13,7 +13,10 @@ from .recurrent import FUSIONS as RECURRENT_FUSIONS
 from .recurrent import causal_conv, gated_delta_net
 
 # in this order: what a wider pattern takes is not left to a narrower one, and what one makes another may take
-FUSIONS = (*MOE_FUSIONS, *rows.FUSIONS, *RECURRENT_FUSIONS, *ATTENTION_FUSIONS, *matmul.FUSIONS)
+FUSIONS = (
+    *(*MOE_FUSIONS, *rows.FUSIONS, *RECURRENT_FUSIONS, *ATTENTION_FUSIONS, *matmul.FUSIONS),
+    *glu_mul_mat.FUSIONS,
+)
 # of the parts into which decompose takes composites
 PART_FUSIONS = matmul.PART_FUSIONS
 
