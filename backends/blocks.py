@@ -1,8 +1,9 @@
 """Device memory in few large blocks, and places handed out in them, whatever the API."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import Generic, Protocol, TypeVar
 
 from ..runtime.errors import BackendError
@@ -42,8 +43,8 @@ class BlockPool(ABC, Generic[B, P]):
         self._blocks: list[B] = []
 
     @abstractmethod
-    def _new_block(self, name: str, nbytes: int, left: int) -> B:
-        """A block with room for nbytes, of which `left` are wanted with what follows. BackendError when there is no
+    def _new_block(self, name: str, nbytes: int, ahead: Sequence[int]) -> B:
+        """A block with room for nbytes. `ahead`: aligned sizes of it and of what follows. BackendError when there is no
         memory: see no_room."""
 
     @abstractmethod
@@ -57,11 +58,10 @@ class BlockPool(ABC, Generic[B, P]):
     def take(self, wanted: Iterable[tuple[str, int]]) -> list[P]:
         """Places for (name, bytes), all or none. BackendError when the device has no memory for them."""
         listed = list(wanted)
-        left, places = sum(aligned(n) for _, n in listed), []
+        sizes, places = [aligned(n) for _, n in listed], []
         try:
-            for name, n in listed:
-                places.append(self._found(name, n, left))
-                left -= aligned(n)
+            for i, (name, n) in enumerate(listed):
+                places.append(self._found(name, n, sizes[i:]))
         except BackendError:
             self.give(places)
             raise
@@ -79,19 +79,20 @@ class BlockPool(ABC, Generic[B, P]):
             self._destroy(block)
         self._blocks.clear()
 
-    def _found(self, name: str, nbytes: int, left: int) -> P:
+    def _found(self, name: str, nbytes: int, ahead: Sequence[int]) -> P:
         for block in () if self._apart else self._blocks:
             if (start := block.runs.take(aligned(nbytes))) is not None:
                 return self._place(block, start, nbytes)
-        block = self._new_block(name, nbytes, left)
+        block = self._new_block(name, nbytes, ahead)
         self._blocks.append(block)
         return self._place(block, block.runs.take(aligned(nbytes)) or 0, nbytes)
 
 
-def block_sizes(nbytes: int, left: int, most: int = BLOCK_MAX) -> tuple[int, ...]:
-    """Sizes to try for a new block: with room for what follows, else for what is wanted now."""
-    size = aligned(nbytes)
-    return tuple(dict.fromkeys((max(size, min(max(left, BLOCK_MIN), most, BLOCK_MAX)), size)))
+def block_sizes(ahead: Sequence[int], most: int = BLOCK_MAX) -> tuple[int, ...]:
+    """Sizes to try for a new block: what exactly holds as many of the sizes ahead as fit, else what holds the first."""
+    limit, first = min(most, BLOCK_MAX), ahead[0]
+    whole = max(takewhile(lambda nbytes: nbytes <= limit, accumulate(ahead)), default=first)
+    return tuple(dict.fromkeys((max(whole, min(limit, BLOCK_MIN)), first)))
 
 
 def aligned(nbytes: int) -> int:

@@ -1,5 +1,6 @@
 """Device memory in few large blocks, places handed out in them, and the arena that all programs share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,15 +34,15 @@ class Pool(BlockPool[Block, Place]):
         super().__init__(Place, apart)
         self._context = context
 
-    def _new_block(self, name: str, nbytes: int, left: int) -> Block:
-        sizes = (nbytes,) if self._apart else block_sizes(nbytes, left)
+    def _new_block(self, name: str, nbytes: int, ahead: Sequence[int]) -> Block:
+        sizes = (nbytes,) if self._apart else block_sizes(ahead)
         for n in sizes:
             try:
                 return Block(int(api.call("cuMemAlloc", max(n, 1))), Runs(aligned(n)))
             except api.CudaError as error:
                 if error.status != api.OUT_OF_MEMORY:
                     raise
-        raise _no_room(self._context, name, min(sizes), left)
+        raise _no_room(self._context, name, min(sizes), sum(ahead))
 
     def _destroy(self, block: Block) -> None:
         api.release("cuMemFree", block.address)

@@ -70,17 +70,17 @@ class Pool(BlockPool[Block, Place]):
         self._types = types if spills else types[:1]
         self._is_mapped = mapped
 
-    def _new_block(self, name: str, nbytes: int, left: int) -> Block:
+    def _new_block(self, name: str, nbytes: int, ahead: Sequence[int]) -> Block:
         limits, size = self._physical.limits, aligned(nbytes)
         most = min(limits.max_allocation, limits.max_buffer) // ALIGNMENT * ALIGNMENT
         if size > most:
             raise BackendError(f"{name}: {size} bytes, the device allows at most {most} in one buffer")
         for memory in self._types:
-            for n in (size,) if self._apart else block_sizes(nbytes, left, most):
+            for n in (size,) if self._apart else block_sizes(ahead, most):
                 with suppress(MemoryError):
                     return self._create(n, memory)
         physical = self._physical
-        raise no_room(physical.name, name, size, left, physical.memory_free(), self._types[0].heap_nbytes)
+        raise no_room(physical.name, name, size, sum(ahead), physical.memory_free(), self._types[0].heap_nbytes)
 
     def _create(self, nbytes: int, kind: MemoryType) -> Block:
         """MemoryError when the device has none."""

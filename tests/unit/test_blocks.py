@@ -1,9 +1,10 @@
 """Places in blocks of device memory, and which storage has which, on blocks of nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-from vkrun.backends.blocks import BLOCK_MIN, BlockPool, PlaceIn, block_sizes
+from vkrun.backends.blocks import BLOCK_MAX, BLOCK_MIN, BlockPool, PlaceIn, block_sizes
 from vkrun.backends.residents import Residents
 from vkrun.backends.room import no_room, require_room
 from vkrun.backends.runs import Runs
@@ -25,10 +26,10 @@ class Pool(BlockPool[Block, PlaceIn[Block]]):
         super().__init__(PlaceIn, apart)
         self.room = room
 
-    def _new_block(self, name: str, nbytes: int, left: int) -> Block:
-        size = next((n for n in block_sizes(nbytes, left) if n <= self.room), None)
+    def _new_block(self, name: str, nbytes: int, ahead: Sequence[int]) -> Block:
+        size = next((n for n in block_sizes(ahead) if n <= self.room), None)
         if size is None:
-            raise no_room("some device", name, nbytes, left, self.room)
+            raise no_room("some device", name, nbytes, sum(ahead), self.room)
         self.room -= size
         return Block(Runs(size))
 
@@ -89,3 +90,22 @@ def test_room_is_asked_for_all_together_and_the_largest_is_named() -> None:
     require_room("some device", [("a", MIB), ("b", 2 * MIB)], 3 * MIB)
     with pytest.raises(BackendError, match=r"out of memory for b: 2\.0 MiB wanted \(3\.0 MiB with .*\), 2\.0 MiB free"):
         require_room("some device", [("a", MIB), ("b", 2 * MIB)], 2 * MIB, 4 * MIB)
+
+
+def test_a_block_holds_exactly_what_fits_of_what_is_ahead() -> None:
+    assert block_sizes([302 * MIB] * 9) == (906 * MIB, 302 * MIB)
+    assert block_sizes([302 * MIB, 8 * MIB]) == (310 * MIB, 302 * MIB)
+    assert block_sizes([MIB] * 5000) == (BLOCK_MAX, MIB)
+
+
+def test_what_is_larger_than_a_block_has_one_of_its_own() -> None:
+    assert block_sizes([3 * BLOCK_MAX, MIB]) == (3 * BLOCK_MAX,)
+
+
+def test_little_has_room_for_more() -> None:
+    assert block_sizes([256]) == (BLOCK_MIN, 256)
+
+
+def test_a_devices_own_limit_holds() -> None:
+    assert block_sizes([100 * MIB] * 9, 256 * MIB) == (200 * MIB, 100 * MIB)
+    assert block_sizes([256], MIB // 2) == (MIB // 2, 256)
