@@ -2,7 +2,7 @@
 
 from ..ir.graph import Graph
 from ..ir.tensor import Tensor
-from .blocks.rope import Rope
+from .blocks.rope import Rope, no_rope
 from .hyper import Hyper
 from .step import StepTensors
 from .transformer import Transformer, TransformerParams
@@ -24,7 +24,7 @@ class GPT2(StarCoder2):
         return p
 
     def read_ropes(self, h: Hyper, p: TransformerParams) -> dict[bool, Rope]:
-        return {}
+        return dict.fromkeys((False, True), no_rope(self.weights))
 
     def embed(self, g: Graph, step: StepTensors) -> Tensor:
         return g.add(super().embed(g, step), g.get_rows(self.positions, step.pos))

@@ -1,6 +1,6 @@
 """Llama and those that differ from it in numbers alone: Mistral, Mixtral and most finetunes are Llama by name."""
 
-from .blocks.rope import Rope
+from .blocks.rope import Rope, no_rope
 from .hyper import Hyper
 from .transformer import Transformer, TransformerParams
 
@@ -23,8 +23,12 @@ class SmolLM3(Llama):
     name = "smollm3"
     called = "SmolLM 3"
 
-    def rope(self, i: int) -> Rope | None:
-        return None if (i + 1) % 4 == 0 else super().rope(i)
+    def read(self, h: Hyper) -> TransformerParams:
+        self.no_rope = no_rope(self.weights)
+        return super().read(h)
+
+    def rope(self, i: int) -> Rope:
+        return self.no_rope if (i + 1) % 4 == 0 else super().rope(i)
 
 
 class Granite(Llama):

@@ -95,8 +95,8 @@ class Transformer(Decoder):
             made[True] = read_sliding_rope(h, self.weights, n_ctx, n_dims, self.neighbours, self.sliding_base)
         return made
 
-    def rope(self, i: int) -> Rope | None:
-        return self.ropes.get(self.params.windows[i] > 0)
+    def rope(self, i: int) -> Rope:
+        return self.ropes[self.params.windows[i] > 0]
 
     def layer(self, i: int) -> Block:
         at = f"blk.{i}."

@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[1] / "models/families"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.npz"))
 # what files of some models of a family have, and others do not
 OPTIONAL = re.compile(
-    r"blk\.1\.attn_v|\.bias$|^output\.weight$|^rope_|layer_output_scale|attn_[qk]_norm|ffn_gate_inp_shexp"
+    r"blk\.1\.attn_v|\.bias$|^output\.weight$|^rope_|layer_output_scale|ffn_down_exps\.scale|attn_[qk]_norm|ffn_gate_inp_shexp"
 )
 # a tensor that holds several is missed by the name of the first of these
 INSTEAD = {"attn_qkv": "attn_q", "attn_kv_b": "attn_k_b", "ffn_up": "ffn_gate", "ffn_gate_up_exps": "ffn_gate_exps"}

@@ -15,6 +15,7 @@ from typing import Any
 from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.ir.ops import OPS
 from vkrun.runtime.models import ARCHITECTURES, Architecture, Capacity, open_model
+from vkrun.runtime.models.blocks.rope import Rope
 from vkrun.runtime.models.decoder import Decoder
 from vkrun.tests.models.drawn import Golden
 
@@ -74,8 +75,8 @@ def _told(part: Any) -> str:
         value = getattr(part, f.name)
         if isinstance(value, Mapping):
             more.update(dict.fromkeys(text for name, v in sorted(value.items()) if (text := _option(name, v))))
-        elif f.default is not MISSING and value is not None and value != f.default:
-            more[_option(f.name, value)] = None
+        elif f.default is not MISSING and value != f.default and (text := _option(f.name, value)):
+            more[text] = None
     return type(part).__name__ + (f" ({', '.join(more)})" if more else "")
 
 
@@ -83,7 +84,11 @@ def _option(name: str, value: Any) -> str:
     """What is said of it; "" of what is as usual."""
     if name.startswith("shared_"):
         return "one for all tokens, gated" if name == "shared_in" else "one for all tokens"
-    if value is None or (isinstance(value, int | float | str) and value in USUAL):
+    if (
+        value is None
+        or (isinstance(value, Rope) and not value.turns)
+        or (isinstance(value, int | float | str) and value in USUAL)
+    ):
         return ""
     return f"{name} {value}" if isinstance(value, str) else f"not {name}" if value is False else name.replace("_", " ")
 

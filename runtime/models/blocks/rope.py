@@ -21,6 +21,7 @@ class Rope:
 
     table: Tensor
     neighbours: bool = False
+    turns: bool = True  # else every angle is 0
 
     def __call__(self, g: Graph, x: Tensor, pos: Tensor) -> Tensor:
         return g.rope(x, pos, self.table, self.neighbours)
@@ -41,6 +42,13 @@ def make_rope(
         return magnitude * angle_rows(first, stop, frequencies())
 
     return Rope(weights.constant(name, (n_ctx, n_dims), rows), neighbours)
+
+
+def no_rope(weights: Weights) -> Rope:
+    """Turns nothing, being one over two dimensions whose only angle is 0: so that attention's inputs and their way into
+    caches are one dispatch there too. Positions are clamped to the table."""
+    table = weights.constant("no_rope", (1, 2), lambda first, stop: np.array([[1.0, 0.0]])[first:stop])
+    return Rope(table, turns=False)
 
 
 def angle_rows(first: int, stop: int, frequencies: np.ndarray) -> np.ndarray:
