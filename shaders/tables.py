@@ -12,12 +12,19 @@ from pathlib import Path
 import gguf.quants
 import numpy as np
 
-TYPES = {f"TYPE_{name}": name for name in ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")}
+from ..runtime.ir.dtypes import DType
+
+LONGEST = 512  # words of a constant array: drivers keep longer ones in each invocation's own memory
+_GRIDS = {"IQ1_S": 1024, "IQ1_M": 1024, "IQ2_XXS": 128, "IQ2_XS": 256, "IQ2_S": 512, "IQ3_XXS": 256, "IQ3_S": 512}
+TYPES = {f"TYPE_{name}": name for name in _GRIDS}
+_N_WORDS = {DType[name]: n for name, n in _GRIDS.items()}
+_N_WORDS |= dict.fromkeys((DType.IQ4_NL, DType.IQ4_XS, DType.MXFP4, DType.NVFP4), 256)  # codebook.glsl's
 
 
 def options(defines: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """What a variant's compiler is told beside its defines: GRID_WORDS, a list, where its type has a table."""
-    return tuple(_option(TYPES[name]) for name, _ in defines if name in TYPES)
+    """What a variant's compiler is told beside its defines where its type has a table: GRID_LENGTH, and its words in
+    lists of at most LONGEST, GRID_WORDS and GRID_MORE_WORDS."""
+    return tuple(option for name, _ in defines if name in TYPES for option in _options(TYPES[name]))
 
 
 def digest(defines: Iterable[tuple[str, str]]) -> tuple[str, ...]:
@@ -30,9 +37,17 @@ def _packing() -> str:
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
+def shared_nbytes(dtype: DType) -> int:
+    """Of the table that kernels keep in shared memory."""
+    return 4 * _N_WORDS.get(dtype, 0)
+
+
 @functools.cache
-def _option(name: str) -> str:
-    return "-DGRID_WORDS=" + ",".join(f"{word}u" for word in grid_words(name))
+def _options(name: str) -> tuple[str, ...]:
+    words = grid_words(name)
+    parts = {"GRID_WORDS": words[:LONGEST], "GRID_MORE_WORDS": words[LONGEST:]}
+    lists = (f"-D{part}=" + ",".join(f"{word}u" for word in some) for part, some in parts.items() if len(some))
+    return *lists, f"-DGRID_LENGTH={len(words)}u"
 
 
 def grid_words(name: str) -> np.ndarray:

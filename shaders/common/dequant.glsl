@@ -156,6 +156,12 @@ Octet codes_of(uint row, uint i) {
 #include "dequant_32.glsl"
 #endif
 
+// Types that look codes up define begin_dequant, which fills a table in shared memory where TABLE_SHARED: kernels that do
+// define it let all of a workgroup call it before anything else.
+#if !defined(begin_dequant) && !defined(HAS_TABLE)
+#define begin_dequant(n_invocations)
+#endif
+
 #if defined(PACKED)
 // Types whose codes are made four bytes at a time: packed_octet(row, i), each byte less CODE_OFFSET.
 Octet codes_of(uint row, uint i) {

@@ -51,6 +51,10 @@ vec4 values(uint word) {
     return nibbles(word);
 #endif
 }
+
+Octet both_halves(uint word) {
+    return Octet(values(word), values(word >> 4));
+}
 #endif
 
 // four bits of `high` as 16s
@@ -61,7 +65,7 @@ vec4 sixteens(uint high) {
 Octet codes_of(uint row, uint i) {
     uint block = row + (i >> 2) * BLOCK_WORDS, j = i & 3u;
     uint word = word_at(block + BLOCK_WORDS - 4u + j);
-    Octet codes = Octet(values(word), values(word >> 4));
+    Octet codes = both_halves(word);
 #if defined(TYPE_Q5_0) || defined(TYPE_Q5_1)
     uint high = word_at(block + BLOCK_WORDS - 5u) >> (j << 2);
     codes.a += sixteens(high);

@@ -29,12 +29,11 @@ uvec2 head_of(uint row, uint n_inner, uint g) {
 }
 
 Octet octet_made(uvec4 codes, uint j) {
-    return Octet(values(codes[j]), values(codes[j] >> 4));
+    return both_halves(codes[j]);
 }
 
 Octet codes_of(uint row, uint i) {
-    uint word = word_at(row + i);
-    return Octet(values(word), values(word >> 4));
+    return both_halves(word_at(row + i));
 }
 
 #else
@@ -56,14 +55,20 @@ uvec2 head_of(uint row, uint n_inner, uint g) {
     return uvec2(word_at(at), word_at(at + 1u));
 }
 
+// Of the words of runs a and b.
+Octet octet_of_runs(uint a, uint b, bool is_high) {
+    Octet first = both_halves(a), second = both_halves(b);
+    return is_high ? Octet(first.b, second.b) : Octet(first.a, second.a);
+}
+
 Octet octet_made(uvec4 codes, uint j) {
-    uint at = j & 1u, shift = j >> 1 << 2;
-    return Octet(values(codes[at] >> shift), values(codes[at + 2u] >> shift));
+    uint at = j & 1u;
+    return octet_of_runs(codes[at], codes[at + 2u], j > 1u);
 }
 
 Octet codes_of(uint row, uint i) {
-    uint at = row + (i & ~3u) + (i & 1u), shift = (i >> 1 & 1u) << 2;
-    return Octet(values(word_at(at) >> shift), values(word_at(at + 2u) >> shift));
+    uint at = row + (i & ~3u) + (i & 1u);
+    return octet_of_runs(word_at(at), word_at(at + 2u), (i & 2u) != 0u);
 }
 
 #endif

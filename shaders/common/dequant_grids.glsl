@@ -42,6 +42,33 @@ const float CODE_OFFSET = 0.0;
 #endif
 
 const uint GRID[] = uint[](GRID_WORDS);
+#if defined(GRID_MORE_WORDS)
+const uint GRID_MORE[] = uint[](GRID_MORE_WORDS);
+#endif
+
+uint grid_word(uint i) {
+#if defined(GRID_MORE_WORDS)
+    return i < GRID_LENGTH / 2u ? GRID[i] : GRID_MORE[i - GRID_LENGTH / 2u];
+#else
+    return GRID[i];
+#endif
+}
+
+#if defined(TABLE_SHARED)
+#define HAS_TABLE
+#define GRID_AT(i) grid[i]
+
+shared uint grid[GRID_LENGTH];
+
+void begin_dequant(uint n_invocations) {
+    for (uint i = gl_LocalInvocationID.x; i < GRID_LENGTH; i += n_invocations) {
+        grid[i] = grid_word(i);
+    }
+    barrier();
+}
+#else
+#define GRID_AT(i) grid_word(i)
+#endif
 
 uint group_at(uint g) {
     return g << 5;
@@ -136,10 +163,10 @@ uvec2 index_of(uint block, uint g, uint e) {
 uint packed_quad(uint block, uint g, uint q) {
 #if defined(TYPE_IQ3_XXS) || defined(TYPE_IQ3_S)
     uvec2 found = index_of(block, g, q);
-    return with_signs(GRID[found.x], found.y >> ((q & 1u) << 2));
+    return with_signs(GRID_AT(found.x), found.y >> ((q & 1u) << 2));
 #else
     uvec2 found = index_of(block, g, q >> 1);
-    uint codes = spread(GRID[found.x >> 1] >> (((found.x & 1u) << 4) + ((q & 1u) << 3)) & 255u);
+    uint codes = spread(GRID_AT(found.x >> 1) >> (((found.x & 1u) << 4) + ((q & 1u) << 3)) & 255u);
 #if defined(TYPE_IQ1_S) || defined(TYPE_IQ1_M)
     return codes * 8u + (found.y == 0u ? 0x09090909u : 0x07070707u);
 #else

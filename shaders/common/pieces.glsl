@@ -66,7 +66,7 @@ Raw raw_of(uint row, uint n, uint p) {
 }
 
 Octet octet_of(Raw raw, uint p, uint j) {
-    return Octet(values(raw.codes[j]), values(raw.codes[j] >> 4));
+    return both_halves(raw.codes[j]);
 }
 
 Scale raw_scale(Raw raw, uint p) {
@@ -196,6 +196,18 @@ Scale raw_scale(Raw raw, uint p) {
 
 uvec2 packed_of(Raw raw, uint p, uint j) {
     return packed_octet(raw.row, (p << 2) + j);
+}
+
+#elif defined(TYPE_IQ4_NL) || defined(TYPE_IQ4_XS) || defined(TYPE_MXFP4) || defined(TYPE_NVFP4)
+const float CODE_OFFSET = 0.0;
+
+uvec2 packed_of(Raw raw, uint p, uint j) {
+#if defined(TYPE_NVFP4)
+    uvec2 a = both_values(raw.codes[j & 1u]), b = both_values(raw.codes[(j & 1u) + 2u]);
+    return j > 1u ? uvec2(a.y, b.y) : uvec2(a.x, b.x);
+#else
+    return both_values(raw.codes[j]);
+#endif
 }
 
 #else

@@ -12,6 +12,7 @@ from ...runtime.ir.quants import packed_row_nbytes
 from ...runtime.ir.tensor import Tensor
 from ..kernel import Constants, Features, Kernel, KernelCall, Variant, grid_of, strides
 from ..operands import FLOATS, INTS, WEIGHTS
+from ..tables import shared_nbytes
 from .mul_mat_args import Product, ceil_div, defines_of, in_words, lower_product, operands_of
 
 FEWEST_COLS = 33
@@ -88,12 +89,22 @@ def _rule(node: Node, features: Features) -> str:
     p = operands_of(node)
     if p.n_cols < FEWEST_COLS:
         return f"matrices: {p.n_cols} columns, at least {FEWEST_COLS}"
-    return _for_matrices(features) or _worth(p) or _refuses_tile(tile_for(p, features), p, features)
+    return _for_matrices(features) or _worth(p) or _refuses_tile(_tile(node, p, features), p, features)
 
 
 def _refuses_tile(tile: Tile | None, p: Product, features: Features) -> str:
     limits = f"{features.shared_nbytes} bytes of shared memory, {features.max_workgroup} invocations"
     return "" if tile else f"matrices: rows of {p.n_inner}, {limits}"
+
+
+def _tile(node: Node, p: Product, features: Features) -> Tile | None:
+    return tile_for(p, _beside_table(node, features))
+
+
+def _beside_table(node: Node, features: Features) -> Features:
+    """What is left of shared memory beside the table of a type that looks codes up."""
+    left = features.shared_nbytes - shared_nbytes(node.inputs[0].dtype)
+    return features if left == features.shared_nbytes else replace(features, shared_nbytes=left)
 
 
 def tile_for(p: Product, features: Features) -> Tile | None:
@@ -118,7 +129,7 @@ def _spec(tile: Tile, features: Features) -> Constants:
 
 def _lower(node: Node, features: Features) -> KernelCall:
     p = operands_of(node)
-    tile = tile_for(p, features)
+    tile = _tile(node, p, features)
     assert tile is not None
     n_groups = ceil_div(p.n_rows, tile.rows) * ceil_div(p.n_cols, tile.cols) * p.n_batch
     return lower_product(node, "mul_mat_matrix", _flags(node.inputs[0]), n_groups, _spec(tile, features))
@@ -135,7 +146,7 @@ def _expert_tile(node: Node, p: Product, features: Features) -> Tile | None:
     if forced:
         return forced[0]
     mean = p.n_batch / node.inputs[0].shape[0]
-    tiles = [t for t in EXPERT_TILES if _fits(t, p, features)]
+    tiles = [t for t in EXPERT_TILES if _fits(t, p, _beside_table(node, features))]
     return next((t for t in tiles if t.cols >= 1.3 * mean), tiles[-1] if tiles else None)
 
 

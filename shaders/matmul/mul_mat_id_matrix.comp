@@ -10,6 +10,7 @@
 // TYPE_<name>: the type of w; compiled with EXPERTS. Grid: tiles of rows fastest, then experts, then the SLICES
 // workgroups that share an expert's columns.
 
+#define TABLE_SHARED
 #include "dequant.glsl"
 #include "mul_mat_args.glsl"
 #include "matrix_tile.glsl"
@@ -18,6 +19,7 @@
 layout(constant_id = 10) const uint SLICES = 1;
 
 void main() {
+    begin_dequant(gl_WorkGroupSize.x);
     uint row_tiles = (n_rows + TILE_ROWS - 1u) / TILE_ROWS;
     uint group = group_index(), expert = group / row_tiles % n_experts, slice = group / row_tiles / n_experts;
     uint m = group % row_tiles * TILE_ROWS, w_first = w_at + expert * w_batch1;

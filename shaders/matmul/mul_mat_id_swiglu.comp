@@ -38,6 +38,7 @@ uvec4 words_at(uint i) {
     return source == 0u ? gate_quads[i >> 2] : up_quads[i >> 2];
 }
 
+#define TABLE_SHARED
 #include "dequant.glsl"
 #include "matrix_tile.glsl"
 #include "expert_columns.glsl"
@@ -73,6 +74,7 @@ void store_paired(uint expert, uint m, uint n_tile_cols) {
 }
 
 void main() {
+    begin_dequant(gl_WorkGroupSize.x);
     uint row_tiles = (n_rows + ROWS - 1u) / ROWS, group = group_index();
     uint expert = group / row_tiles % n_experts, slice = group / row_tiles / n_experts, m = group % row_tiles * ROWS;
     [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {

@@ -8,6 +8,7 @@
 // y[n, m] = sum over k of x[n, k] w[m, k] by cooperative matrices, for many columns: see matrix_tile.glsl.
 // TYPE_<name>: the type of w. Grid: tiles of rows fastest, then of columns, then batch.
 
+#define TABLE_SHARED
 #include "dequant.glsl"
 #include "mul_mat_args.glsl"
 #include "matrix_tile.glsl"
@@ -23,6 +24,7 @@ uint y_start_of(uint c) {
 }
 
 void main() {
+    begin_dequant(gl_WorkGroupSize.x);
     uint row_tiles = (n_rows + TILE_ROWS - 1u) / TILE_ROWS, col_tiles = (n_cols + TILE_COLS - 1u) / TILE_COLS;
     uint group = group_index(), batch = group / row_tiles / col_tiles;
     uint b0 = batch / n_batch1, b1 = batch % n_batch1, m = group % row_tiles * TILE_ROWS;

@@ -15,6 +15,7 @@
 // TYPE_<name>: the type of w. EXPERTS: w by ids, see mul_mat_args.glsl; GLU: x is a gated linear unit, see glu.glsl.
 // Grid: tiles (WIDE: runs of tiles) of rows fastest, then of columns, then batch.
 
+#define TABLE_SHARED
 #include "dequant.glsl"
 #include "mul_mat_args.glsl"
 #if defined(GLU)
@@ -52,6 +53,7 @@ void store_tile(uint t) {
 }
 
 void main() {
+    begin_dequant(gl_WorkGroupSize.x);
     uint tiles = (n_rows + TILE_OF(ROWS) - 1u) / TILE_OF(ROWS), runs = (tiles + RUN - 1u) / RUN;
     uint group = group_index(), first = group % runs * RUN, col_tiles = (n_cols + COLS - 1u) / COLS;
     first_col = group / runs % col_tiles * COLS;
@@ -70,6 +72,7 @@ void main() {
 #else
 
 void main() {
+    begin_dequant(gl_WorkGroupSize.x);
     uint row_tiles = (n_rows + TILE_OF(ROWS) - 1u) / TILE_OF(ROWS), col_tiles = (n_cols + COLS - 1u) / COLS;
     uint group = group_index();
     uint m = group % row_tiles * TILE_OF(ROWS) + FIRST_ROW, n = group / row_tiles % col_tiles * COLS;

@@ -22,6 +22,9 @@
 #define N_WEIGHTS 3
 #define N_FIRST 3u
 #include "common.glsl"
+#if !defined(LANES)
+#define TABLE_SHARED
+#endif
 #include "weights.glsl"
 
 layout(std430, binding = 3) readonly buffer X { float x[]; };
@@ -83,6 +86,7 @@ void store_tile(uint t) {
 }
 
 void main() {
+    begin_dequant(gl_WorkGroupSize.x);
     uint tiles = n_tiles(n_rows0) + n_tiles(n_rows1) + n_tiles(n_rows2), runs = (tiles + RUN - 1u) / RUN;
     uint group = group_index(), first = group % runs * RUN;
     first_col = group / runs * COLS;
@@ -118,6 +122,7 @@ void make_tile(uint tile, uint n, uint w_at, uint w_row, uint n_rows, uint y_at,
 }
 
 void main() {
+    begin_dequant(gl_WorkGroupSize.x);
     uint stop0 = n_tiles(n_rows0), stop1 = stop0 + n_tiles(n_rows1), stop2 = stop1 + n_tiles(n_rows2);
     uint group = group_index(), tile = group % stop2, n = group / stop2 * COLS;
     if (n >= n_cols) {

@@ -6,14 +6,14 @@ from ...runtime.ir.dtypes import DType
 from ...runtime.ir.quants import packed_row_nbytes
 from ...runtime.ir.tensor import Tensor
 from ..kernel import Constants, Features
+from ..tables import shared_nbytes
 from .mul_mat_args import ceil_div, even_tile
 
 PIECE = 32  # numbers of a row that an invocation takes at a time
 PIECE_NBYTES = 128  # of a column in shared memory
 SPARE_NBYTES = 4096  # of shared memory, for sums
 FEWEST = 8  # invocations of a subgroup
-_LOOKED_UP = {DType.IQ4_NL, DType.IQ4_XS, DType.MXFP4, DType.NVFP4}  # number by number
-DOT_TYPES = frozenset(t for t in DType if t.is_quantised) - _LOOKED_UP
+DOT_TYPES = frozenset(t for t in DType if t.is_quantised)
 FEW_ROWS, MANY_ROWS = 1024, 4096
 MOST_COLS, MOST_COLS_SHORT = 8, 4  # of types whose numbers take long to make, and of others
 MOST_GROUPS = 528  # of one column: more tiles than that come several to a workgroup, so that columns are held once
@@ -59,25 +59,25 @@ def wide_tile(n_rows: int, n_cols: int, n_inner: int, features: Features, dtype:
         return WideTile(2 * size, 2, 1, size, 1, 3)  # software drivers take long to compile more
     if n_cols > 1:
         most = MOST_COLS if dtype.block == 256 else MOST_COLS_SHORT
-        cols = even_tile(n_cols, max(1, min(most, _held(features) // (size + 1))))
+        cols = even_tile(n_cols, max(1, min(most, _held(features, dtype) // (size + 1))))
         return WideTile(_local(256, size, features), 4 if n_cols > 4 and n_rows > MANY_ROWS else 2, cols, size, 1)
     along = size if n_pieces <= 2 * size and not few else 2 * size
-    steps = max(1, min(ceil_div(n_pieces, along), (_held(features) - 1) // along))
+    steps = max(1, min(ceil_div(n_pieces, along), (_held(features, dtype) - 1) // along))
     local = _local(512 if along > size and not few else 256, along, features)
     return WideTile(local, 1 if few else 2, 1, along, steps, MOST_GROUPS)
 
 
-def wide_joined(n_inner: int, n_tokens: int, features: Features) -> WideTile:
+def wide_joined(n_inner: int, n_tokens: int, features: Features, dtype: DType) -> WideTile:
     """Of few long rows, all held at once."""
     size = features.subgroup_size
-    steps = max(1, min(ceil_div(ceil_div(n_inner, PIECE), size), (_held(features) - 1) // size))
+    steps = max(1, min(ceil_div(ceil_div(n_inner, PIECE), size), (_held(features, dtype) - 1) // size))
     local, rows = (512, 1) if n_tokens == 1 else (256, 2)
     return WideTile(_local(local if size >= 16 else size, size, features), rows if size >= 16 else 1, 1, size, steps)
 
 
-def _held(features: Features) -> int:
+def _held(features: Features, dtype: DType) -> int:
     """Pieces that fit into shared memory."""
-    return (features.shared_nbytes - SPARE_NBYTES) // PIECE_NBYTES
+    return (features.shared_nbytes - SPARE_NBYTES - shared_nbytes(dtype)) // PIECE_NBYTES
 
 
 def _local(wanted: int, along: int, features: Features) -> int:

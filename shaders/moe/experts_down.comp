@@ -13,6 +13,9 @@
 #define N_FIRST 1u
 #define X(i) x_of(i)
 #include "maths.glsl"
+#if !defined(LANES)
+#define TABLE_SHARED
+#endif
 #include "weights.glsl"
 
 #include "experts_down_args.glsl"
@@ -42,6 +45,7 @@ void add_product(uint m, uint w_first, uint w_row, uint x_first, float factor) {
 }
 
 void main() {
+    begin_dequant(gl_WorkGroupSize.x);
     uint tiles = (n_rows + TILE_OF(ROWS) - 1u) / TILE_OF(ROWS);
     uint group = group_index(), n = group / tiles, m = group % tiles * TILE_OF(ROWS) + FIRST_ROW;
     if (n >= n_tokens) {

@@ -15,6 +15,7 @@
 #define TAKE(p) uint piece = take(p)
 #define X_QUAD(c, p, quad) hidden_quad(p, quad)
 #include "maths.glsl"
+#define TABLE_SHARED
 #include "weights.glsl"
 #include "experts_down_args.glsl"
 
@@ -86,6 +87,7 @@ void add_joined(uint first, uint stop) {
 }
 
 void main() {
+    begin_dequant(gl_WorkGroupSize.x);
     uint tiles = (n_rows + TILE_OF(ROWS) - 1u) / TILE_OF(ROWS), group = group_index();
     n = group / tiles;
     m = group % tiles * TILE_OF(ROWS) + FIRST_ROW;

@@ -25,6 +25,9 @@
 #define FROM(r) source = from + ((r) & 1u)
 uint from = 0u;
 #include "maths.glsl"
+#if !defined(LANES)
+#define TABLE_SHARED
+#endif
 #include "weights.glsl"
 
 layout(std430, binding = 4) readonly buffer X { float x[]; };
@@ -88,6 +91,7 @@ void store_tile(uint t) {
 }
 
 void main() {
+    begin_dequant(gl_WorkGroupSize.x);
     uint tiles = n_slots * tiles_of(n_rows), tiles_shared = tiles_of(n_rows_shared);
     uint runs = (tiles + RUN - 1u) / RUN, all_runs = runs + (tiles_shared + RUN - 1u) / RUN;
     uint group = group_index(), run = group % all_runs;
@@ -121,6 +125,7 @@ void store(uint m, bool is_shared, uint at) {
 }
 
 void main() {
+    begin_dequant(gl_WorkGroupSize.x);
     uint tiles = (n_rows + TILE_OF(PAIRS) - 1u) / TILE_OF(PAIRS);
     uint tiles_shared = (n_rows_shared + TILE_OF(PAIRS) - 1u) / TILE_OF(PAIRS);
     uint group = group_index(), per_token = n_slots * tiles + tiles_shared;

@@ -85,7 +85,7 @@ def _gate_up_tile(node: Node, features: Features) -> tuple[int, Constants]:
         )
 
     if "WIDE" in form:
-        tile = replace(wide_tile(2 * gate.shape[1] * k, 1, n_inner, features), rows=2)  # of gate and of up
+        tile = replace(wide_tile(2 * gate.shape[1] * k, 1, n_inner, features, gate.dtype), rows=2)  # of gate and of up
         _, run = tile.runs(k * ceil_div(gate.shape[1], tile.tile_rows // 2))
         constants = tile.spec(is_aligned(gate, up, shared_gate, shared_up), features, run)
         return n_groups(tile.tile_rows // 2, run), constants
@@ -137,7 +137,7 @@ def _down_tile(node: Node, features: Features) -> tuple[int, Constants]:
     """Rows a workgroup, and the constants that say so."""
     hidden, down, ids, _, shared, shared_down, *_ = node.inputs
     if "WIDE" in _down_form(features):
-        tile = wide_joined(ids.shape[1] * hidden.shape[2] + shared.shape[1], ids.shape[0], features)
+        tile = wide_joined(ids.shape[1] * hidden.shape[2] + shared.shape[1], ids.shape[0], features, down.dtype)
         return tile.tile_rows, tile.spec(is_aligned(down, shared_down), features)
     local = local_of(4 * hidden.shape[2], features)  # an octet of an expert's row an invocation, or two
     return local if "LANES" in form_of(features) else 1, {"local_size_x": local, "ROWS": 1, "COLS": 1}
