@@ -18,7 +18,7 @@ from ..base import Program, Progress, noted
 from ..packing import argument_bytes, packed_nbytes
 from ..residents import homeless
 from .dispatch import Bound, Dispatch, Lanes, cells_of
-from .kernels import kernel
+from .kernels import compile_all, kernel
 
 Memory = dict[Storage, np.ndarray]  # bytes, as the device holds them
 UNWRITTEN = 0xFF  # what memory is filled with: NaN as a float, far too much as an index
@@ -50,11 +50,8 @@ class HostProgram(Program):
         self._temps = _temps(plan)
         self._cells: dict[Storage, np.ndarray] = {}  # of what the plan writes
         calls = {node: call for node in plan.nodes if (call := lower(node, way.features))}
-        self._steps: dict[Node, Step] = {}
-        for node, call in calls.items():
-            self._steps[node] = self._step(node, call)
-            if progress:
-                progress(len(self._steps), len(calls))
+        compile_all((call.code for call in calls.values()), progress)
+        self._steps = {node: self._step(node, call) for node, call in calls.items()}
         self._open = True
 
     def run(self) -> None:
