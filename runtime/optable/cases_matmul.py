@@ -160,6 +160,8 @@ def _mul_mat_id() -> list[Case]:
         ]
         if not t.is_rare:
             cases.append(_id("9 tokens, a row a slot", w, Operand((9, 2, k)), _ids(9, 2)))
+    for t in (F32, F16, DType.Q4_0, DType.Q4_K):
+        cases.append(_id("long rows", Operand((6, 40, 1024), t), Operand((3, 1, 1024)), _ids(3, 2), True))
     return [*cases, *_mul_mat_id_views()]
 
 

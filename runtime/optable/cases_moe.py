@@ -83,6 +83,9 @@ def _gate_ups() -> list[Case]:
                 _gate_up("one token", plain((1, e)), both, _ids(1, 3, 5), shared, True),
                 _gate_up("merged, four tokens", rows_apart((4, e)), merged, _ids(4, 2, 5, 3), shared),
             ]
+    for t, s in ((F32, F32), (Q4_0, Q4_0), (Q4_0, Q8_0)):
+        both, shared = (Operand((5, 33, 1024), t),) * 2, (Operand((17, 1024), s),) * 2
+        cases.append(_gate_up("long rows", rows_apart((2, 1024)), both, _ids(2, 3, 5), shared, True))
     e = 96
     w = Operand((6, 9, e), Q4_0), Operand((6, 9, e), Q4_0)
     s = Operand((40, e), Q8_0), Operand((40, e), Q8_0)

@@ -4,6 +4,7 @@ or it is said here why it stays. The host backend judges all barriers of a kerne
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
@@ -17,18 +18,18 @@ from vkrun.backends.host.dispatch import Bound, Dispatch, Lanes, cells_of
 from vkrun.backends.host.kernels import BARRIER, MET, NEEDED
 from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import prepare, run_case
-from vkrun.runtime.optable.table import CASES
-from vkrun.shaders.catalogue import lower, refusal
+from vkrun.runtime.optable.table import cases_for
+from vkrun.shaders.catalogue import lower, refusal, variants
 from vkrun.shaders.compile import Defines
 from vkrun.shaders.kernel import Features, KernelCall
 from vkrun.shaders.texts import text
-from vkrun.shaders.translate import translated
+from vkrun.shaders.translate import OutsideSubsetError, translated
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
 N_TRIED = 64  # cases that may show nothing new of a class before it counts as judged
 SPREAD, PARTS = 6, 2
-LARGEST = 1 << 21  # elements of a case's operands
+LARGEST = 1 << 22  # elements of a case's operands
 
 # a GPU's kernels plain, with matrices and integers, with one subgroup a workgroup, with several, without; a small
 # one's; a CPU's
@@ -58,8 +59,8 @@ class Class:
     defines: Defines
 
     @classmethod
-    def of(cls, call: KernelCall) -> "Class":
-        return cls(call.stem, tuple(d for d in call.defines if not d[0].startswith(("TYPE_", "SECOND_"))))
+    def of(cls, stem: str, defines: Defines) -> "Class":
+        return cls(stem, tuple(d for d in defines if not d[0].startswith(("TYPE_", "SECOND_"))))
 
 
 def functions_of(text: str) -> Iterator[tuple[str, str]]:
@@ -93,9 +94,9 @@ def called(text: str) -> set[str]:
 def uses() -> dict[Class, list[tuple[Case, int, KernelCall]]]:
     """By class the cases whose kernels are of it, on the device of WAYS by index."""
     found: dict[Class, list[tuple[Case, int, KernelCall]]] = {}
-    for case in CASES:
+    for case in cases_for(False):
         for way, call in calls_of(case):
-            found.setdefault(Class.of(call), []).append((case, way, call))
+            found.setdefault(Class.of(call.stem, call.defines), []).append((case, way, call))
     return found
 
 
@@ -113,17 +114,21 @@ def device(way: int) -> HostDevice:
     return HostDevice(BACKEND.devices()[0], WAYS[way], backwards=False)
 
 
-def barriers_in(which: Class) -> tuple[list[tuple[str, int]], set[tuple[str, int]]]:
-    """All of a class in the order of its text, and those that its kernels can come to."""
-    call = uses()[which][0][2]
-    made = text(call.stem, call.defines)
+def barriers_in(stem: str, defines: Defines) -> tuple[list[tuple[str, int]], set[tuple[str, int]]]:
+    """All of a variant in the order of its text, and those that its kernels can come to."""
+    made = text(stem, defines)
     every = barriers_of(made)
     return every, {b for b in every if b[0] in called(made)}
 
 
+def barriers_met(which: Class) -> tuple[list[tuple[str, int]], set[tuple[str, int]]]:
+    call = uses()[which][0][2]
+    return barriers_in(call.stem, call.defines)
+
+
 def needless(which: Class) -> set[tuple[str, int]]:
     """The barriers of a class that no case needs, and that are not kept."""
-    those, (every, left) = uses()[which], barriers_in(which)
+    those, (every, left) = uses()[which], barriers_met(which)
     left -= {b for b in left if (which.stem, *b) in KEPT}
     for case, way, call in Random(0).sample(those, min(N_TRIED, len(those))):
         if not left:
@@ -139,12 +144,22 @@ def test_each_barrier_is_needed(part: int, full: bool) -> None:
     """With --full in every class of variants."""
     chosen = list(uses())[:: 1 if full else SPREAD][part::PARTS]
     assert {c: left for c in chosen if (left := needless(c))} == {}
-    assert sum(len(barriers_in(c)[1]) for c in chosen) > (60 if full else 10)
+    assert sum(len(barriers_met(c)[1]) for c in chosen) > (60 if full else 10)
+
+
+@pytest.mark.full
+def test_every_class_that_has_barriers_has_cases() -> None:
+    unused = {kind: variant for variant in variants() if (kind := Class.of(*variant)) not in uses()}
+    missed = []
+    for kind, variant in unused.items():
+        with suppress(OutsideSubsetError):  # a kernel of an API's own units
+            missed += [kind] * bool(barriers_in(*variant)[1])
+    assert missed == []
 
 
 def test_what_is_kept_is_there() -> None:
     stems = {stem for stem, *_ in KEPT}
-    assert set(KEPT) <= {(c.stem, *b) for c in uses() if c.stem in stems for b in barriers_in(c)[1]}
+    assert set(KEPT) <= {(c.stem, *b) for c in uses() if c.stem in stems for b in barriers_met(c)[1]}
 
 
 HEAD = """#version 450
