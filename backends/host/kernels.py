@@ -9,8 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from ...runtime.errors import BackendError
 from ...shaders.interface import read_text
 from ...shaders.kernel import Constants, KernelCode
 from ...shaders.texts import text as text_of
-from ..base import Progress
 
 COMPILERS = ("c++", "g++", "clang++")
 OPTIONS = (
@@ -76,15 +74,6 @@ def kernel(code: KernelCode) -> HostKernel:
         return compiled(code.stem, text_of(code.stem, code.defines), dict(code.constants))
     except BackendError as error:
         raise BackendError(f"host: {code.title}: {error}") from error
-
-
-def compile_all(codes: Iterable[KernelCode], progress: Progress | None) -> None:
-    """Kernels side by side, so that kernel() has them at hand."""
-    wanted = list(dict.fromkeys(codes))
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for n_done, _ in enumerate(pool.map(kernel, wanted), 1):
-            if progress:
-                progress(n_done, len(wanted))
 
 
 def compiled(name: str, text: str, constants: Constants) -> HostKernel:

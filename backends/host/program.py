@@ -17,8 +17,9 @@ from ...shaders.kernel import Features, KernelCall
 from ..base import Program, Progress, noted
 from ..packing import argument_bytes, packed_nbytes
 from ..residents import homeless
+from ..together import made_together
 from .dispatch import Bound, Dispatch, Lanes, cells_of
-from .kernels import compile_all, kernel
+from .kernels import HostKernel, kernel
 
 Memory = dict[Storage, np.ndarray]  # bytes, as the device holds them
 UNWRITTEN = 0xFF  # what memory is filled with: NaN as a float, far too much as an index
@@ -50,8 +51,9 @@ class HostProgram(Program):
         self._temps = _temps(plan)
         self._cells: dict[Storage, np.ndarray] = {}  # of what the plan writes
         calls = {node: call for node in plan.nodes if (call := lower(node, way.features))}
-        compile_all((call.code for call in calls.values()), progress)
-        self._steps = {node: self._step(node, call) for node, call in calls.items()}
+        codes = (call.code for call in calls.values())
+        kernels = made_together({}, codes, kernel, lambda _code, made: made, progress)
+        self._steps = {node: self._step(node, call, kernels[call.code]) for node, call in calls.items()}
         self._open = True
 
     def run(self) -> None:
@@ -95,13 +97,13 @@ class HostProgram(Program):
         if why := step.dispatch.run():
             raise BackendError(f"host: {step.node.name or step.node.op}: {step.call.code.title}: {why}")
 
-    def _step(self, node: Node, call: KernelCall) -> Step:
+    def _step(self, node: Node, call: KernelCall, kernel: HostKernel) -> Step:
         """Storages are bound one by one, so that each starts at its first byte, and what lies beyond is noticed."""
         written, ordered = {t.storage for t in node.outputs}, of_text(call.stem, call.defines).order(call)
         bound = [self._bound(t.storage, t.storage in written) for t in ordered.buffers]
         arguments = argument_bytes(ordered, lambda _storage: 0)
         lanes = Lanes(max(self._way.features.subgroup_size, 1), self._way.backwards)
-        return Step(node, call, Dispatch(kernel(call.code), bound, arguments, call.grid, lanes))
+        return Step(node, call, Dispatch(kernel, bound, arguments, call.grid, lanes))
 
     def _bytes(self, storage: Storage) -> np.ndarray:
         found = (self._temps if storage.kind is Kind.TEMP else self._memory).get(storage)

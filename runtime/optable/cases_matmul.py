@@ -220,6 +220,7 @@ def _mul_mats() -> list[Case]:
         _mats("nine rows", plain((9, 256)), *(Operand((m, 256), q8) for m in (40, 24, 8))),
         _mats("twenty rows", rows_apart((20, 64)), *(Operand((m, 64), DType.Q4_0) for m in (33, 65)), strided_out=True),
         _mats("long rows", rows_apart((1, 4096)), *(Operand((m, 4096), DType.Q4_K) for m in (12, 9))),
+        _mats("long float rows", rows_apart((1, 1056)), *(Operand((m, 1056), F16) for m in (12, 9))),
         _mats("tiny", plain((1, 1)), plain((1, 1)), plain((3, 1)), plain((2, 1))),
         _mats("inf and NaN", Operand((3, 64), fill=one_inf), *(Operand((m, 64), q8) for m in (20, 4))),
     ]

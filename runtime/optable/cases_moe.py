@@ -83,9 +83,6 @@ def _gate_ups() -> list[Case]:
                 _gate_up("one token", plain((1, e)), both, _ids(1, 3, 5), shared, True),
                 _gate_up("merged, four tokens", rows_apart((4, e)), merged, _ids(4, 2, 5, 3), shared),
             ]
-    for t, s in ((F32, F32), (Q4_0, Q4_0), (Q4_0, Q8_0)):
-        both, shared = (Operand((5, 33, 1024), t),) * 2, (Operand((17, 1024), s),) * 2
-        cases.append(_gate_up("long rows", rows_apart((2, 1024)), both, _ids(2, 3, 5), shared, True))
     e = 96
     w = Operand((6, 9, e), Q4_0), Operand((6, 9, e), Q4_0)
     s = Operand((40, e), Q8_0), Operand((40, e), Q8_0)
@@ -95,6 +92,7 @@ def _gate_ups() -> list[Case]:
     large = Operand((6, 33, 64), fill=uniform(-200, 200)), Operand((6, 33, 64))
     return [
         *cases,
+        *_long_gate_ups(),
         _gate_up("shared rows apart", outer_cut((8, e)), w, _ids(8, 5, 6), apart, True),
         _gate_up("experts 2 to 8", flat_offset((2, e)), some, _ids(2, 2, 6), s),
         _gate_up("ids of slots permuted", plain((3, e)), w, slots, s),
@@ -102,6 +100,12 @@ def _gate_ups() -> list[Case]:
         _gate_up("silu far out", rows_apart((2, 64)), large, _ids(2, 4, 6), (plain((3, 64)), plain((3, 64)))),
         _gate_up("NaN", Operand((2, 64), fill=values(*(1.0,) * 70, NAN)), large, _ids(2, 2, 6), _wide(64)),
     ]
+
+
+def _long_gate_ups() -> Iterator[Case]:
+    for t, s in ((F32, F32), (Q4_0, Q4_0), (Q4_0, Q8_0)):
+        w, beside = Operand((5, 33, 1024), t), Operand((17, 1024), s)
+        yield _gate_up("long rows", rows_apart((2, 1024)), (w, w), _ids(2, 3, 5), (beside, beside), True)
 
 
 def _wide(e: int) -> tuple[Operand, Operand]:

@@ -74,21 +74,33 @@ def _experts() -> Iterator[Case]:
     yield _id("x beyond halves", w, Operand((120, 1, 512), fill=BEYOND), _ids(120, 3, 6))
     merged = Operand((6, 260, 512), Q4_0, lambda t: t.slice(1, 130, 260))
     yield _id("up rows of merged", merged, Operand((120, 1, 512)), _ids(120, 3, 6))
-    operands = Operand((2, 130, 512), Q8_0), Operand((400, 1, 512)), *_listed(400, 3, 2)
-    yield replace(_prompt("mul_mat_id", "Q8_0: 400 tokens of 2 experts, listed", operands), in_one=False)
+    for t in (Q4_0, Q8_0):
+        operands = Operand((2, 130, 512), t), Operand((400, 1, 512)), *_listed(400, 3, 2)
+        yield replace(_prompt("mul_mat_id", f"{t.name}: 400 tokens of 2 experts, listed", operands), in_one=False)
 
 
-def _listed(n: int, k: int, n_experts: int) -> tuple[Operand, Operand]:
-    """Ids and lists of them, as list_experts makes them."""
+def _listed(n: int, k: int, n_experts: int, first: int | None = None) -> tuple[Operand, Operand]:
+    """Ids, the first one of each token as given, and lists of them, as list_experts makes them."""
     ids = np.random.default_rng(n).integers(-1, n_experts + 1, (n, k), np.int32)
+    if first is not None:
+        ids[:, 0] = first
     (lists,) = OPS["expert_lists"].compute(ids, n_experts)
     ids, lists = (Operand(a.shape, I32, fill=lambda _rng, _shape, a=a: a) for a in (ids, lists))
     return ids, lists
 
 
-def _swiglu(what: str, gate: Operand, up: Operand, x: Operand, n: int, k: int, strided: bool = False) -> Case:
+def _swiglu(
+    what: str,
+    gate: Operand,
+    up: Operand,
+    x: Operand,
+    n: int,
+    k: int,
+    strided: bool = False,
+    first: int | None = None,
+) -> Case:
     n_experts = gate.view(Storage("w", Kind.STATE, F32, gate.shape).tensor()).shape[0]
-    what, operands = f"{gate.dtype.name}: {what}", (gate, up, x, *_listed(n, k, n_experts))
+    what, operands = f"{gate.dtype.name}: {what}", (gate, up, x, *_listed(n, k, n_experts, first))
     return replace(_prompt("mul_mat_id_swiglu", what, operands, strided=strided), in_one=False)
 
 
@@ -100,6 +112,8 @@ def _gates_and_ups() -> Iterator[Case]:
     yield _swiglu("100 tokens of 40 experts", w, w, Operand((100, 3, 512)), 100, 3)
     w = Operand((2, 130, 512), Q8_0)
     yield _swiglu("400 tokens of 2 experts", w, w, Operand((400, 1, 512)), 400, 3)
+    w = Operand((40, 70, 512), Q4_0)
+    yield _swiglu("300 tokens of 40 experts, all of one too", w, w, Operand((300, 1, 512)), 300, 3, first=2)
     gate, up = (
         Operand((6, 260, 512), Q8_0, view) for view in (lambda t: t.slice(1, 0, 130), lambda t: t.slice(1, 130, 260))
     )
