@@ -57,6 +57,11 @@ class TensorInfo:
     def n_elements(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def n_rows(self) -> int:
+        """Of all its matrices; axes of 1 beyond them make no difference."""
+        return math.prod(self.shape[:-1])
+
 
 @dataclass(frozen=True)
 class Header:

@@ -46,7 +46,7 @@ class Qwen3NextParams(Params):
         p = Qwen3NextParams(
             n_layers=n_layers,
             n_ctx_train=h.get_int("context_length", hi=1 << 30),
-            n_vocab=h.file.tensor("token_embd.weight").shape[0],
+            n_vocab=h.file.tensor("token_embd.weight").n_rows,
             width=width,
             n_heads=n_heads,
             n_heads_kv=h.get_int("attention.head_count_kv", n_heads, hi=4096),

@@ -31,7 +31,7 @@ class Source:
 
     @property
     def n_rows(self) -> int:
-        return self.info.nbytes // self._row_nbytes
+        return self.info.n_rows
 
     @property
     def _row_nbytes(self) -> int:

@@ -64,7 +64,7 @@ class Transformer(Decoder):
         windows = read_windows(h, n_blocks, self.window_period, self.window_default)
         p = TransformerParams(
             n_layers=n_blocks - n_drafting,
-            n_vocab=h.file.tensor("token_embd.weight").shape[0],
+            n_vocab=h.file.tensor("token_embd.weight").n_rows,
             n_ctx_train=h.get_int("context_length", hi=1 << 30),
             width=width,
             eps=h.eps(),

@@ -41,7 +41,7 @@ class Weights:
     def n_rows(self, name: str) -> int:
         """Of a matrix in the file; 0 where there is none."""
         info = self._file.tensors.get(name)
-        return info.shape[0] if info else 0
+        return info.n_rows if info else 0
 
     def matrix(self, name: str, shape: Shape, apart: bool = False) -> Tensor:
         """A weight in the file's own type, times its factor where the file has one, see `factor`; apart: without it,

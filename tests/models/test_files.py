@@ -140,3 +140,22 @@ def test_what_changes_nothing_is_named_once(tmp_path: Path) -> None:
     with vkrun.load(path, backend="cpu", n_ctx=64) as model:
         (note,) = model.info.notes
     assert note == "3 tensors are not used: blk.0.attn_rot_embd.weight, blk.1.attn_rot_embd.weight, v.patch"
+
+
+def _spelt(contents: Contents, kind: str) -> Contents:
+    """Numbers of another width, as arrays of equal ones, or tensors with axes of 1 that say nothing."""
+    if kind == "axes":
+        wide = {name: Stored(t.raw.reshape(1, *t.raw.shape), t.dtype) for name, t in contents.tensors.items()}
+        return contents.with_tensors(wide)
+    own = {k: v for k, v in contents.keys.items() if v[1] == "uint32"}
+    made = {k: ([v[0]] * 2, "array of int32") if kind == "arrays" else (v[0], kind) for k, v in own.items()}
+    made = {k: v for k, v in made.items() if kind != "arrays" or not k.endswith("block_count")}
+    return Contents({**contents.keys, **made}, contents.tensors)
+
+
+@pytest.mark.parametrize("kind", ["int64", "uint16", "arrays", "axes"])
+@pytest.mark.parametrize("experts", [False, True], ids=["dense", "experts"])
+def test_spellings_make_no_difference(kind: str, experts: bool, tmp_path: Path) -> None:
+    whole = kinds.model(FEW, experts=experts)
+    wanted = logits_of(whole.write(tmp_path / "whole.gguf"))
+    assert np.array_equal(logits_of(_spelt(whole, kind).write(tmp_path / "spelt.gguf")), wanted)
