@@ -76,7 +76,7 @@ def _experts() -> Iterator[Case]:
     yield _id("up rows of merged", merged, Operand((120, 1, 512)), _ids(120, 3, 6))
     for t in (Q4_0, Q8_0):
         operands = Operand((2, 130, 512), t), Operand((400, 1, 512)), *_listed(400, 3, 2)
-        yield replace(_prompt("mul_mat_id", f"{t.name}: 400 tokens of 2 experts, listed", operands), in_one=False)
+        yield replace(_prompt("mul_mat_id", f"{t.name}: 400 tokens of 2 experts, listed", operands), n_spare=1)
 
 
 def _listed(n: int, k: int, n_experts: int, first: int | None = None) -> tuple[Operand, Operand]:

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class Setting:
 def run_case(case: Case, device: Device, level: int | None = None) -> Outcome:
     """The case's op as one node; with a level (0 to 3) as that level plans it, decomposed or whole."""
     setting = prepare(case)
+    if case.n_spare and device.supports(setting.node):
+        setting = prepare(replace(case, operands=case.operands[: -case.n_spare]))
     if level is None and (why := device.supports(setting.node)):
         if case.in_one:
             return Outcome(case, "refused", why)
