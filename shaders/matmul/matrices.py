@@ -51,9 +51,13 @@ TILES = (
     Tile(32, 32, 4, 16, 16, 1),
     Tile(32, 32, 1, 16, 16, 2),
 )
-EXPERT_TILES = (
+EXPERT_TILES = (  # by columns; of as many the better one first, which some devices have no room for
+    Tile(128, 16, 2, 32, 16, 1),
+    Tile(256, 32, 2, 64, 32, 1),
     Tile(128, 32, 2, 32, 32, 1),
     Tile(128, 32, 1, 32, 32, 1),
+    Tile(256, 48, 2, 64, 48, 1),
+    Tile(256, 64, 2, 64, 64, 1),
     Tile(128, 64, 2, 64, 32, 1),
     Tile(128, 64, 1, 64, 32, 1),
 )
@@ -142,12 +146,12 @@ def _flags(w: Tensor) -> tuple[str, ...]:
 
 
 def _expert_tile(node: Node, p: Product, features: Features) -> Tile | None:
-    """As high as the columns of most experts."""
+    """With as many columns as most experts have, or the most."""
     if forced:
         return forced[0]
     mean = p.n_batch / node.inputs[0].shape[0]
     tiles = [t for t in EXPERT_TILES if _fits(t, p, _beside_table(node, features))]
-    return next((t for t in tiles if t.cols >= 1.3 * mean), tiles[-1] if tiles else None)
+    return next((t for t in tiles if t.cols >= 1.1 * mean), max(tiles, key=lambda t: t.cols, default=None))
 
 
 def _lists_rule(node: Node, features: Features) -> str:

@@ -26,16 +26,24 @@ GIVES: Operands = {"y": _ROWS, "written": _ROWS}
 NORM: Operands = {"w": _ROWS, "gate": _ROWS}
 
 
-def delta_constants(node: Node) -> Constants:
+def head_constants(node: Node) -> Constants:
     q, _, v, beta = node.inputs[:4]
-    slots = node.inputs[8] if node.inputs[8].ndim == 2 else node.inputs[8].unsqueeze(1)
     n_heads, dim = v.shape[2:]
-    (gate_key, gate_share), (slots_seq, slots_column) = strides_that_count(beta)[2:], slots.layout.strides
+    gate_key, gate_share = strides_that_count(beta)[2:]
     return {
         **dict(DIM=dim, N_HEADS=n_heads, SHARE=n_heads // q.shape[2]),
-        **dict(GATE_KEY=gate_key, GATE_SHARE=gate_share, SLOTS_SEQ=slots_seq, SLOTS_COLUMN=slots_column),
-        **dict(N_SNAPSHOTS=slots.shape[1] - 1, TILED=int(node.attrs.get("tiled", False))),
+        **dict(GATE_KEY=gate_key, GATE_SHARE=gate_share, TILED=int(node.attrs.get("tiled", False))),
     }
+
+
+def slot_constants(slots: Tensor) -> Constants:
+    columns = slots if slots.ndim == 2 else slots.unsqueeze(1)
+    slots_seq, slots_column = columns.layout.strides
+    return dict(SLOTS_SEQ=slots_seq, SLOTS_COLUMN=slots_column, N_SNAPSHOTS=columns.shape[1] - 1)
+
+
+def delta_constants(node: Node) -> Constants:
+    return {**head_constants(node), **slot_constants(node.inputs[8])}
 
 
 def delta_operands(node: Node) -> tuple[dict[str, Tensor], dict[str, Argument]]:

@@ -25,13 +25,11 @@ const uint PITCH = SIDE + 1u;  // four tokens to a number
 const uint X_PITCH = ROWS + 1u, STATE_PITCH = DIM + 1u;
 const uint RUNS = ROWS / SIDE, COLUMNS = (DIM + SIDE - 1u) / SIDE;  // of a lane
 const uint TILES = (DIM + ROWS - 1u) / ROWS;
-const float STEEPEST = -1000.0;  // log decay of a token: exp of it is 0, and sums of it stay exact and finite
 
 shared float state_tile[ROWS * STATE_PITCH];
 shared vec4 pairs[CHUNK * PITCH > 2u * STEP * PITCH ? CHUNK * PITCH : 2u * STEP * PITCH];  // see the macros
 shared float solved[CHUNK * X_PITCH];  // X
-shared vec2 sums[CHUNK];  // G as a sum of two floats, so that differences of large sums stay exact
-shared float strengths[CHUNK], k_factors[CHUNK], q_factors[CHUNK], left[CHUNK];  // left: norm of k, exp(G_C - G)
+shared float k_factors[CHUNK], q_factors[CHUNK], left[CHUNK];  // left: norm of k, exp(G_C - G)
 
 uint lane, lane_row, lane_column;  // of the square
 uint head, seq, n, key_first, row_first;
@@ -67,36 +65,7 @@ void store_state(uint to) {
     }
 }
 
-// exp(G_i - G_j), and exp(G_i) itself; sums are of numbers that are never positive in a sane model.
-float decay_between(vec2 late, vec2 early) {
-    return exp_of((late.x - early.x) + (late.y - early.y));
-}
-
-// The sum of two numbers of two floats each (Knuth's two-sum).
-vec2 add_exactly(vec2 x, vec2 y) {
-    precise float sum = x.x + y.x, part = sum - x.x;
-    precise float lost = (x.x - (sum - part)) + (y.x - part);
-    return vec2(sum, lost + (x.y + y.y));
-}
-
-// Gates and their sums, of a chunk from token `first` on. `left` is made ready by take_norms.
-void take_gates(uint first) {
-    if (lane < CHUNK) {
-        uint t = first + lane, gate = gates_of(seq, head) + min(t, n_tokens - 1u) * beta_token;
-        float log_decay = log_decay_of(gate, a[a_at + head], dt[dt_at + head]);
-        sums[lane] = vec2(t < n ? select_nan(log_decay, max(log_decay, STEEPEST)) : 0.0, 0);
-        strengths[lane] = t < n ? sigmoid(beta[beta_at + gate]) : 0.0;
-    }
-    for (uint reach = 1u; reach < CHUNK; reach *= 2u) {
-        barrier();
-        bool adds = lane >= reach && lane < CHUNK;
-        vec2 before = adds ? sums[lane - reach] : vec2(0);
-        barrier();
-        if (adds) {
-            sums[lane] = add_exactly(before, sums[lane]);
-        }
-    }
-}
+#include "delta_sums.glsl"
 
 // Products of the chunk's k and q with its k, and with the state; squares of the k and q that the lane staged.
 vec4 kk[4], qk[4], ks[RUNS], qs[RUNS];  // [other][token], [row][token]

@@ -5,7 +5,7 @@ from ...runtime.ir.tensor import Tensor
 from ..common.rows import NOT_HELD
 from ..kernel import Defines, Features, Kernel, KernelCall, Variant, fills_subgroup, grid_of, placed, strides
 from ..operands import FLOATS, INTS, strides_that_count
-from . import delta_chunks
+from . import delta_chunks, delta_steps
 from .delta_args import GIVES, N_OPERANDS, NORM, OPTIONS, TAKES, delta_constants, delta_operands
 
 MAX_TAPS = 16  # held in registers
@@ -51,7 +51,7 @@ def _lower_conv(node: Node, features: Features) -> KernelCall:
 def _norm_pays(node: Node, features: Features) -> str:
     """A workgroup a head: too few of them for a GPU to scan many tokens, which the rule alone shares among more."""
     n_seqs, n_tokens, n_heads, _ = node.inputs[2].shape
-    if not delta_chunks.rule(node, features):
+    if not delta_steps.rule(node, features) or not delta_chunks.rule(node, features):
         return f"{n_tokens} tokens, better taken in chunks"
     fewest = 1 if features.software else 128
     few = n_tokens > FEW_TOKENS and n_seqs * n_heads < fewest
@@ -140,6 +140,7 @@ _CONV = {
 
 KERNELS = (
     *delta_chunks.KERNELS,  # first, where it runs at all
+    *delta_steps.KERNELS,
     Kernel(
         "causal_conv",
         _CONV,

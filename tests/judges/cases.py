@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.layout import Shape
 from vkrun.runtime.ir.ops import OPS
 from vkrun.runtime.optable import cases_prompts
 from vkrun.runtime.optable.case import Case, Operand, integers, uniform
@@ -67,7 +68,31 @@ def _grouped() -> Iterator[Case]:
         yield Case("attention_split", f"grouped, {n_split} parts", sized_operands(2, 1, 8, 2, 20, 33, 64)[:5], attrs)
 
 
+def _some_slots(_rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Of two sequences with their snapshots, some of them outside."""
+    return np.array([[1, -1, 3], [0, 9, 4]] if shape == (2, 3) else [[2, 0], [9, -1]], np.int32)
+
+
+def _delta_steps() -> Iterator[Case]:
+    """The delta rule in two steps, of which only kernels of large prompts are asked."""
+    gates, heads = uniform(-6, 6), (2, 4)
+    for (n_keys, n_values), n_tokens, valid, tiled in ((heads, 70, (70, 30), False), (heads, 9, (9, 0), True)):
+        keys, rows = ((2, n_tokens, n, 6) for n in (n_keys, n_values))
+        of_gates = (2, n_tokens, n_keys, n_values // n_keys)
+        operands = (Operand(keys), Operand(keys), Operand(rows), *(Operand(of_gates, fill=gates),) * 2)
+        operands += Operand((n_values,), fill=uniform(-0.04, -0.01)), Operand((n_values,))
+        n_valid = Operand((2,), DType.I32, fill=lambda _rng, _shape, valid=valid: np.array(valid, np.int32))
+        yield Case("delta_parts", f"{n_tokens} tokens", (*operands, n_valid), {"tiled": True} if tiled else {})
+        of_chunks = (2 * n_values, -(-n_tokens // 64))
+        halves = (Operand((*of_chunks, 64, n), DType.F16, fill=uniform(-9000, 9000)) for n in (6, 6, 6, 64))
+        parts = *halves, Operand((*of_chunks, 64, 6)), Operand((*of_chunks, 2), fill=uniform(0.1, 0.9))
+        shape = (2, 1 + of_chunks[1])
+        more = Operand((6, n_values * 36)), Operand(shape, DType.I32, fill=_some_slots), n_valid
+        yield Case("delta_scan", f"{n_tokens} tokens", (*parts, *more), {"n_tokens": n_tokens})
+
+
 OWN = (
+    *_delta_steps(),
     *_with_lists(),
     *_grouped(),
     *_moe_ways(4, 6, 7, 9, 3),

@@ -35,5 +35,6 @@ EQUIVALENTS: dict[str, dict[str, str]] = {
     "route": {"input 1 * one": "the bias of choice: the same added to every score changes no choice"},
     "experts_down": {"inputs 4 and 5 swapped": "alike in shape only where one row meets one row, and a b = b a"},
     "glu_mul_mat": {"inputs 0 and 2 swapped": "alike in shape only where one number meets one, and a b = b a"},
+    "delta_scan": {"input 5 without the last of axis -1": "the largest numbers are for kernels, which scale by them"},
     "gated_delta_net": {"input 5 where inf and NaN are numbers": "exp(-3e38 softplus) is 0, as exp(-inf) is"},
 }

@@ -113,7 +113,69 @@ def _gated_delta_norm(*inputs: Array, eps: float, tiled: bool = False) -> tuple[
     return gated_norm(o, w, gate, eps), state
 
 
+def _delta_parts(q, k, v, beta, alpha, a, dt, n_valid, tiled: bool = False) -> tuple[Array, ...]:
+    """Each token's row from those before it: (I + A) x = b says x_i = b_i - sum_j A_ij x_j."""
+    n_heads, made = v.shape[2], []
+    for b in range(len(v)):
+        decay, strength = _gates(*(_of_heads(x[b], n_heads, tiled) for x in (beta, alpha)), a, dt)
+        keys, queries = (_shared(_unit(x[b]), n_heads, tiled) for x in (k, q))
+        n = min(max(int(n_valid[b]), 0), v.shape[1])
+        for h in range(n_heads):
+            rows = [x[:n, h] for x in (keys, queries, v[b], decay, strength)]
+            made.append([_parts_of([x[at : at + SPAN] for x in rows]) for at in range(0, v.shape[1], SPAN)])
+    return tuple(np.array([[chunk[i] for chunk in head] for head in made]) for i in range(6))
+
+
+def _parts_of(rows: list[Array]) -> tuple[Array, ...]:
+    """w, left, grown, p, u and ends of one chunk; rows of its tokens: key, query, value, log decay, strength."""
+    keys, queries, values, decay, strength = rows
+    n, dim = values.shape
+    w, left, grown, u = (np.zeros((SPAN, dim)) for _ in range(4))
+    p, total = np.zeros((SPAN, SPAN)), decay.sum()
+    for i in range(n):
+        since = decay[: i + 1].sum()
+        u[i], w[i] = values[i], np.exp(since) * keys[i]
+        left[i], grown[i] = np.exp(total - since) * keys[i], np.exp(since) * queries[i]
+        for j in range(i + 1):
+            kept = np.exp(decay[j + 1 : i + 1].sum())
+            p[i, j] = kept * (queries[i] @ keys[j])
+            if j < i:
+                u[i] -= kept * (keys[i] @ keys[j]) * u[j]
+                w[i] -= kept * (keys[i] @ keys[j]) * w[j]
+        u[i], w[i] = strength[i] * u[i], strength[i] * w[i]
+    return *(x * 2**14 for x in (w, left, grown, p)), u, np.array([np.exp(total), np.abs(u).max()])
+
+
+def _delta_scan(w, left, grown, p, u, ends, state, slots, n_valid, n_tokens: int) -> tuple[Array, Array]:
+    n_seqs, dim = len(n_valid), u.shape[3]
+    n_heads, after, slots = len(u) // n_seqs, state.copy(), slots.reshape(n_seqs, -1)
+    out = np.zeros((n_seqs, n_tokens, n_heads, dim))
+    for b, own in enumerate(clamped(slots[:, 0], len(state))):
+        states, n = state[own].reshape(n_heads, dim, dim).copy(), min(max(int(n_valid[b]), 0), n_tokens)
+        for at in range(0, n, SPAN):
+            for h in range(n_heads):
+                parts = [x[b * n_heads + h, at // SPAN] for x in (w, left, grown, p, u, ends)]
+                rows, states[h] = _chunk_of(parts, states[h])
+                out[b, at : at + SPAN, h] = rows[: min(n, at + SPAN) - at].tolist() + [[0.0] * dim] * max(
+                    0, min(n_tokens, at + SPAN) - n
+                )
+            _keep(after, slots[b, 1 + at // SPAN :][:1], states.transpose(0, 2, 1)[None])
+        _keep(after, slots[b, :1], states.transpose(0, 2, 1)[None])
+    return out, after
+
+
+def _chunk_of(parts: list[Array], s: Array) -> tuple[Array, Array]:
+    """Outputs of a chunk's tokens, and the state [Dv, Dk] after it."""
+    w, left, grown, p, u, ends = parts
+    x = [u[i] - s @ w[i] / 2**14 for i in range(SPAN)]
+    rows = [s @ grown[i] + sum(p[i, j] * x[j] for j in range(i + 1)) for i in range(SPAN)]
+    after = ends[0] * s + sum(np.outer(x[j], left[j]) for j in range(SPAN)) / 2**14
+    return np.array(rows) / 2**14 / np.sqrt(len(s)), after
+
+
 JUDGES = {
+    "delta_parts": Judge(_delta_parts, ROUNDING),
+    "delta_scan": Judge(_delta_scan, ROUNDING),
     "solve_tri": Judge(_solve_tri, ROUNDING),
     "ssm_conv": Judge(_ssm_conv, ROUNDING),
     "causal_conv": Judge(_causal_conv, 2 * ROUNDING),
