@@ -12,6 +12,7 @@ from .base import Backend, Device, DeviceInfo
 
 GROUP = "vkrun.backends"
 ORDER = ("vulkan", "cuda", "kompute")  # by worth; then other packages' backends; the cpu backend last
+FASTER = {"vulkan": "cuda"}  # of two APIs of one card the one that docs/performance.md measures faster
 LAST = "cpu"
 BY_NAME = ("host",)  # for tests: neither listed nor chosen, but where it is named
 BUILT_IN = {name: f"vkrun.backends.{name}:BACKEND" for name in (*ORDER, LAST, *BY_NAME)}
@@ -69,7 +70,7 @@ def choose(backend: str | None = None, device: str | int | None = None) -> tuple
     """The best device, or the best that fits: `device` is an index, a UUID or its beginning, or a part of a name.
 
     What is not given comes from VKRUN_BACKEND and VKRUN_DEVICE. Without wishes a GPU of any backend goes before
-    software devices. BackendError lists what there is.
+    software devices, and a card that two backends reach is used through the FASTER. BackendError lists what there is.
     """
     wanted = config.read()
     backend, device = backend or wanted.backend, wanted.device if device is None else device
@@ -77,7 +78,17 @@ def choose(backend: str | None = None, device: str | int | None = None) -> tuple
     fitting = list(_fitting(tried, device))
     if not fitting:
         raise BackendError(_nothing(tried, device))
-    return next((pair for pair in fitting if not pair[1].is_software), fitting[0])
+    found = next((pair for pair in fitting if not pair[1].is_software), fitting[0])
+    return found if backend else _faster(*found)
+
+
+def _faster(backend: Backend, info: DeviceInfo) -> tuple[Backend, DeviceInfo]:
+    """The same card, by its UUID, through another backend where that is faster."""
+    name = FASTER.get(backend.name)
+    if name not in names() or not info.uuid or info.is_software:
+        return backend, info
+    other = get(name)
+    return next(((other, d) for d in _usable(other) if d.uuid == info.uuid), (backend, info))
 
 
 def _fitting(tried: list[str], device: str | int | None) -> Iterator[tuple[Backend, DeviceInfo]]:

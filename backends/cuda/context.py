@@ -54,4 +54,7 @@ def _retained(physical: Physical, device: Any) -> Any:
     try:
         return api.call("cuDevicePrimaryCtxRetain", device)
     except api.CudaError as error:
-        raise BackendError(f"{physical.name}: {error}") from error
+        taken = (
+            f"; others hold nearly all of its {physical.memory >> 20} MiB" if error.status == api.OUT_OF_MEMORY else ""
+        )
+        raise BackendError(f"{physical.name}: {error}{taken}") from error

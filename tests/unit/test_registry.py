@@ -116,6 +116,37 @@ def test_a_gpu_goes_before_software_of_a_better_backend(backends) -> None:
     assert registry.choose()[1] is other
 
 
+@pytest.fixture
+def one_card(backends) -> tuple[DeviceInfo, DeviceInfo]:
+    """A card that two backends reach, beside others that only one does."""
+    card, same = (device(name, 0, "H100", "discrete gpu", "b0793ede-2841") for name in ("vulkan", "cuda"))
+    other = device("cuda", 1, "A100", "discrete gpu", "00000000-1111")
+    backends(FakeBackend("vulkan", card, IGPU), FakeBackend("cuda", other, same), FakeBackend("cpu", CPU))
+    return card, same
+
+
+def test_a_card_is_used_through_its_faster_api(one_card) -> None:
+    assert registry.choose()[1] is one_card[1]
+    assert registry.choose(device="H100")[1] is one_card[1]
+    assert registry.choose(device=0)[1] is one_card[1]  # counted in the first backend
+
+
+def test_a_card_that_one_api_reaches_is_used_through_that(one_card) -> None:
+    assert registry.choose(device=1)[1] is IGPU
+
+
+def test_a_backend_that_is_named_is_used(one_card, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registry.choose("vulkan")[1] is one_card[0]
+    monkeypatch.setenv("VKRUN_BACKEND", "vulkan")
+    assert registry.choose()[1] is one_card[0]
+
+
+def test_a_faster_api_that_is_missing_is_passed_over(backends) -> None:
+    card, same = (device(name, 0, "H100", "discrete gpu", "b0793ede") for name in ("vulkan", "cuda"))
+    backends(FakeBackend("vulkan", card), FakeBackend("cuda", same, why="no NVRTC"), FakeBackend("cpu", CPU))
+    assert registry.choose()[1] is card
+
+
 def test_software_of_the_better_backend_when_there_is_no_gpu(backends) -> None:
     backends(FakeBackend("vulkan", SOFT), FakeBackend("cpu", CPU))
     assert registry.choose()[1] is SOFT

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What NVIDIA's hardware counters say of the kernels that take the most time in a step, as tables in Markdown.
 
-    tools/reports/counters.py MODEL [--tokens 1,512] [--top 10] [--depth 512] [--csv FOLDER]
+    tools/reports/counters.py MODEL [--tokens 1,512] [--top 10] [--depth 500] [--csv FOLDER]
 
 Runs itself under ncu, which needs the right to read counters (root, or NVreg_RestrictProfilingToAdminUsers=0). One step
 a size, each kernel launched by itself; clocks are left as they are. A model of a few layers shows the kernels of a
@@ -20,11 +20,11 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import vkrun
 from vkrun.backends.cuda import api
 from vkrun.backends.cuda.program import CudaProgram
 from vkrun.runtime.bench.profile import kind_of
-from vkrun.runtime.models.step import StepShape
 
 TIME, BYTES = "gpu__time_duration.sum", "dram__bytes.sum"
 MEMORY, COMPUTE = (f"{unit}__throughput.avg.pct_of_peak_sustained_elapsed" for unit in ("dram", "sm"))
@@ -44,11 +44,15 @@ Row = dict[str, float]
 
 
 def inside(model: str, n_tokens: int, depth: int, listed: str) -> None:
-    """A step between the profiler's start and stop; which node each launch is of goes to `listed`."""
-    with vkrun.load(model, backend="cuda", n_ctx=max(2048, 2 * depth)) as loaded:
-        ready = loaded.engine.ready(StepShape(((1, n_tokens),), depth, 1))
-        ready.program.run()
-        assert isinstance(ready.program, CudaProgram)
+    """A step behind `depth` tokens, again between the profiler's start and stop; its launches' nodes go to `listed`."""
+    with vkrun.load(model, backend="cuda", n_ctx=depth + n_tokens) as loaded:
+        engine = loaded.engine
+        ids = np.random.default_rng(0).integers(0, engine.model.params.n_vocab, depth + n_tokens).tolist()
+        if depth:
+            engine.prompt(0, 0, ids[:depth])
+        engine.prompt(0, depth, ids[depth:])
+        ready = engine.last
+        assert ready is not None and isinstance(ready.program, CudaProgram)
         kinds = [kind_of(ready.plan.nodes[i]) for i in ready.program.launched]
         Path(listed).write_text(json.dumps(kinds))
         api.call("cuProfilerStart")
@@ -117,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--tokens", default="1,512", help="of a step, for several steps")
-    parser.add_argument("--depth", type=int, default=512, help="planned keys of the step")
+    parser.add_argument("--depth", type=int, default=500, help="tokens before the step of one token")
     parser.add_argument("--top", type=int, default=10)
     parser.add_argument("--csv", help="folder in which what ncu wrote stays")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
@@ -127,8 +131,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         for n_tokens in map(int, args.tokens.split(",")):
-            kinds, rows = measured(args.model, n_tokens, args.depth, args.csv or scratch)
-            print(f"\n{n_tokens} tokens, {len(rows)} kernels, {sum(row[TIME] for row in rows) * 1e3:.3f} ms\n")
+            depth = args.depth if n_tokens == 1 else 0
+            kinds, rows = measured(args.model, n_tokens, depth, args.csv or scratch)
+            whole = sum(row[TIME] for row in rows) * 1e3
+            print(f"\n{n_tokens} tokens behind {depth}: {len(rows)} kernels, {whole:.3f} ms\n")
             print("\n".join(table(kinds, rows, args.top)), flush=True)
 
 

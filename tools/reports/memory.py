@@ -21,7 +21,11 @@ from pathlib import Path
 import vkrun
 from vkrun.backends import registry
 from vkrun.backends.cuda import api
+from vkrun.runtime.engine.decode import decode
+from vkrun.runtime.engine.engine import KV_SIZE
 from vkrun.runtime.errors import VkrunError
+from vkrun.runtime.models.step import Chunk
+from vkrun.runtime.text.sampler import SamplerSettings
 
 MIB = 1 << 20
 SLACK = 8 * MIB  # what a driver may keep for the next one
@@ -69,16 +73,18 @@ def killed(args: argparse.Namespace) -> bool:
 
 
 def flat(args: argparse.Namespace) -> bool:
-    seen = []
-    with vkrun.load(args.model, backend=args.backend, n_ctx=args.tokens + 64) as model:
-        start = time.perf_counter()
-        for i, _ in enumerate(model.generate("def f(n):", max_tokens=args.tokens, temperature=1.0, seed=1)):
-            if i % 1000 == 0:
-                device = model.engine.device
-                seen.append((device.nbytes_free() or 0, getattr(device, "memory_used", dict)()))
-                print(f"  {i} pieces: {seen[-1][0] / MIB:.0f} MiB free, {seen[-1][1]}, {own_memory()}")
-        print(f"  {model.timings} in {time.perf_counter() - start:.1f} s; {own_memory()}")
-    return seen[1][0] - seen[-1][0] < SLACK + 64 * MIB  # programs for longer contexts bring their own
+    """Measured where the first steps of the last planned size are over, and at the end."""
+    seen: list[int] = []
+    with vkrun.load(args.model, backend=args.backend, n_ctx=args.tokens + 1) as model:
+        device, first = model.engine.device, KV_SIZE
+        while first < args.tokens // 2:
+            first *= 2
+        steps = decode(model.engine, [Chunk(0, 0, (1,))], SamplerSettings(temp=1.0, seed=1), args.tokens)
+        for i, _ in enumerate(steps, 1):
+            if i in (10, first + 100, args.tokens):
+                seen.append(device.nbytes_free() or 0)
+                print(f"  {i} tokens: {seen[-1] / MIB:.0f} MiB free, {own_memory()}")
+    return len(seen) == 3 and seen[-2] - seen[-1] < SLACK
 
 
 def full(args: argparse.Namespace) -> bool:
@@ -103,7 +109,7 @@ def inside(args: argparse.Namespace) -> None:
     device = backend.open(info)
     n_free = device.nbytes_free() or 0
     if args.inside == "hog":
-        api.call("cuMemAlloc", n_free - 16 * MIB)
+        api.call("cuMemAlloc", n_free - 1024 * MIB)  # but for another's context
         print("has all but", device.nbytes_free(), flush=True)
         time.sleep(600)
     print("free", n_free)
