@@ -106,12 +106,24 @@ def _variants() -> Iterator[Case]:
     q, k, _, *rest, _ = sized_operands(*SIZES[6])
     narrow = Operand((*k.shape[:2], 20))
     attrs = {"scale": 0.2, "n_kv": SIZES[6][5]}
-    yield Case("attention", "narrower values", (q, k, narrow, *rest), attrs, in_one=False)
+    yield Case("attention", "narrower values", (q, k, narrow, *rest), attrs)
     part_of_keys = Operand((3, 70, 36), view=lambda t: t.slice(2, 0, 16))
-    yield Case("attention", "values are a part of wider rows", (q, k, part_of_keys, *rest), attrs, in_one=False)
+    yield Case("attention", "values are a part of wider rows", (q, k, part_of_keys, *rest), attrs)
+    yield from _latent()
     for n_split in (1, 3):
         capped = {"scale": 0.2, "n_kv": SIZES[3][5], "n_split": n_split, "cap": 1.3}
         yield Case("attention_split", f"capped, {n_split} parts", sized_operands(*SIZES[3])[:5], capped)
+
+
+def _latent() -> Iterator[Case]:
+    """Heads on one row of keys, whose first numbers are the values, and values wider than keys."""
+    for n_seqs, n_heads, dim, dim_v, n_kv in ((1, 4, 36, 32, 70), (2, 3, 576, 512, 40), (2, 6, 20, 31, 33)):
+        q, k, _, slots, pos, _ = sized_operands(n_seqs, 1, n_heads, 1, dim, n_kv, 80)
+        view = (lambda t, n=dim_v: t.slice(2, 0, n)) if dim_v < dim else None
+        v = Operand(k.shape, view=view) if view else Operand((*k.shape[:2], dim_v))
+        what, attrs = f"{n_seqs} x {n_heads} heads of {dim}, values of {dim_v}", {"scale": dim**-0.5, "n_kv": n_kv}
+        yield Case("attention", what, (q, k, v, slots, pos), attrs, strided_out=dim == 36)
+        yield Case("attention_split", f"{what}, 3 parts", (q, k, v, slots, pos), {**attrs, "n_split": 3})
 
 
 def sharp_queries(q: Operand) -> Operand:

@@ -3,7 +3,7 @@
 //   -DSPLIT    y[b, h, part] = sums of exp(z - top) v, then top and the sum of exp(z - top), of the part's keys
 // window: where not 0 only the last so many keys; cap: where not 0 logits z are cap * tanh(z / cap); -DSINKS: one more
 // logit a head, of value 0.
-// q, gate, y: inner stride 1; caches k, v [n_slots, n_ctx, heads * DIM], of one layout; slots are clamped.
+// q, gate, y: inner stride 1; caches k [n_slots, n_ctx, heads * DIM], v [.., heads * DIM_V]; slots are clamped.
 // Grid: a workgroup for each part (or token) of each head of each sequence.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -14,6 +14,9 @@
 #include "maths.glsl"
 
 layout(constant_id = 3) const uint DIM = 64;
+layout(constant_id = 4) const uint DIM_V = 64;  // of values
+layout(constant_id = 5) const uint V_SLOT = 0u;  // strides of v where they are not those of k
+layout(constant_id = 6) const uint V_ROW = 0u;
 
 layout(std430, binding = 0) readonly buffer Q { float q[]; };
 layout(std430, binding = 1) readonly buffer K { float k[]; };
@@ -49,9 +52,9 @@ layout(push_constant) uniform Push {
 
 shared float query[DIM];
 shared float weights[gl_WorkGroupSize.x];
-float acc[DIM / gl_WorkGroupSize.x + 1u];  // of dims LANE, LANE + LANES, ...
+float acc[DIM_V / gl_WorkGroupSize.x + 1u];  // of dims LANE, LANE + LANES, ...
 
-#define EACH_DIM(i, d) for (uint i = 0u, d = LANE; d < DIM; i++, d += LANES)
+#define EACH_DIM(i, d) for (uint i = 0u, d = LANE; d < DIM_V; i++, d += LANES)
 
 float dot_key(uint row) {
     float z = 0.0;
@@ -62,7 +65,7 @@ float dot_key(uint row) {
 }
 
 uint seq, head, token, step_;
-uint first, last, cache;  // keys that are looked at; where those of the slot's head start
+uint first, last, cache, cache_v;  // keys that are looked at; where those of the slot's head start, and its values
 
 void find_keys() {
 #ifdef SPLIT
@@ -81,12 +84,15 @@ void find_keys() {
 #endif
     uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
     cache = slot * p.cache_slot + head / p.share * DIM;
+    cache_v = slot * (V_ROW > 0u ? V_SLOT : p.cache_slot) + head / p.share * DIM_V;
 }
 
 void start(out float top, out float total) {
     uint q_row = p.q_at + seq * p.q_seq + token * p.q_token + head * p.q_head;
-    EACH_DIM(i, d) {
+    for (uint d = LANE; d < DIM; d += LANES) {
         query[d] = q[q_row + d] * p.scale;
+    }
+    EACH_DIM(i, d) {
         acc[i] = 0.0;
     }
     barrier();
@@ -108,11 +114,11 @@ void take_keys(uint s, inout float top, inout float total) {
     total = total * shrink + group_sum(weight);
     weights[LANE] = weight;
     barrier();
-    uint n_keys = min(LANES, last - s), row = p.v_at + cache + s * p.cache_row;
+    uint n_keys = min(LANES, last - s), v_row = V_ROW > 0u ? V_ROW : p.cache_row, row = p.v_at + cache_v + s * v_row;
     EACH_DIM(i, d) {
         float sum = acc[i] * shrink;
         for (uint j = 0u; j < n_keys; j++) {
-            sum += weights[j] * v[row + j * p.cache_row + d];
+            sum += weights[j] * v[row + j * v_row + d];
         }
         acc[i] = sum;
     }
@@ -130,8 +136,8 @@ void store(uint y_row, float top, float total) {
         y[y_row + d] = acc[i];
     }
     if (LANE == 0u) {
-        y[y_row + DIM] = top;
-        y[y_row + DIM + 1u] = total;
+        y[y_row + DIM_V] = top;
+        y[y_row + DIM_V + 1u] = total;
     }
 }
 #else

@@ -6,12 +6,23 @@ from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
 from ...runtime.ir.tensor import Tensor
 from ..common.rows import NOT_HELD, SUBGROUPS
-from ..kernel import Argument, Defines, Features, Kernel, KernelCall, fills_subgroup, grid_of, placed, strides
+from ..kernel import (
+    Argument,
+    Constants,
+    Defines,
+    Features,
+    Kernel,
+    KernelCall,
+    fills_subgroup,
+    grid_of,
+    placed,
+    strides,
+)
 from ..operands import FLOATS, INTS
 from . import attention_matrix
 from .attention_args import scan, scanned
 
-MAX_DIM = 512
+MAX_DIM, MAX_DIM_SCAN = 512, 640  # of attention.comp
 SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve several queries, or products
 SOFTWARE_LANES = 8
 EIGHT = 8  # invocations that make a key's score
@@ -41,8 +52,15 @@ def _lower_attention(node: Node, features: Features) -> KernelCall:
     flags, buffers, arguments = scan(node, "step")
     lanes, defines = _lanes("attention", features)
     grid = grid_of(n_seqs * n_steps * n_heads)
-    constants = {"local_size_x": lanes, **NOT_HELD, "DIM": dim}
+    constants = {"local_size_x": lanes, **NOT_HELD, "DIM": dim, **_values(node)}
     return KernelCall("attention", (*flags, *defines), buffers, arguments, grid, constants)
+
+
+def _values(node: Node) -> Constants:
+    """What of the values is not as of the keys."""
+    q, k, v = node.inputs[:3]
+    slot, row, _ = (0, 0, 1) if v.layout.strides == k.layout.strides else v.layout.strides
+    return {"DIM_V": v.shape[2] * q.shape[3] // k.shape[2], "V_SLOT": slot, "V_ROW": row}
 
 
 def _many_tokens(node: Node, features: Features) -> str:
@@ -166,6 +184,7 @@ _HEADS = FLOATS.rows.axis(-1, most=MAX_DIM)
 _SCAN = {"q": _HEADS, "k": FLOATS.rows, "v": FLOATS.rows.strided_as("k").shaped_as("k"), "slots": INTS, "pos": INTS}
 _GATED = _SCAN | {"gate?": FLOATS.rows}
 _WITH = _SCAN | {"extra*": FLOATS.rows}
+_OTHER_VALUES = {"q": FLOATS.rows.axis(-1, most=MAX_DIM_SCAN), "v": FLOATS.rows.axis(-1, least=1)}
 _QUADS = {"q": _HEADS.aligned(4), "k": FLOATS.rows.aligned(4), "v": _SCAN["v"].aligned(4)}
 _TOKENS, _WHOLE = _HEADS.joined(2), FLOATS.contiguous
 _QK = {
@@ -206,7 +225,7 @@ KERNELS = (
         _OPTIONS,
     ),
     Kernel("attention", _GATED, _Y, _lower_lanes, _LANES, _many_tokens, frozenset({"gate"})),
-    Kernel("attention", _WITH, _Y, _lower_attention, _WHOLE_SCAN, _few_tokens, _OPTIONS),
+    Kernel("attention", _WITH | _OTHER_VALUES, _Y, _lower_attention, _WHOLE_SCAN, _few_tokens, _OPTIONS),
     Kernel(
         "attention_split",
         _DECODE,
@@ -218,7 +237,7 @@ KERNELS = (
     ),
     Kernel(
         "attention_split",
-        _SCAN,
+        _SCAN | _OTHER_VALUES,
         _Y,
         _lower_attention,
         _variants("attention", "SPLIT"),

@@ -53,12 +53,14 @@ def _attention_split(
 ) -> tuple[Array]:
     """Each query's keys in n_split parts of one size, but for the last; `grouped` is about speed alone."""
     n_seqs, _, n_heads, dim = q.shape
-    out = np.empty((n_seqs, n_heads, n_split, dim + 2))
+    n_keys = k.shape[2] // dim
+    out = np.empty((n_seqs, n_heads, n_split, v.shape[2] // n_keys + 2))
     for b, h, part in np.ndindex(n_seqs, n_heads, n_split):
-        slot, first = min(max(int(slots[b]), 0), len(k) - 1), h * k.shape[2] // (n_heads * dim) * dim
+        slot, own = min(max(int(slots[b]), 0), len(k) - 1), h * n_keys // n_heads
         seen = [s for s in range(n_kv) if s <= pos[b, 0]]
         size = math.ceil(len(seen) / n_split)
-        keys, values = (c[slot, seen[part * size : (part + 1) * size], first : first + dim] for c in (k, v))
+        rows = seen[part * size : (part + 1) * size]
+        keys, values = (c[slot, rows].reshape(len(rows), n_keys, c.shape[2] // n_keys)[:, own] for c in (k, v))
         out[b, h, part] = _part(q[b, 0, h], keys, values, scale, cap)
     return (out,)
 

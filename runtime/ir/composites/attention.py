@@ -230,8 +230,9 @@ def _attention_split_infer(
     """Attention of one token over n_split equal parts of the keys that it sees, to be combined; cap as attention's.
     `grouped` is asked of kernels that read a key once for all heads that share it.
 
-    q [B, 1, H, D], k, v caches [n_slots, n_ctx, Hkv*D], slots [B], pos [B, 1] -> [B, H, n_split, D + 2]: the part's
-    sum of exp(z - top) v, then top (the largest z) and the sum of exp(z - top); of a part without keys 0, -inf, 0.
+    q [B, 1, H, D], caches k [n_slots, n_ctx, Hkv*D] and v [.., Hkv*Dv], slots [B], pos [B, 1] ->
+    [B, H, n_split, Dv + 2]: the part's sum of exp(z - top) v, then top (the largest z) and the sum of exp(z - top); of
+    a part without keys 0, -inf, 0.
     """
     (made,) = OPS["attention"].infer(q, k, v, slots, pos, scale=scale, n_kv=n_kv)
     require(q.shape[1] == 1 and 0 < n_split <= n_kv, "attention_split", f"q {q.shape}, n_split {n_split}, n_kv {n_kv}")
@@ -243,15 +244,17 @@ def _attention_split(
     q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, grouped: bool = False
 ) -> tuple[Array]:
     n_seqs, _, n_heads, dim = q.shape
+    n_keys = k.shape[2] // dim
+    dim = v.shape[2] // n_keys
     out = np.zeros((n_seqs, n_heads, n_split, dim + 2))
     out[..., dim] = -np.inf
     for b in range(n_seqs):
         slot = np.clip(slots[b], 0, k.shape[0] - 1)
-        keys, rows = (np.repeat(c[slot].reshape(c.shape[1], -1, dim), n_heads * dim // c.shape[2], 1) for c in (k, v))
-        n_keys = max(0, min(n_kv, pos[b, 0] + 1))
-        size = -(-n_keys // n_split)
+        keys, rows = (np.repeat(c[slot].reshape(c.shape[1], n_keys, -1), n_heads // n_keys, 1) for c in (k, v))
+        n_seen = max(0, min(n_kv, pos[b, 0] + 1))
+        size = -(-n_seen // n_split)
         for part in range(n_split):
-            at, stop = part * size, min(part * size + size, n_keys)
+            at, stop = part * size, min(part * size + size, n_seen)
             if at < stop:
                 z = _logits(q[b, 0], keys[at:stop], scale, cap)
                 top = z.max(-1)
