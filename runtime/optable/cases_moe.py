@@ -178,7 +178,10 @@ def _ways_to_route() -> Iterator[Case]:
     for way in ways:
         bias = [Operand((16,), fill=uniform(-0.2, 0.2))] * len(way.get("extra", ()))
         for n, make in ((1, plain), (9, rows_apart)):
-            yield Case("route", f"{n} x 16, {way}", (make((n, 16)), *bias), {"k": 4, **way}, n == 9, in_one=False)
+            yield Case("route", f"{n} x 16, {way}", (make((n, 16)), *bias), {"k": 4, **way}, n == 9)
+    wide = {"score": "sigmoid", "extra": ("bias",), "n_groups": 8, "n_groups_used": 4, "scale": 2.5, "k": 8}
+    bias = Operand((256,), fill=uniform(-0.2, 0.2))
+    yield Case("route", "3 x 256 in groups", (plain((3, 256)), bias), wide)
 
 
 def _ways_of_experts() -> Iterator[Case]:

@@ -6,14 +6,16 @@ from dataclasses import replace
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..common.rows import SUBGROUPS, row_call, row_strides, rows
+from ..common.rows import SUBGROUPS, both_reductions, row_call, row_strides, rows
 from ..kernel import Argument, Constants, Features, Kernel, KernelCall, Variant, grid_of, placed, strides
 from ..matmul.dots import defines, form_of, local_of, most_tokens, row_words, variants
 from ..matmul.mul_mat_args import ceil_div
 from ..matmul.wide import is_aligned, wide_joined, wide_tile
 from ..operands import FLOATS, INTS, WEIGHTS
 
-MAX_PICKED, MAX_EXPERTS = 32, 1024
+MAX_PICKED, MAX_EXPERTS, MAX_GROUPS = 32, 1024, 64
+_BIAS = (("BIAS", ""),)
+_WAYS_TO_ROUTE = frozenset({"bias", "score", "normalise", "scale", "n_groups", "n_groups_used"})
 SECOND_TYPES = (DType.F32, DType.F16, DType.Q8_0)
 GROUP = 32  # elements that the kernels multiply at a time
 
@@ -38,6 +40,26 @@ def _lower_route(node: Node, features: Features) -> KernelCall:
     (x,), (ids, weights) = node.inputs, node.outputs
     arguments = {**rows({"x": x}), **row_strides("ids", ids), **row_strides("y", weights), "k": node.attrs["k"]}
     return row_call(("route", ()), {"x": x, "ids": ids, "y": weights}, features, arguments)
+
+
+def _routes(node: Node, _features: Features) -> str:
+    """Any way to route."""
+    n_groups = node.attrs.get("n_groups", 1)
+    few = f"{n_groups} groups, expected at most {MAX_GROUPS}" if n_groups > MAX_GROUPS else ""
+    return few or _picks_few(node, _features)
+
+
+def _lower_scores(node: Node, features: Features) -> KernelCall:
+    (x, *bias), (ids, weights), attrs = node.inputs, node.outputs, node.attrs
+    numbers = dict(k=attrs["k"], scale=float(attrs.get("scale", 1)))
+    numbers |= {name: attrs.get(name, 1) for name in ("n_groups", "n_groups_used")}
+    arguments = {**rows({"x": x}), **row_strides("ids", ids), **row_strides("y", weights), **numbers}
+    buffers = {"x": x, "ids": ids, "y": weights}
+    if bias:
+        buffers, arguments = buffers | {"bias": bias[0]}, arguments | {"bias_at": bias[0]}
+    call = row_call(("route_scores", _BIAS if bias else ()), buffers, features, arguments)
+    ways = {"SIGMOID": int(attrs.get("score") == "sigmoid"), "NORMALISE": int(attrs.get("normalise", True))}
+    return replace(call, constants={**call.constants, **ways})
 
 
 def _fits(first: Tensor, second: Tensor, n_tokens: int, features: Features) -> str:
@@ -195,6 +217,15 @@ KERNELS = (
         _lower_route,
         (("route", ()), ("route", SUBGROUPS)),
         _picks_few,
+    ),
+    Kernel(
+        "route",
+        {"logits": FLOATS.axis(1, most=MAX_EXPERTS), "bias?": FLOATS.contiguous},
+        {"ids": INTS, "weights": FLOATS},
+        _lower_scores,
+        both_reductions(("route_scores", ()), ("route_scores", _BIAS)),
+        _routes,
+        _WAYS_TO_ROUTE,
     ),
     Kernel(
         "experts_gate_up",

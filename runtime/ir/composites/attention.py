@@ -144,8 +144,9 @@ def _softmax_beside(g: Graph, scores: Tensor, mask: Tensor, scale: float, sinks:
 
 def _work(q, k, v, slots, *_others: Tensor, n_kv: int, **_attrs: object) -> Work:
     """The first n_kv rows of the step's slots; q k^T and its product with v, over every planned key."""
-    n_read = slots.shape[0] * n_kv * k.shape[2]
-    return Work({1: n_read, 2: n_read}, flops=4 * q.layout.n_elements * n_kv)
+    n_rows, n = slots.shape[0] * n_kv, q.layout.n_elements
+    n_values = n // k.shape[2] * v.shape[2]
+    return Work({1: n_rows * k.shape[2], 2: n_rows * v.shape[2]}, flops=2 * (n + n_values) * n_kv)
 
 
 register(Op("attention", _infer, _compute, _decompose, OpKind.FUSED, work=_work, layer=LAYER))
