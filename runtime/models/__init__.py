@@ -16,7 +16,7 @@ from .llama import Granite, GraniteMoe, Llama, Mistral3, SmolLM3
 from .olmo2 import Olmo2
 from .phi3 import Phi3
 from .qwen import Qwen2, Qwen2Moe, Qwen2VL, Qwen3, Qwen3Moe, Qwen3VL, Qwen3VLMoe
-from .qwen3next import Qwen3Next
+from .qwen3next import Qwen3Next, Qwen35, Qwen35Moe
 from .unused import notes_of
 
 FAMILIES: tuple[type[Architecture], ...] = (
@@ -33,6 +33,8 @@ FAMILIES: tuple[type[Architecture], ...] = (
     Qwen3VL,
     Qwen3VLMoe,
     Qwen3Next,
+    Qwen35,
+    Qwen35Moe,
     Gemma,
     Gemma2,
     Gemma3,

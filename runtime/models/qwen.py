@@ -18,6 +18,7 @@ class Qwen2Moe(Qwen2):
     name = "qwen2moe"
     called = "Qwen 1.5 and 2 with experts"
     normalises = False
+    shared_gated = True
 
 
 class Qwen3(Transformer):

@@ -31,16 +31,22 @@ def read_experts(h: Hyper, width: int, score: str, normalises: bool | None) -> E
         return None
     n_used = h.get_int("expert_used_count", hi=256)
     h.require(n_used <= n, "expert_used_count", n_used, f"at most {n}")
-    width = h.get_int("expert_feed_forward_length", width or None)
-    shared = h.get_int("expert_shared_count", 0, lo=0, hi=4096) * width
+    width = h.get_int("expert_feed_forward_length", width or _columns(h, "ffn_down_exps"))
+    shared = h.get_int("expert_shared_count", 0, lo=0, hi=4096) * width or _columns(h, "ffn_down_shexp")
     return ExpertParams(
         n=n,
         n_used=n_used,
         width=width,
-        shared_width=h.get_int("expert_shared_feed_forward_length", shared, lo=0),
+        shared_width=h.get_int("expert_shared_feed_forward_length", shared or 0, lo=int(bool(shared))),
         first=h.get_int("leading_dense_block_count", 0, lo=0, hi=4096),
         options=_options(h, n, n_used, score, normalises),
     )
+
+
+def _columns(h: Hyper, name: str) -> int | None:
+    """What a missing key would say: the columns of the last matrix, in the first block that has it."""
+    blocks = (f"blk.{i}.{name}.weight" for i in range(h.get_int("block_count", hi=4096)))
+    return next((h.file.tensors[block].shape[-1] for block in blocks if block in h.file.tensors), None)
 
 
 def _options(h: Hyper, n: int, n_used: int, score: str, normalises: bool | None) -> dict[str, Any]:

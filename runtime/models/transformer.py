@@ -50,6 +50,7 @@ class Transformer(Decoder):
     glu: ClassVar[str] = "silu"  # one of GLUS, of a dense feed-forward and of experts
     score: ClassVar[str] = "softmax"  # of experts, where no key says it
     normalises: ClassVar[bool | None] = None  # weights of the chosen experts; None: as a key says
+    shared_gated: ClassVar[bool] = False  # experts for all tokens always are, else where the file has their gate
     window_period: ClassVar[int] = 0  # every so manieth layer sees all keys; 0: none does where there is a window
     window_default: ClassVar[int] = 0
     sliding_base: ClassVar[float | None] = None  # of rotary embedding where there is a window; None: as elsewhere
@@ -196,7 +197,7 @@ class Transformer(Decoder):
         weights, width = self.weights, self.params.width
         made = {f"shared_{n}": weights.matrix(f"{at}ffn_{n}_shexp.weight", (hidden, width)) for n in ("gate", "up")}
         made["shared_down"] = weights.matrix(at + "ffn_down_shexp.weight", (width, hidden))
-        if weights.has(at + "ffn_gate_inp_shexp.weight"):
+        if self.shared_gated or weights.has(at + "ffn_gate_inp_shexp.weight"):
             made["shared_in"] = weights.vector(at + "ffn_gate_inp_shexp.weight", (1, width))
         return made
 

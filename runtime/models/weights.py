@@ -1,6 +1,6 @@
 """Weights of a model: which tensors of the file become which storages, and how their rows stream onto a device."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +72,20 @@ class Weights:
         """The picked rows of a matrix, in that order, as a weight `name:part` of its own."""
         source = self._source(name, shape)
         return self._declare(f"{name}:{part}", source.dtype, (len(picked), shape[1]), lambda: source.runs(picked))
+
+    def stacked(self, names: Sequence[str], shape: Shape) -> Tensor | None:
+        """The rows of matrices of one shape, those of one after those of the other, so that a product makes both; None
+        where their types differ or a factor stands beside one."""
+        sources = [self._source(name, shape) for name in names]
+        if len({s.dtype for s in sources}) > 1 or any(s.factor for s in sources):
+            return None
+
+        def pieces() -> Iterator[Piece]:
+            for i, source in enumerate(sources):
+                yield from source.rows(at=i * shape[0])
+
+        name = "+".join((names[0], *(n.rpartition(".")[0].rpartition(".")[2] for n in names[1:])))
+        return self._declare(name, sources[0].dtype, (len(names) * shape[0], *shape[1:]), pieces)
 
     def swapped(self, name: str, shape: Shape, part: slice) -> Tensor:
         """Of a matrix [B * M, K], `shape` being (B, M, K), the rows in `part` of each M, rows and columns swapped:

@@ -75,7 +75,11 @@ KEYS = {
     "context_length": [(0, "0, expected"), (None, "missing key")],
     "embedding_length": [(0, "0, expected"), (1 << 40, "1099511627776, expected"), (33, None), (None, "missing key")],
     "attention.head_count": [(0, "0, expected"), (-1, "-1, expected"), (3, "3"), (8, None), (None, "missing key")],
-    "attention.head_count_kv": [(0, "0, expected"), (3, "3, expected a divisor of 4"), (8, "8, expected a divisor")],
+    "attention.head_count_kv": [
+        (0, "0, expected heads"),
+        (3, "3, expected a divisor of 4"),
+        (8, "8, expected a divisor"),
+    ],
     "attention.key_length": [
         (0, "0, expected"),
         (15, "value_length: 16, expected 15, as attention.key_length"),

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from family_specs import SPECS, Spec
 from family_tensors import Maker
+from hybrid_specs import SPECS as HYBRIDS
 from transformers import AutoConfig, AutoModelForCausalLM
 from vkrun.tests.models.drawn import Golden, uniform
 
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[2] / "tests/models/families")
     parser.add_argument("--only", help="the name of one family")
     args = parser.parse_args()
-    for spec in SPECS:
+    for spec in (*SPECS, *HYBRIDS):
         if args.only in (None, spec.name):
             make(spec).save(args.out / f"{spec.name}.npz")
 

@@ -47,12 +47,12 @@ class Spec:
         return {key: value for key, value in (made | dict(self.more)).items() if value is not None}
 
 
-def _config(vocab: int, width: int, hidden: int, layers: int, eps: float = 1e-5, **more: Any) -> Config:
+def config(vocab: int, width: int, hidden: int, layers: int, eps: float = 1e-5, **more: Any) -> Config:
     sizes = {"vocab_size": vocab, "hidden_size": width, "intermediate_size": hidden, "num_hidden_layers": layers}
     return {**sizes, "rms_norm_eps": eps, "max_position_embeddings": N_CTX, "tie_word_embeddings": False, **more}
 
 
-def _heads(n: int, n_kv: int, dim: int, base: float = 1e4, **rope: Any) -> Config:
+def heads(n: int, n_kv: int, dim: int, base: float = 1e4, **rope: Any) -> Config:
     turned = {"rope_type": "default", "rope_theta": base, **rope}
     return {"num_attention_heads": n, "num_key_value_heads": n_kv, "head_dim": dim, "rope_parameters": turned}
 
@@ -84,8 +84,7 @@ LLAMA = (
         "llama",
         "llama",
         "llama",
-        _config(60, 40, 56, 2, attention_bias=True, mlp_bias=True)
-        | _heads(5, 1, 12, 5e3, rope_type="llama3", **_LLAMA3),
+        config(60, 40, 56, 2, attention_bias=True, mlp_bias=True) | heads(5, 1, 12, 5e3, rope_type="llama3", **_LLAMA3),
         given={"rope_freqs.weight": _llama3_factors(12, 5e3, 8.0, 1.0, 4.0, 64)},
         permuted=True,
     ),
@@ -93,7 +92,7 @@ LLAMA = (
         "llama-linear",
         "llama",
         "llama",
-        _config(52, 32, 40, 2) | _heads(4, 4, 8, rope_type="linear", factor=2.5),
+        config(52, 32, 40, 2) | heads(4, 4, 8, rope_type="linear", factor=2.5),
         {"attention.head_count_kv": None, "rope.scaling.type": "linear", "rope.scaling.factor": 2.5},
         permuted=True,
     ),
@@ -101,7 +100,7 @@ LLAMA = (
         "mixtral",
         "mixtral",
         "llama",
-        _config(60, 32, 24, 2, num_local_experts=4, num_experts_per_tok=3) | _heads(4, 2, 8),
+        config(60, 32, 24, 2, num_local_experts=4, num_experts_per_tok=3) | heads(4, 2, 8),
         {"expert_count": 4, "expert_used_count": 3, "attention.key_length": None},
         permuted=True,
     ),
@@ -109,8 +108,8 @@ LLAMA = (
         "mistral3",
         "ministral3",
         "mistral3",
-        _config(60, 32, 48, 2)
-        | _heads(
+        config(60, 32, 48, 2)
+        | heads(
             4,
             1,
             12,
@@ -126,7 +125,7 @@ LLAMA = (
         "smollm3",
         "smollm3",
         "smollm3",
-        _config(60, 32, 40, 5, tie_word_embeddings=True) | _heads(4, 2, 8, 2e6),
+        config(60, 32, 40, 5, tie_word_embeddings=True) | heads(4, 2, 8, 2e6),
         {"attention.key_length": None, "attention.value_length": None},
         permuted=True,
     ),
@@ -134,8 +133,8 @@ LLAMA = (
         "granite",
         "granite",
         "granite",
-        _config(60, 32, 40, 2)
-        | _heads(4, 2, 8)
+        config(60, 32, 40, 2)
+        | heads(4, 2, 8)
         | {"embedding_multiplier": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.6, "logits_scaling": 2.0},
         {"embedding_scale": 3.0, "attention.scale": 0.2, "residual_scale": 0.6, "logit_scale": 2.0},
         permuted=True,
@@ -144,8 +143,8 @@ LLAMA = (
         "granitemoe",
         "granitemoe",
         "granitemoe",
-        _config(60, 32, 24, 2, num_local_experts=5, num_experts_per_tok=2)
-        | _heads(4, 2, 8)
+        config(60, 32, 24, 2, num_local_experts=5, num_experts_per_tok=2)
+        | heads(4, 2, 8)
         | {"embedding_multiplier": 2.0, "attention_multiplier": 0.4, "residual_multiplier": 0.5, "logits_scaling": 3.0},
         {"embedding_scale": 2.0, "attention.scale": 0.4, "residual_scale": 0.5, "logit_scale": 3.0}
         | {"expert_count": 5, "expert_used_count": 2},
@@ -161,22 +160,22 @@ QWEN = (
         "qwen2",
         "qwen2",
         "qwen2",
-        _config(60, 48, 40, 2, tie_word_embeddings=True) | _heads(6, 3, 8, 1e5, **_yarn(4.0, 32)),
+        config(60, 48, 40, 2, tie_word_embeddings=True) | heads(6, 3, 8, 1e5, **_yarn(4.0, 32)),
         _yarn_keys(4.0, 32) | {"attention.key_length": None, "attention.value_length": None},
     ),
     Spec(
         "qwen2moe",
         "qwen2_moe",
         "qwen2moe",
-        _config(60, 32, 48, 2, shared_expert_intermediate_size=40, norm_topk_prob=False, **_QWEN_MOE) | _heads(4, 2, 8),
+        config(60, 32, 48, 2, shared_expert_intermediate_size=40, norm_topk_prob=False, **_QWEN_MOE) | heads(4, 2, 8),
         _QWEN_MOE_KEYS | {"expert_shared_feed_forward_length": 40},
     ),
-    Spec("qwen3", "qwen3", "qwen3", _config(60, 32, 40, 2) | _heads(4, 2, 12, 1e6)),
+    Spec("qwen3", "qwen3", "qwen3", config(60, 32, 40, 2) | heads(4, 2, 12, 1e6)),
     Spec(
         "qwen3moe",
         "qwen3_moe",
         "qwen3moe",
-        _config(60, 32, 48, 2, norm_topk_prob=True, **_QWEN_MOE) | _heads(3, 1, 16, 1e6),
+        config(60, 32, 48, 2, norm_topk_prob=True, **_QWEN_MOE) | heads(3, 1, 16, 1e6),
         _QWEN_MOE_KEYS,
         fused_experts=True,
     ),
@@ -200,13 +199,13 @@ _GEMMA = {"hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": True}
 _FULL4 = {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1e5}
 
 GEMMA = (
-    Spec("gemma", "gemma", "gemma", _config(60, 32, 40, 2, 1e-6, **_GEMMA) | _heads(4, 1, 12), norms_plus_one=True),
+    Spec("gemma", "gemma", "gemma", config(60, 32, 40, 2, 1e-6, **_GEMMA) | heads(4, 1, 12), norms_plus_one=True),
     Spec(
         "gemma2",
         "gemma2",
         "gemma2",
-        _config(60, 32, 40, 3, 1e-6, **_GEMMA)
-        | _heads(4, 2, 12)
+        config(60, 32, 40, 3, 1e-6, **_GEMMA)
+        | heads(4, 2, 12)
         | {"query_pre_attn_scalar": 12, "sliding_window": 7, "layer_types": _kinds("sfs")}
         | {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 6.0},
         {"attention.sliding_window": 7, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 6.0},
@@ -216,8 +215,8 @@ GEMMA = (
         "gemma3",
         "gemma3_text",
         "gemma3",
-        _config(60, 32, 24, 4, 1e-6, **_GEMMA)
-        | _heads(4, 2, 12)
+        config(60, 32, 24, 4, 1e-6, **_GEMMA)
+        | heads(4, 2, 12)
         | {"query_pre_attn_scalar": 12, "sliding_window": 5, "layer_types": _kinds("ssfs")}
         | _bases({"rope_type": "linear", "rope_theta": 1e5, "factor": 4.0}, 500.0),
         {"attention.sliding_window": 5, "attention.sliding_window_pattern": 3, "rope.freq_base": 1e5}
@@ -228,8 +227,8 @@ GEMMA = (
         "gemma4",
         "gemma4_text",
         "gemma4",
-        _config(60, 32, 24, 5, 1e-6, **_GEMMA)
-        | _heads(4, 2, 8)
+        config(60, 32, 24, 5, 1e-6, **_GEMMA)
+        | heads(4, 2, 8)
         | {"global_head_dim": 16, "sliding_window": 6, "layer_types": _kinds("sfssf"), "num_kv_shared_layers": 2}
         | {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 60, "final_logit_softcapping": 4.0}
         | {"use_double_wide_mlp": True}
@@ -246,8 +245,8 @@ GEMMA = (
         "gemma4-moe",
         "gemma4_text",
         "gemma4",
-        _config(60, 32, 24, 3, 1e-6, **_GEMMA)
-        | _heads(4, 2, 8)
+        config(60, 32, 24, 3, 1e-6, **_GEMMA)
+        | heads(4, 2, 8)
         | {"global_head_dim": 16, "sliding_window": 6, "layer_types": _kinds("ssf"), "hidden_size_per_layer_input": 0}
         | {"enable_moe_block": True, "num_experts": 5, "top_k_experts": 2, "moe_intermediate_size": 16}
         | {"attention_k_eq_v": True, "num_global_key_value_heads": 1}
@@ -277,8 +276,8 @@ OTHERS = (
         "gpt-oss",
         "gpt_oss",
         "gpt-oss",
-        _config(60, 32, 24, 3, num_local_experts=5, num_experts_per_tok=2)
-        | _heads(4, 2, 12, 1e4, **_yarn(8.0, 32, beta_fast=32.0, beta_slow=1.0), truncate=True)
+        config(60, 32, 24, 3, num_local_experts=5, num_experts_per_tok=2)
+        | heads(4, 2, 12, 1e4, **_yarn(8.0, 32, beta_fast=32.0, beta_slow=1.0), truncate=True)
         | {"sliding_window": 6, "layer_types": _kinds("sfs")},
         _yarn_keys(8.0, 32)
         | {"expert_count": 5, "expert_used_count": 2, "expert_feed_forward_length": 24}
@@ -288,7 +287,7 @@ OTHERS = (
         "phi3",
         "phi3",
         "phi3",
-        _config(60, 32, 40, 2)
+        config(60, 32, 40, 2)
         | {"num_attention_heads": 4, "num_key_value_heads": 2}
         | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}}
         | {"sliding_window": 7},
@@ -298,7 +297,7 @@ OTHERS = (
         "phi3-longrope",
         "phi3",
         "phi3",
-        _config(60, 32, 40, 2, original_max_position_embeddings=16)
+        config(60, 32, 40, 2, original_max_position_embeddings=16)
         | {"num_attention_heads": 4, "num_key_value_heads": 4, "sliding_window": None}
         | {
             "rope_parameters": {
@@ -317,15 +316,15 @@ OTHERS = (
         "glm4",
         "glm4",
         "glm4",
-        _config(60, 32, 40, 2, attention_bias=True) | _heads(4, 2, 12, 1e4, partial_rotary_factor=0.5),
+        config(60, 32, 40, 2, attention_bias=True) | heads(4, 2, 12, 1e4, partial_rotary_factor=0.5),
         {"rope.dimension_count": 6},
     ),
     Spec(
         "glm4moe",
         "glm4_moe",
         "glm4moe",
-        _config(60, 32, 48, 3, attention_bias=True, use_qk_norm=False)
-        | _heads(4, 1, 16, 1e4, partial_rotary_factor=0.5)
+        config(60, 32, 48, 3, attention_bias=True, use_qk_norm=False)
+        | heads(4, 1, 16, 1e4, partial_rotary_factor=0.5)
         | {"first_k_dense_replace": 1, "n_routed_experts": 6, "n_group": 1, "topk_group": 1, "n_shared_experts": 2}
         | {"norm_topk_prob": True, "routed_scaling_factor": 1.7, **_DEEP_MOE},
         {"rope.dimension_count": 8, "leading_dense_block_count": 1, "expert_count": 6, "expert_shared_count": 2}
@@ -335,7 +334,7 @@ OTHERS = (
         "deepseek2",
         "deepseek_v2",
         "deepseek2",
-        _config(60, 33, 40, 3, 1e-6, q_lora_rank=None, n_routed_experts=5, n_shared_experts=2, **_MLA, **_DEEP_MOE)
+        config(60, 33, 40, 3, 1e-6, q_lora_rank=None, n_routed_experts=5, n_shared_experts=2, **_MLA, **_DEEP_MOE)
         | {**_ROUND, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "topk_method": "greedy"}
         | {"n_group": 1, "topk_group": 1, "norm_topk_prob": False, "routed_scaling_factor": 1.0},
         {**_MLA_KEYS, **_DEEP_MOE_KEYS, "expert_count": 5, "expert_shared_count": 2}
@@ -346,17 +345,17 @@ OTHERS = (
         "deepseek3",
         "deepseek_v3",
         "deepseek2",
-        _config(60, 40, 40, 3, q_lora_rank=24, n_shared_experts=1, **_MLA, **_DEEP_MOE, **_GROUPS)
+        config(60, 40, 40, 3, q_lora_rank=24, n_shared_experts=1, **_MLA, **_DEEP_MOE, **_GROUPS)
         | {**_ROUND, "rope_parameters": {**_yarn(8.0, 16, mscale=0.8, mscale_all_dim=0.8), "rope_theta": 1e4}},
         {**_MLA_KEYS, **_DEEP_MOE_KEYS, **_GROUPS_KEYS, **_ABSORBED, "attention.q_lora_rank": 24}
         | _yarn_keys(8.0, 16, yarn_log_multiplier=0.08),
     ),
-    Spec("olmo2", "olmo2", "olmo2", _config(60, 32, 40, 2, 1e-6) | _heads(4, 2, 8)),
+    Spec("olmo2", "olmo2", "olmo2", config(60, 32, 40, 2, 1e-6) | heads(4, 2, 8)),
     Spec(
         "olmo3",
         "olmo3",
         "olmo2",
-        _config(60, 32, 40, 4, 1e-6)
+        config(60, 32, 40, 4, 1e-6)
         | {"num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 6, "layer_types": _kinds("sssf")}
         | _bases({**_yarn(4.0, 16, attention_factor=1.3), "rope_theta": 5e3}, 5e3),
         _yarn_keys(4.0, 16, yarn_attn_factor=1.3) | {"attention.sliding_window": 6, "rope.freq_base": 5e3},
@@ -365,7 +364,7 @@ OTHERS = (
         "starcoder2",
         "starcoder2",
         "starcoder2",
-        _config(60, 32, 40, 2, hidden_act="gelu_pytorch_tanh", use_bias=True, norm_epsilon=1e-5, sliding_window=None)
+        config(60, 32, 40, 2, hidden_act="gelu_pytorch_tanh", use_bias=True, norm_epsilon=1e-5, sliding_window=None)
         | {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}
         | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e5}},
         {"attention.layer_norm_epsilon": 1e-5, "attention.layer_norm_rms_epsilon": None},

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import gguf
 import numpy as np
 from family_specs import Spec
+from hybrid_tensors import HYBRID_RULES
 from vkrun.tests.models.drawn import drawn
 
 Array = np.ndarray
@@ -140,6 +141,7 @@ def _shared_gate(make: Maker, at: str, _match: re.Match, shape: Shape) -> Array:
 
 
 RULES: dict[str, Rule] = {
+    **HYBRID_RULES,
     r"\.([qk])_proj\.(weight|bias)$": _turned,
     r"experts\.gate_up_proj$": _gate_up,
     r"experts\.gate_up_proj(_bias)?$": _interleaved,
