@@ -2,7 +2,7 @@
 
 from ..ir.dtypes import DType
 from .case import Case, Operand, integers, uniform, values
-from .views import broadcast, one_inf, outer_cut, plain, rows_apart, swapped, transpose
+from .views import broadcast, flat_offset, one_inf, outer_cut, plain, rows_apart, swapped, transpose
 
 F32, F16, BF16, I32 = DType.F32, DType.F16, DType.BF16, DType.I32
 BLOCKS = tuple(t for t in DType if t.is_quantised)
@@ -226,4 +226,58 @@ def _mul_mats() -> list[Case]:
     ]
 
 
-CASES: tuple[Case, ...] = (*_mul_mat(), *_caches(), *_mul_mat_views(), *_edges(), *_mul_mat_id(), *_mul_mats())
+def _normed(what: str, x: Operand, norm: Operand, *weights: Operand, strided_out: bool = False) -> Case:
+    name = f"{weights[0].dtype.name}: {what}"
+    return Case("norm_mul_mats", name, (x, norm, *weights), {"eps": 1e-6}, strided_out=strided_out)
+
+
+def _norm_mul_mats() -> list[Case]:
+    cases = []
+    for t in WEIGHTS:
+        k = _mats_inner(t)
+        cases += [
+            _normed("a row", plain((1, k)), plain((k,)), *(Operand((m, k), t) for m in (33, 7)), strided_out=True),
+            _normed("five rows", rows_apart((5, k)), flat_offset((k,)), *(Operand((m, k), t) for m in (65, 1, 31))),
+        ]
+    q4, q8 = DType.Q4_0, DType.Q8_0
+    return [
+        *cases,
+        _normed("a lone row", rows_apart((3, 96)), plain((96,)), Operand((70, 96), q8), Operand((1, 96), q8)),
+        _normed("long rows", rows_apart((1, 4096)), plain((4096,)), *(Operand((m, 4096), q4) for m in (12, 9))),
+        _normed("long rows of many", plain((9, 2048)), plain((2048,)), *(Operand((m, 2048), q4) for m in (40, 24, 8))),
+        _normed("long float rows", plain((1, 2048)), plain((2048,)), *(Operand((m, 2048)) for m in (70, 1))),
+        _normed(
+            "float rows of odd length", rows_apart((3, 63)), plain((63,)), rows_apart((9, 63)), outer_cut((12, 63))
+        ),
+        _normed("tiny", plain((1, 1)), plain((1,)), plain((3, 1)), plain((1, 1))),
+        _normed("small numbers", Operand((3, 64), fill=uniform(-1e-4, 1e-4)), plain((64,)), Operand((20, 64), q8)),
+        _normed("inf and NaN", Operand((3, 64), fill=one_inf), plain((64,)), *(Operand((m, 64), q8) for m in (20, 4))),
+    ]
+
+
+def _sum(what: str, w: Operand, x: Operand, residual: Operand, strided_out: bool = False) -> Case:
+    return Case("mul_mat_add", f"{w.dtype.name}: {what}", (w, x, residual), strided_out=strided_out)
+
+
+def _mul_mat_add() -> list[Case]:
+    cases = []
+    for t in WEIGHTS:
+        k = _mats_inner(t)
+        cases += [
+            _sum("a row", Operand((33, k), t), plain((1, k)), plain((1, 33)), strided_out=True),
+            _sum("five rows", Operand((65, k), t), rows_apart((5, k)), rows_apart((5, 65))),
+        ]
+    q4, q8 = DType.Q4_0, DType.Q8_0
+    return [
+        *cases,
+        _sum("long rows", Operand((40, 4096), q4), rows_apart((1, 4096)), plain((1, 40))),
+        _sum("long rows of many", Operand((40, 2048), q4), plain((9, 2048)), rows_apart((9, 40)), strided_out=True),
+        _sum("rows of odd length", rows_apart((9, 63)), rows_apart((3, 63)), broadcast((3, 9))),
+        _sum("inf and NaN", Operand((20, 64), q8), Operand((3, 64), fill=one_inf), plain((3, 20))),
+    ]
+
+
+CASES: tuple[Case, ...] = (
+    *(*_mul_mat(), *_caches(), *_mul_mat_views(), *_edges(), *_mul_mat_id()),
+    *(*_mul_mats(), *_norm_mul_mats(), *_mul_mat_add()),
+)

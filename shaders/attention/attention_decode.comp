@@ -32,7 +32,8 @@ layout(push_constant) uniform Push {
 
 const uint EIGHT = 8u, QUADS = DIM / 4u, PACKS = (HEADS + 3u) / 4u;
 const uint TURNS = (QUADS + EIGHT - 1u) / EIGHT;
-const uint AT_ONCE = 4u;  // values loaded before the first is used
+const uint AT_ONCE = 8u;  // values loaded before the first is used
+const uint BURST = TURNS < 8u ? TURNS : 8u;  // quads of two keys, likewise
 const uint KEY_SETS = gl_WorkGroupSize.x / QUADS;
 
 shared vec4 query[HEADS * QUADS];  // then the sums of values
@@ -55,6 +56,25 @@ vec2 score_of(vec2 z) {
     return p.cap > 0.0 ? p.cap * vec2(tanh_of(z.x / p.cap), tanh_of(z.y / p.cap)) : z;
 }
 
+// Products with two keys of their quads `quad`, `quad` + EIGHT, ...
+void add_burst(uint row0, uint row1, uint quad) {
+    vec4 keys0[BURST], keys1[BURST];
+    [[unroll]] for (uint i = 0u; i < BURST; i++) {
+        uint at = min(quad + i * EIGHT, QUADS - 1u);
+        keys0[i] = k[row0 + at];
+        keys1[i] = k[row1 + at];
+    }
+    [[unroll]] for (uint i = 0u; i < BURST; i++) {
+        uint at = quad + i * EIGHT;
+        if (QUADS % (BURST * EIGHT) == 0u || at < QUADS) {
+            EACH_HEAD {
+                vec4 of = query[h * QUADS + at];
+                scores[h] += vec2(dot(of, keys0[i]), dot(of, keys1[i]));
+            }
+        }
+    }
+}
+
 // Of n keys whose first stands at `first`, in quads.
 void make_scores(uint first, uint n) {
     uint part = invocation() % EIGHT, step_ = gl_WorkGroupSize.x / EIGHT;
@@ -64,15 +84,8 @@ void make_scores(uint first, uint n) {
         EACH_HEAD {
             scores[h] = vec2(0);
         }
-        for (uint turn = 0u; turn < TURNS; turn++) {
-            uint quad = part + turn * EIGHT;
-            if (QUADS % EIGHT == 0u || quad < QUADS) {
-                vec4 key0 = k[row0 + quad], key1 = k[row1 + quad];
-                EACH_HEAD {
-                    vec4 of = query[h * QUADS + quad];
-                    scores[h] += vec2(dot(of, key0), dot(of, key1));
-                }
-            }
+        for (uint turn = 0u; turn < TURNS; turn += BURST) {
+            add_burst(row0, row1, part + turn * EIGHT);
         }
         EACH_HEAD {
             vec2 z = score_of(scores[h]);
@@ -109,15 +122,24 @@ void make_weights(uint n) {
     }
 }
 
+vec4 values[AT_ONCE];
+
+void load_values(uint first, uint from, uint n) {
+    uint quad = invocation() % QUADS;
+    [[unroll]] for (uint i = 0u; i < AT_ONCE; i++) {
+        values[i] = v[first + min(from + i * KEY_SETS, n - 1u) * p.cache_row + quad];
+    }
+}
+
+// The first values were loaded before.
 void add_values(uint first, uint n) {
-    uint quad = invocation() % QUADS, set = invocation() / QUADS;
+    uint set = invocation() / QUADS;
     EACH_HEAD {
         acc[h] *= shrinks[h];
     }
     for (uint from = set < KEY_SETS ? set : n; from < n; from += AT_ONCE * KEY_SETS) {
-        vec4 values[AT_ONCE];
-        [[unroll]] for (uint i = 0u; i < AT_ONCE; i++) {
-            values[i] = v[first + min(from + i * KEY_SETS, n - 1u) * p.cache_row + quad];
+        if (from != set) {
+            load_values(first, from, n);
         }
         [[unroll]] for (uint i = 0u; i < AT_ONCE; i++) {
             uint s = from + i * KEY_SETS;
@@ -188,6 +210,7 @@ void main() {
     start(p.q_at + seq * p.q_seq + head * p.q_head);
     for (uint s = first; s < last; s += TILE) {
         uint n = min(TILE, last - s);
+        load_values((p.v_at >> 2) + cache + s * p.cache_row, invocation() / QUADS, n);
         make_scores((p.k_at >> 2) + cache + s * p.cache_row, n);
         barrier();
         make_weights(n);

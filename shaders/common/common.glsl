@@ -4,6 +4,12 @@
 #ifndef COMMON_GLSL
 #define COMMON_GLSL
 
+// A kernel that calls it reads nothing but weights before: where kernels may be started before those that they depend on
+// have ended, it waits there and not at its entry.
+#if !defined(TEXT)
+#define await_inputs()
+#endif
+
 // Workgroups of a grid made by kernel.grid_of, counted along x, then y. The last ones may lie beyond the work.
 uint group_index() {
     return gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x;

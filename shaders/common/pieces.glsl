@@ -6,16 +6,23 @@
 #if defined(TYPE_F32)
 
 struct Raw {
-    uint at, quarter;
+    uvec4 a0, b0, a1, b1, a2, b2, a3, b3;
 };
 
 Raw raw_of(uint row, uint n, uint p) {
-    return Raw(row + (p << 3), n >> 2);
+    uint at = row + (p << 3), quarter = n >> 2;
+    Raw raw;
+    raw.a0 = words4(at), raw.b0 = words4(at + 4u);
+    raw.a1 = words4(at + quarter), raw.b1 = words4(at + quarter + 4u);
+    raw.a2 = words4(at + 2u * quarter), raw.b2 = words4(at + 2u * quarter + 4u);
+    raw.a3 = words4(at + 3u * quarter), raw.b3 = words4(at + 3u * quarter + 4u);
+    return raw;
 }
 
 Octet octet_of(Raw raw, uint p, uint j) {
-    uint at = raw.at + j * raw.quarter;
-    return Octet(as_floats(words4(at)), as_floats(words4(at + 4u)));
+    uvec4 a = j == 0u ? raw.a0 : j == 1u ? raw.a1 : j == 2u ? raw.a2 : raw.a3;
+    uvec4 b = j == 0u ? raw.b0 : j == 1u ? raw.b1 : j == 2u ? raw.b2 : raw.b3;
+    return Octet(as_floats(a), as_floats(b));
 }
 
 Scale raw_scale(Raw raw, uint p) {

@@ -4,10 +4,10 @@ A stem of shaders, the devices and shapes it is for, and its tile; each takes th
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...runtime.ir.graph import Node
-from ..kernel import Constants, Defines, Features, Kernel, KernelCall
+from ..kernel import Constants, Defines, Features, Kernel, KernelCall, placed
 from ..operands import FLOATS, INTS, WEIGHTS, Operands
 from . import glu_mul_mat, matrices, mul_mats
 from .dots import FORMS, form_of, local_of
@@ -20,7 +20,7 @@ from .mul_mat_args import (
     operands_of,
     vec_tile,
 )
-from .wide import DOT_TYPES, is_aligned, wide_tile
+from .wide import DOT_TYPES, wide_tile
 
 LANES = 8  # of a subgroup that lanes.glsl asks for
 VECTOR_COLS = 32  # columns up to which a GPU computes by rows, at most 8 of them at a time
@@ -107,7 +107,7 @@ def _vector_shape(node: Node, features: Features) -> tuple[int, Constants]:
     if "WIDE" in flags:
         tile = wide_tile(p.n_rows, p.n_cols, p.n_inner, features, w.dtype)
         groups, run = tile.runs(ceil_div(p.n_rows, tile.tile_rows))
-        return groups * ceil_div(p.n_cols, tile.cols) * p.n_batch, tile.spec(is_aligned(w), features, run)
+        return groups * ceil_div(p.n_cols, tile.cols) * p.n_batch, tile.spec((w,), features, run)
     rows, cols = vec_tile(p.n_cols, bool(flags))
     local = local_of(p.n_inner, features)
     return ceil_div(p.n_rows, rows) * ceil_div(p.n_cols, cols) * p.n_batch, _tile(local, rows, cols)
@@ -148,7 +148,36 @@ WAYS = (
     Way("mul_mat_id", "mul_mat", _ANY, _for_all, _plain_shape),
 )
 
-_VECTOR = next(way for way in WAYS if way.stem == "mul_mat_vec").kernel()
-_GLU = glu_mul_mat.kernel(_VECTOR.lower, tuple(v for v in _VECTOR.variants if v[1][1:]))  # all forms for subgroups
 
-KERNELS: tuple[Kernel, ...] = (*matrices.KERNELS, *(way.kernel() for way in WAYS), *mul_mats.KERNELS, _GLU)
+def _lower_add(node: Node, features: Features) -> KernelCall:
+    """mul_mat_vec of the product, which adds the residual."""
+    w, x, residual = node.inputs
+    call = _VECTOR.lower(replace(node, op="mul_mat", inputs=(w, x)), features)
+    return replace(
+        call,
+        defines=(*call.defines, ("ADD", "")),
+        buffers={**call.buffers, "residual": residual},
+        arguments={**call.arguments, **placed("residual", residual, "col")},
+    )
+
+
+def _add_rule(node: Node, features: Features) -> str:
+    w, x, _ = node.inputs
+    if (n := x.shape[0]) > VECTOR_COLS or matrices.takes_few((w,), n, features):
+        return f"{n} columns, better with the residual apart"
+    return mul_mats.for_subgroups(features)
+
+
+_VECTOR = next(way for way in WAYS if way.stem == "mul_mat_vec").kernel()
+_FOR_SUBGROUPS = tuple(v for v in _VECTOR.variants if v[1][1:])
+GLU = glu_mul_mat.kernel(_VECTOR.lower, _FOR_SUBGROUPS)
+ADD = Kernel(
+    "mul_mat_add",
+    {"w": WEIGHTS.rows, "x": FLOATS.rows, "residual": FLOATS.rows},
+    {"y": FLOATS.rows},
+    _lower_add,
+    [(stem, (*d, ("ADD", ""))) for stem, d in _FOR_SUBGROUPS],
+    _add_rule,
+)
+
+KERNELS: tuple[Kernel, ...] = (*matrices.KERNELS, *(way.kernel() for way in WAYS), *mul_mats.KERNELS, ADD, GLU)

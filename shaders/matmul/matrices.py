@@ -4,6 +4,7 @@ Their operands are halves: the error of an output is about 1e-3 of its row's lar
 tools/reports/products.py measured on an H100.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ...runtime.ir.dtypes import DType
@@ -15,7 +16,8 @@ from ..operands import FLOATS, INTS, WEIGHTS
 from ..tables import shared_nbytes
 from .mul_mat_args import Product, ceil_div, defines_of, in_words, lower_product, operands_of
 
-FEWEST_COLS = 33
+FEWEST_COLS = 33  # of any type
+FEW_COLS = 9  # of blocks, where rows alone have more arithmetic than loads to wait for
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
 WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor
 BY_GROUPS = (DType.Q4_0,)  # types with a kernel for rows that start at multiples of 16 bytes
@@ -90,10 +92,17 @@ def _fits(tile: Tile, p: Product, features: Features) -> bool:
 
 
 def _rule(node: Node, features: Features) -> str:
-    p = operands_of(node)
-    if p.n_cols < FEWEST_COLS:
-        return f"matrices: {p.n_cols} columns, at least {FEWEST_COLS}"
+    p, fewest = operands_of(node), FEW_COLS if node.inputs[0].dtype.is_quantised else FEWEST_COLS
+    if p.n_cols < fewest:
+        return f"matrices: {p.n_cols} columns, at least {fewest}"
     return _for_matrices(features) or _worth(p) or _refuses_tile(_tile(node, p, features), p, features)
+
+
+def takes_few(weights: Sequence[Tensor], n_cols: int, features: Features) -> bool:
+    """Are most rows of these weights better multiplied by matrices, each weight by itself?"""
+    n_rows, n_inner = sum(w.shape[0] for w in weights), weights[0].shape[-1]
+    many = n_cols >= FEW_COLS and n_rows * n_cols * n_inner >= FEWEST_PRODUCTS and n_inner % (4 * GROUP) == 0
+    return many and weights[0].dtype.is_quantised and not _for_matrices(features)
 
 
 def _refuses_tile(tile: Tile | None, p: Product, features: Features) -> str:

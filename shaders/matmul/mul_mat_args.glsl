@@ -1,5 +1,6 @@
 // What every mul_mat kernel is told. Strides and starts in elements, of block types in 32-bit words.
 // Batch (b0, b1) of x and y meets batch (b0 / ratio0, b1 / ratio1) of w.
+// With ADD: y is added to what stands in `residual`, whose inner stride is 1; no batch.
 // With EXPERTS: b0 is a token, b1 a slot, ids[b0, b1] the expert, and w_batch1 the stride from expert to expert.
 
 #include "common.glsl"
@@ -15,6 +16,8 @@ layout(push_constant) uniform Args {
     uint ids_at, ids_batch0, ids_batch1, n_experts;
 #elif defined(GLU)
     uint up_at, residual_at, residual_col, adds;
+#elif defined(ADD)
+    uint residual_at, residual_col;
 #endif
 };
 
@@ -37,6 +40,13 @@ layout(std430, binding = 3) buffer Y {
 uint expert_of(uint b0, uint b1) {
     return uint(clamp(ids[ids_at + b0 * ids_batch0 + b1 * ids_batch1], 0, int(n_experts) - 1));
 }
+#elif defined(ADD)
+layout(std430, binding = 2) readonly buffer Residual {
+    float residual[];
+};
+layout(std430, binding = 3) buffer Y {
+    float y[];
+};
 #else
 layout(std430, binding = 2) buffer Y {
     float y[];

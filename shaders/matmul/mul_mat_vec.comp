@@ -12,7 +12,8 @@
 #endif
 #endif
 // y[n, m] = sum over k of x[n, k] w[m, k] for GPUs and few columns, see dots.glsl.
-// TYPE_<name>: the type of w. EXPERTS: w by ids, see mul_mat_args.glsl; GLU: x is a gated linear unit, see glu.glsl.
+// TYPE_<name>: the type of w. EXPERTS: w by ids, ADD: onto a residual, see mul_mat_args.glsl; GLU: x is a gated linear
+// unit, see glu.glsl.
 // Grid: tiles (WIDE: runs of tiles) of rows fastest, then of columns, then batch.
 
 #define TABLE_SHARED
@@ -26,6 +27,8 @@
 float with_residual(float sum, uint col, uint row) {
 #if defined(GLU)
     sum += adds != 0u ? residual[residual_at + col * residual_col + row] : 0.0;
+#elif defined(ADD)
+    sum += residual[residual_at + col * residual_col + row];
 #endif
     return sum;
 }
@@ -54,6 +57,10 @@ void store_tile(uint t) {
 
 void main() {
     begin_dequant(gl_WorkGroupSize.x);
+#if defined(EXPERTS)
+    await_inputs();
+#endif
+    await_early();
     uint tiles = (n_rows + TILE_OF(ROWS) - 1u) / TILE_OF(ROWS), runs = (tiles + RUN - 1u) / RUN;
     uint group = group_index(), first = group % runs * RUN, col_tiles = (n_cols + COLS - 1u) / COLS;
     first_col = group / runs % col_tiles * COLS;

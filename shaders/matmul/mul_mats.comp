@@ -17,6 +17,8 @@
 #endif
 // y0, y1, y2 [n, m] = sum over k of x[n, k] w0, w1, w2 [m, k]: products of one input, see dots.glsl. Inner axes have
 // stride 1. TYPE_<name>: the type of the weights. Without a third weight its rows are 0.
+// NORM: x is normed first, and given out normed too, see normed.glsl; for devices with subgroups. CONV, with NORM: what w0
+// makes is convolved, see convolved.glsl.
 // Grid: tiles (WIDE: runs of tiles) of rows of w0, w1, w2, then columns.
 
 #define N_WEIGHTS 3
@@ -34,13 +36,97 @@ layout(std430, binding = 3) readonly buffer X4 { vec4 x4[]; };
 layout(std430, binding = 4) buffer Y0 { float y0[]; };
 layout(std430, binding = 5) buffer Y1 { float y1[]; };
 layout(std430, binding = 6) buffer Y2 { float y2[]; };
+#if defined(NORM)
+layout(std430, binding = 7) readonly buffer Norm { float norm[]; };
+layout(std430, binding = 8) buffer Normed { float normed[]; };
+#endif
+#if defined(CONV)
+layout(std430, binding = 9) readonly buffer Conv { float conv[]; };
+layout(std430, binding = 10) buffer State { float state[]; };
+layout(std430, binding = 11) readonly buffer Slots { int slots[]; };
+layout(std430, binding = 12) readonly buffer Tails { int tails[]; };
+#endif
 layout(push_constant) uniform Args {
     uint w_at0, w_at1, w_at2, x_at, y_at0, y_at1, y_at2;
     uint n_rows0, n_rows1, n_rows2, n_cols, n_inner;
     uint w_row0, w_row1, w_row2, x_col, y_col0, y_col1, y_col2;
+#if defined(NORM)
+    uint norm_at, normed_at, normed_col;
+    float eps;
+#endif
+#if defined(CONV)
+    uint conv_at, state_at, state_slot, slots_at, tails_at, tails_seq, tails_column, n_slots;
+#endif
 };
 
+#if defined(NORM) && defined(WIDE)
+#define X_QUAD(c, p, quad) weighted_quad(c, p, quad)
+vec4 weighted_quad(uint c, uint p, uint quad);
+#elif defined(NORM)
+#define X_OF(c, k) weighted(c, k)
+float weighted(uint c, uint k);
+#endif
 #include "dots.glsl"
+
+#if defined(NORM)
+#include "normed.glsl"
+#define FACTOR(c) factors[c]
+#else
+#define FACTOR(c) 1.0
+#endif
+#if defined(CONV)
+#include "convolved.glsl"
+#endif
+
+#if defined(NORM) && defined(WIDE)
+
+vec4 weighted_quad(uint c, uint p, uint quad) {
+    uint k = quad_place(p, quad, n_inner), at = norm_at + k;
+    vec4 v = x_quad(cols[c] + k);
+    if (is_first_tile) {
+        squares[c] += dot(v, v);
+    }
+    return v * vec4(norm[at], norm[at + 1u], norm[at + 2u], norm[at + 3u]);
+}
+
+#elif defined(NORM)
+
+float weighted(uint c, uint k) {
+    float v = x[cols[c] + k];
+    squares[c] += v * v;
+    return v * norm[norm_at + k];
+}
+
+#endif
+
+// What the sum of row r and column c becomes, whose numbers in the whole are `row` and `col`.
+float made_of(uint r, uint c, uint row, uint col, float sum) {
+    sum *= FACTOR(c);
+#if defined(CONV)
+    if (source == 0u) {
+        return convolved(r, c, row, n_rows0, col, sum);
+    }
+#endif
+    return sum;
+}
+
+void start_rows(uint m, uint first) {
+#if defined(CONV)
+    if (source == 0u && is_writer()) {
+        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+            load_past(r, m + r * ROW_STEP, n_rows0, first);
+        }
+    }
+#endif
+}
+
+void clear_squares() {
+#if defined(NORM)
+    [[unroll]] for (uint c = 0u; c < COLS; c++) {
+        squares[c] = 0.0;
+    }
+#endif
+}
 
 void store(uint at, float value) {
     if (source == 0u) {
@@ -79,14 +165,29 @@ void store_tile(uint t) {
         [[unroll]] for (uint r = 0u; r < ROWS; r++) {
             uint row = m + r * ROW_STEP;
             if (is_writer() && row < n_rows && first_col + c < n_cols) {
-                store(y_at + (first_col + c) * y_col + row, sums[r][c]);
+                store(y_at + (first_col + c) * y_col + row, made_of(r, c, row, first_col + c, sums[r][c]));
             }
         }
     }
 }
 
+void start_tile(uint t) {
+    take_tile(t);
+    start_rows(m, first_col);
+}
+
+#if defined(NORM)
+uint share, n_shares;
+
+void end_first_tile() {
+    find_factors();
+    store_normed(share, n_shares, first_col);
+}
+#endif
+
 void main() {
     begin_dequant(gl_WorkGroupSize.x);
+    await_early();
     uint tiles = n_tiles(n_rows0) + n_tiles(n_rows1) + n_tiles(n_rows2), runs = (tiles + RUN - 1u) / RUN;
     uint group = group_index(), first = group % runs * RUN;
     first_col = group / runs * COLS;
@@ -96,6 +197,11 @@ void main() {
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
         cols[c] = x_at + min(first_col + c, n_cols - 1u) * x_col;
     }
+#if defined(NORM)
+    share = group % runs;
+    n_shares = runs;
+#endif
+    clear_squares();
     run_tiles(first, min(first + RUN, tiles));
 }
 
@@ -109,13 +215,18 @@ void make_tile(uint tile, uint n, uint w_at, uint w_row, uint n_rows, uint y_at,
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
         cols[c] = x_at + min(n + c, n_cols - 1u) * x_col;
     }
+    clear_squares();
+    start_rows(m, n);
     multiply();
+#if defined(NORM)
+    find_factors();
+#endif
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
         [[unroll]] for (uint r = 0u; r < ROWS; r++) {
             float sum = total(sums[r][c]);
             uint row = m + r * ROW_STEP;
             if (is_writer() && row < n_rows && n + c < n_cols) {
-                store(y_at + (n + c) * y_col + row, sum);
+                store(y_at + (n + c) * y_col + row, made_of(r, c, row, n + c, sum));
             }
         }
     }
@@ -138,6 +249,9 @@ void main() {
         source = 2u;
         make_tile(tile - stop1, n, w_at2, w_row2, n_rows2, y_at2, y_col2);
     }
+#if defined(NORM)
+    store_normed(tile, stop2, n);
+#endif
 }
 
 #endif

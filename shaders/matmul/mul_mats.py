@@ -1,31 +1,75 @@
 """Kernels of mul_mats, the projections of one input."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, Constants, Features, Kernel, KernelCall, grid_of, placed
-from ..operands import FLOATS, WEIGHTS
+from ..kernel import Argument, Arguments, Buffers, Constants, Features, Kernel, KernelCall, Variant, grid_of, placed
+from ..operands import FLOATS, INTS, WEIGHTS
 from .dots import LANES, MAX_COLS, defines, form_of, local_of, row_words, variants
+from .matrices import takes_few
 from .mul_mat_args import ceil_div, lanes_tile, vec_tile
-from .wide import is_aligned, wide_tile
+from .wide import wide_tile
 
 MAX_WEIGHTS = 3
+LEAST = 4  # invocations of a subgroup, for which normed.glsl has room
 
 
-def _few_weights(node: Node, _features: Features) -> str:
-    n = len(node.inputs) - 1
-    return "" if 1 < n <= MAX_WEIGHTS else f"{n} weights, expected 2 to {MAX_WEIGHTS}"
+@dataclass(frozen=True)
+class Parts:
+    """The input, its weights, and what they make."""
+
+    x: Tensor
+    weights: Sequence[Tensor]
+    outs: Sequence[Tensor]
 
 
-def _tile(node: Node, features: Features) -> tuple[int, Constants]:
-    """Workgroups, and the constants that say what each does."""
+def _plain_parts(node: Node) -> Parts:
     x, *weights = node.inputs
+    return Parts(x, weights, node.outputs)
+
+
+def _normed_parts(node: Node) -> Parts:
+    x, _, *weights = node.inputs
+    return Parts(x, weights, node.outputs[1:])
+
+
+def _convolved_parts(node: Node) -> Parts:
+    x, _, _, _, _, _, *weights = node.inputs
+    y, _, _, *others = node.outputs
+    return Parts(x, weights, (y.select(1, 0), *others))
+
+
+def _few_weights(node: Node, features: Features) -> str:
+    return _joined(_plain_parts(node), features)
+
+
+def _joined(parts: Parts, features: Features) -> str:
+    n, n_cols = len(parts.weights), parts.x.shape[0]
+    if not 1 < n <= MAX_WEIGHTS:
+        return f"{n} weights, expected 2 to {MAX_WEIGHTS}"
+    return f"{n_cols} columns, better by matrices" if takes_few(parts.weights, n_cols, features) else ""
+
+
+def _norms(node: Node, features: Features) -> str:
+    """On GPUs with subgroups, where each workgroup can norm the rows anew."""
+    parts = _normed_parts(node) if node.op == "norm_mul_mats" else _convolved_parts(node)
+    return for_subgroups(features) or _joined(parts, features)
+
+
+def for_subgroups(features: Features) -> str:
+    few = features.software or features.subgroup_size < LEAST
+    return f"for GPUs with subgroups of {LEAST} or more" if few else ""
+
+
+def _tile(x: Tensor, weights: Sequence[Tensor], features: Features) -> tuple[int, Constants]:
+    """Workgroups, and the constants that say what each does."""
     (n, n_inner), form = x.shape, form_of(features, *weights, n_cols=x.shape[0])
     if "WIDE" in form:
         tile = wide_tile(sum(w.shape[0] for w in weights), n, n_inner, features, weights[0].dtype)
         groups, run = tile.runs(_n_tiles(weights, tile.tile_rows))
-        return groups * ceil_div(n, tile.cols), tile.spec(is_aligned(*weights), features, run)
+        return groups * ceil_div(n, tile.cols), tile.spec(weights, features, run)
     local = LANES if "LANES" in form else local_of(n_inner, features)
     rows, cols = lanes_tile(n, weights[0].dtype) if "LANES" in form else vec_tile(n, "SUBGROUPS" in form)
     if "LANES" in form and not weights[0].dtype.is_quantised:
@@ -39,31 +83,98 @@ def _n_tiles(weights: Sequence[Tensor], rows: int) -> int:
     return sum(ceil_div(w.shape[0], rows) for w in weights)
 
 
-def _lower(node: Node, features: Features) -> KernelCall:
-    x, *weights = node.inputs
-    outs = list(node.outputs)
-    n_rows = [w.shape[0] for w in weights]
-    if len(weights) < MAX_WEIGHTS:  # the last one once more, without rows
-        weights, outs, n_rows = [*weights, weights[-1]], [*outs, outs[-1]], [*n_rows, 0]
-    groups, constants = _tile(node, features)
-    n_cols, n_inner = x.shape
+def _call(parts: Parts, features: Features) -> KernelCall:
+    x, missing = parts.x, MAX_WEIGHTS - len(parts.weights)
+    (n_cols, n_inner), dtype = x.shape, parts.weights[0].dtype
+    n_rows = [*(w.shape[0] for w in parts.weights), *[0] * missing]
     buffers: dict[str, Tensor] = {"x": x}
     arguments: dict[str, Argument] = {"n_cols": n_cols, "n_inner": n_inner, **placed("x", x, "col")}
-    for i, (w, y, n) in enumerate(zip(weights, outs, n_rows, strict=True)):
+    for i, n in enumerate(n_rows):  # the last weight once more, without rows, in the place of each that is missing
+        w, y = (ts[min(i, len(ts) - 1)] for ts in (parts.weights, parts.outs))
         buffers |= {f"w{i}": w, f"y{i}": y}
         arguments |= {f"w_at{i}": w, f"w_row{i}": row_words(w)[0], f"n_rows{i}": n}
         arguments |= {f"y_at{i}": y, f"y_col{i}": y.layout.strides[0]}
-    flags = defines(weights[0].dtype, weights[0].dtype, form_of(features, *weights, n_cols=n_cols))
+    groups, constants = _tile(x, parts.weights, features)
+    flags = defines(dtype, dtype, form_of(features, *parts.weights, n_cols=n_cols))
     return KernelCall("mul_mats", flags, buffers, arguments, grid_of(groups), constants)
 
+
+def _lower(node: Node, features: Features) -> KernelCall:
+    return _call(_plain_parts(node), features)
+
+
+def _lower_normed(node: Node, features: Features) -> KernelCall:
+    call = _call(_normed_parts(node), features)
+    return _normed(call, node.inputs[1], node.outputs[0], node.attrs["eps"])
+
+
+def _normed(call: KernelCall, norm: Tensor, normed: Tensor, eps: float) -> KernelCall:
+    arguments = {"norm_at": norm, **placed("normed", normed, "col"), "eps": float(eps)}
+    return _with(call, "NORM", {"norm": norm, "normed": normed}, arguments)
+
+
+def _lower_convolved(node: Node, features: Features) -> KernelCall:
+    (_, norm, conv, state, slots, tails, *_), normed = node.inputs, node.outputs[2]
+    call = _normed(_call(_convolved_parts(node), features), norm, normed, node.attrs["eps"])
+    arguments = {
+        "conv_at": conv,
+        "slots_at": slots,
+        "n_slots": state.shape[0],
+        **placed("state", state, "slot"),
+        **placed("tails", tails, "seq column"),
+    }
+    return _with(call, "CONV", {"conv": conv, "state": state, "slots": slots, "tails": tails}, arguments)
+
+
+def _with(call: KernelCall, flag: str, buffers: Buffers, arguments: Arguments) -> KernelCall:
+    return replace(
+        call,
+        defines=(*call.defines, (flag, "")),
+        buffers={**call.buffers, **buffers},
+        arguments={**call.arguments, **arguments},
+    )
+
+
+def _subgroup_variants(*flags: str) -> list[Variant]:
+    """Of the forms for subgroups of GPUs."""
+    made = variants("mul_mats", ((t, t) for t in WEIGHTS.dtypes))
+    more = tuple((flag, "") for flag in flags)
+    return [(stem, (*d, *more)) for stem, d in made if {"WIDE", "SUBGROUPS"} & {name for name, _ in d}]
+
+
+_X, _W = FLOATS.rows.axis(0, most=MAX_COLS), WEIGHTS.rows.typed_as("w0")
 
 KERNELS = (
     Kernel(
         "mul_mats",
-        {"x": FLOATS.rows.axis(0, most=MAX_COLS), "w*": WEIGHTS.rows.typed_as("w0")},
+        {"x": _X, "w*": _W},
         {"y*": FLOATS.rows},
         _lower,
         variants("mul_mats", ((t, t) for t in WEIGHTS.dtypes)),
         _few_weights,
+    ),
+    Kernel(
+        "norm_mul_mats",
+        {"x": _X, "norm": FLOATS.rows, "w*": _W},
+        {"normed": FLOATS.rows, "y*": FLOATS.rows},
+        _lower_normed,
+        _subgroup_variants("NORM"),
+        _norms,
+    ),
+    Kernel(
+        "norm_mul_mats_conv",
+        {
+            "x": _X,
+            "norm": FLOATS.rows,
+            "conv": FLOATS.contiguous.axis(1, least=4, most=4),
+            "state": FLOATS.rows,
+            "slots": INTS.contiguous,
+            "tails": INTS,
+            "w*": _W,
+        },
+        {"y": FLOATS.rows, "written": FLOATS.rows, "normed": FLOATS.rows, "y*": FLOATS.rows},
+        _lower_convolved,
+        _subgroup_variants("NORM", "CONV"),
+        _norms,
     ),
 )

@@ -1,6 +1,7 @@
 // ROWS x COLS outputs a workgroup, for GPUs: invocations side by side take octets of rows side by side and sum up
 // together. Inner axes have stride 1. SUBGROUPS: sum by subgroups first.
-// Kernels of several weights define FROM(r), a statement that says where row r is from, and X(i), element i of x.
+// Kernels of several weights define FROM(r), a statement that says where row r is from, and X(i), element i of x,
+// or X_OF(c, k), element k of column c.
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint ROWS = 1;
@@ -22,9 +23,12 @@ float sums[ROWS][COLS];
 #ifndef X
 #define X(i) x[i]
 #endif
+#ifndef X_OF
+#define X_OF(c, k) X(cols[c] + (k))
+#endif
 
-vec4 x_quad(uint at) {
-    return vec4(X(at), X(at + 1u), X(at + 2u), X(at + 3u));
+vec4 x_quad(uint c, uint k) {
+    return vec4(X_OF(c, k), X_OF(c, k + 1u), X_OF(c, k + 2u), X_OF(c, k + 3u));
 }
 
 void add_octet(uint i) {
@@ -35,7 +39,7 @@ void add_octet(uint i) {
     }
     uint k = octet_at(i);
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
-        vec4 xa = x_quad(cols[c] + k), xb = x_quad(cols[c] + k + OCTET_STEP);
+        vec4 xa = x_quad(c, k), xb = x_quad(c, k + OCTET_STEP);
         [[unroll]] for (uint r = 0u; r < ROWS; r++) {
             sums[r][c] += dot(w[r].a, xa) + dot(w[r].b, xb);
         }
@@ -45,11 +49,15 @@ void add_octet(uint i) {
 void add_rest() {
 #if defined(PLAIN)
     for (uint k = (n_inner & ~31u) + gl_LocalInvocationID.x; k < n_inner; k += gl_WorkGroupSize.x) {
+        float w[ROWS];
         [[unroll]] for (uint r = 0u; r < ROWS; r++) {
             FROM(r);
-            float w = weight(rows[r] + k);
-            [[unroll]] for (uint c = 0u; c < COLS; c++) {
-                sums[r][c] += w * X(cols[c] + k);
+            w[r] = weight(rows[r] + k);
+        }
+        [[unroll]] for (uint c = 0u; c < COLS; c++) {
+            float of = X_OF(c, k);
+            [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+                sums[r][c] += w[r] * of;
             }
         }
     }

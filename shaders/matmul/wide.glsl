@@ -13,6 +13,8 @@ layout(constant_id = 3) const uint ALONG = 32;  // whole subgroups
 layout(constant_id = 4) const uint STEPS = 1;
 layout(constant_id = 6) const uint SUBGROUP = 32;
 layout(constant_id = 7) const uint RUN = 1;
+layout(constant_id = 9) const uint TURNS = 0;  // of a tile, where all of its loads are under way at once; needs RUN 1
+layout(constant_id = 12) const uint CONSTANT = 0u;  // is no weight written by any kernel?
 
 const uint HELD = ALONG * STEPS;  // pieces at a time
 const uint SETS = gl_WorkGroupSize.x / ALONG;
@@ -28,6 +30,7 @@ shared float partial[2u * ((gl_WorkGroupSize.x + SUBGROUP - 1u) / SUBGROUP) * RO
 uint rows[ROWS], cols[COLS];
 float sums[ROWS][COLS];
 Raw raw[ROWS], ahead[ROWS];  // what add_piece adds, and what is on its way
+Raw all_raw[TURNS > 0u ? TURNS : 1u][ROWS];
 
 #ifndef FROM
 #define FROM(r)
@@ -37,7 +40,9 @@ Raw raw[ROWS], ahead[ROWS];  // what add_piece adds, and what is on its way
 #endif
 #ifndef X_QUAD
 #define X_QUAD(c, p, quad) x_quad(cols[c] + quad_place(p, quad, n_inner))
-
+#define OF_X
+#endif
+#if defined(OF_X) || defined(NORM)
 vec4 x_quad(uint at) {
     if ((at & 3u) == 0u) {
         return x4[at >> 2];
@@ -48,6 +53,19 @@ vec4 x_quad(uint at) {
 
 uint invocation() {
     return gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
+}
+
+// Kernels call the first before they read anything, unless they wait there anyway; run_tiles does the rest.
+void await_early() {
+    if (CONSTANT == 0u) {
+        await_inputs();
+    }
+}
+
+void await_late() {
+    if (CONSTANT != 0u) {
+        await_inputs();
+    }
 }
 
 #if defined(DOT)
@@ -115,6 +133,16 @@ bool is_writer() {
 
 void take_tile(uint t);
 void store_tile(uint t);
+#if defined(NORM)
+bool is_first_tile;
+void start_tile(uint t);
+void end_first_tile();
+#define START_TILE(t, is_first) is_first_tile = is_first, start_tile(t)
+#define END_TILE if (is_first_tile) { end_first_tile(); }
+#else
+#define START_TILE(t, is_first)
+#define END_TILE
+#endif
 
 // Pieces first to stop of the rows of tile t onto their sums. What comes next is always under way: the first piece was
 // before, and after the last one the first of tile `after` is. is_held: the columns are there already.
@@ -141,14 +169,56 @@ void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
     }
 }
 
+// The same of one tile whose columns are held at once, with everything loaded before the first use.
+void load_all(uint first, uint stop) {
+    [[unroll]] for (uint turn = 0u; turn < TURNS; turn++) {
+        load_rows(min(first + turn * ALONG + invocation() % ALONG, stop - 1u));
+        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+            all_raw[turn][r] = ahead[r];
+        }
+    }
+}
+
+void add_all(uint first, uint stop) {
+    hold(first, stop - first);
+    barrier();
+    [[unroll]] for (uint turn = 0u; turn < TURNS; turn++) {
+        uint place = turn * ALONG + invocation() % ALONG;
+        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+            raw[r] = all_raw[turn][r];
+        }
+        if (place < stop - first) {
+            add_piece(first + place, place);
+        }
+    }
+}
+
+void run_at_once(uint t, uint n) {
+    load_all(0u, n);
+    await_late();
+    clear_sums();
+    START_TILE(t, true);
+    add_all(0u, n);
+    END_TILE
+    gather_sums(t);
+    store_tile(t);
+}
+
 // Tiles first to stop of the columns that `cols` says.
 void run_tiles(uint first, uint stop) {
     uint n = n_inner >> 5;
     take_tile(first);
+    if (TURNS > 0u) {
+        run_at_once(first, n);
+        return;
+    }
     load_rows(min(invocation() % ALONG, n - 1u));
+    await_late();
     for (uint t = first; t < stop; t++) {
         clear_sums();
+        START_TILE(t, t == first);
         add_pieces(t, min(t + 1u, stop - 1u), 0u, n, t > first && n <= HELD);
+        END_TILE
         gather_sums(t);
         store_tile(t);
     }

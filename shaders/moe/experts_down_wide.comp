@@ -82,12 +82,18 @@ void store_tile(uint t) {
 }
 
 void add_joined(uint first, uint stop) {
+    if (TURNS > 0u) {
+        load_all(first, stop);
+        add_all(first, stop);
+        return;
+    }
     load_rows(first + min(invocation() % ALONG, stop - first - 1u));
     add_pieces(0u, 0u, first, stop, false);
 }
 
 void main() {
     begin_dequant(gl_WorkGroupSize.x);
+    await_inputs();
     uint tiles = (n_rows + TILE_OF(ROWS) - 1u) / TILE_OF(ROWS), group = group_index();
     n = group / tiles;
     m = group % tiles * TILE_OF(ROWS) + FIRST_ROW;

@@ -92,6 +92,7 @@ void store_tile(uint t) {
 
 void main() {
     begin_dequant(gl_WorkGroupSize.x);
+    await_early();
     uint tiles = n_slots * tiles_of(n_rows), tiles_shared = tiles_of(n_rows_shared);
     uint runs = (tiles + RUN - 1u) / RUN, all_runs = runs + (tiles_shared + RUN - 1u) / RUN;
     uint group = group_index(), run = group % all_runs;
@@ -101,8 +102,10 @@ void main() {
     }
     cols[0] = x_at + n * x_token;
     if (run < runs) {
+        uint stop = min(run * RUN + RUN, tiles);
         from = 0u;
-        run_tiles(run * RUN, min(run * RUN + RUN, tiles));
+        await_inputs();
+        run_tiles(run * RUN, stop);
     } else {
         from = 2u;
         run_tiles((run - runs) * RUN, min((run - runs) * RUN + RUN, tiles_shared));
@@ -126,6 +129,7 @@ void store(uint m, bool is_shared, uint at) {
 
 void main() {
     begin_dequant(gl_WorkGroupSize.x);
+    await_inputs();
     uint tiles = (n_rows + TILE_OF(PAIRS) - 1u) / TILE_OF(PAIRS);
     uint tiles_shared = (n_rows_shared + TILE_OF(PAIRS) - 1u) / TILE_OF(PAIRS);
     uint group = group_index(), per_token = n_slots * tiles + tiles_shared;

@@ -10,7 +10,7 @@ from ..common.rows import SUBGROUPS, both_reductions, row_call, row_strides, row
 from ..kernel import Argument, Constants, Features, Kernel, KernelCall, Variant, grid_of, placed, strides
 from ..matmul.dots import defines, form_of, local_of, most_tokens, row_words, variants
 from ..matmul.mul_mat_args import ceil_div
-from ..matmul.wide import is_aligned, wide_joined, wide_tile
+from ..matmul.wide import wide_joined, wide_tile
 from ..operands import FLOATS, INTS, WEIGHTS
 
 MAX_PICKED, MAX_EXPERTS, MAX_GROUPS = 32, 1024, 64
@@ -109,7 +109,7 @@ def _gate_up_tile(node: Node, features: Features) -> tuple[int, Constants]:
     if "WIDE" in form:
         tile = replace(wide_tile(2 * gate.shape[1] * k, 1, n_inner, features, gate.dtype), rows=2)  # of gate and of up
         _, run = tile.runs(k * ceil_div(gate.shape[1], tile.tile_rows // 2))
-        constants = tile.spec(is_aligned(gate, up, shared_gate, shared_up), features, run)
+        constants = tile.spec((gate, up, shared_gate, shared_up), features, run)
         return n_groups(tile.tile_rows // 2, run), constants
     local = local_of(n_inner, features)
     return n_groups(local if "LANES" in form else 1), {"local_size_x": local, "ROWS": 2, "COLS": 1}
@@ -160,7 +160,7 @@ def _down_tile(node: Node, features: Features) -> tuple[int, Constants]:
     hidden, down, ids, _, shared, shared_down, *_ = node.inputs
     if "WIDE" in _down_form(features):
         tile = wide_joined(ids.shape[1] * hidden.shape[2] + shared.shape[1], ids.shape[0], features, down.dtype)
-        return tile.tile_rows, tile.spec(is_aligned(down, shared_down), features)
+        return tile.tile_rows, tile.spec((down, shared_down), features)
     local = local_of(4 * hidden.shape[2], features)  # an octet of an expert's row an invocation, or two
     return local if "LANES" in form_of(features) else 1, {"local_size_x": local, "ROWS": 1, "COLS": 1}
 

@@ -183,6 +183,8 @@ template <class T> inline T vk_copy(const T &x) { return x; }
 #define VK_ENTRY_NO_ARGUMENTS }; enum { vk_arguments_nbytes = 0 }; \
     static void vk_main(const vkrun_dispatch *vk_dispatch, const unsigned *vk_group) {
 #define VK_ENTRY_BODY
+#define VK_ENTRY_BODY_LATE
+#define await_inputs()
 #define VK_BIND(i, T, x) \
     vk_kernel.x = vk_Buffer<T>{                                                  \
         static_cast<T *>(vk_dispatch->buffers[i]), vk_dispatch->nbytes[i] / sizeof(T), vk_dispatch->cells[i]};

@@ -4,6 +4,7 @@ Each row kernel has a variant that reduces with subgroup arithmetic and a plain 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
@@ -106,7 +107,8 @@ def _is_few(node: Node, features: Features) -> str:
 def _lower_few(node: Node, features: Features) -> KernelCall:
     """Short rows are held in the registers of one subgroup, which needs no barrier."""
     xy = _xy(node)
-    return row_call(("top_k_few", ()), xy, features, {**rows(xy), "k": node.attrs["k"]})
+    call = row_call(("top_k_few", ()), xy, features, {**rows(xy), "k": node.attrs["k"]})
+    return replace(call, constants={**call.constants, "AT_ONCE": 1 if features.software else 8})
 
 
 def _is_kept(node: Node, _features: Features) -> str:

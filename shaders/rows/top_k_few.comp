@@ -2,11 +2,14 @@
 // element after the last round's. For a small K or a short row. Any layouts.
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #ifdef SUBGROUPS
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #endif
 #include "rows.glsl"
 #include "order.glsl"
+
+layout(constant_id = 3) const uint AT_ONCE = 1;  // columns of rows that are not held, loaded before the first is used
 
 layout(std430, binding = 0) readonly buffer X { float x[]; };
 layout(std430, binding = 1) buffer Y { int y[]; };
@@ -15,6 +18,28 @@ layout(push_constant) uniform Push { ROWS ROW_STRIDES(x) ROW_STRIDES(y) uint k; 
 // Whether this element comes after the last one taken.
 bool is_left(uint key, uint id, uint last_key, uint last_id) {
     return key < last_key || (key == last_key && id > last_id);
+}
+
+uint last_key = 0xffffffffu, last_id = 0u;  // the last one taken
+uint key, id;  // the best after it of this lane
+
+void look_at(uint other, uint c) {
+    if (other > key && is_left(other, c, last_key, last_id)) {
+        key = other;
+        id = c;
+    }
+}
+
+void look_through(uint row_x) {
+    uint others[AT_ONCE];
+    for (uint first = LANE; first < p.n_cols; first += AT_ONCE * LANES) {
+        [[unroll]] for (uint i = 0u; i < AT_ONCE; i++) {
+            others[i] = order_key(x[row_x + min(first + i * LANES, p.n_cols - 1u) * p.x_col]);
+        }
+        [[unroll]] for (uint i = 0u; i < AT_ONCE; i++) {
+            look_at(others[i], min(first + i * LANES, p.n_cols - 1u));
+        }
+    }
 }
 
 void main() {
@@ -30,14 +55,14 @@ void main() {
             held[h] = order_key(x[row_x + c * p.x_col]);
         }
     }
-    uint last_key = 0xffffffffu, last_id = 0u;
     for (uint round = 0u; round < p.k; round++) {
-        uint key = 0u, id = 0xffffffffu;
-        EACH_COLUMN(h, c) {
-            uint other = HELD_COLS != 0u ? held[h] : order_key(x[row_x + c * p.x_col]);
-            if (other > key && is_left(other, c, last_key, last_id)) {
-                key = other;
-                id = c;
+        key = 0u;
+        id = 0xffffffffu;
+        if (HELD_COLS == 0u) {
+            look_through(row_x);
+        } else {
+            EACH_COLUMN(h, c) {
+                look_at(held[h], c);
             }
         }
         last_key = group_max_uint(key);

@@ -2,7 +2,7 @@
 
 from .bodies import Writer
 from .module import Buffer, Constant, Module, Struct, Variable
-from .subset import LANE_FUNCTIONS, c_name
+from .subset import AWAIT, LANE_FUNCTIONS, c_name
 from .tokens import Token, refuse
 
 SPECIAL = "VK_SPEC_"  # a specialisation constant's value, as a macro that the host defines
@@ -147,12 +147,17 @@ def _entry(module: Module, writer: Writer) -> list[str]:
     names = ", ".join(c_name(v.name.text) for v in arrays)
     return [
         *("VK_ENTRY_BEGIN", *(f"VK_ENTRY_BUFFER({b})" for b in bound)),
-        *("VK_ENTRY_ARGUMENTS" if module.arguments else "VK_ENTRY_NO_ARGUMENTS", "VK_ENTRY_BODY"),
+        *("VK_ENTRY_ARGUMENTS" if module.arguments else "VK_ENTRY_NO_ARGUMENTS", _body(module)),
         *(f"{v.type} {c_name(v.name.text)}{_sizes(v, writer)};" for v in arrays),
         f"vk_Kernel vk_kernel{'(' + names + ')' if names else ''};",
         *("VK_SET_BUILT_IN", *(f"VK_BIND({b})" for b in bound), *(f"VK_BIND_VIEW({b})" for b in views)),
         *(*_passed(module), "vk_kernel.main_();", "VK_ENTRY_END"),
     ]
+
+
+def _body(module: Module) -> str:
+    waits_late = any(token.text == AWAIT for f in module.functions for token in f.body)
+    return "VK_ENTRY_BODY_LATE" if waits_late else "VK_ENTRY_BODY"
 
 
 def _bound(buffer: Buffer, writer: Writer) -> str:

@@ -32,7 +32,8 @@ LANE_FUNCTIONS = frozenset(
 )
 LENGTH = "length"  # of a cooperative matrix: elements that an invocation holds
 MATRIX_ACCESS = {"coopMatLoad": "VK_MATRIX_LOAD", "coopMatStore": "VK_MATRIX_STORE"}
-FUNCTIONS = PLAIN_FUNCTIONS | ATOMICS | LANE_FUNCTIONS | {"barrier"}
+AWAIT = "await_inputs"  # what other kernels write is not read before it, see common.glsl
+FUNCTIONS = PLAIN_FUNCTIONS | ATOMICS | LANE_FUNCTIONS | {"barrier", AWAIT}
 
 BUILT_IN = frozenset(
     {

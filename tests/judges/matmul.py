@@ -4,6 +4,7 @@ import numpy as np
 
 from .judge import Array, Judge, clamped
 from .onnx_ops import onnx_op
+from .rows import rms_norm
 
 LIMIT = 1e-5  # the reference sums in float32
 
@@ -49,10 +50,17 @@ def _glu_mul_mat(
     return (onnx_op("Add", made, residual[0]) if extra else made,)
 
 
+def _norm_mul_mats(x: Array, norm: Array, *weights: Array, eps: float) -> tuple[Array, ...]:
+    normed = rms_norm(x, eps, norm)
+    return normed, *(product(normed, w) for w in weights)
+
+
 JUDGES = {
     "mul_mat": Judge(_mul_mat, LIMIT),
     "mul_mats": Judge(lambda x, *weights: tuple(product(x, w) for w in weights), LIMIT),
     "glu_mul_mat": Judge(_glu_mul_mat, LIMIT),
+    "norm_mul_mats": Judge(_norm_mul_mats, LIMIT),
+    "mul_mat_add": Judge(lambda w, x, residual: (onnx_op("Add", residual, product(x, w)),), LIMIT),
     "mul_mat_id": Judge(lambda w, x, ids, *_lists: (mul_mat_id(w, x, ids),), LIMIT),
     "mul_mat_id_swiglu": Judge(_mul_mat_id_swiglu, LIMIT),
     "expert_lists": Judge(_expert_lists),

@@ -3,8 +3,9 @@
 import numpy as np
 
 from .judge import ROUNDING, Array, Judge, clamped
+from .matmul import product
 from .onnx_ops import onnx_op, onnx_outputs
-from .rows import gated_norm
+from .rows import gated_norm, rms_norm
 
 EPS = np.float64(1e-6)
 SPAN = 64  # tokens between two snapshots
@@ -173,12 +174,19 @@ def _chunk_of(parts: list[Array], s: Array) -> tuple[Array, Array]:
     return np.array(rows) / 2**14 / np.sqrt(len(s)), after
 
 
+def _norm_mul_mats_conv(x, norm, conv, state, slots, tails, *weights, eps: float) -> tuple[Array, ...]:
+    normed = rms_norm(x, eps, norm)
+    first, *others = (product(normed, w) for w in weights)
+    return *_causal_conv(first[:, None], conv, state, slots, tails), normed, *others
+
+
 JUDGES = {
     "delta_parts": Judge(_delta_parts, ROUNDING),
     "delta_scan": Judge(_delta_scan, ROUNDING),
     "solve_tri": Judge(_solve_tri, ROUNDING),
     "ssm_conv": Judge(_ssm_conv, ROUNDING),
     "causal_conv": Judge(_causal_conv, 2 * ROUNDING),
+    "norm_mul_mats_conv": Judge(_norm_mul_mats_conv, 1e-5),  # the reference makes products in float32
     "gated_delta_net": Judge(_gated_delta_net, 4e-6),  # ONNX scans in float32
     "gated_delta_norm": Judge(_gated_delta_norm, 4e-6),
 }

@@ -25,7 +25,7 @@ from vkrun.tests.model_files import QWEN3_NEXT_80B, write_header
 LEVELS = range(4)
 N_COPIES_UNELIDED = 480  # of a decode token at level 0
 A_CPU = Features(subgroup_size=8, software=True, shared_nbytes=32768, max_workgroup=1024)
-DELTA_NET, ATTENTION, TOKEN = 10, 11, 500  # most dispatches at level 3
+DELTA_NET, ATTENTION, TOKEN = 7, 9, 366  # most dispatches at level 3
 
 
 @pytest.fixture(scope="module")

@@ -46,6 +46,12 @@ def test_every_variant_is_within_the_subset(full: bool) -> None:
         assert "vk_kernel.main_();" in text(*variant), title(*variant)
 
 
+@pytest.mark.parametrize(("statements", "entry"), [("", "VK_ENTRY_BODY"), ("await_inputs();", "VK_ENTRY_BODY_LATE")])
+def test_a_kernel_waits_for_others_at_its_entry_unless_it_says_where(statements: str, entry: str) -> None:
+    text = translated(f"{HEAD}void main() {{ {statements} y[n] = x[n]; }}\n", "some.comp")
+    assert entry in text.splitlines()
+
+
 @pytest.mark.parametrize(
     ("glsl", "c"),
     [

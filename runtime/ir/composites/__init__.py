@@ -9,13 +9,13 @@ from .attention import FUSIONS as ATTENTION_FUSIONS
 from .attention import attention, cache_write
 from .moe import FUSIONS as MOE_FUSIONS
 from .moe import GLUS, moe_ffn
+from .recurrent import CONV_FUSIONS, causal_conv, gated_delta_net
 from .recurrent import FUSIONS as RECURRENT_FUSIONS
-from .recurrent import causal_conv, gated_delta_net
 
 # in this order: what a wider pattern takes is not left to a narrower one, and what one makes another may take
 FUSIONS = (
-    *(*MOE_FUSIONS, *rows.FUSIONS, *RECURRENT_FUSIONS, *ATTENTION_FUSIONS, *matmul.FUSIONS),
-    *glu_mul_mat.FUSIONS,
+    *(*MOE_FUSIONS, *RECURRENT_FUSIONS, *ATTENTION_FUSIONS, *matmul.FUSIONS, *glu_mul_mat.FUSIONS),
+    *(*matmul.NORM_FUSIONS, *CONV_FUSIONS, *rows.FUSIONS),
 )
 # of the parts into which decompose takes composites
 PART_FUSIONS = matmul.PART_FUSIONS

@@ -1,14 +1,15 @@
 """Several products as one: the projections of one input."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ..dtypes import DType
 from ..editing import Editing, is_same, is_temp
-from ..graph import Node
+from ..graph import Graph, Node
 from ..ops.op import OPS, Op, OpKind, Out, Spec, Work, n_picked, register, require, require_dtype
-from ..patterns import Fusion, make, maker, only_reader, scope_of, stands
+from ..patterns import Fusion, make, maker, only_reader, readers, scope_of, stands
 from ..tensor import Kind, Tensor
 
 MAX_PROJECTIONS = 3  # of one input in one dispatch: input, weights and outputs are a binding each
@@ -137,5 +138,88 @@ def _lists(edit: Editing, at: int, node: Node, ids: Tensor, n_experts: int, i: i
     return same and not edit.is_written(ids, at, i)
 
 
+def _norm_mul_mats_infer(x: Tensor, norm: Tensor, *weights: Tensor, eps: float) -> tuple[Spec, ...]:
+    """h = rms_norm(x) * norm and its projections. x [N, K], norm [K], weights [M_i, K] -> h [N, K], [N, M_i] each."""
+    require(norm.shape == x.shape[1:], "norm_mul_mats", f"rows of {x.shape}, norm {norm.shape}")
+    return Spec(x.shape), *_mul_mats_infer(x, *weights)
+
+
+def _norm_mul_mats(x: np.ndarray, norm: np.ndarray, *weights: Any, eps: float) -> tuple[np.ndarray, ...]:
+    (normed,) = OPS["rms_norm_scale"].compute(x, norm, eps=eps)
+    return normed, *(normed @ np.asarray(w).T for w in weights)
+
+
+def _norm_mul_mats_parts(g: Graph, x: Tensor, norm: Tensor, *weights: Tensor, eps: float) -> tuple[Tensor, ...]:
+    normed = g.rms_norm_scale(x, norm, eps)
+    return normed, *(g.mul_mat(w, normed) for w in weights)
+
+
+register(
+    Op(
+        "norm_mul_mats",
+        _norm_mul_mats_infer,
+        _norm_mul_mats,
+        _norm_mul_mats_parts,
+        OpKind.FUSED,
+        work=lambda x, _norm, *weights, eps: _work(x, *weights),
+    )
+)
+
+
+def _fuse_norm(edit: Editing, i: int, node: Node) -> None:
+    """A norm and the first projections of what it makes, which give it to its other readers."""
+    (x, norm), (normed,) = node.inputs, node.outputs
+    found = readers(edit, normed, i)
+    if not found or found[0][1].op != "mul_mats" or not stands(edit, *found[0]):
+        return
+    at, product = found[0]
+    of, *weights = product.inputs
+    if not is_same(of, normed) or edit.is_written(x, i, at):
+        return
+    outs = (normed, *product.outputs)
+    fused = make("norm_mul_mats", (x, norm, *weights), scope_of(product), outs, eps=node.attrs["eps"])
+    if edit.supports(fused):
+        edit.remove(i)
+        edit.put(at, fused)
+
+
+def _mul_mat_add_infer(w: Tensor, x: Tensor, residual: Tensor) -> tuple[Spec, ...]:
+    """residual + x w^T. w [M, K], x [N, K], residual [N, M] -> [N, M]."""
+    (out,) = _mul_mats_infer(x, w)
+    require(residual.shape == out.shape, "mul_mat_add", f"a product of {out.shape}, residual {residual.shape}")
+    return (out,)
+
+
+register(
+    Op(
+        "mul_mat_add",
+        _mul_mat_add_infer,
+        lambda w, x, residual: (residual + x @ np.asarray(w).T,),
+        lambda g, w, x, residual: (g.add(residual, g.mul_mat(w, x)),),
+        OpKind.FUSED,
+        work=lambda w, x, _residual: _work(x, w),
+    )
+)
+
+
+def _fuse_add(edit: Editing, i: int, node: Node) -> None:
+    """A product and the residual that it is added to."""
+    for product, residual in (node.inputs, node.inputs[::-1]):
+        found = maker(edit, product, "mul_mat", i)
+        if found is None or residual.shape != product.shape or only_reader(edit, product, found[0], "add") is None:
+            continue
+        at, made = found
+        w, x = made.inputs
+        if w.storage.kind is not Kind.WEIGHT or w.ndim != 2 or x.ndim != 2 or edit.is_written(x, at + 1, i):
+            continue
+        fused = make("mul_mat_add", (w, x, residual), scope_of(made), node.outputs)
+        if edit.supports(fused):
+            edit.remove(at)
+            edit.put(i, fused)
+            return
+
+
 FUSIONS = (Fusion("mul_mat", _fuse),)
+# after those, and before an add becomes one with a norm
+NORM_FUSIONS = (Fusion("rms_norm_scale", _fuse_norm), Fusion("add", _fuse_add))
 PART_FUSIONS = (Fusion("swiglu", _fuse_experts), Fusion("mul_mat_id", _list_experts))
