@@ -32,8 +32,8 @@ layout(push_constant) uniform Push {
 
 const uint EIGHT = 8u, QUADS = DIM / 4u, PACKS = (HEADS + 3u) / 4u;
 const uint TURNS = (QUADS + EIGHT - 1u) / EIGHT;
-const uint AT_ONCE = 8u;  // values loaded before the first is used
-const uint BURST = TURNS < 8u ? TURNS : 8u;  // quads of two keys, likewise
+const uint AT_ONCE = 4u;  // values loaded before the first is used
+const uint BURST = TURNS < 4u ? TURNS : 4u;  // quads of two keys, likewise
 const uint KEY_SETS = gl_WorkGroupSize.x / QUADS;
 
 shared vec4 query[HEADS * QUADS];  // then the sums of values
@@ -53,7 +53,11 @@ vec2 score_of(vec2 z) {
     [[unroll]] for (uint mask = 1u; mask < EIGHT; mask *= 2u) {
         z += subgroupShuffleXor(z, mask);
     }
-    return p.cap > 0.0 ? p.cap * vec2(tanh_of(z.x / p.cap), tanh_of(z.y / p.cap)) : z;
+    return z;
+}
+
+float capped(float z) {
+    return p.cap > 0.0 ? p.cap * tanh_of(z / p.cap) : z;
 }
 
 // Products with two keys of their quads `quad`, `quad` + EIGHT, ...
@@ -105,7 +109,9 @@ void make_weights(uint n) {
     for (uint h = gl_SubgroupID; h < HEADS; h += gl_NumSubgroups) {
         float top = gl_SubgroupInvocationID == 0u ? tops[h] : -INFINITY, most = top, sum = 0.0;
         for (uint s = gl_SubgroupInvocationID; s < n; s += gl_SubgroupSize) {
-            most = max(most, weights[s * PACKS + h / 4u][h % 4u]);
+            float z = capped(weights[s * PACKS + h / 4u][h % 4u]);
+            weights[s * PACKS + h / 4u][h % 4u] = z;
+            most = max(most, z);
         }
         float higher = subgroupMax(most);
         for (uint s = gl_SubgroupInvocationID; s < n; s += gl_SubgroupSize) {

@@ -40,33 +40,65 @@ shared float row_[DIM];
 #define FIRST(d) (NEIGHBOURS != 0u ? 2u * (d) : (d))
 #define SECOND(d) (NEIGHBOURS != 0u ? 2u * (d) + 1u : (d) + p.half_dims)
 
-#ifdef NORM
-#define FACTOR(x, from)                                                                      \
-    float total = 0.0;                                                                       \
-    for (uint d = LANE; d < p.dim; d += LANES) {                                             \
-        total += x[from + d] * x[from + d];                                                  \
-    }                                                                                        \
-    float factor = 1.0 / sqrt(group_sum(total) / float(p.dim) + p.eps);
-#define NORMED(x, from, norm, d) (x[from + (d)] * factor * norm[p.norm##_at + (d)])
-#else
-#define FACTOR(x, from)
-#define NORMED(x, from, norm, d) x[from + (d)]
-#endif
+bool is_key;  // or a query
+uint from;  // where the head starts in q or in k
 
-// The head at `from`, normed and turned, in row_.
-#define TURN(x, from, norm, position)                                                        \
-    FACTOR(x, from)                                                                          \
-    uint angle = p.table_at + uint(clamp(position, 0, int(p.n_table) - 1)) * 2u * p.half_dims; \
-    for (uint d = LANE; d < p.half_dims; d += LANES) {                                       \
-        float c = table[angle + d], s = table[angle + d + p.half_dims];                      \
-        float a = NORMED(x, from, norm, FIRST(d)), b = NORMED(x, from, norm, SECOND(d));     \
-        row_[FIRST(d)] = a * c - b * s;                                                      \
-        row_[SECOND(d)] = a * s + b * c;                                                     \
-    }                                                                                        \
-    for (uint d = 2u * p.half_dims + LANE; d < p.dim; d += LANES) {                          \
-        row_[d] = NORMED(x, from, norm, d);                                                  \
-    }                                                                                        \
+float value(uint d) {
+    if (is_key) {
+        return k[from + d];
+    }
+    return q[from + d];
+}
+
+float factor;
+
+float normed(uint d) {
+#ifdef NORM
+    float w = 0.0;
+    if (is_key) {
+        w = k_norm[p.k_norm_at + d];
+    } else {
+        w = q_norm[p.q_norm_at + d];
+    }
+    return value(d) * factor * w;
+#else
+    return value(d);
+#endif
+}
+
+void find_factor() {
+#ifdef NORM
+    float total = 0.0;
+    for (uint d = LANE; d < p.dim; d += LANES) {
+        float x = value(d);
+        total += x * x;
+    }
+    factor = 1.0 / sqrt(group_sum(total) / float(p.dim) + p.eps);
+#endif
+}
+
+// The head, normed and turned, in row_.
+void turn(int position) {
+    find_factor();
+    uint angle = p.table_at + uint(clamp(position, 0, int(p.n_table) - 1)) * 2u * p.half_dims;
+    for (uint d = LANE; d < p.half_dims; d += LANES) {
+        float c = table[angle + d], s = table[angle + d + p.half_dims];
+        float a = normed(FIRST(d)), b = normed(SECOND(d));
+        row_[FIRST(d)] = a * c - b * s;
+        row_[SECOND(d)] = a * s + b * c;
+    }
+    for (uint d = 2u * p.half_dims + LANE; d < p.dim; d += LANES) {
+        row_[d] = normed(d);
+    }
     barrier();
+}
+
+void store_values(uint token, uint head, uint to) {
+    uint first = p.v_at + token * p.v_token + head * p.v_head;
+    for (uint d = LANE; d < p.dim; d += LANES) {
+        v_cache[p.v_cache_at + to + d] = v[first + d];
+    }
+}
 
 void main() {
     uint group = group_index();
@@ -74,25 +106,24 @@ void main() {
     if (token >= p.n_tokens) {
         return;
     }
-    int position = pos[p.pos_at + token], row = rows[p.rows_at + token];
+    int row = rows[p.rows_at + token];
     bool kept = row >= 0 && row < int(p.n_rows);
-    uint width = p.n_heads_kv * p.dim;
-    if (part < p.n_heads) {
-        uint from = p.q_at + token * p.q_token + part * p.q_head, to = p.y_at + token * p.y_token + part * p.y_head;
-        TURN(q, from, q_norm, position)
-        for (uint d = LANE; d < p.dim; d += LANES) {
-            y[to + d] = row_[d];
+    uint head = part < p.n_heads ? part : (part - p.n_heads) % p.n_heads_kv;
+    uint to = (uint(row) * p.n_heads_kv + head) * p.dim;
+    if (part >= p.n_heads + p.n_heads_kv) {
+        if (kept) {
+            store_values(token, head, to);
         }
-    } else if (part < p.n_heads + p.n_heads_kv) {
-        uint head = part - p.n_heads, from = p.k_at + token * p.k_token + head * p.k_head;
-        TURN(k, from, k_norm, position)
-        for (uint d = LANE; kept && d < p.dim; d += LANES) {
-            k_cache[p.k_cache_at + uint(row) * width + head * p.dim + d] = row_[d];
-        }
-    } else {
-        uint head = part - p.n_heads - p.n_heads_kv, from = p.v_at + token * p.v_token + head * p.v_head;
-        for (uint d = LANE; kept && d < p.dim; d += LANES) {
-            v_cache[p.v_cache_at + uint(row) * width + head * p.dim + d] = v[from + d];
+        return;
+    }
+    is_key = part >= p.n_heads;
+    from = is_key ? p.k_at + token * p.k_token + head * p.k_head : p.q_at + token * p.q_token + head * p.q_head;
+    turn(pos[p.pos_at + token]);
+    for (uint d = LANE; d < p.dim; d += LANES) {
+        if (!is_key) {
+            y[p.y_at + token * p.y_token + head * p.y_head + d] = row_[d];
+        } else if (kept) {
+            k_cache[p.k_cache_at + to + d] = row_[d];
         }
     }
 }
