@@ -82,13 +82,13 @@ void add_burst(uint row0, uint row1, uint quad) {
 // Of n keys whose first stands at `first`, in quads.
 void make_scores(uint first, uint n) {
     uint part = invocation() % EIGHT, step_ = gl_WorkGroupSize.x / EIGHT;
-    for (uint from = 0u; from < n; from += 2u * step_) {
+    [[dont_unroll]] for (uint from = 0u; from < n; from += 2u * step_) {
         uint s = from + invocation() / EIGHT;
         uint row0 = first + min(s, n - 1u) * p.cache_row, row1 = first + min(s + step_, n - 1u) * p.cache_row;
         EACH_HEAD {
             scores[h] = vec2(0);
         }
-        for (uint turn = 0u; turn < TURNS; turn += BURST) {
+        [[dont_unroll]] for (uint turn = 0u; turn < TURNS; turn += BURST) {
             add_burst(row0, row1, part + turn * EIGHT);
         }
         EACH_HEAD {
@@ -106,15 +106,15 @@ void make_scores(uint first, uint n) {
 
 // Scores to weights, a head a subgroup.
 void make_weights(uint n) {
-    for (uint h = gl_SubgroupID; h < HEADS; h += gl_NumSubgroups) {
+    [[dont_unroll]] for (uint h = gl_SubgroupID; h < HEADS; h += gl_NumSubgroups) {
         float top = gl_SubgroupInvocationID == 0u ? tops[h] : -INFINITY, most = top, sum = 0.0;
-        for (uint s = gl_SubgroupInvocationID; s < n; s += gl_SubgroupSize) {
+        [[dont_unroll]] for (uint s = gl_SubgroupInvocationID; s < n; s += gl_SubgroupSize) {
             float z = capped(weights[s * PACKS + h / 4u][h % 4u]);
             weights[s * PACKS + h / 4u][h % 4u] = z;
             most = max(most, z);
         }
         float higher = subgroupMax(most);
-        for (uint s = gl_SubgroupInvocationID; s < n; s += gl_SubgroupSize) {
+        [[dont_unroll]] for (uint s = gl_SubgroupInvocationID; s < n; s += gl_SubgroupSize) {
             float weight = exp_of(weights[s * PACKS + h / 4u][h % 4u] - higher);
             weights[s * PACKS + h / 4u][h % 4u] = weight;
             sum += weight;
@@ -143,7 +143,7 @@ void add_values(uint first, uint n) {
     EACH_HEAD {
         acc[h] *= shrinks[h];
     }
-    for (uint from = set < KEY_SETS ? set : n; from < n; from += AT_ONCE * KEY_SETS) {
+    [[dont_unroll]] for (uint from = set < KEY_SETS ? set : n; from < n; from += AT_ONCE * KEY_SETS) {
         if (from != set) {
             load_values(first, from, n);
         }
@@ -164,7 +164,7 @@ void add_values(uint first, uint n) {
 // The sums of all sets of keys, in `query`.
 void join_sums() {
     uint quad = invocation() % QUADS, set = invocation() / QUADS;
-    for (uint i = 0u; i < KEY_SETS; i++) {
+    [[dont_unroll]] for (uint i = 0u; i < KEY_SETS; i++) {
         barrier();
         if (set == i) {
             EACH_HEAD {
@@ -176,15 +176,15 @@ void join_sums() {
 }
 
 void start(uint q_row) {
-    for (uint i = invocation(); i < HEADS * QUADS; i += gl_WorkGroupSize.x) {
+    [[dont_unroll]] for (uint i = invocation(); i < HEADS * QUADS; i += gl_WorkGroupSize.x) {
         uint at = q_row + i / QUADS * p.q_head + i % QUADS * 4u;
         query[i] = vec4(q[at], q[at + 1u], q[at + 2u], q[at + 3u]) * p.scale;
     }
-    for (uint h = invocation(); h < HEADS; h += gl_WorkGroupSize.x) {
+    [[dont_unroll]] for (uint h = invocation(); h < HEADS; h += gl_WorkGroupSize.x) {
         tops[h] = -INFINITY;
         totals[h] = 0.0;
     }
-    for (uint i = invocation(); HEADS % 4u != 0u && i < TILE * PACKS; i += gl_WorkGroupSize.x) {
+    [[dont_unroll]] for (uint i = invocation(); HEADS % 4u != 0u && i < TILE * PACKS; i += gl_WorkGroupSize.x) {
         weights[i] = vec4(0);  // those of no head are read along
     }
     EACH_HEAD {
@@ -194,10 +194,10 @@ void start(uint q_row) {
 }
 
 void store(uint y_row) {
-    for (uint i = invocation(); i < HEADS * DIM; i += gl_WorkGroupSize.x) {
+    [[dont_unroll]] for (uint i = invocation(); i < HEADS * DIM; i += gl_WorkGroupSize.x) {
         y[y_row + i / DIM * p.y_head + i % DIM] = query[i / 4u][i % 4u];
     }
-    for (uint h = invocation(); h < HEADS; h += gl_WorkGroupSize.x) {
+    [[dont_unroll]] for (uint h = invocation(); h < HEADS; h += gl_WorkGroupSize.x) {
         y[y_row + h * p.y_head + DIM] = tops[h];
         y[y_row + h * p.y_head + DIM + 1u] = totals[h];
     }
@@ -214,7 +214,7 @@ void main() {
     uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
     uint cache = slot * p.cache_slot + head / p.share * QUADS;
     start(p.q_at + seq * p.q_seq + head * p.q_head);
-    for (uint s = first; s < last; s += TILE) {
+    [[dont_unroll]] for (uint s = first; s < last; s += TILE) {
         uint n = min(TILE, last - s);
         load_values((p.v_at >> 2) + cache + s * p.cache_row, invocation() / QUADS, n);
         make_scores((p.k_at >> 2) + cache + s * p.cache_row, n);

@@ -4,6 +4,7 @@
 // Grid: a workgroup for each head of q, then of k, then of v, of each token.
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #ifdef SUBGROUPS
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #endif
@@ -69,7 +70,7 @@ float normed(uint d) {
 void find_factor() {
 #ifdef NORM
     float total = 0.0;
-    for (uint d = LANE; d < p.dim; d += LANES) {
+    [[dont_unroll]] for (uint d = LANE; d < p.dim; d += LANES) {
         float x = value(d);
         total += x * x;
     }
@@ -81,13 +82,13 @@ void find_factor() {
 void turn(int position) {
     find_factor();
     uint angle = p.table_at + uint(clamp(position, 0, int(p.n_table) - 1)) * 2u * p.half_dims;
-    for (uint d = LANE; d < p.half_dims; d += LANES) {
+    [[dont_unroll]] for (uint d = LANE; d < p.half_dims; d += LANES) {
         float c = table[angle + d], s = table[angle + d + p.half_dims];
         float a = normed(FIRST(d)), b = normed(SECOND(d));
         row_[FIRST(d)] = a * c - b * s;
         row_[SECOND(d)] = a * s + b * c;
     }
-    for (uint d = 2u * p.half_dims + LANE; d < p.dim; d += LANES) {
+    [[dont_unroll]] for (uint d = 2u * p.half_dims + LANE; d < p.dim; d += LANES) {
         row_[d] = normed(d);
     }
     barrier();
@@ -95,7 +96,7 @@ void turn(int position) {
 
 void store_values(uint token, uint head, uint to) {
     uint first = p.v_at + token * p.v_token + head * p.v_head;
-    for (uint d = LANE; d < p.dim; d += LANES) {
+    [[dont_unroll]] for (uint d = LANE; d < p.dim; d += LANES) {
         v_cache[p.v_cache_at + to + d] = v[first + d];
     }
 }
@@ -119,7 +120,7 @@ void main() {
     is_key = part >= p.n_heads;
     from = is_key ? p.k_at + token * p.k_token + head * p.k_head : p.q_at + token * p.q_token + head * p.q_head;
     turn(pos[p.pos_at + token]);
-    for (uint d = LANE; d < p.dim; d += LANES) {
+    [[dont_unroll]] for (uint d = LANE; d < p.dim; d += LANES) {
         if (!is_key) {
             y[p.y_at + token * p.y_token + head * p.y_head + d] = row_[d];
         } else if (kept) {

@@ -19,7 +19,7 @@ void find_factors() {
     }
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
         float sum = gl_NumSubgroups > 1u ? 0.0 : factors[c];
-        for (uint i = 0u; gl_NumSubgroups > 1u && i < gl_NumSubgroups; i++) {
+        [[dont_unroll]] for (uint i = 0u; gl_NumSubgroups > 1u && i < gl_NumSubgroups; i++) {
             sum += squares_of[c * gl_NumSubgroups + i];
         }
         factors[c] = 1.0 / sqrt(sum / float(n_inner) + eps);
@@ -29,7 +29,7 @@ void find_factors() {
 // Part `share` of n of the normed rows from column `first` on.
 void store_normed(uint share, uint n, uint first) {
     uint span = (n_inner + n - 1u) / n, stop = min((share + 1u) * span, n_inner);
-    for (uint k = share * span + gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID; k < stop;
+    [[dont_unroll]] for (uint k = share * span + gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID; k < stop;
          k += gl_WorkGroupSize.x) {
         [[unroll]] for (uint c = 0u; c < COLS; c++) {
             if (first + c < n_cols) {

@@ -103,7 +103,7 @@ void gather_sums(uint tile) {
     }
     barrier();
     if (invocation() % ALONG == 0u) {
-        for (uint i = 1u; i < ALONG / SUBGROUP; i++) {
+        [[dont_unroll]] for (uint i = 1u; i < ALONG / SUBGROUP; i++) {
             [[unroll]] for (uint r = 0u; r < ROWS; r++) {
                 [[unroll]] for (uint c = 0u; c < COLS; c++) {
                     sums[r][c] += partial[(place + i * ROWS + r) * COLS + c];
@@ -148,7 +148,7 @@ void end_first_tile();
 // before, and after the last one the first of tile `after` is. is_held: the columns are there already.
 void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
     uint along = invocation() % ALONG;
-    for (uint base = first; base < stop; base += HELD) {
+    [[dont_unroll]] for (uint base = first; base < stop; base += HELD) {
         uint n = min(HELD, stop - base), turns = (n + ALONG - 1u) / ALONG;
         if (!is_held) {
             barrier();
@@ -214,7 +214,7 @@ void run_tiles(uint first, uint stop) {
     }
     load_rows(min(invocation() % ALONG, n - 1u));
     await_late();
-    for (uint t = first; t < stop; t++) {
+    [[dont_unroll]] for (uint t = first; t < stop; t++) {
         clear_sums();
         START_TILE(t, t == first);
         add_pieces(t, min(t + 1u, stop - 1u), 0u, n, t > first && n <= HELD);

@@ -42,7 +42,7 @@ void hold_bytes(uint at, uint quad, ivec4 whole) {
 void hold(uint first, uint n) {
     FROM(0u);
     uint whole_subgroups = ((n << 3) + gl_SubgroupSize - 1u) & ~(gl_SubgroupSize - 1u);
-    for (uint i = invocation(); i < whole_subgroups; i += gl_WorkGroupSize.x) {
+    [[dont_unroll]] for (uint i = invocation(); i < whole_subgroups; i += gl_WorkGroupSize.x) {
         uint p = min(i >> 3, n - 1u), quad = i & 7u;
         bool is_mine = i < n << 3;
         [[unroll]] for (uint c = 0u; c < COLS; c++) {

@@ -9,7 +9,7 @@ float dot_onto(float sum, vec4 a, vec4 b) {
 // Pieces first to first + n of every column into shared memory.
 void hold(uint first, uint n) {
     FROM(0u);
-    for (uint i = invocation(); i < n << 3; i += gl_WorkGroupSize.x) {
+    [[dont_unroll]] for (uint i = invocation(); i < n << 3; i += gl_WorkGroupSize.x) {
         uint p = i >> 3, quad = i & 7u;
         [[unroll]] for (uint c = 0u; c < COLS; c++) {
             held[(c * 8u + quad) * HELD_ROW + p] = X_QUAD(c, first + p, quad);
