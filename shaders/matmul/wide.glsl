@@ -13,8 +13,7 @@ layout(constant_id = 3) const uint ALONG = 32;  // whole subgroups
 layout(constant_id = 4) const uint STEPS = 1;
 layout(constant_id = 6) const uint SUBGROUP = 32;
 layout(constant_id = 7) const uint RUN = 1;
-layout(constant_id = 9) const uint TURNS = 0;  // of a tile, where all of its loads are under way at once; needs RUN 1
-layout(constant_id = 12) const uint CONSTANT = 0u;  // is no weight written by any kernel?
+layout(constant_id = 9) const uint CONSTANT = 0u;  // is no weight written by any kernel?
 
 const uint HELD = ALONG * STEPS;  // pieces at a time
 const uint SETS = gl_WorkGroupSize.x / ALONG;
@@ -30,7 +29,6 @@ shared float partial[2u * ((gl_WorkGroupSize.x + SUBGROUP - 1u) / SUBGROUP) * RO
 uint rows[ROWS], cols[COLS];
 float sums[ROWS][COLS];
 Raw raw[ROWS], ahead[ROWS];  // what add_piece adds, and what is on its way
-Raw all_raw[TURNS > 0u ? TURNS : 1u][ROWS];
 
 #ifndef FROM
 #define FROM(r)
@@ -145,7 +143,7 @@ void end_first_tile();
 #endif
 
 // Pieces first to stop of the rows of tile t onto their sums. What comes next is always under way: the first piece was
-// before, and after the last one the first of tile `after` is. is_held: the columns are there already.
+// before, and after the last one the first of tile `after` is, if that is another. is_held: the columns are there already.
 void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
     uint along = invocation() % ALONG;
     [[dont_unroll]] for (uint base = first; base < stop; base += HELD) {
@@ -159,9 +157,11 @@ void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
             uint place = turn * ALONG + along, next = base + (turn + 1u == turns ? HELD + along : place + ALONG);
             bool is_last = turn + 1u == turns && base + HELD >= stop;
             take_loaded();
-            take_tile(is_last ? after : t);
-            load_rows(min(is_last ? first + along : next, stop - 1u));
-            take_tile(t);
+            if (!is_last || after != t) {
+                take_tile(is_last ? after : t);
+                load_rows(min(is_last ? first + along : next, stop - 1u));
+                take_tile(t);
+            }
             if (place < n) {
                 add_piece(base + place, place);
             }
@@ -169,49 +169,10 @@ void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
     }
 }
 
-// The same of one tile whose columns are held at once, with everything loaded before the first use.
-void load_all(uint first, uint stop) {
-    [[unroll]] for (uint turn = 0u; turn < TURNS; turn++) {
-        load_rows(min(first + turn * ALONG + invocation() % ALONG, stop - 1u));
-        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-            all_raw[turn][r] = ahead[r];
-        }
-    }
-}
-
-void add_all(uint first, uint stop) {
-    hold(first, stop - first);
-    barrier();
-    [[unroll]] for (uint turn = 0u; turn < TURNS; turn++) {
-        uint place = turn * ALONG + invocation() % ALONG;
-        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-            raw[r] = all_raw[turn][r];
-        }
-        if (place < stop - first) {
-            add_piece(first + place, place);
-        }
-    }
-}
-
-void run_at_once(uint t, uint n) {
-    load_all(0u, n);
-    await_late();
-    clear_sums();
-    START_TILE(t, true);
-    add_all(0u, n);
-    END_TILE
-    gather_sums(t);
-    store_tile(t);
-}
-
 // Tiles first to stop of the columns that `cols` says.
 void run_tiles(uint first, uint stop) {
     uint n = n_inner >> 5;
     take_tile(first);
-    if (TURNS > 0u) {
-        run_at_once(first, n);
-        return;
-    }
     load_rows(min(invocation() % ALONG, n - 1u));
     await_late();
     [[dont_unroll]] for (uint t = first; t < stop; t++) {

@@ -1,7 +1,7 @@
 """The host's side of wide.glsl: products of rows and few columns on GPUs with subgroups."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.quants import packed_row_nbytes
@@ -13,7 +13,6 @@ from .mul_mat_args import ceil_div, even_tile
 PIECE = 32  # numbers of a row that an invocation takes at a time
 PIECE_NBYTES = 128  # of a column in shared memory
 SPARE_NBYTES = 4096  # of shared memory, for sums
-MOST_LOADS = 8  # of pieces at once by one invocation
 FEWEST = 8  # invocations of a subgroup
 DOT_TYPES = frozenset(t for t in DType if t.is_quantised)
 FEW_ROWS, MANY_ROWS = 1024, 4096
@@ -31,7 +30,6 @@ class WideTile:
     along: int
     steps: int
     most: int = 1 << 30  # workgroups, where fewer tiles than that are left one to each
-    turns: int = 0  # of a tile, where everything is loaded at once
 
     @property
     def tile_rows(self) -> int:
@@ -40,14 +38,14 @@ class WideTile:
 
     def runs(self, n_tiles: int) -> tuple[int, int]:
         """Workgroups for so many tiles, and the tiles that each takes one after the other."""
-        run = 1 if self.turns else ceil_div(n_tiles, self.most)
+        run = ceil_div(n_tiles, self.most)
         return ceil_div(n_tiles, run), run
 
     def spec(self, weights: Sequence[Tensor], features: Features, run: int = 1) -> Constants:
         return {
             **dict(local_size_x=self.local, ROWS=self.rows, COLS=self.cols, ALONG=self.along),
             **dict(STEPS=self.steps, ALIGNED=int(all(map(_is_aligned, weights))), SUBGROUP=features.subgroup_size),
-            **dict(RUN=run, TURNS=self.turns, CONSTANT=int(all(w.storage.kind is Kind.WEIGHT for w in weights))),
+            **dict(RUN=run, CONSTANT=int(all(w.storage.kind is Kind.WEIGHT for w in weights))),
         }
 
 
@@ -68,15 +66,7 @@ def wide_tile(n_rows: int, n_cols: int, n_inner: int, features: Features, dtype:
     along = size if n_pieces <= 2 * size and not few else 2 * size
     steps = max(1, min(ceil_div(n_pieces, along), (_held(features, dtype) - 1) // along))
     local = _local(512 if along > size and not few else 256, along, features)
-    tile = WideTile(local, 1 if few else 2, 1, along, steps, MOST_GROUPS)
-    return at_once(tile, n_pieces) if few else tile
-
-
-def at_once(tile: WideTile, n_pieces: int) -> WideTile:
-    """Everything of a row loaded before the first use, where registers and shared memory have room for it."""
-    turns = ceil_div(n_pieces, tile.along)
-    fits = tile.cols == 1 and turns <= tile.steps and turns * tile.rows <= MOST_LOADS
-    return replace(tile, turns=turns) if fits else tile
+    return WideTile(local, 1 if few else 2, 1, along, steps, MOST_GROUPS)
 
 
 def wide_joined(n_inner: int, n_tokens: int, features: Features, dtype: DType) -> WideTile:

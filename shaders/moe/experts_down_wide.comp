@@ -82,11 +82,6 @@ void store_tile(uint t) {
 }
 
 void add_joined(uint first, uint stop) {
-    if (TURNS > 0u) {
-        load_all(first, stop);
-        add_all(first, stop);
-        return;
-    }
     load_rows(first + min(invocation() % ALONG, stop - first - 1u));
     add_pieces(0u, 0u, first, stop, false);
 }
