@@ -101,6 +101,7 @@ def _mul_mat_views() -> list[Case]:
         _mm("slots of two tokens", Operand((40, 64), F32), Operand((4, 3, 64), view=lambda t: t.slice(1, 1, 3))),
         _mm("a weight's heads", Operand((4, 3, 32, 64), DType.Q5_1, lambda t: t.select(1, 2)), Operand((8, 3, 64))),
         _mm("long rows", Operand((9, 4096), DType.Q4_K), _columns_of(3, 4096)),
+        _mm("rows longer than what is held", Operand((5, 12800), DType.Q4_0), Operand((1, 12800))),
         _mm("long float rows", Operand((9, 4099)), Operand((3, 4099)), nmse=1e-9),
     ]
 
@@ -221,6 +222,7 @@ def _mul_mats() -> list[Case]:
         _mats("twenty rows", rows_apart((20, 64)), *(Operand((m, 64), DType.Q4_0) for m in (33, 65)), strided_out=True),
         _mats("long rows", rows_apart((1, 4096)), *(Operand((m, 4096), DType.Q4_K) for m in (12, 9))),
         _mats("long float rows", rows_apart((1, 1056)), *(Operand((m, 1056), F16) for m in (12, 9))),
+        _mats("rows longer than what is held", plain((1, 12800)), *(Operand((m, 12800), DType.Q4_0) for m in (3, 2))),
         _mats("tiny", plain((1, 1)), plain((1, 1)), plain((3, 1)), plain((2, 1))),
         _mats("inf and NaN", Operand((3, 64), fill=one_inf), *(Operand((m, 64), q8) for m in (20, 4))),
     ]
@@ -249,6 +251,7 @@ def _norm_mul_mats() -> list[Case]:
         _normed(
             "float rows of odd length", rows_apart((3, 63)), plain((63,)), rows_apart((9, 63)), outer_cut((12, 63))
         ),
+        _normed("held in parts", plain((1, 12800)), plain((12800,)), *(Operand((m, 12800), q4) for m in (3, 2))),
         _normed("tiny", plain((1, 1)), plain((1,)), plain((3, 1)), plain((1, 1))),
         _normed("small numbers", Operand((3, 64), fill=uniform(-1e-4, 1e-4)), plain((64,)), Operand((20, 64), q8)),
         _normed("inf and NaN", Operand((3, 64), fill=one_inf), plain((64,)), *(Operand((m, 64), q8) for m in (20, 4))),
@@ -272,6 +275,7 @@ def _mul_mat_add() -> list[Case]:
         *cases,
         _sum("long rows", Operand((40, 4096), q4), rows_apart((1, 4096)), plain((1, 40))),
         _sum("long rows of many", Operand((40, 2048), q4), plain((9, 2048)), rows_apart((9, 40)), strided_out=True),
+        _sum("rows longer than what is held", Operand((5, 12800), q4), plain((1, 12800)), plain((1, 5))),
         _sum("rows of odd length", rows_apart((9, 63)), rows_apart((3, 63)), broadcast((3, 9))),
         _sum("inf and NaN", Operand((20, 64), q8), Operand((3, 64), fill=one_inf), plain((3, 20))),
     ]

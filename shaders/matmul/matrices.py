@@ -17,7 +17,8 @@ from ..tables import shared_nbytes
 from .mul_mat_args import Product, ceil_div, defines_of, in_words, lower_product, operands_of
 
 FEWEST_COLS = 33  # of any type
-FEW_COLS = 9  # of blocks, where rows alone have more arithmetic than loads to wait for
+MANY_ROWS, FEW_COLS, SOME_COLS = 4096, 5, 12  # the fewest columns of blocks with so many rows, and of others
+MOST_FEW = 32  # columns, up to which FEW_TILES are for
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
 WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor
 BY_GROUPS = (DType.Q4_0,)  # types with a kernel for rows that start at multiples of 16 bytes
@@ -52,6 +53,13 @@ TILES = (
     Tile(64, 64, 2, 32, 32, 2),
     Tile(32, 32, 4, 16, 16, 1),
     Tile(32, 32, 1, 16, 16, 2),
+)
+FEW_TILES = (
+    Tile(128, 16, 2, 32, 16, 1),
+    Tile(32, 16, 4, 16, 16, 1),
+    Tile(64, 32, 2, 16, 32, 1),
+    Tile(32, 32, 4, 16, 16, 1),
+    Tile(16, 32, 8, 16, 16, 1),
 )
 EXPERT_TILES = (  # by columns; of as many the better one first, which some devices have no room for
     Tile(128, 16, 2, 32, 16, 1),
@@ -92,17 +100,24 @@ def _fits(tile: Tile, p: Product, features: Features) -> bool:
 
 
 def _rule(node: Node, features: Features) -> str:
-    p, fewest = operands_of(node), FEW_COLS if node.inputs[0].dtype.is_quantised else FEWEST_COLS
-    if p.n_cols < fewest:
+    p, w = operands_of(node), node.inputs[0]
+    if p.n_cols < (fewest := fewest_cols(w, p.n_rows)):
         return f"matrices: {p.n_cols} columns, at least {fewest}"
     return _for_matrices(features) or _worth(p) or _refuses_tile(_tile(node, p, features), p, features)
+
+
+def fewest_cols(w: Tensor, n_rows: int) -> int:
+    """Columns from which matrices pay, of which all but one or two are multiplied for nothing."""
+    if not w.dtype.is_quantised:
+        return FEWEST_COLS
+    return FEW_COLS if n_rows >= MANY_ROWS else SOME_COLS
 
 
 def takes_few(weights: Sequence[Tensor], n_cols: int, features: Features) -> bool:
     """Are most rows of these weights better multiplied by matrices, each weight by itself?"""
     n_rows, n_inner = sum(w.shape[0] for w in weights), weights[0].shape[-1]
-    many = n_cols >= FEW_COLS and n_rows * n_cols * n_inner >= FEWEST_PRODUCTS and n_inner % (4 * GROUP) == 0
-    return many and weights[0].dtype.is_quantised and not _for_matrices(features)
+    many = n_cols >= fewest_cols(weights[0], n_rows) and n_rows * n_cols * n_inner >= FEWEST_PRODUCTS
+    return many and n_inner % (8 * GROUP) == 0 and not _for_matrices(features)
 
 
 def _refuses_tile(tile: Tile | None, p: Product, features: Features) -> str:
@@ -124,7 +139,8 @@ def tile_for(p: Product, features: Features) -> Tile | None:
     """The largest tile of which there are enough, else the smallest."""
     if forced:
         return forced[0]
-    tiles = [t for t in TILES if _fits(t, p, features)]
+    few = [t for t in FEW_TILES if p.n_cols <= t.cols < 2 * max(16, p.n_cols)]
+    tiles = [t for t in (few if p.n_cols <= MOST_FEW else TILES) if _fits(t, p, features)]
     enough = (t for t in tiles if ceil_div(p.n_rows, t.rows) * ceil_div(p.n_cols, t.cols) * p.n_batch >= WANTED_GROUPS)
     return next(enough, min(tiles, key=lambda t: t.rows * t.cols, default=None))
 

@@ -100,13 +100,10 @@ VK_REDUCE(vk_min, min(x, other))
 #define VK_LEAVE
 #endif
 
-// A kernel may be started before the one that it depends on has ended, as soon as all of that one's workgroups are
-// there; here it waits until all that was written is seen.
+// A kernel may be started before the one that it depends on has ended; here it waits until all that was written is seen.
 #if __CUDA_ARCH__ >= 900
-#define VK_START asm volatile("griddepcontrol.launch_dependents;");
 #define VK_WAIT asm volatile("griddepcontrol.wait;" ::: "memory");
 #else
-#define VK_START
 #define VK_WAIT
 #endif
 
@@ -115,7 +112,7 @@ VK_REDUCE(vk_min, min(x, other))
 #define VK_ENTRY_BODY_LATE VK_ENTRY_BODY
 #define await_inputs()
 #else
-#define VK_ENTRY_BODY_LATE VK_START
+#define VK_ENTRY_BODY_LATE
 #define await_inputs() VK_WAIT
 #endif
 
@@ -123,7 +120,7 @@ VK_REDUCE(vk_min, min(x, other))
 #define VK_ENTRY_BUFFER(i, T, x) T *x,
 #define VK_ENTRY_ARGUMENTS vk_Arguments vk_arguments) {
 #define VK_ENTRY_NO_ARGUMENTS int) {
-#define VK_ENTRY_BODY VK_START VK_WAIT VK_LEAVE
+#define VK_ENTRY_BODY VK_WAIT VK_LEAVE
 #define VK_BIND(i, T, x) vk_kernel.x = x;
 #define VK_BIND_VIEW(i, T, x, first) vk_kernel.x = reinterpret_cast<T *>(first);
 #define VK_ENTRY_END } }

@@ -108,7 +108,7 @@ def _lower_few(node: Node, features: Features) -> KernelCall:
     """Short rows are held in the registers of one subgroup, which needs no barrier."""
     xy = _xy(node)
     call = row_call(("top_k_few", ()), xy, features, {**rows(xy), "k": node.attrs["k"]})
-    return replace(call, constants={**call.constants, "AT_ONCE": 1 if features.software else 8})
+    return replace(call, constants={**call.constants, "AT_ONCE": 1 if features.software else 16})
 
 
 def _is_kept(node: Node, _features: Features) -> str:
