@@ -128,14 +128,16 @@ def barriers_met(which: Class) -> tuple[list[tuple[str, int]], set[tuple[str, in
 
 def needless(which: Class) -> set[tuple[str, int]]:
     """The barriers of a class that no case needs, and that are not kept."""
-    those, (every, left) = uses()[which], barriers_met(which)
+    those, (_, left) = uses()[which], barriers_met(which)
     left -= {b for b in left if (which.stem, *b) in KEPT}
     for case, way, call in Random(0).sample(those, min(N_TRIED, len(those))):
         if not left:
             break
         outcome = run_case(case, device(way))
         assert outcome.status == "pass", f"{case.op} {case.what}: {outcome.why}"
-        left -= {b for b, mark in zip(every, kernels.kernel(call.code).barriers, strict=True) if mark & NEEDED}
+        every = barriers_of(text(call.stem, call.defines))  # of types with tables one more
+        marks = kernels.kernel(call.code).barriers
+        left -= {b for b, mark in zip(every, marks, strict=True) if mark & NEEDED}
     return left
 
 
