@@ -17,11 +17,42 @@ LARGEST_HALF = 65520.0  # from here on a half is infinite
 
 def numbers(content: Array, dtype: DType) -> Array:
     """A storage's content, flat, as float64 or int64."""
+    if dtype in _OWN:
+        size = dtype.block_bytes
+        flat = content.tobytes()
+        blocks = (_OWN[dtype](flat[at : at + size]) for at in range(0, len(flat), size))
+        return np.array([value for block in blocks for value in block])
     if dtype.is_quantised:
         return dequantize(content, GGMLQuantizationType(dtype.gguf_id)).reshape(-1).astype(np.float64)
     if dtype is DType.BF16:  # the upper half of a float32
         return np.frombuffer((content.astype("<u4") << 16).tobytes(), "<f4").astype(np.float64)
     return content.reshape(-1).astype(np.int64 if dtype is DType.I32 else np.float64)
+
+
+def _signs(block: bytes) -> list[float]:
+    """Q1_0: d, then 128 bits, the lowest of each byte first; a bit that is set is d, one that is not -d."""
+    (d,) = struct.unpack("<e", block[:2])
+    return [d if block[2 + i // 8] >> i % 8 & 1 else -d for i in range(128)]
+
+
+def _factored(block: bytes) -> list[float]:
+    """NVFP4 as it is held: E4M3 scales of four runs of 16, a float32 that multiplies all, then E2M1's codes, of each
+    run elements 0 to 7 in the low halves of its bytes and 8 to 15 in the high ones."""
+    (factor,), numbers = (
+        struct.unpack("<f", block[4:8]),
+        (0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6),
+    )
+    made: list[float] = []
+    for run, e in enumerate(block[:4]):
+        exponent, mantissa = e >> 3 & 15, e & 7
+        scale = (1 + mantissa / 8) * 2.0 ** (exponent - 7) if exponent else mantissa * 2.0**-9
+        codes = block[8 + 8 * run : 16 + 8 * run]
+        halves = [c & 15 for c in codes] + [c >> 4 for c in codes]
+        made += [factor * scale * numbers[q] for q in halves]
+    return made
+
+
+_OWN = {DType.Q1_0: _signs, DType.NVFP4: _factored}  # which gguf does not know, or not so
 
 
 def elements(layout: Layout) -> Array:
