@@ -13,6 +13,7 @@
 
 #define HAS_SCALE
 #define PACKED
+#define GROUP_WORDS
 const uint OCTET_STEP = 16u;
 
 #if defined(TYPE_IQ2_XXS)
@@ -79,41 +80,59 @@ uint byte_at(uint first, uint i) {
     return word_at(first + (i >> 2)) >> ((i & 3u) << 3) & 255u;
 }
 
-float tail_scale(uint row, uint n_inner, uint b) {
-    return f16_to_f32(half_at(row + (n_inner >> 8) * BLOCK_WORDS, b));
+// All that is of group g of a row but d: words of indices first.
+uvec4 group_words(uint row, uint group) {
+    uint block = row + (group >> 3) * BLOCK_WORDS, g = group & 7u;
+#if defined(TYPE_IQ2_XXS)
+    return uvec4(word_at(block + (g << 1)), word_at(block + (g << 1) + 1u), 0u, 0u);
+#elif defined(TYPE_IQ2_XS)
+    return uvec4(word_at(block + (g << 1)), word_at(block + (g << 1) + 1u), byte_at(block + 16u, g), 0u);
+#elif defined(TYPE_IQ2_S)
+    return uvec4(word_at(block + g), word_at(block + 8u + g), byte_at(block + 16u, g), byte_at(block + 18u, g));
+#elif defined(TYPE_IQ3_XXS)
+    return uvec4(word_at(block + (g << 1)), word_at(block + (g << 1) + 1u), word_at(block + 16u + g), 0u);
+#elif defined(TYPE_IQ3_S)
+    uint more = byte_at(block + 16u, g) | (word_at(block + 26u) >> (g << 2) & 15u) << 8;
+    return uvec4(word_at(block + (g << 1)), word_at(block + (g << 1) + 1u), word_at(block + 18u + g), more);
+#elif defined(TYPE_IQ1_S)
+    return uvec4(word_at(block + g), half_at(block + 8u, g), 0u, 0u);
+#else
+    return uvec4(word_at(block + g), half_at(block + 8u, g), word_at(block + 12u), word_at(block + 13u));
+#endif
 }
 
-// Half a byte of scale for each half of group g.
-vec2 halves_scale(uint first, uint g) {
-    uint s = byte_at(first, g & 7u);
-    return vec2(s & 15u, s >> 4);
+// A block's d, but for IQ1_M's, which stands among a group's words.
+float d_of(uint row, uint n_inner, uint g) {
+#if defined(TYPE_IQ1_M)
+    return 1.0;
+#else
+    return f16_to_f32(half_at(row + (n_inner >> 8) * BLOCK_WORDS, g >> 3));
+#endif
+}
+
+// Scales of group g from its words.
+Scale scale_made(uvec4 w, float d, uint g) {
+#if defined(TYPE_IQ1_M)
+    d = f16_to_f32(w.z >> 12 & 15u | w.z >> 24 & 0xF0u | w.w >> 4 & 0xF00u | w.w >> 16 & 0xF000u) * 0.125;
+    uint two = ((g & 4u) == 0u ? w.z : w.w) >> (((g >> 1 & 1u) << 4) + (g & 1u) * 6u);
+    return Scale(d * (2.0 * vec2(two & 7u, two >> 3 & 7u) + 1.0), vec2(0));
+#elif defined(TYPE_IQ1_S)
+    return Scale(vec2(d * 0.125 * (2.0 * float(w.y >> 12 & 7u) + 1.0)), vec2(0));
+#elif defined(TYPE_IQ3_S)
+    return Scale(vec2(d * (2.0 * float(w.w >> 8) + 1.0)), vec2(0));
+#elif defined(TYPE_IQ3_XXS)
+    return Scale(vec2(d * 0.5 * (0.5 + float(w.z >> 28))), vec2(0));
+#elif defined(TYPE_IQ2_XXS)
+    return Scale(vec2(d * 0.25 * (0.5 + float(w.y >> 28))), vec2(0));
+#elif defined(TYPE_IQ2_XS)
+    return Scale(d * 0.25 * (0.5 + vec2(w.z & 15u, w.z >> 4)), vec2(0));
+#else
+    return Scale(d * 0.25 * (0.5 + vec2(w.w & 15u, w.w >> 4)), vec2(0));
+#endif
 }
 
 Scale scale_of(uint row, uint n_inner, uint g) {
-    uint block = row + (g >> 3) * BLOCK_WORDS;
-#if defined(TYPE_IQ1_M)
-    uvec2 s = uvec2(word_at(block + 12u), word_at(block + 13u));
-    float d = f16_to_f32(s.x >> 12 & 15u | s.x >> 24 & 0xF0u | s.y >> 4 & 0xF00u | s.y >> 16 & 0xF000u) * 0.125;
-    uint two = ((g & 4u) == 0u ? s.x : s.y) >> (((g >> 1 & 1u) << 4) + (g & 1u) * 6u);
-    return Scale(d * (2.0 * vec2(two & 7u, two >> 3 & 7u) + 1.0), vec2(0));
-#else
-    float d = tail_scale(row, n_inner, g >> 3);
-#if defined(TYPE_IQ1_S)
-    uint s = half_at(block + 8u, g & 7u) >> 12 & 7u;
-    return Scale(vec2(d * 0.125 * (2.0 * float(s) + 1.0)), vec2(0));
-#elif defined(TYPE_IQ3_S)
-    uint s = word_at(block + 26u) >> ((g & 7u) << 2) & 15u;
-    return Scale(vec2(d * (2.0 * float(s) + 1.0)), vec2(0));
-#elif defined(TYPE_IQ3_XXS)
-    return Scale(vec2(d * 0.5 * (0.5 + float(word_at(block + 16u + (g & 7u)) >> 28))), vec2(0));
-#elif defined(TYPE_IQ2_XXS)
-    return Scale(vec2(d * 0.25 * (0.5 + float(word_at(block + ((g & 7u) << 1) + 1u) >> 28))), vec2(0));
-#elif defined(TYPE_IQ2_XS)
-    return Scale(d * 0.25 * (0.5 + halves_scale(block + 16u, g)), vec2(0));
-#else
-    return Scale(d * 0.25 * (0.5 + halves_scale(block + 18u, g)), vec2(0));
-#endif
-#endif
+    return scale_made(group_words(row, g), d_of(row, n_inner, g), g);
 }
 
 // Four codes of two bits as bytes.
@@ -133,39 +152,36 @@ uint eighth_sign(uint seven) {
     return seven | (0x6996u >> (folded & 15u) & 1u) << 7;
 }
 
-// Which row of the table stands for the eight elements e of block's group g (or the four, IQ3_*), and what goes with it:
-// signs of eight elements, or IQ1_*'s shift.
-uvec2 index_of(uint block, uint g, uint e) {
+// Which row of the table stands for the eight elements that quad q is of (for quad q, IQ3_*), and what goes with it: signs
+// of eight elements, or IQ1_*'s shift.
+uvec2 index_of(uvec4 w, uint q) {
+    uint e = q >> 1;
 #if defined(TYPE_IQ2_XXS)
-    uint at = block + (g << 1);
-    return uvec2(word_at(at) >> (e << 3) & 255u, eighth_sign(word_at(at + 1u) >> e * 7u & 127u));
+    return uvec2(w.x >> (e << 3) & 255u, eighth_sign(w.y >> e * 7u & 127u));
 #elif defined(TYPE_IQ2_XS)
-    uint half_word = half_at(block, (g << 2) + e);
+    uint half_word = (e < 2u ? w.x : w.y) >> ((e & 1u) << 4) & 0xFFFFu;
     return uvec2(half_word & 511u, eighth_sign(half_word >> 9));
 #elif defined(TYPE_IQ2_S)
-    uint i = (g << 2) + e;
-    return uvec2(byte_at(block, i) | (byte_at(block + 16u, g) >> (e << 1) & 3u) << 8, byte_at(block + 8u, i));
+    return uvec2((w.x >> (e << 3) & 255u) | (w.z >> (e << 1) & 3u) << 8, w.y >> (e << 3) & 255u);
 #elif defined(TYPE_IQ3_XXS)
-    return uvec2(byte_at(block, (g << 3) + e), eighth_sign(word_at(block + 16u + g) >> (e >> 1) * 7u & 127u));
+    return uvec2((q < 4u ? w.x : w.y) >> ((q & 3u) << 3) & 255u, eighth_sign(w.z >> e * 7u & 127u));
 #elif defined(TYPE_IQ3_S)
-    uint i = (g << 3) + e;
-    return uvec2(byte_at(block, i) | (byte_at(block + 16u, g) >> e & 1u) << 8, byte_at(block + 18u, i >> 1));
+    uint low = (q < 4u ? w.x : w.y) >> ((q & 3u) << 3) & 255u;
+    return uvec2(low | (w.w >> q & 1u) << 8, w.z >> (e << 3) & 255u);
 #elif defined(TYPE_IQ1_S)
-    uint h = half_at(block + 8u, g);
-    return uvec2(byte_at(block, (g << 2) + e) | (h >> e * 3u & 7u) << 8, h >> 15);
+    return uvec2((w.x >> (e << 3) & 255u) | (w.y >> e * 3u & 7u) << 8, w.y >> 15);
 #else
-    uint i = (g << 2) + e, h = byte_at(block + 8u, i >> 1) >> ((i & 1u) << 2);
-    return uvec2(byte_at(block, i) | (h & 7u) << 8, h >> 3 & 1u);
+    uint more = w.y >> (e << 2) & 15u;
+    return uvec2((w.x >> (e << 3) & 255u) | (more & 7u) << 8, more >> 3);
 #endif
 }
 
-// Four elements of a group, the q-th such, as bytes; signed ones where CODE_OFFSET is 0.
-uint packed_quad(uint block, uint g, uint q) {
+// Quad q of a group as bytes, signed ones where CODE_OFFSET is 0.
+uint packed_quad(uvec4 w, uint q) {
+    uvec2 found = index_of(w, q);
 #if defined(TYPE_IQ3_XXS) || defined(TYPE_IQ3_S)
-    uvec2 found = index_of(block, g, q);
     return with_signs(GRID_AT(found.x), found.y >> ((q & 1u) << 2));
 #else
-    uvec2 found = index_of(block, g, q >> 1);
     uint codes = spread(GRID_AT(found.x >> 1) >> (((found.x & 1u) << 4) + ((q & 1u) << 3)) & 255u);
 #if defined(TYPE_IQ1_S) || defined(TYPE_IQ1_M)
     return codes * 8u + (found.y == 0u ? 0x09090909u : 0x07070707u);
@@ -175,7 +191,11 @@ uint packed_quad(uint block, uint g, uint q) {
 #endif
 }
 
+// Octet j of a group.
+uvec2 packed_made(uvec4 w, uint j) {
+    return uvec2(packed_quad(w, j), packed_quad(w, j + 4u));
+}
+
 uvec2 packed_octet(uint row, uint i) {
-    uint block = row + (i >> 5) * BLOCK_WORDS, g = i >> 2 & 7u, j = i & 3u;
-    return uvec2(packed_quad(block, g, j), packed_quad(block, g, j + 4u));
+    return packed_made(group_words(row, i >> 2), i & 3u);
 }

@@ -177,6 +177,26 @@ Scale raw_scale(Raw raw, uint p) {
     return scale_made(raw.head, p);
 }
 
+#elif defined(GROUP_WORDS)
+
+struct Raw {
+    uvec4 words;
+    float d;
+};
+
+Raw raw_of(uint row, uint n, uint p) {
+    return Raw(group_words(row, p), d_of(row, n, p));
+}
+
+Octet octet_of(Raw raw, uint p, uint j) {
+    uvec2 codes = packed_made(raw.words, j);
+    return Octet(bytes(codes.x) - CODE_OFFSET, bytes(codes.y) - CODE_OFFSET);
+}
+
+Scale raw_scale(Raw raw, uint p) {
+    return scale_made(raw.words, raw.d, p & 7u);
+}
+
 #else  // blocks that are no multiples of 16 bytes
 
 struct Raw {
@@ -199,7 +219,13 @@ Scale raw_scale(Raw raw, uint p) {
 
 #if defined(DOT)
 // The codes of octet j as eight signed bytes; each less CODE_OFFSET is what octet_of gives.
-#if defined(PACKED)
+#if defined(GROUP_WORDS)
+
+uvec2 packed_of(Raw raw, uint p, uint j) {
+    return packed_made(raw.words, j);
+}
+
+#elif defined(PACKED)
 
 uvec2 packed_of(Raw raw, uint p, uint j) {
     return packed_octet(raw.row, (p << 2) + j);

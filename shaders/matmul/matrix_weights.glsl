@@ -156,6 +156,33 @@ void put_w(uint i, uint at) {
     tile[at + 2u] = octet_halves(low >> 4, high >> 4, s.y);
 }
 
+#elif defined(GROUP_WORDS)
+
+#define QUAD(v) (v)
+
+uvec4 w_words[W_ITEMS];
+float w_d[W_ITEMS];
+uint w_octets[W_ITEMS];  // in the block
+
+void fetch_w(uint i, uint row, uint g, uint part) {
+    w_words[i] = group_words(row, g);
+    w_d[i] = d_of(row, n_inner, g);
+    w_octets[i] = ((g & 7u) << 2) + (part << 1);
+}
+
+uvec2 quad_halves(uint codes, float d) {
+    vec4 made = (bytes(codes) - CODE_OFFSET) * d;
+    return uvec2(packHalf2x16(made.xy), packHalf2x16(made.zw));
+}
+
+void put_w(uint i, uint at) {
+    uint j = w_octets[i] & 3u;
+    Scale s = scale_made(w_words[i], w_d[i], w_octets[i] >> 2);
+    uvec2 first = packed_made(w_words[i], j), second = packed_made(w_words[i], j + 1u);
+    tile[at] = uvec4(quad_halves(first.x, s.d.x), quad_halves(second.x, s.d.x));
+    tile[at + 2u] = uvec4(quad_halves(first.y, s.d.y), quad_halves(second.y, s.d.y));
+}
+
 #else
 
 #define QUAD(v) (v)
