@@ -182,6 +182,8 @@ def _ways_to_route() -> Iterator[Case]:
     wide = {"score": "sigmoid", "extra": ("bias",), "n_groups": 8, "n_groups_used": 4, "scale": 2.5, "k": 8}
     bias = Operand((256,), fill=uniform(-0.2, 0.2))
     yield Case("route", "3 x 256 in groups", (plain((3, 256)), bias), wide)
+    for way in ({"score": "sigmoid", "n_groups": 8, "n_groups_used": 4}, {"normalise": False}):
+        yield Case("route", f"3 x 512, {way}", (plain((3, 512)),), {"k": 8, **way})
 
 
 def _ways_of_experts() -> Iterator[Case]:
