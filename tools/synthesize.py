@@ -185,7 +185,7 @@ def numbers(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.n
         return -rng.uniform(0.05, 8, shape)
     if name.endswith("ssm_dt.bias"):
         return rng.uniform(-4, 1, shape)
-    if "rope_freqs" in name or "scale" in name:
+    if "rope_freqs" in name or name.endswith((".scale", "_scale.weight")):
         return np.ones(shape)
     if "norm" in name and name.endswith("weight"):
         return rng.normal(1, 0.1, shape)
