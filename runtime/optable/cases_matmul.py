@@ -163,6 +163,8 @@ def _mul_mat_id() -> list[Case]:
             cases.append(_id("9 tokens, a row a slot", w, Operand((9, 2, k)), _ids(9, 2)))
     for t in (F32, F16, DType.Q4_0, DType.Q4_K):
         cases.append(_id("long rows", Operand((6, 40, 1024), t), Operand((3, 1, 1024)), _ids(3, 2), True))
+    w = Operand((2, 9, 12800), DType.Q4_0)
+    cases.append(_id("rows longer than what is held", w, Operand((1, 1, 12800)), _ids(1, 2, 0, 2)))
     return [*cases, *_mul_mat_id_views()]
 
 

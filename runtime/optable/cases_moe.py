@@ -106,6 +106,8 @@ def _long_gate_ups() -> Iterator[Case]:
     for t, s in ((F32, F32), (Q4_0, Q4_0), (Q4_0, Q8_0)):
         w, beside = Operand((5, 33, 1024), t), Operand((17, 1024), s)
         yield _gate_up("long rows", rows_apart((2, 1024)), (w, w), _ids(2, 3, 5), (beside, beside), True)
+    w, beside = Operand((2, 9, 12800), Q4_0), Operand((5, 12800), Q4_0)
+    yield _gate_up("rows longer than what is held", plain((1, 12800)), (w, w), _ids(1, 2, 2), (beside, beside))
 
 
 def _wide(e: int) -> tuple[Operand, Operand]:

@@ -19,11 +19,10 @@ uint code_byte(uint q) {
 
 shared uint pairs[256];  // of both halves of a byte: the low one's number in byte 0, the high one's in byte 2
 
-void begin_dequant(uint n_invocations) {
+void fill_table(uint n_invocations) {
     for (uint i = gl_LocalInvocationID.x; i < 256u; i += n_invocations) {
         pairs[i] = code_byte(i & 15u) | code_byte(i >> 4) << 16;
     }
-    barrier();
 }
 
 // Of the low halves of four bytes, and of the high ones, as signed bytes.

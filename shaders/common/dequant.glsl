@@ -156,10 +156,19 @@ Octet codes_of(uint row, uint i) {
 #include "dequant_32.glsl"
 #endif
 
-// Types that look codes up define begin_dequant, which fills a table in shared memory where TABLE_SHARED: kernels that do
-// define it let all of a workgroup call it before anything else.
-#if !defined(begin_dequant) && !defined(HAS_TABLE)
+// Types that look codes up fill a table in shared memory where TABLE_SHARED: kernels that define it let all of a workgroup
+// call begin_dequant before anything else, or fill_table where a barrier follows before the first number is made.
+#if !defined(BEGINS)
+#define BEGINS
+#if defined(HAS_TABLE)
+void begin_dequant(uint n_invocations) {
+    fill_table(n_invocations);
+    barrier();
+}
+#else
+#define fill_table(n_invocations)
 #define begin_dequant(n_invocations)
+#endif
 #endif
 
 #if defined(PACKED)

@@ -61,11 +61,10 @@ uint grid_word(uint i) {
 
 shared uint grid[GRID_LENGTH];
 
-void begin_dequant(uint n_invocations) {
+void fill_table(uint n_invocations) {
     for (uint i = gl_LocalInvocationID.x; i < GRID_LENGTH; i += n_invocations) {
         grid[i] = grid_word(i);
     }
-    barrier();
 }
 #else
 #define GRID_AT(i) grid_word(i)

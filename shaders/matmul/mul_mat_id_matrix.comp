@@ -19,7 +19,7 @@
 layout(constant_id = 10) const uint SLICES = 1;
 
 void main() {
-    begin_dequant(gl_WorkGroupSize.x);
+    fill_table(gl_WorkGroupSize.x);  // the barrier before the first columns is its too
     uint row_tiles = (n_rows + TILE_ROWS - 1u) / TILE_ROWS;
     uint group = group_index(), expert = group / row_tiles % n_experts, slice = group / row_tiles / n_experts;
     uint m = group % row_tiles * TILE_ROWS, w_first = w_at + expert * w_batch1;

@@ -74,7 +74,7 @@ void store_paired(uint expert, uint m, uint n_tile_cols) {
 }
 
 void main() {
-    begin_dequant(gl_WorkGroupSize.x);
+    fill_table(gl_WorkGroupSize.x);  // the barrier before the first columns is its too
     uint row_tiles = (n_rows + ROWS - 1u) / ROWS, group = group_index();
     uint expert = group / row_tiles % n_experts, slice = group / row_tiles / n_experts, m = group % row_tiles * ROWS;
     [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {

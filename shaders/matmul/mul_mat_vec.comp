@@ -56,7 +56,7 @@ void store_tile(uint t) {
 }
 
 void main() {
-    begin_dequant(gl_WorkGroupSize.x);
+    fill_table(gl_WorkGroupSize.x);  // the barrier before the first columns is its too
 #if defined(EXPERTS)
     await_inputs();
 #endif

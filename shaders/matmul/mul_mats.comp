@@ -186,7 +186,7 @@ void end_first_tile() {
 #endif
 
 void main() {
-    begin_dequant(gl_WorkGroupSize.x);
+    fill_table(gl_WorkGroupSize.x);  // the barrier before the first columns is its too
     await_early();
     uint tiles = n_tiles(n_rows0) + n_tiles(n_rows1) + n_tiles(n_rows2), runs = (tiles + RUN - 1u) / RUN;
     uint group = group_index(), first = group % runs * RUN;

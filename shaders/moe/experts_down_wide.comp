@@ -87,7 +87,7 @@ void add_joined(uint first, uint stop) {
 }
 
 void main() {
-    begin_dequant(gl_WorkGroupSize.x);
+    fill_table(gl_WorkGroupSize.x);  // the barrier before the first columns is its too
     await_inputs();
     uint tiles = (n_rows + TILE_OF(ROWS) - 1u) / TILE_OF(ROWS), group = group_index();
     n = group / tiles;

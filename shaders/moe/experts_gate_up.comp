@@ -91,7 +91,7 @@ void store_tile(uint t) {
 }
 
 void main() {
-    begin_dequant(gl_WorkGroupSize.x);
+    fill_table(gl_WorkGroupSize.x);  // the barrier before the first columns is its too
     await_early();
     uint tiles = n_slots * tiles_of(n_rows), tiles_shared = tiles_of(n_rows_shared);
     uint runs = (tiles + RUN - 1u) / RUN, all_runs = runs + (tiles_shared + RUN - 1u) / RUN;
