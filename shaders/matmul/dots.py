@@ -7,7 +7,7 @@ from ...runtime.ir.dtypes import DType
 from ...runtime.ir.tensor import Tensor
 from ..kernel import Defines, Features
 from .mul_mat_args import in_words, type_define
-from .wide import DOT_TYPES, takes_wide
+from .wide import takes_wide
 
 LANES = 8  # of a subgroup that lanes.glsl asks for
 MAX_COLS = 32  # rows of x: for more of them the products apart are faster
@@ -20,17 +20,21 @@ def form_of(features: Features, *weights: Tensor, n_cols: int = 1) -> tuple[str,
     """The flags of dots.glsl for a device and weights."""
     if features.software and features.subgroup_size >= LANES:
         return ("LANES",)
-    lengths = [w.shape[-1] for w in weights]
-    if not takes_wide(features, *lengths) or max(lengths, default=SHORT_ROW + 1) <= SHORT_ROW:
-        return ("SUBGROUPS",) if features.subgroup_size and not features.software else ()
-    dots = features.int_dot and n_cols == 1 and _dots(*(w.dtype for w in weights))
+    lengths, dtypes = [w.shape[-1] for w in weights], [w.dtype for w in weights]
+    by_subgroups = has_form(("SUBGROUPS",), *dtypes)
+    is_short = max(lengths, default=SHORT_ROW + 1) <= SHORT_ROW and by_subgroups
+    if is_short or not takes_wide(features, *lengths):
+        return ("SUBGROUPS",) if features.subgroup_size and by_subgroups and not features.software else ()
+    dots = features.int_dot and n_cols == 1 and has_form(("WIDE", "DOT"), *dtypes)
     return ("WIDE", "DOT") if dots else ("WIDE",)
 
 
-def _dots(*dtypes: DType) -> bool:
-    """Products by integers, of weights of one type, to spare drivers a kernel twice as large. Integers of three bytes
-    pay for one column: for several, products of floats are fewer."""
-    return set(dtypes) <= DOT_TYPES and len(set(dtypes)) == 1
+def has_form(form: tuple[str, ...], *dtypes: DType) -> bool:
+    """Products by integers are of weights of one type, to spare drivers a kernel twice as large; integers of three
+    bytes pay for one column: for several, products of floats are fewer. Rare types have no form for short rows."""
+    if "DOT" in form:
+        return all(t.is_quantised for t in dtypes) and len(set(dtypes)) == 1
+    return form != ("SUBGROUPS",) or not any(t.is_rare for t in dtypes)
 
 
 def defines(first: DType, second: DType, form: Iterable[str]) -> Defines:
@@ -40,7 +44,7 @@ def defines(first: DType, second: DType, form: Iterable[str]) -> Defines:
 
 
 def variants(stem: str, pairs: Iterable[tuple[DType, DType]]) -> tuple[tuple[str, Defines], ...]:
-    made = ((pair, form) for pair, form in product(pairs, FORMS) if "DOT" not in form or _dots(*pair))
+    made = ((pair, form) for pair, form in product(pairs, FORMS) if has_form(form, *pair))
     return tuple((stem, defines(*pair, form)) for pair, form in made)
 
 

@@ -10,7 +10,7 @@ from ...runtime.ir.graph import Node
 from ..kernel import Constants, Defines, Features, Kernel, KernelCall, placed
 from ..operands import FLOATS, INTS, WEIGHTS, Operands
 from . import glu_mul_mat, matrices, mul_mats
-from .dots import FORMS, form_of, local_of
+from .dots import FORMS, form_of, has_form, local_of
 from .mul_mat_args import (
     ceil_div,
     defines_of,
@@ -20,7 +20,7 @@ from .mul_mat_args import (
     operands_of,
     vec_tile,
 )
-from .wide import DOT_TYPES, wide_tile
+from .wide import wide_tile
 
 LANES = 8  # of a subgroup that lanes.glsl asks for
 VECTOR_COLS = 32  # columns up to which a GPU computes by rows, at most 8 of them at a time
@@ -50,7 +50,7 @@ class Way:
 
     def _defines(self) -> list[Defines]:
         every = ((t, flags) for t in WEIGHTS.dtypes for flags in self.all_flags)
-        return [defines_of(t, self.op, *flags) for t, flags in every if "DOT" not in flags or t in DOT_TYPES]
+        return [defines_of(t, self.op, *flags) for t, flags in every if has_form(flags, t)]
 
 
 def _tile(local: int, rows: int, cols: int) -> Constants:

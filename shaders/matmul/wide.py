@@ -14,7 +14,6 @@ PIECE = 32  # numbers of a row that an invocation takes at a time
 PIECE_NBYTES = 128  # of a column in shared memory
 SPARE_NBYTES = 4096  # of shared memory, for sums
 FEWEST = 8  # invocations of a subgroup
-DOT_TYPES = frozenset(t for t in DType if t.is_quantised)
 FEW_ROWS, MANY_ROWS = 1024, 4096
 MOST_COLS, MOST_COLS_SHORT = 8, 4  # of types whose numbers take long to make, and of others
 MOST_GROUPS = 528  # of one column: more tiles than that come several to a workgroup, so that columns are held once
