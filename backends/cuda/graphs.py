@@ -10,7 +10,8 @@ from . import api
 from .context import Context
 from .launches import Launch
 
-# A launch that waits for one other alone may be started before that one has ended: it waits at its entry.
+# A launch that waits for one other alone may be started before that one has ended: kernels wait before they read what
+# others write.
 _PROGRAMMATIC = 1  # CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC, and CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC
 
 

@@ -3,6 +3,7 @@
 import functools
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from vkrun.backends.cuda import api, nvrtc
@@ -80,11 +81,13 @@ def test_kernels_of_branches_wait_before_they_look(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_error_names_the_shader_and_its_line() -> None:
-    broken = plain(*COPY).replace("gl_WorkGroupID.x", "gl_Nothing.x")
+    at = "gl_WorkGroupID.x"
+    lines = (Path(catalogue.__file__).parent / "common" / "common.glsl").read_text().splitlines()
+    number = next(i for i, line in enumerate(lines, 1) if at in line)
     with pytest.raises(
-        BackendError, match=r"^cuda: shader copy \(SRC=F32\): common/common\.glsl\(9\): error: .*gl_Nothing"
+        BackendError, match=rf"^cuda: shader copy \(x\): common/common\.glsl\({number}\): error: .*gl_No"
     ):
-        nvrtc._compile("copy (SRC=F32)", broken, "sm_90")
+        nvrtc._compile("copy (x)", plain(*COPY).replace(at, "gl_No.x"), "sm_90")
 
 
 def test_the_newest_architecture_that_both_know_is_taken() -> None:
