@@ -6,7 +6,7 @@ from dataclasses import replace
 from ...runtime.ir.graph import Node
 from ..kernel import Features, Kernel, KernelCall, Variant, placed
 from ..operands import FLOATS, WEIGHTS
-from .mul_mats import MAX_COLS
+from .mul_mats import MAX_COLS, for_subgroups
 
 Lower = Callable[[Node, Features], KernelCall]
 GLUS = ("silu", "gelu")  # by the constant that says which
@@ -15,8 +15,10 @@ _FLAG = (("GLU", ""),)
 
 def _rule(node: Node, features: Features) -> str:
     n, kind = node.inputs[1].shape[0], node.attrs.get("activation", GLUS[0])
-    if features.software or not features.subgroup_size or n > MAX_COLS:
-        return f"for GPUs with subgroups, and at most {MAX_COLS} columns"
+    if n > MAX_COLS:
+        return f"{n} columns, expected at most {MAX_COLS}"
+    if why := for_subgroups(features, node.inputs[0].dtype):
+        return why
     return "" if kind in GLUS else f"activation {kind}, expected {' or '.join(GLUS)}"
 
 

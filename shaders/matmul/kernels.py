@@ -165,7 +165,7 @@ def _add_rule(node: Node, features: Features) -> str:
     w, x, _ = node.inputs
     if (n := x.shape[0]) > VECTOR_COLS or matrices.takes_few((w,), n, features):
         return f"{n} columns, better with the residual apart"
-    return mul_mats.for_subgroups(features)
+    return mul_mats.for_subgroups(features, w.dtype)
 
 
 _VECTOR = next(way for way in WAYS if way.stem == "mul_mat_vec").kernel()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
 from ..kernel import Argument, Arguments, Buffers, Constants, Features, Kernel, KernelCall, Variant, grid_of, placed
@@ -10,7 +11,7 @@ from ..operands import FLOATS, INTS, WEIGHTS
 from .dots import LANES, MAX_COLS, defines, form_of, local_of, row_words, variants
 from .matrices import takes_few
 from .mul_mat_args import ceil_div, lanes_tile, vec_tile
-from .wide import wide_tile
+from .wide import FEWEST, wide_tile
 
 MAX_WEIGHTS = 3
 LEAST = 4  # invocations of a subgroup, for which normed.glsl has room
@@ -55,12 +56,14 @@ def _joined(parts: Parts, features: Features) -> str:
 def _norms(node: Node, features: Features) -> str:
     """On GPUs with subgroups, where each workgroup can norm the rows anew."""
     parts = _normed_parts(node) if node.op == "norm_mul_mats" else _convolved_parts(node)
-    return for_subgroups(features) or _joined(parts, features)
+    return for_subgroups(features, parts.weights[0].dtype) or _joined(parts, features)
 
 
-def for_subgroups(features: Features) -> str:
-    few = features.software or features.subgroup_size < LEAST
-    return f"for GPUs with subgroups of {LEAST} or more" if few else ""
+def for_subgroups(features: Features, dtype: DType) -> str:
+    """Rare types have one form for subgroups, see dots.py."""
+    least = FEWEST if dtype.is_rare else LEAST
+    few = features.software or features.subgroup_size < least
+    return f"for GPUs with subgroups of {least} or more" if few else ""
 
 
 def _tile(x: Tensor, weights: Sequence[Tensor], features: Features) -> tuple[int, Constants]:

@@ -5,7 +5,7 @@ from vkrun.runtime.ir.ops import OPS
 from vkrun.runtime.ir.traffic import traffic
 from vkrun.runtime.optable.run import prepare, run_case
 from vkrun.runtime.optable.table import CASES, cases_for
-from vkrun.shaders.catalogue import KERNELS
+from vkrun.shaders.catalogue import KERNELS, lower, refusal, variants
 from vkrun.shaders.kernel import Features
 
 OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
@@ -46,6 +46,23 @@ def test_every_case_is_counted_and_cut(op):
         node = prepare(case).node
         assert traffic(node).written > 0 or not any(t.layout.n_elements for t in node.outputs)
         OPS[op].cuts(*node.inputs, **node.attrs)
+
+
+SORTS_OF_DEVICES = (
+    Features(),
+    Features(subgroup_size=4),
+    Features(subgroup_size=8, software=True),
+    Features(subgroup_size=32, int_dot=True, float16=True, shared_nbytes=49152, max_workgroup=1024),
+)
+
+
+@pytest.mark.parametrize("features", SORTS_OF_DEVICES, ids=["plain", "of 4", "software", "usual"])
+def test_every_dispatch_is_of_a_variant_that_wheels_bring(features):
+    known = set(variants())
+    for case in cases_for(features.software)[::3]:
+        node = prepare(case).node
+        call = None if refusal(node, features) else lower(node, features)
+        assert call is None or (call.stem, call.defines) in known, case.what
 
 
 def test_a_kernel_refuses_what_it_does_not_name():
