@@ -12,7 +12,9 @@ from .gemma4 import Gemma4
 from .glm4 import Glm4, Glm4Moe
 from .gpt2 import GPT2, StarCoder2
 from .gpt_oss import GptOss
+from .lfm2 import Lfm2, Lfm2Moe
 from .llama import Granite, GraniteMoe, Llama, Mistral3, SmolLM3
+from .mamba import FalconH1, GraniteHybrid, NemotronH, NemotronHMoe
 from .olmo2 import Olmo2
 from .phi3 import Phi3
 from .qwen import Qwen2, Qwen2Moe, Qwen2VL, Qwen3, Qwen3Moe, Qwen3VL, Qwen3VLMoe
@@ -35,6 +37,12 @@ FAMILIES: tuple[type[Architecture], ...] = (
     Qwen3Next,
     Qwen35,
     Qwen35Moe,
+    Lfm2,
+    Lfm2Moe,
+    GraniteHybrid,
+    FalconH1,
+    NemotronH,
+    NemotronHMoe,
     Gemma,
     Gemma2,
     Gemma3,

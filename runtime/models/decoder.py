@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class Decoder(Architecture):
     where not 0 logits z become cap * tanh(z / cap).
     """
 
+    final_norm: ClassVar[str] = "output_norm"
     embedding_scale: float = 1.0
     logit_scale: float = 1.0
     logit_cap: float = 0.0
@@ -39,7 +40,7 @@ class Decoder(Architecture):
         self.params = p = self.read(Hyper(f, self.name))
         self.embedding = self.weights.matrix("token_embd.weight", (p.n_vocab, p.width))
         self.layers: Sequence[Layer] = [self.layer(i) for i in range(p.n_layers)]
-        self.norm = self.norm_of("output_norm", p.width)
+        self.norm = self.norm_of(self.final_norm, p.width)
         tied = not self.weights.has("output.weight")
         self.head = self.embedding if tied else self.weights.matrix("output.weight", (p.n_vocab, p.width))
         self._zero = self.weights.constant("zero", (1, 1), lambda first, stop: np.zeros((stop - first, 1)))

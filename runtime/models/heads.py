@@ -17,9 +17,10 @@ class Heads:
 
 def read_heads(h: Hyper, n_layers: int, width: int, windows: tuple[int, ...]) -> tuple[Heads, ...]:
     """Sizes of layers with a window may have keys of their own. Raises ModelError for heads that do not divide."""
-    n_heads = h.get_ints("attention.head_count", n_layers, lo=1, hi=4096)
+    n_heads = h.get_ints("attention.head_count", n_layers, hi=4096)
+    h.require(max(n_heads) > 0, "attention.head_count", 0, "at least 1")
     n_heads_kv = h.get_ints("attention.head_count_kv", n_layers, 0, hi=4096)
-    dim = h.get_int("attention.key_length", width // n_heads[0], hi=4096)
+    dim = h.get_int("attention.key_length", width // max(n_heads), hi=4096)
     dim_v = h.get_int("attention.value_length", dim, hi=4096)
     swa = h.get_int("attention.key_length_swa", dim, hi=4096), h.get_int("attention.value_length_swa", dim_v, hi=4096)
     made = []
@@ -28,6 +29,11 @@ def read_heads(h: Hyper, n_layers: int, width: int, windows: tuple[int, ...]) ->
         h.require(n % n_kv == 0, "attention.head_count_kv", n_kv, f"a divisor of {n}")
         made.append(Heads(n, n_kv, *(swa if window else (dim, dim_v))))
     return tuple(made)
+
+
+def read_attends(h: Hyper, n_layers: int) -> tuple[bool, ...]:
+    """Which layers attend, where others have something else in its place: those with heads of keys."""
+    return tuple(n > 0 for n in h.get_ints("attention.head_count_kv", n_layers, 1, hi=4096))
 
 
 def read_windows(h: Hyper, n_layers: int, period: int, default: int) -> tuple[int, ...]:

@@ -32,7 +32,7 @@ class SmolLM3(Llama):
 
 
 class Granite(Llama):
-    """Scales of embeddings, blocks and logits."""
+    """Scales of embeddings, blocks and logits; some turn nothing."""
 
     name = "granite"
     called = "Granite 3 and 4, dense"
@@ -42,6 +42,11 @@ class Granite(Llama):
         self.residual_scale = h.get_float("residual_scale", 0.0) or 1.0
         self.logit_scale = 1 / (h.get_float("logit_scale", 0.0) or 1.0)
         return super().read(h)
+
+    def read_ropes(self, h: Hyper, p: TransformerParams) -> dict[bool, Rope]:
+        if h.get_bool("rope.scaling.finetuned", True):
+            return super().read_ropes(h, p)
+        return dict.fromkeys((False, True), no_rope(self.weights))
 
 
 class GraniteMoe(Granite):

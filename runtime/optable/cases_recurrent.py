@@ -32,7 +32,7 @@ INF, NAN = float("inf"), float("nan")
 ROWS: tuple[Make, ...] = (plain, rows_apart, outer_cut, outer_permuted, flat_offset)
 
 
-def _name(make: Make) -> str:
+def view_name(make: Make) -> str:
     return next(name for name, known in VIEWS.items() if known is make)
 
 
@@ -41,7 +41,7 @@ def _leaning(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return 2 + normal(rng, shape)
 
 
-def _ids(*ids: int) -> Fill:
+def fixed_ids(*ids: int) -> Fill:
     return lambda _rng, shape: np.array(ids, np.int32).reshape(shape)
 
 
@@ -101,14 +101,14 @@ def _conv(batch: Batch, n_channels: int, n_taps: int, make: Make, state: Make = 
         make((n_seqs, batch.n_tokens, n_channels)),
         make((n_channels, n_taps)),
         state((batch.n_slots, (n_taps - 1) * n_channels)),
-        _slots(batch, ids),
-        plain(tails.shape, I32, _ids(*tails.reshape(-1).tolist())) if make is plain else _columns(tails),
+        slots_of(batch, ids),
+        plain(tails.shape, I32, fixed_ids(*tails.reshape(-1).tolist())) if make is plain else _columns(tails),
     )
-    what = f"{n_channels} channels, {n_taps} taps, {_name(make)}, {batch}"
+    what = f"{n_channels} channels, {n_taps} taps, {view_name(make)}, {batch}"
     return Case("causal_conv", what, operands, {}, make in (rows_apart, stepped))
 
 
-def _at(make: Make, fill: Fill) -> Fill:
+def in_storage(make: Make, fill: Fill) -> Fill:
     """Ids for a storage that is larger than the view: flat_offset's starts at its eighth element."""
     if make is plain:
         return fill
@@ -128,9 +128,9 @@ def _columns(ids: np.ndarray) -> Operand:
     )
 
 
-def _slots(batch: Batch, make: Make) -> Operand:
+def slots_of(batch: Batch, make: Make) -> Operand:
     ids = batch.ids()
-    return make(ids.shape, I32, _at(make, _ids(*batch.slots))) if ids.ndim == 1 else _columns(ids)
+    return make(ids.shape, I32, in_storage(make, fixed_ids(*batch.slots))) if ids.ndim == 1 else _columns(ids)
 
 
 def _convs() -> Iterator[Case]:
@@ -151,9 +151,9 @@ def _convs() -> Iterator[Case]:
         yield replace(plainly, what=f"{plainly.what}, bias, linear {linear}", operands=given, attrs=more)
         yield replace(plainly, what=f"{plainly.what}, linear", attrs={"linear": True})
     edges = (plain((1, 9, 3), fill=values(1, INF, -1, 2, NAN, 3, -100, 1e-40, 90)), plain((3, 4), fill=uniform(0.5, 1)))
-    ids = plain((1,), I32, _ids(0)), plain((1, 3), I32, _ids(9, 10, 11))
+    ids = plain((1,), I32, fixed_ids(0)), plain((1, 3), I32, fixed_ids(9, 10, 11))
     yield Case("causal_conv", "edge values", (*edges, plain((1, 9)), *ids), {}, strided_out=True)
-    wild = plain((1, 3), I32, _ids(-5, 99, 2))
+    wild = plain((1, 3), I32, fixed_ids(-5, 99, 2))
     yield Case("causal_conv", "tails outside", (rows_apart((1, 9, 3)), plain((3, 4)), plain((1, 9)), ids[0], wild))
 
 
@@ -175,8 +175,8 @@ def _net(
         plain((n_values,), fill=uniform(-3, -0.01)),
         flat_offset((n_values,)),
         state((batch.n_slots, n_values * dim * dim)),
-        _slots(batch, ids),
-        ids((n_seqs,), I32, _at(ids, _ids(*batch.valid))),
+        slots_of(batch, ids),
+        ids((n_seqs,), I32, in_storage(ids, fixed_ids(*batch.valid))),
     )
 
 
@@ -207,7 +207,7 @@ def _nets() -> Iterator[Case]:
 def _both(batch: Batch, heads: tuple[int, int], dim: int, make: Make, state: Make) -> Iterator[Case]:
     """The rule, and the rule with its norm."""
     operands = _net(batch, heads, dim, make, state, flat_offset if make is outer_cut else plain)
-    what = f"heads {heads} of {dim}, {_name(make)}, state {_name(state)}, {batch}"
+    what = f"heads {heads} of {dim}, {view_name(make)}, state {view_name(state)}, {batch}"
     yield Case("gated_delta_net", what, operands, {}, make is flat_offset)
     gate = make((len(batch.slots), batch.n_tokens, heads[1], dim), fill=uniform(-9, 9))
     operands = (*operands, flat_offset((dim,)), gate)
@@ -222,7 +222,7 @@ def _extremes() -> Iterator[Case]:
     steep = rows_apart((1, 5, n_keys, 2), fill=values(-100, 100, 0, 20, -88, 89))
     bad = plain((1, n_values * dim * dim), fill=values(*[1.0] * 5000, NAN, *[0.5] * 3000, INF))
     zeros = rows_apart((1, 5, n_keys, dim), fill=values(0.0))
-    far, two_slots = plain((1,), I32, _ids(2**31 - 1)), plain((2, n_values * dim * dim))
+    far, two_slots = plain((1,), I32, fixed_ids(2**31 - 1)), plain((2, n_values * dim * dim))
     for what, at, operand in (
         ("steep beta", 3, steep),
         ("steep alpha", 4, steep),
@@ -230,7 +230,7 @@ def _extremes() -> Iterator[Case]:
         ("keys of zero", 1, zeros),
         ("slot far outside", 8, far),
         ("more valid than tokens", 9, far),
-        ("valid below 0", 9, plain((1,), I32, _ids(-(2**31)))),
+        ("valid below 0", 9, plain((1,), I32, fixed_ids(-(2**31)))),
     ):
         state = two_slots if at == 8 else net[7]
         operands = (*net[:7], state, *net[8:])
@@ -351,7 +351,7 @@ def _projected(batch: Batch, dtype: DType, width: int, make: Make, *n_rows: int,
     )
     weights = (Operand((m, width), dtype) for m in n_rows)
     operands = x, plain((width,)), plain((n_rows[0], 4)), state, slots, tails, *weights
-    what = f"{dtype.name}: {n_rows} rows of {width}, {_name(make)}, {batch}"
+    what = f"{dtype.name}: {n_rows} rows of {width}, {view_name(make)}, {batch}"
     return Case("norm_mul_mats_conv", what, operands, {"eps": 1e-6}, make is rows_apart)
 
 

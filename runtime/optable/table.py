@@ -11,6 +11,7 @@ from . import (
     cases_recurrent,
     cases_rows,
     cases_sampling,
+    cases_scans,
 )
 from .case import Case
 
@@ -23,6 +24,7 @@ CASES: tuple[Case, ...] = (
     *cases_matmul.CASES,
     *cases_glu.CASES,
     *cases_recurrent.CASES,
+    *cases_scans.CASES,
     *cases_moe.CASES,
     *cases_prompts.CASES,
 )

@@ -108,6 +108,37 @@ def _keep(state: Array, slots: Array, s: Array) -> None:
             state[slot] = s.transpose(0, 1, 3, 2).reshape(-1)
 
 
+def _mamba2(x, b, c, dt, bias, a, d, state, slots, n_valid) -> tuple[Array, Array]:
+    """As a sum over the tokens before, of what each has given and how far that has decayed since."""
+    n_seqs, n_tokens, n_heads, dim = x.shape
+    delta = onnx_op("Softplus", onnx_op("Add", dt, bias))
+    given, decay = onnx_op("Mul", x, delta[..., None]), onnx_op("Mul", delta, a)
+    b, c = (np.stack([t[:, :, h * t.shape[2] // n_heads] for h in range(n_heads)], 2) for t in (b, c))
+    out, after, slots = np.zeros(x.shape), state.copy(), slots.reshape(n_seqs, -1)
+    for seq, own in enumerate(clamped(slots[:, 0], len(state))):
+        n, s = min(max(int(n_valid[seq]), 0), n_tokens), state[own].reshape(n_heads, dim, b.shape[3])
+        for h in range(n_heads):
+            sums = [decay[seq, : t + 1, h].sum() for t in range(n)]
+            for t in range(n):
+                out[seq, t, h] = d[h] * x[seq, t, h] + np.exp(sums[t]) * (s[h] @ c[seq, t, h])
+                for j in range(t + 1):
+                    fallen = np.exp(decay[seq, j + 1 : t + 1, h].sum())
+                    out[seq, t, h] += fallen * (b[seq, j, h] @ c[seq, t, h]) * given[seq, j, h]
+        for place, slot in enumerate(slots[seq]):
+            stop = min(n, SPAN * place) if place else n
+            if 0 <= slot < len(state) and stop > SPAN * (place - 1):
+                after[slot] = _state_after(s, *(t[seq, :stop] for t in (decay, given, b))).reshape(-1)
+    return out, after
+
+
+def _state_after(s: Array, decay: Array, given: Array, b: Array) -> Array:
+    """[H, P, N] after some tokens."""
+    left = np.exp(decay.sum(0))[:, None, None] * s
+    for j in range(len(decay)):
+        left = left + np.exp(decay[j + 1 :].sum(0))[:, None, None] * given[j][:, :, None] * b[j][:, None, :]
+    return left
+
+
 def _gated_delta_norm(*inputs: Array, eps: float, tiled: bool = False) -> tuple[Array, Array]:
     *net, w, gate = inputs
     o, state = _gated_delta_net(*net, tiled=tiled)
@@ -188,5 +219,6 @@ JUDGES = {
     "causal_conv": Judge(_causal_conv, 2 * ROUNDING),
     "norm_mul_mats_conv": Judge(_norm_mul_mats_conv, 1e-5),  # the reference makes products in float32
     "gated_delta_net": Judge(_gated_delta_net, 4e-6),  # ONNX scans in float32
+    "mamba2": Judge(_mamba2, ROUNDING),
     "gated_delta_norm": Judge(_gated_delta_norm, 4e-6),
 }

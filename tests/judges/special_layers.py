@@ -232,3 +232,20 @@ def _gates_untiled(compute, q, k, v, beta, alpha, *rest, tiled=False, **attrs):
     require_fit(tiled)
     beta, alpha = (x.reshape(*v.shape[:2], -1, q.shape[2]).swapaxes(2, 3) for x in (beta, alpha))
     return compute(q, k, v, beta, alpha, *rest, tiled=tiled, **attrs)
+
+
+@wrong("outside slots written", "mamba2")
+def _scan_written(compute, *inputs):
+    return compute(*inputs[:8], np.clip(inputs[8], 0, len(inputs[7]) - 1), *inputs[9:])
+
+
+@wrong("groups by remainder", "mamba2")
+def _groups_by_remainder(compute, x, b, c, *rest):
+    return compute(x, *(np.tile(t, (1, 1, x.shape[2] // t.shape[2], 1)) for t in (b, c)), *rest)
+
+
+@wrong("the input given as it is", "mamba2")
+def _given_plainly(compute, x, b, c, dt, bias, a, d, *rest):
+    delta = np.logaddexp(0, dt + bias)
+    out, state = compute(x / delta[..., None], b, c, dt, bias, a, d * 0, *rest)
+    return out + d[:, None] * x * (np.arange(x.shape[1]) < rest[-1][:, None])[..., None, None], state

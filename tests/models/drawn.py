@@ -22,6 +22,7 @@ RULES: tuple[tuple[str, float, float], ...] = (
     ("exp_probs_b", 0.0, 0.1),
     (".bias", 0.0, 0.3),
     ("attn_sinks", 0.0, 1.0),
+    ("ssm_alpha", 0.0, 0.3),
     ("ssm_a", -1.0, 0.4),  # below 0, as it is minus an exponential
     ("token_embd.weight", 0.0, 0.5),
     ("position_embd", 0.0, 0.5),

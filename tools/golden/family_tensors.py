@@ -11,7 +11,7 @@ from vkrun.tests.models.drawn import drawn
 
 Array = np.ndarray
 Shape = tuple[int, ...]
-COMPUTED = re.compile(r"inv_freq$|embed_scale$|\.attn\.bias$|masked_bias$")
+COMPUTED = re.compile(r"inv_freq$|embed_scale$|\.attn\.bias$|masked_bias$|mup_vector$")
 # of names that gguf's own table does not know, or knows otherwise
 NAMES = {
     "block_sparse_moe.router.weight": "ffn_gate_inp.weight",
@@ -26,6 +26,7 @@ NAMES = {
     "post_feedforward_layernorm_2.weight": "post_ffw_norm_2.weight",
     "pre_feedforward_layernorm_2.weight": "pre_ffw_norm_2.weight",
     "mlp.gate.e_score_correction_bias": "exp_probs_b.bias",
+    "embedding_norm.weight": "token_embd_norm.weight",
 }
 
 
@@ -63,7 +64,7 @@ class Maker:
     def stored_name(self, name: str) -> str:
         known = next((new for old, new in NAMES.items() if name.endswith("." + old)), None)
         if known:
-            return f"blk.{_layer(name)}.{known}"
+            return f"blk.{_layer(name)}.{known}" if _layer(name) else known
         found = self.names.get_name(name, try_suffixes=(".weight", ".bias"))
         assert found, f"{self.spec.name}: {name}"
         return found if found.endswith((".weight", ".bias")) else found + ".weight"

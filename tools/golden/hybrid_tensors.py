@@ -50,6 +50,77 @@ _TILED = {
     "norm.weight": "ssm_norm.weight",
 }
 
+
+def _named(make: "Maker", at: str, match: re.Match, shape: Shape) -> Array | None:
+    """Tensors that differ in name alone, or in axes of 1."""
+    name = NAMED.get(make.spec.architecture, {}).get(match[1])
+    if name is None:
+        return None
+    if name in ("ssm_a", "ssm_d"):
+        made = make.draw(at + name, (*shape, 1))[:, 0]
+        return np.log(-made) if name == "ssm_a" else made
+    stored = _squeezed(shape)
+    if name == "ssm_norm.weight":
+        c = make.spec.config
+        n_groups = c.get("mamba_n_groups") or c["n_groups"]
+        stored = n_groups, shape[0] // n_groups
+    return make.draw(name if name.startswith("token_embd") else at + name, stored).reshape(shape)
+
+
+def _input_linear(make: "Maker", at: str, match: re.Match, shape: Shape) -> Array:
+    """Granite: gate and up in one."""
+    end = "_shexp" if make.spec.config["num_local_experts"] else ""
+    if match[1] == "output":
+        return make.draw(f"{at}ffn_down{end}.weight", shape)
+    half = shape[0] // 2, shape[1]
+    return np.concatenate([make.draw(f"{at}ffn_{x}{end}.weight", half) for x in ("gate", "up")])
+
+
+_MAMBA = {
+    "in_proj.weight": "ssm_in.weight",
+    "conv1d.weight": "ssm_conv1d.weight",
+    "conv1d.bias": "ssm_conv1d.bias",
+    "dt_bias": "ssm_dt.bias",
+    "A_log": "ssm_a",
+    "D": "ssm_d",
+    "norm.weight": "ssm_norm.weight",
+    "out_proj.weight": "ssm_out.weight",
+}
+_LFM2 = {
+    **{f"conv.{name}.weight": f"shortconv.{name}.weight" for name in ("in_proj", "conv", "out_proj")},
+    **{f"feed_forward.w{i}.weight": f"ffn_{name}.weight" for i, name in ((1, "gate"), (2, "down"), (3, "up"))},
+    "feed_forward.gate.weight": "ffn_gate_inp.weight",
+    "feed_forward.expert_bias": "exp_probs_b.bias",
+    "self_attn.out_proj.weight": "attn_output.weight",
+    "self_attn.q_layernorm.weight": "attn_q_norm.weight",
+    "self_attn.k_layernorm.weight": "attn_k_norm.weight",
+    "operator_norm.weight": "attn_norm.weight",
+}
+_NEMOTRON = {
+    **{f"mixer.{name}": stored for name, stored in _MAMBA.items()},
+    **{f"mixer.{x}_proj.weight": f"attn_{x}.weight" for x in "qkv"},
+    "mixer.o_proj.weight": "attn_output.weight",
+    **{f"mixer.{x}_proj.weight": f"ffn_{x}.weight" for x in ("up", "down")},
+    **{f"mixer.experts.{x}_proj": f"ffn_{x}_exps.weight" for x in ("up", "down")},
+    **{f"mixer.shared_experts.{x}_proj.weight": f"ffn_{x}_shexp.weight" for x in ("up", "down")},
+    "mixer.gate.weight": "ffn_gate_inp.weight",
+    "mixer.gate.e_score_correction_bias": "exp_probs_b.bias",
+    "mixer.fc1_latent_proj.weight": "ffn_latent_down.weight",
+    "mixer.fc2_latent_proj.weight": "ffn_latent_up.weight",
+    "norm.weight": "attn_norm.weight",
+}
+_OF_MAMBA = {f"mamba.{name}": stored for name, stored in _MAMBA.items()}
+NAMED = {
+    "lfm2": _LFM2,
+    "lfm2moe": _LFM2,
+    "granitehybrid": _OF_MAMBA,
+    "falcon-h1": {**_OF_MAMBA, "pre_ff_layernorm.weight": "ffn_norm"},
+    "nemotron_h": _NEMOTRON,
+    "nemotron_h_moe": _NEMOTRON,
+}
+
 HYBRID_RULES: "dict[str, Rule]" = {
+    r"layers\.\d+\.(.+)$": _named,
     r"linear_attn\.(.+)$": _tiled,
+    r"shared_mlp\.(input|output)_linear\.weight$": _input_linear,
 }

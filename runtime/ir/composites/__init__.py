@@ -9,7 +9,7 @@ from .attention import FUSIONS as ATTENTION_FUSIONS
 from .attention import attention, cache_write
 from .moe import FUSIONS as MOE_FUSIONS
 from .moe import GLUS, moe_ffn
-from .recurrent import CONV_FUSIONS, causal_conv, gated_delta_net
+from .recurrent import CONV_FUSIONS, causal_conv, gated_delta_net, mamba2
 from .recurrent import FUSIONS as RECURRENT_FUSIONS
 
 # in this order: what a wider pattern takes is not left to a narrower one, and what one makes another may take
@@ -28,6 +28,7 @@ __all__ = [
     "cache_write",
     "causal_conv",
     "gated_delta_net",
+    "mamba2",
     "matmul",
     "moe_ffn",
     "rows",

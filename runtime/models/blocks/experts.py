@@ -35,7 +35,8 @@ class Experts:
 
 @dataclass(frozen=True)
 class PlainExperts:
-    """Experts without gates: sum_e w_e down_e(act(up_e x)). bias, options: as route's."""
+    """Experts without gates: sum_e w_e down_e(act(up_e x)). bias, options: as route's. into, back: to and from
+    the rows that experts work on, where these have another width."""
 
     router: Linear
     up: Tensor
@@ -44,13 +45,17 @@ class PlainExperts:
     activation: Activation = relu_squared
     bias: Tensor | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    into: Linear | None = None
+    back: Linear | None = None
 
     def __call__(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
         bias = () if self.bias is None else (self.bias,)
         named = {"extra": ("bias",)} if bias else {}
         ids, weights = g.emit("route", self.router(g, x), *bias, k=self.n_used, **named, **self.options)
+        x = self.into(g, x) if self.into else x
         hidden = self.activation(g, g.mul_mat_id(self.up, x.unsqueeze(1), ids))
-        return g.one("experts_sum", g.mul_mat_id(self.down, hidden, ids), weights, extra=())
+        y = g.one("experts_sum", g.mul_mat_id(self.down, hidden, ids), weights, extra=())
+        return self.back(g, y) if self.back else y
 
 
 def expert_matrices(weights: Weights, at: str, n: int, width: int, hidden: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,7 +18,7 @@ def chunked_scan(g: Graph, q, k, v, beta: Tensor, decay: Tensor, s: Tensor) -> t
 
     Padding at a chunk's end has decay 0 and beta 0, which leaves the state as it is.
     """
-    n_seqs, n_tokens, n_heads, dim = v.shape
+    n_tokens = v.shape[1]
     chunk = min(SPAN, n_tokens)
     q, k, v, beta, decay = (_chunks(g, x, chunk) for x in (q, k, v, beta.unsqueeze(3), decay.unsqueeze(3)))
     total = g.cumsum(decay.select(3, 0))  # G [B*H, n, C]
@@ -30,9 +30,23 @@ def chunked_scan(g: Graph, q, k, v, beta: Tensor, decay: Tensor, s: Tensor) -> t
     u = g.solve_tri(a, g.mul(v, beta))
     w = g.solve_tri(a, g.mul(k_beta, grown))
     inner = g.mul(g.mul_mat(k, q), mask)
-    parts = (g.mul(q, grown), k, u, w, inner, total)
-    out, states = _scan(g, parts, s.reshape(n_seqs * n_heads, dim, dim))
-    out = out.reshape(n_seqs, n_heads, out.shape[1] * chunk, dim).slice(2, 0, n_tokens)
+    return _over_chunks(g, (g.mul(q, grown), k, u, w, inner, total), s, n_tokens)
+
+
+def chunked_sum(g: Graph, q, k, v, decay: Tensor, s: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The same without the delta rule, S = exp(decay) S + k v^T: q, k [B, T, H, N], v [B, T, H, P], s [B, H, P, N]."""
+    n_tokens = v.shape[1]
+    q, k, v, decay = (_chunks(g, x, min(SPAN, n_tokens)) for x in (q, k, v, decay.unsqueeze(3)))
+    total = g.cumsum(decay.select(3, 0))
+    inner = g.mul(g.mul_mat(k, q), _decay_mask(g, total))
+    return _over_chunks(g, (g.mul(q, g.exp(total).unsqueeze(3)), k, v, None, inner, total), s, n_tokens)
+
+
+def _over_chunks(g: Graph, parts: tuple[Tensor | None, ...], s: Tensor, n_tokens: int) -> tuple[Tensor, list[Tensor]]:
+    """Parts as _one_chunk takes them, [B*H, n, C, ...] each, from s [B, H, P, N]: o [B, T, H, P], and the states."""
+    n_seqs, n_heads, dim, n_state = s.shape
+    out, states = _scan(g, parts, s.reshape(n_seqs * n_heads, dim, n_state))
+    out = out.reshape(n_seqs, n_heads, out.shape[1] * out.shape[2], dim).slice(2, 0, n_tokens)
     return g.contiguous(out.permute(0, 2, 1, 3)), states
 
 
@@ -55,12 +69,13 @@ def _identity(g: Graph, like: Tensor) -> Tensor:
     return g.tri(g.tri(ones), lower=False)
 
 
-def _scan(g: Graph, parts: tuple[Tensor, ...], s: Tensor) -> tuple[Tensor, list[Tensor]]:
+def _scan(g: Graph, parts: tuple[Tensor | None, ...], s: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Chunk after chunk: o [B*H, n, C, D] and the states [B*H, D, D] after each."""
     states = []
-    out = parts[2]  # U: of o's shape, and each chunk of it is read before that chunk of o is set
+    out = parts[2]  # U or V: of o's shape, and each chunk of it is read before that chunk of o is set
+    assert out is not None
     for c in range(out.shape[1]):
-        o, s = _one_chunk(g, [p.select(1, c) for p in parts], s)
+        o, s = _one_chunk(g, [p and p.select(1, c) for p in parts], s)
         states.append(s)
         out = g.set(
             out, o, Layout(o.shape, (out.layout.strides[0], *out.layout.strides[2:]), c * out.layout.strides[1])
@@ -68,10 +83,13 @@ def _scan(g: Graph, parts: tuple[Tensor, ...], s: Tensor) -> tuple[Tensor, list[
     return out, states
 
 
-def _one_chunk(g: Graph, parts: list[Tensor], s: Tensor) -> tuple[Tensor, Tensor]:
-    """One chunk, [B*H, C, D] each, inner [B*H, C, C], total [B*H, C], s [B*H, D, D]."""
+def _one_chunk(g: Graph, parts: list[Tensor | None], s: Tensor) -> tuple[Tensor, Tensor]:
+    """One chunk: q, k and w [B*H, C, N], u [B*H, C, P], inner [B*H, C, C], total [B*H, C], s [B*H, P, N]; without w
+    the values are u."""
     q_grown, k, u, w, inner, total = parts
-    values = g.contiguous(g.sub(u, g.mul_mat(s, w)).permute(0, 2, 1))  # V^T [B*H, D, C]
+    assert q_grown and k and u and inner and total
+    values = u if w is None else g.sub(u, g.mul_mat(s, w))
+    values = g.contiguous(values.permute(0, 2, 1))  # V^T [B*H, P, C]
     out = g.add(g.mul_mat(s, q_grown), g.mul_mat(values, inner))
     last = total.slice(1, total.shape[1] - 1, total.shape[1])
     k_left = g.mul(k, g.exp(g.sub(last, total)).unsqueeze(2))

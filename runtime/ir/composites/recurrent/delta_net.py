@@ -17,6 +17,7 @@ from ...patterns import Fusion, is_untouched, make, only_reader, scope_of
 from ...tensor import Tensor
 from ..slots import SPAN, fits_slots, read_slots, slot_work, write_slots
 from .delta_chunks import chunked_scan
+from .states import repeated_heads
 
 Array = np.ndarray
 EPS = 1e-6  # under the root of the norm of q and k
@@ -89,17 +90,6 @@ def _keep(state: np.ndarray, slot: int, s: np.ndarray) -> None:
         state[slot] = s.reshape(-1)
 
 
-def _heads(g: Graph, x: Tensor, n_heads: int, tiled: bool) -> Tensor:
-    """Key heads [B, T, Hk, D] repeated onto value heads [B, T, Hv, D]."""
-    n_seqs, n_tokens, n_keys, dim = x.shape
-    if n_keys == n_heads:
-        return x
-    n, share = n_seqs * n_tokens, n_heads // n_keys
-    each = x.reshape(n, 1, n_keys, dim) if tiled else x.reshape(n, n_keys, 1, dim)
-    wide = (n, share, n_keys, dim) if tiled else (n, n_keys, share, dim)
-    return g.repeat(each, *wide).reshape(n_seqs, n_tokens, n_heads, dim)
-
-
 def _gates(g: Graph, beta: Tensor, alpha: Tensor, a: Tensor, dt: Tensor, tiled: bool) -> tuple[Tensor, Tensor]:
     """beta and the log decay, [B, T, Hv]."""
     beta, alpha = (x.permute(0, 1, 3, 2) if tiled else x for x in (beta, alpha))
@@ -111,8 +101,8 @@ def _gates(g: Graph, beta: Tensor, alpha: Tensor, a: Tensor, dt: Tensor, tiled: 
 
 def _decompose(g: Graph, q, k, v, beta, alpha, a, dt, state, slots, n_valid, tiled=False) -> tuple[Tensor, ...]:
     n_seqs, n_tokens, n_heads, dim = v.shape
-    q = _heads(g, g.scale(g.l2_norm(q, EPS, eps_inside=True), dim**-0.5), n_heads, tiled)
-    k = _heads(g, g.l2_norm(k, EPS, eps_inside=True), n_heads, tiled)
+    q = repeated_heads(g, g.scale(g.l2_norm(q, EPS, eps_inside=True), dim**-0.5), n_heads, tiled)
+    k = repeated_heads(g, g.l2_norm(k, EPS, eps_inside=True), n_heads, tiled)
     beta, decay = _gates(g, beta, alpha, a, dt, tiled)
     if (n_seqs, n_tokens) != (1, 1):
         valid = g.one("valid_mask", n_valid, n_tokens=n_tokens).unsqueeze(2)
