@@ -209,7 +209,8 @@ def _ways_of_experts() -> Iterator[Case]:
     first = plain((n, k, f)), Operand((x, e, f), Q8_0), ids, plain((n, k))
     for extra in (("residual",), (), ("shared", "shared_down", "residual"), ("residual", "down_bias"), tuple(more)):
         operands = (*first, *(more[name] for name in extra))
-        yield Case("experts_down", f"Q8_0, {extra}", operands, {"extra": extra}, True, in_one=extra == ("residual",))
+        fused = extra in (("residual",), ("shared", "shared_down", "residual"))
+        yield Case("experts_down", f"Q8_0, {extra}", operands, {"extra": extra}, True, in_one=fused)
     more["shared"] = plain((n, e))
     for extra in ((), ("residual",), ("shared", "residual"), ("shared", "shared_gate")):
         operands = (plain((n, k, e)), plain((n, k)), *(more[name] for name in extra))

@@ -63,8 +63,7 @@ void main() {
     }
     source = 1u;
     n_inner = n_inner_shared;
-    float factor = sigmoid(shared_gate[gate_at + n * gate_token]);
-    add_product(m, shared_down_at, shared_down_row, shared_at + n * shared_token, factor);
+    add_product(m, shared_down_at, shared_down_row, shared_at + n * shared_token, shared_factor(n));
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
         float sum = total(sums_of_all[r]);
         uint row = m + r * ROW_STEP;

@@ -1,5 +1,7 @@
 // What both kernels of experts_down are told; the weights are bindings 0 and 1, see weights.glsl.
 
+layout(constant_id = 11) const uint OPEN = 0;  // the shared expert counts 1, whatever stands in shared_gate
+
 layout(std430, binding = 2) readonly buffer Hidden { float hidden[]; };
 layout(std430, binding = 3) readonly buffer SharedHidden { float shared_hidden[]; };
 layout(std430, binding = 4) readonly buffer Ids { int ids[]; };
@@ -13,3 +15,7 @@ layout(push_constant) uniform Args {
     uint down_row, shared_down_row, down_expert, hidden_token, hidden_slot, shared_token;
     uint ids_token, ids_slot, factors_token, factors_slot, gate_token, residual_token, y_token;
 };
+
+float shared_factor(uint n) {
+    return OPEN != 0u ? 1.0 : sigmoid(shared_gate[gate_at + n * gate_token]);
+}

@@ -62,7 +62,7 @@ vec4 hidden_quad(uint p, uint quad) {
         uint at = shared_at + n * shared_token + quad_place(piece, quad, n_inner);
         vec4 x = (at & 3u) == 0u ? shared_hidden4[at >> 2] : vec4(shared_hidden[at], shared_hidden[at + 1u],
                                                                   shared_hidden[at + 2u], shared_hidden[at + 3u]);
-        return sigmoid(shared_gate[gate_at + n * gate_token]) * x;
+        return shared_factor(n) * x;
     }
     uint j = slot_of(p), at = hidden_at + n * hidden_token + j * hidden_slot + quad_place(piece, quad, n_inner);
     vec4 x = (at & 3u) == 0u ? hidden4[at >> 2] : vec4(hidden[at], hidden[at + 1u], hidden[at + 2u], hidden[at + 3u]);

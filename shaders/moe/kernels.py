@@ -144,6 +144,7 @@ def _lower_down(node: Node, features: Features) -> KernelCall:
         defines(down.dtype, shared_down.dtype, form),
         "experts_down_wide" if "WIDE" in form else "experts_down",
     )
+    constants = {**constants, "OPEN": 0}
     return KernelCall(stem, flags, buffers, arguments, grid_of(n * ceil_div(down.shape[1], tile)), constants)
 
 

@@ -1,14 +1,17 @@
-"""Mixtures without a shared expert: to every kernel of a mixture with one, its shared expert has no rows."""
+"""Mixtures without a shared expert, or with one that no gate opens: to every kernel of a mixture with both, its shared
+expert has no rows, or is open."""
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import MappingProxyType
 
 from ...runtime.ir.graph import Node
-from ..kernel import Features, Kernel, KernelCall
+from ..kernel import Constants, Features, Kernel, KernelCall
 from .kernels import KERNELS as WITH_SHARED
 
 NONE = {"extra": ()}  # of experts_gate_up
 RESIDUAL = {"extra": ("residual",)}  # of experts_down
+UNGATED = {"extra": ("shared", "shared_down", "residual")}  # of experts_down
 
 
 def _gate_up(node: Node) -> Node:
@@ -25,6 +28,12 @@ def _down(node: Node) -> Node:
     return replace(node, inputs=(hidden, down, ids, weights, *shared, residual), attrs={})
 
 
+def _open(node: Node) -> Node:
+    hidden, down, ids, weights, shared, shared_down, residual = node.inputs
+    shared = shared, shared_down, weights.slice(1, 0, 1)  # the gate of what is open is any number
+    return replace(node, inputs=(hidden, down, ids, weights, *shared, residual), attrs={})
+
+
 def _twins() -> Iterator[Kernel]:
     for kernel in WITH_SHARED:
         if kernel.op == "experts_gate_up":
@@ -33,11 +42,16 @@ def _twins() -> Iterator[Kernel]:
         elif kernel.op == "experts_down":
             takes = {name: kernel.takes[name] for name in ("hidden", "down", "ids", "weights", "residual")}
             yield _twin(kernel, takes, kernel.gives, _down, RESIDUAL)
+            takes = {name: kernel.takes[name] for name in kernel.takes if name != "shared_gate"}
+            yield _twin(kernel, takes, kernel.gives, _open, UNGATED, {"OPEN": 1})
 
 
-def _twin(kernel: Kernel, takes: dict, gives: dict, padded, attrs: dict) -> Kernel:
+def _twin(
+    kernel: Kernel, takes: dict, gives: dict, padded, attrs: dict, constants: Constants = MappingProxyType({})
+) -> Kernel:
     def lower(node: Node, features: Features) -> KernelCall:
-        return kernel.lower(padded(node), features)
+        call = kernel.lower(padded(node), features)
+        return replace(call, constants={**call.constants, **constants})
 
     def rule(node: Node, features: Features) -> str:
         if dict(node.attrs) != attrs:
