@@ -61,16 +61,13 @@ FEW_TILES = (
     Tile(32, 32, 4, 16, 16, 1),
     Tile(16, 32, 8, 16, 16, 1),
 )
-EXPERT_TILES = (  # by columns; of as many the better one first, which some devices have no room for
-    Tile(128, 16, 2, 32, 16, 1),
-    Tile(256, 32, 2, 64, 32, 1),
+EXPERT_TILES = (
     Tile(128, 32, 2, 32, 32, 1),
     Tile(128, 32, 1, 32, 32, 1),
-    Tile(256, 48, 2, 64, 48, 1),
-    Tile(256, 64, 2, 64, 64, 1),
     Tile(128, 64, 2, 64, 32, 1),
     Tile(128, 64, 1, 64, 32, 1),
 )
+LARGE_TILE = Tile(256, 48, 2, 64, 48, 1)  # of experts, where there are enough of it
 forced: tuple[Tile, int] | None = None  # a tile and slices to take whatever the shape, for those who measure
 
 
@@ -170,24 +167,29 @@ def _flags(w: Tensor) -> tuple[str, ...]:
     return ("BY_GROUPS",) if fits else ()
 
 
-def _expert_tile(node: Node, p: Product, features: Features) -> Tile | None:
-    """With as many columns as most experts have, or the most."""
+def _expert_tile(node: Node, p: Product, features: Features, n_rows: int) -> Tile | None:
+    """n_rows: of a tile's weights, all in all. Routers spread tokens unevenly, so that large tiles win where the mean
+    is but ten columns an expert; small models have too little work for them, and want tiles as high as most experts."""
     if forced:
         return forced[0]
-    mean = p.n_batch / node.inputs[0].shape[0]
-    tiles = [t for t in EXPERT_TILES if _fits(t, p, _beside_table(node, features))]
-    return next((t for t in tiles if t.cols >= 1.1 * mean), max(tiles, key=lambda t: t.cols, default=None))
+    room, mean = _beside_table(node, features), p.n_batch / node.inputs[0].shape[0]
+    n_large = ceil_div(n_rows, LARGE_TILE.rows) * ceil_div(p.n_batch, LARGE_TILE.cols)
+    if n_large >= WANTED_GROUPS and _fits(LARGE_TILE, p, room):
+        return LARGE_TILE
+    tiles = [t for t in EXPERT_TILES if _fits(t, p, room)]
+    return next((t for t in tiles if t.cols >= 1.3 * mean), tiles[-1] if tiles else None)
 
 
 def _lists_rule(node: Node, features: Features) -> str:
     p = operands_of(node)
-    return _for_matrices(features) or _worth(p) or _refuses_tile(_expert_tile(node, p, features), p, features)
+    tile = _expert_tile(node, p, features, p.n_rows)
+    return _for_matrices(features) or _worth(p) or _refuses_tile(tile, p, features)
 
 
 def _lower_lists(node: Node, features: Features) -> KernelCall:
     (w, x, _ids, lists), (y,) = node.inputs, node.outputs
     p, n_experts = operands_of(node), w.shape[0]
-    tile = _expert_tile(node, p, features)
+    tile = _expert_tile(node, p, features, p.n_rows)
     assert tile is not None
     slices = _slices(ceil_div(p.n_rows, tile.rows))
     starts = {"w_at": w, "x_at": x, "ids_at": lists, "y_at": y}
@@ -200,7 +202,7 @@ def _lower_lists(node: Node, features: Features) -> KernelCall:
 
 def _swiglu_rule(node: Node, features: Features) -> str:
     p, w = operands_of(_as_product(node)), node.inputs[0]
-    tile = _expert_tile(node, p, features)
+    tile = _expert_tile(node, p, features, 2 * p.n_rows)
     why = _for_matrices(features) or _worth(p) or _refuses_tile(tile, p, features)
     if why or tile is None:
         return why
@@ -217,7 +219,7 @@ def _as_product(node: Node) -> Node:
 def _lower_swiglu(node: Node, features: Features) -> KernelCall:
     (gate, up, x, _ids, lists), (y,) = node.inputs, node.outputs
     p, n_experts = operands_of(_as_product(node)), gate.shape[0]
-    tile = _expert_tile(node, p, features)
+    tile = _expert_tile(node, p, features, 2 * p.n_rows)
     assert tile is not None
     arguments = {
         **dict(n_rows=p.n_rows, n_inner=p.n_inner, n_experts=n_experts, n_batch1=p.batch[1], ids_at=lists),

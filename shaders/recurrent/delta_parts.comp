@@ -269,79 +269,7 @@ void put_w() {
     barrier();
 }
 
-vec4 value_of(uint row, uint quad) {
-    uint at = v_at + seq * v_seq + min(first + row, n_tokens - 1u) * v_token + head * v_head;
-    return first + row < n ? v[(at >> 2) + quad] : vec4(0);
-}
-
-float largest(vec4 x, float top) {
-    [[unroll]] for (uint e = 0u; e < 4u; e++) {
-        top = is_finite(x[e]) ? max(top, abs(x[e])) : top;
-    }
-    return top;
-}
-
-// Of all invocations.
-float largest_of_all(float top) {
-    top = subgroupMax(top);
-    if (gl_SubgroupInvocationID == 0u) {
-        tops[gl_SubgroupID] = top;
-    }
-    barrier();
-    for (uint i = 0u; i < 8u; i++) {
-        top = max(top, tops[i]);
-    }
-    barrier();
-    return top;
-}
-
-// Halves of v times what is returned, a power of two.
-float take_values() {
-    float top = 0.0;
-    for (uint item = lane; item < CHUNK * DIM / 4u; item += LOCAL) {
-        top = largest(value_of(item / (DIM / 4u), item % (DIM / 4u)), top);
-    }
-    int power = clamp(int(floatBitsToUint(largest_of_all(top)) >> 23) - 127, -100, 100);
-    float scale = uintBitsToFloat(uint(127 + 14 - power) << 23);
-    for (uint item = lane; item < CHUNK * WIDE; item += LOCAL) {
-        uint row = item / WIDE, octet = item % WIDE;
-        keys[row * PITCH + octet] = halves(scale * value_of(row, 2u * octet), scale * value_of(row, 2u * octet + 1u));
-    }
-    return scale;
-}
-
-vec4 exact_u(uint row, uint quad) {
-    vec4 sum = vec4(0);
-    for (uint j = 0u; j <= row; j++) {
-        sum += pair_of(row, j) * factor_of(j, false) * value_of(j, quad);
-    }
-    return sum;
-}
-
-// u; returns its largest number.
-float put_u() {
-    float scale = 1.0 / take_values(), top = 0.0;
-    put_factors(false);
-    uint to = u_at + place(DIM);
-    if (multiply_factors()) {
-        [[unroll]] for (uint d = 0u; d < N_SUMS; d++) {
-            [[unroll]] for (uint e = 0u; e < made[d].length(); e++) {
-                made[d][e] *= scale;
-                top = max(top, abs(made[d][e]));
-            }
-            STORE_SUMS(made[d], u, to + part * 16u * DIM + 16u * (second * N_SUMS + d), DIM);
-        }
-    } else {
-        for (uint item = lane; item < CHUNK * DIM / 4u; item += LOCAL) {
-            vec4 x = exact_u(item / (DIM / 4u), item % (DIM / 4u));
-            top = largest(x, top);
-            [[unroll]] for (uint e = 0u; e < 4u; e++) {
-                u[to + 4u * item + e] = x[e];
-            }
-        }
-    }
-    return largest_of_all(top);
-}
+#include "delta_values.glsl"
 
 // A chunk without tokens.
 void put_nothing() {
@@ -362,6 +290,7 @@ vec2 take_chunk() {
     if (lane == 0u) {
         n_bad = 0u;
     }
+    fetch_values();
     take_gates(first);
     barrier();
     if (lane < CHUNK) {
