@@ -12,6 +12,7 @@ from .case import Case, Fill, Operand, integers, normal, uniform
 from .views import one_inf, transpose
 
 I32 = DType.I32
+BIASES = ("q_bias", "k_bias", "v_bias")
 # sequences, tokens, heads, key heads, dim, keys looked at, context
 SIZES = (
     (1, 1, 1, 1, 16, 1, 8),
@@ -162,36 +163,48 @@ def _combine() -> Iterator[Case]:
         yield Case("attention_combine", f"{n_seqs} x {n_heads} heads of {dim}, {n_split} parts, no gate", operands[:1])
 
 
+INPUTS = (  # sequences, tokens, heads, key heads, dim, dims turned
+    (1, 1, 1, 1, 16, 16),
+    (1, 1, 4, 2, 64, 32),
+    (3, 1, 16, 2, 256, 64),
+    (2, 5, 3, 1, 20, 8),
+    (1, 65, 2, 2, 100, 50),
+)
+
+
+def _input_operands(n_seqs: int, n_tokens: int, n_heads: int, n_keys: int, dim: int, n_dims: int) -> tuple:
+    """q, k, v, pos, table, rows, both caches."""
+    n, n_ctx, kv = n_seqs * n_tokens, 40, (n_seqs, n_tokens, n_keys, dim)
+    rows = np.random.default_rng(7).permutation(n + 9)[:n]
+    rows[0] = -1
+    return (
+        Operand((n_seqs, n_tokens, n_heads, 2 * dim), view=_halves),
+        Operand(kv),
+        Operand((*kv[:3], 2 * dim), view=_halves),
+        Operand((n_seqs, n_tokens), I32, fill=integers(-1, n_ctx + 2)),
+        Operand((n_ctx, n_dims), fill=uniform(-1, 1)),
+        Operand((n,), I32, fill=given(*rows)),
+        Operand((n + 4, n_keys * dim)),
+        Operand((n + 4, n_keys * dim)),
+    )
+
+
 def _inputs() -> Iterator[Case]:
-    for n_seqs, n_tokens, n_heads, n_keys, dim, n_dims in (
-        (1, 1, 1, 1, 16, 16),
-        (1, 1, 4, 2, 64, 32),
-        (3, 1, 16, 2, 256, 64),
-        (2, 5, 3, 1, 20, 8),
-        (1, 65, 2, 2, 100, 50),
-    ):
-        n, n_ctx = n_seqs * n_tokens, 40
-        kv = (n_seqs, n_tokens, n_keys, dim)
-        rows = np.random.default_rng(7).permutation(n + 9)[:n]
-        rows[0] = -1
-        operands = (
-            Operand((n_seqs, n_tokens, n_heads, 2 * dim), view=_halves),
-            Operand(kv),
-            Operand((*kv[:3], 2 * dim), view=_halves),
-            Operand((n_seqs, n_tokens), I32, fill=integers(-1, n_ctx + 2)),
-            Operand((n_ctx, n_dims), fill=uniform(-1, 1)),
-            Operand((n,), I32, fill=given(*rows)),
-            Operand((n + 4, n_keys * dim)),
-            Operand((n + 4, n_keys * dim)),
-        )
+    for n_seqs, n_tokens, n_heads, n_keys, dim, n_dims in INPUTS:
+        operands = _input_operands(n_seqs, n_tokens, n_heads, n_keys, dim, n_dims)
         norms = tuple(Operand((dim,), fill=uniform(0.5, 1.5)) for _ in "qk")
+        biases = tuple(Operand((h * dim,)) for h in (n_heads, n_keys, n_keys))
         what = f"{n_seqs} x {n_tokens} tokens, {n_heads} and {n_keys} heads of {dim}, {n_dims} turned"
         eps = 0.5 if dim == 20 else 1e-6  # once one that counts
-        normed = {"eps": eps, "extra": ("q_norm", "k_norm")}
+        normed, apart = {"eps": eps, "extra": ("q_norm", "k_norm")}, dim == 64
         for way in ({}, {"neighbours": True}):
             named = f"{what}, eps {eps}{', neighbours' if way else ''}"
-            yield Case("qk_rope_cache", named, (*operands, *norms), normed | way, strided_out=dim == 64)
-            yield Case("qk_rope_cache", f"{named}, no norms", operands, {"eps": 0.0} | way, strided_out=dim == 64)
+            yield Case("qk_rope_cache", named, (*operands, *norms), normed | way, strided_out=apart)
+            yield Case("qk_rope_cache", f"{named}, no norms", operands, {"eps": 0.0} | way, strided_out=apart)
+        both = {"eps": eps, "extra": ("q_norm", "k_norm", *BIASES)}
+        yield Case("qk_rope_cache", f"{what}, norms and biases", (*operands, *norms, *biases), both)
+        alone = {"eps": 0.0, "extra": BIASES}
+        yield Case("qk_rope_cache", f"{what}, biases", (*operands, *biases), alone, strided_out=apart)
 
 
 def _angles(_rng: np.random.Generator, shape: Shape) -> np.ndarray:

@@ -31,6 +31,7 @@ COMBINE_LOCAL, COMBINE_SPAN, MOST_PARTS = 256, 64, 256
 LANES = {"attention": 128, "qk_rope_cache": 64}
 _GATE: Defines = (("GATE", ""),)
 _NORM: Defines = (("NORM", ""),)
+_BIAS: Defines = (("BIAS", ""),)
 
 
 def _lanes(op: str, features: Features) -> tuple[int, Defines]:
@@ -141,22 +142,24 @@ def _tokens(t: Tensor) -> Layout:
 
 
 def _lower_qk(node: Node, features: Features) -> KernelCall:
-    q, k, v, pos, table, rows, k_cache, v_cache, *norms = node.inputs
+    q, k, v, pos, table, rows, k_cache, v_cache, *more = node.inputs
+    given = dict(zip(node.attrs.get("extra", ()), more, strict=True))
     n_tokens, n_heads, n_heads_kv, dim = q.shape[0] * q.shape[1], q.shape[2], k.shape[2], q.shape[3]
     buffers = {"q": q, "k": k, "v": v, "pos": pos, "table": table, "rows": rows, "y": node.outputs[0]}
-    buffers |= {"k_cache": k_cache, "v_cache": v_cache, **dict(zip(("q_norm", "k_norm"), norms, strict=False))}
+    buffers |= {"k_cache": k_cache, "v_cache": v_cache, **given}
     arguments: dict[str, Argument] = {f"{name}_at": t for name, t in buffers.items()}
     arguments |= {"n_tokens": n_tokens, "n_heads": n_heads, "n_heads_kv": n_heads_kv, "dim": dim}
     arguments |= {"half_dims": table.shape[1] // 2, "n_table": table.shape[0], "n_rows": k_cache.shape[0]}
     for name in "qkvy":
         arguments |= strides(name, _tokens(buffers[name]).strides, "token head")
-    if norms:
+    flags = (*(_NORM if "q_norm" in given else ()), *(_BIAS if "q_bias" in given else ()))
+    if "q_norm" in given:
         arguments["eps"] = float(node.attrs["eps"])
     lanes, defines = _lanes("qk_rope_cache", features)
     grid = grid_of(n_tokens * (n_heads + 2 * n_heads_kv))
     pairs = {"NEIGHBOURS": int(node.attrs.get("neighbours", False))}
     constants = {"local_size_x": lanes, **NOT_HELD, "DIM": dim, **pairs}
-    return KernelCall("qk_rope_cache", (*(_NORM if norms else ()), *defines), buffers, arguments, grid, constants)
+    return KernelCall("qk_rope_cache", (*flags, *defines), buffers, arguments, grid, constants)
 
 
 def _variants(stem: str, *flags: str) -> tuple[tuple[str, Defines], ...]:
@@ -198,6 +201,9 @@ _QK = {
     "v_cache": _WHOLE,
     "q_norm?": _WHOLE,
     "k_norm?": _WHOLE,
+    "q_bias?": _WHOLE,
+    "k_bias?": _WHOLE,
+    "v_bias?": _WHOLE,
 }
 _TURNED = {"y": _TOKENS, "k_written": _WHOLE, "v_written": _WHOLE}
 _Y = {"y": FLOATS.rows}
@@ -210,7 +216,9 @@ _WHOLE_SCAN = tuple(v for extras in _EXTRAS for v in _variants("attention", *ext
 _COMBINE = ("attention_combine", ()), ("attention_combine", _GATE)
 _COMBINE_WIDE = tuple((f"{stem}_wide", defines) for stem, defines in _COMBINE)
 _DECODE = _SCAN | {"q": _HEADS.axis(-1, multiple=4), "k": _QUADS["k"], "v": _QUADS["v"]}
-_QK_VARIANTS = *_variants("qk_rope_cache"), *_variants("qk_rope_cache", "NORM")
+_QK_EXTRAS = {"q_norm", "k_norm", "q_bias", "k_bias", "v_bias"}
+_QK_FLAGS = (), ("NORM",), ("BIAS",), ("NORM", "BIAS")
+_QK_VARIANTS = tuple(v for flags in _QK_FLAGS for v in _variants("qk_rope_cache", *flags))
 _PARTS = {"parts": _WHOLE, "gate?": FLOATS.rows}
 _ROPE = {"x": FLOATS, "pos": INTS, "table": FLOATS}
 
@@ -248,6 +256,6 @@ KERNELS = (
         "attention_combine", _PARTS, _Y, _lower_combine_wide, _COMBINE_WIDE, _few_parts, options=frozenset({"gate"})
     ),
     Kernel("attention_combine", _PARTS, _Y, _lower_combine, _COMBINE, options=frozenset({"gate"})),
-    Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _QK_VARIANTS, options=_PAIRS | {"q_norm", "k_norm"}),
+    Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _QK_VARIANTS, options=_PAIRS | _QK_EXTRAS),
     Kernel("rope", _ROPE, {"y": FLOATS}, _lower_rope, (("rope", ()),), options=_PAIRS),
 )

@@ -1,5 +1,5 @@
 // Attention's inputs: rope(q) into y, rope(k) and v into rows of their caches; rows outside are dropped. -DNORM: q and k
-// are normed first, by head.
+// are normed first, by head. -DBIAS: before that each of q, k and v gets a bias.
 // Tokens are counted over sequences. q, k, v, y [n, heads, dim]: inner stride 1; caches [n_rows, heads * dim] contiguous.
 // Grid: a workgroup for each head of q, then of k, then of v, of each token.
 #version 450
@@ -26,6 +26,20 @@ layout(std430, binding = 8) buffer VCache { float v_cache[]; };
 layout(std430, binding = 9) readonly buffer QNorm { float q_norm[]; };
 layout(std430, binding = 10) readonly buffer KNorm { float k_norm[]; };
 #endif
+#ifdef BIAS
+#ifdef NORM
+#define Q_BIAS_BINDING 11
+#define K_BIAS_BINDING 12
+#define V_BIAS_BINDING 13
+#else
+#define Q_BIAS_BINDING 9
+#define K_BIAS_BINDING 10
+#define V_BIAS_BINDING 11
+#endif
+layout(std430, binding = Q_BIAS_BINDING) readonly buffer QBias { float q_bias[]; };
+layout(std430, binding = K_BIAS_BINDING) readonly buffer KBias { float k_bias[]; };
+layout(std430, binding = V_BIAS_BINDING) readonly buffer VBias { float v_bias[]; };
+#endif
 layout(push_constant) uniform Push {
     uint n_tokens, n_heads, n_heads_kv, dim, half_dims, n_table, n_rows;
     uint q_token, q_head, k_token, k_head, v_token, v_head, y_token, y_head;
@@ -33,6 +47,9 @@ layout(push_constant) uniform Push {
 #ifdef NORM
     uint q_norm_at, k_norm_at;
     float eps;
+#endif
+#ifdef BIAS
+    uint q_bias_at, k_bias_at, v_bias_at;
 #endif
 } p;
 
@@ -42,13 +59,19 @@ shared float row_[DIM];
 #define SECOND(d) (NEIGHBOURS != 0u ? 2u * (d) + 1u : (d) + p.half_dims)
 
 bool is_key;  // or a query
-uint from;  // where the head starts in q or in k
+uint head, from;  // where the head starts in q or in k
+
+#ifdef BIAS
+#define BIASED(x, name, d) (x + name[p.name##_at + head * p.dim + d])
+#else
+#define BIASED(x, name, d) x
+#endif
 
 float value(uint d) {
     if (is_key) {
-        return k[from + d];
+        return BIASED(k[from + d], k_bias, d);
     }
-    return q[from + d];
+    return BIASED(q[from + d], q_bias, d);
 }
 
 float factor;
@@ -94,10 +117,10 @@ void turn(int position) {
     barrier();
 }
 
-void store_values(uint token, uint head, uint to) {
+void store_values(uint token, uint to) {
     uint first = p.v_at + token * p.v_token + head * p.v_head;
     [[dont_unroll]] for (uint d = LANE; d < p.dim; d += LANES) {
-        v_cache[p.v_cache_at + to + d] = v[first + d];
+        v_cache[p.v_cache_at + to + d] = BIASED(v[first + d], v_bias, d);
     }
 }
 
@@ -109,11 +132,11 @@ void main() {
     }
     int row = rows[p.rows_at + token];
     bool kept = row >= 0 && row < int(p.n_rows);
-    uint head = part < p.n_heads ? part : (part - p.n_heads) % p.n_heads_kv;
+    head = part < p.n_heads ? part : (part - p.n_heads) % p.n_heads_kv;
     uint to = (uint(row) * p.n_heads_kv + head) * p.dim;
     if (part >= p.n_heads + p.n_heads_kv) {
         if (kept) {
-            store_values(token, head, to);
+            store_values(token, to);
         }
         return;
     }

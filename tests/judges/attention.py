@@ -90,10 +90,15 @@ def _attention_combine(parts: Array, *gate: Array, extra: tuple[str, ...] = ()) 
 
 
 def _qk_rope_cache(
-    q, k, v, pos, table, rows, k_cache, v_cache, *norms, eps: float, extra=(), neighbours: bool = False
+    q, k, v, pos, table, rows, k_cache, v_cache, *more, eps: float, extra=(), neighbours: bool = False
 ) -> tuple[Array, ...]:
-    named = dict(zip(extra, norms, strict=True))
-    normed = (rms_norm(x, eps, named[f"{name}_norm"]) if named else x for name, x in (("q", q), ("k", k)))
+    named = dict(zip(extra, more, strict=True))
+    if "q_bias" in named:
+        q, k, v = (
+            onnx_op("Add", x, named[f"{n}_bias"].reshape(x.shape[2:])) for n, x in (("q", q), ("k", k), ("v", v))
+        )
+    is_normed = "q_norm" in named
+    normed = (rms_norm(x, eps, named[f"{name}_norm"]) if is_normed else x for name, x in (("q", q), ("k", k)))
     queries, keys = (rope(x, pos, table, neighbours) for x in normed)
     written = (set_rows(cache, rows, x.reshape(len(rows), -1))[0] for cache, x in ((k_cache, keys), (v_cache, v)))
     return queries, *written

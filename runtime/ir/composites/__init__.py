@@ -7,6 +7,7 @@ with the pattern of which the fuse pass makes them.
 from . import glu_mul_mat, matmul, rows
 from .attention import FUSIONS as ATTENTION_FUSIONS
 from .attention import attention, cache_write
+from .attention_inputs import FUSIONS as INPUT_FUSIONS
 from .moe import FUSIONS as MOE_FUSIONS
 from .moe import GLUS, moe_ffn
 from .recurrent import CONV_FUSIONS, causal_conv, gated_delta_net, mamba2
@@ -14,7 +15,7 @@ from .recurrent import FUSIONS as RECURRENT_FUSIONS
 
 # in this order: what a wider pattern takes is not left to a narrower one, and what one makes another may take
 FUSIONS = (
-    *(*MOE_FUSIONS, *RECURRENT_FUSIONS, *ATTENTION_FUSIONS, *matmul.FUSIONS, *glu_mul_mat.FUSIONS),
+    *(*MOE_FUSIONS, *RECURRENT_FUSIONS, *INPUT_FUSIONS, *ATTENTION_FUSIONS, *matmul.FUSIONS, *glu_mul_mat.FUSIONS),
     *(*matmul.NORM_FUSIONS, *CONV_FUSIONS, *rows.FUSIONS),
 )
 # of the parts into which decompose takes composites
