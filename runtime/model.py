@@ -13,6 +13,7 @@ import numpy as np
 from ..backends import registry
 from ..backends.base import Device, DeviceInfo
 from .arguments import check_range, stop_strings, token_ids, token_limit
+from .engine.embedding import normalised, pooled
 from .engine.engine import Engine, Progress
 from .engine.fits import check_fits, why_not
 from .engine.generation import Generation
@@ -25,6 +26,7 @@ from .errors import UsageError
 from .gguf.file import GGUFFile
 from .gguf.keys import printable
 from .models import Architecture, Capacity, open_model
+from .models.architecture import POOLINGS
 from .text.base import Tokenizer
 from .text.chat import ChatTemplate, Message
 from .text.sampler import SamplerSettings
@@ -185,10 +187,35 @@ class Model:
         return self.tokenizer.decode(ids, special=special)
 
     def logits(self, prompt: Prompt) -> np.ndarray:
-        """float32 [n_tokens, n_vocab]: the logits after each token of a text or of ids, from an empty state."""
+        """float32 [n_tokens, n_vocab]: the logits after each token of a text or of ids, from an empty state. Of models
+        for embeddings alone, which have none, the rows of their last layer, [n_tokens, width]."""
         ids = self._ids(prompt)
         with self._service.alone() as scheduler:
             return scheduler.logits(ids)
+
+    def embed(self, texts: str | Iterable[Prompt], pooling: str | None = None, normalise: bool = True) -> np.ndarray:
+        """float32 [n_texts, width]: an embedding of each text, by default of length 1.
+
+        pooling: "mean" of the rows behind the last norm, that of the first token ("cls") or of the "last" one; None as
+        the file says, else the mean, or of a model that generates text the last. Raises UsageError for a text that is
+        empty or longer than the model reads at once.
+        """
+        own = self.engine.model
+        pooling = pooling or own.pooling or ("last" if own.causal else "mean")
+        if pooling not in POOLINGS.values():
+            raise UsageError(f"pooling: {pooling!r:.40}, expected {', '.join(POOLINGS.values())}")
+        many: list[Prompt] = [texts] if isinstance(texts, str) else list(texts)
+        rows = [pooled(self._hidden(self._ids(text)), pooling) for text in many]
+        made = np.array([normalised(row) if normalise else row for row in rows], np.float32)
+        return made.reshape(len(rows), own.params.width)
+
+    def _hidden(self, ids: list[int]) -> np.ndarray:
+        """Rows behind the last norm, [n_tokens, width]."""
+        most = self.engine.model.params.n_ctx_train
+        if not self.engine.model.causal and len(ids) > most:
+            raise UsageError(f"text: {len(ids)} tokens, but the model reads at most {most} at once")
+        with self._service.alone() as scheduler:
+            return scheduler.logits(ids, hidden=True)
 
     def generate(
         self,
@@ -254,6 +281,8 @@ class Model:
     ) -> Generation:
         """generate() from token ids and ready-made settings."""
         self._service.check()
+        if not self.engine.model.causal:
+            raise UsageError(f"{self.info.name}: {self.info.architecture} makes embeddings of texts, and no text")
         n_most, room = token_limit(max_tokens), self.info.n_ctx - len(ids) + 1
         if room < 1:
             raise UsageError(f"prompt: {len(ids)} tokens do not fit a context of {self.info.n_ctx} (n_ctx)")

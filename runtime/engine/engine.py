@@ -70,24 +70,39 @@ class Engine:
             self.device.write(s, np.zeros(s.n_elements // s.shape[0], np.float32), row=slot)
 
     def prompt(
-        self, slot: int, pos: int, ids: Sequence[int], every: bool = False, state_slot: int | None = None
+        self,
+        slot: int,
+        pos: int,
+        ids: Sequence[int],
+        every: bool = False,
+        state_slot: int | None = None,
+        hidden: bool = False,
     ) -> np.ndarray:
         """Run a sequence's next tokens in chunks: logits of the last, [1, n_vocab], or of every one, [n, n_vocab].
 
-        state_slot: of the recurrent states, by default as that of the caches.
+        state_slot: of the recurrent states, by default as that of the caches. hidden: rows behind the last norm
+        instead, [.., width], which is all that models have whose tokens see those after them; these take all at once.
         """
         self._check(ids, pos)
         rows, at = [], 0
         while at < len(ids):
-            size = self.sizes.next(len(ids) - at)
+            size = self.sizes.next(len(ids) - at) if self.model.causal else self.sizes.whole(len(ids))
             part = ids[at : at + size]
             last = at + len(part) == len(ids)
-            made = self.step([Chunk(slot, pos + at, part, state_slot=state_slot)], size, every, wants=every or last)
+            chunk = Chunk(slot, pos + at, part, state_slot=state_slot)
+            made = self.step([chunk], size, every, wants=every or last, hidden=hidden)
             rows += [made] if every or last else []
             at += len(part)
         return np.concatenate(rows)
 
-    def step(self, chunks: Sequence[Chunk], n_tokens: int = 1, every: bool = False, wants: bool = True) -> np.ndarray:
+    def step(
+        self,
+        chunks: Sequence[Chunk],
+        n_tokens: int = 1,
+        every: bool = False,
+        wants: bool = True,
+        hidden: bool = False,
+    ) -> np.ndarray:
         """One run for chunks of different slots, none longer than n_tokens: logits of each chunk's last token, or of
         every token, in the chunks' order; where they are not wanted they may be 0. Either all chunks bring embeddings
         or none does."""
@@ -95,10 +110,8 @@ class Engine:
             wanted = [b * n_tokens + t for b, c in enumerate(chunks) for t in range(len(c.ids))]
         else:
             wanted = [b * n_tokens + len(c.ids) - 1 for b, c in enumerate(chunks)]
-        n_out = len(chunks) * (n_tokens if every else 1)
-        n_kv = self.kv_size(max(c.pos + len(c.ids) for c in chunks))
         rows = _embeddings(chunks, n_tokens)
-        ready = self.ready(StepShape(((len(chunks), n_tokens),), n_kv, n_out, embeddings=rows is not None))
+        ready = self.ready(self._step_shape(chunks, n_tokens, every, rows is not None, hidden))
         filled = ready.inputs.fill([chunks], self.model.capacity.n_ctx, [] if every else wanted, wants=wants)
         self.device.write(ready.inputs.storage, filled)
         if rows is not None:
@@ -107,6 +120,19 @@ class Engine:
         self.ran()
         logits = ready.program.read(ready.output)
         return logits[wanted] if every else logits
+
+    def _step_shape(
+        self, chunks: Sequence[Chunk], n_tokens: int, every: bool, embeddings: bool, hidden: bool
+    ) -> StepShape:
+        causal = self.model.causal
+        return StepShape(
+            ((len(chunks), n_tokens),),
+            self.kv_size(max(c.pos + len(c.ids) for c in chunks)),
+            len(chunks) * (n_tokens if every else 1),
+            embeddings=embeddings,
+            hidden=hidden or not causal,
+            whole=not causal,
+        )
 
     def ready(self, shape: StepShape) -> Ready:
         """The program for a step size, compiled on first use."""

@@ -84,9 +84,9 @@ class Runner:
         chosen = iter([_one(made[i], want, shape.n_drawn > 0) for i, want in zip(places, asked, strict=True)])
         return [next(chosen) if want else None for want in wanted]
 
-    def logits(self, cache: int, state: int, ids: list[int]) -> np.ndarray:
-        """float32 [len(ids), n_vocab]: the logits after each of a new sequence's tokens."""
-        return self._engine.prompt(cache, 0, ids, every=True, state_slot=None if state < 0 else state)
+    def logits(self, cache: int, state: int, ids: list[int], hidden: bool = False) -> np.ndarray:
+        """float32 [len(ids), n_vocab]: the logits after each of a new sequence's tokens; hidden: as Engine.prompt's."""
+        return self._engine.prompt(cache, 0, ids, True, None if state < 0 else state, hidden)
 
     def close(self) -> None:
         self._states.close()

@@ -61,8 +61,9 @@ class Scheduler:
             self._waiting.append(self._joining.popleft())
         self._waiting = [s for s in self._waiting if not s.ended]
 
-    def logits(self, ids: list[int]) -> np.ndarray:
-        """float32 [len(ids), n_vocab]: the logits after each token, from an empty state. All others wait."""
+    def logits(self, ids: list[int], hidden: bool = False) -> np.ndarray:
+        """float32 [len(ids), n_vocab]: the logits after each token, from an empty state; hidden: as Engine.prompt's.
+        All others wait."""
         self.rest()
         if not self._make_room():
             self._make_wait(self.running[-1])
@@ -71,7 +72,7 @@ class Scheduler:
         try:
             if self.slots.has_states:
                 self.runner.copy_state(seat.state_from, seat.state)
-            return self.runner.logits(seat.cache.index, seat.state, ids)
+            return self.runner.logits(seat.cache.index, seat.state, ids, hidden)
         finally:
             self.slots.release(seat, intact=False)
 

@@ -23,6 +23,13 @@ class StepSizes:
         """The planned size of the next chunk of n tokens: the first of those that together cost least."""
         return self.most if n >= 2 * self.most else _first(self, n)
 
+    def whole(self, n: int) -> int:
+        """The planned size of a step that takes all of n tokens, however many."""
+        size = next((s for s in self.sizes if s >= n), self.most)
+        while size < n:
+            size *= 2
+        return size
+
 
 @cache
 def _first(planned: StepSizes, n: int) -> int:

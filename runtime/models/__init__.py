@@ -6,6 +6,7 @@ from ..errors import ModelError
 from ..gguf.file import GGUFFile
 from ..gguf.keys import printable
 from .architecture import Architecture, Capacity
+from .bert import Bert, NomicBert
 from .deepseek2 import DeepSeek2
 from .gemma import Gemma, Gemma2, Gemma3
 from .gemma4 import Gemma4
@@ -43,6 +44,8 @@ FAMILIES: tuple[type[Architecture], ...] = (
     FalconH1,
     NemotronH,
     NemotronHMoe,
+    Bert,
+    NomicBert,
     Gemma,
     Gemma2,
     Gemma3,

@@ -12,6 +12,8 @@ from ..ir.tensor import Kind, Storage, Tensor
 from .step import StepInputs
 from .weights import Weights
 
+POOLINGS = {1: "mean", 2: "cls", 3: "last"}  # by pooling_type
+
 
 @dataclass(frozen=True)
 class Capacity:
@@ -39,7 +41,8 @@ class Architecture(ABC):
 
     `weights` says what is uploaded, `notes` what of the file is not; `caches` [n_caches, n_ctx, ...] may hold anything
     at a sequence's begin, while `states` [n_states, ...] must be zeros then; `tail` is how many rows a convolution
-    remembers, 0 without any.
+    remembers, 0 without any. causal: a token sees those before it, else all of its text, and there are no next tokens;
+    pooling: one of POOLINGS, how a text's rows become its embedding.
     """
 
     name: ClassVar[str]  # general.architecture
@@ -47,6 +50,8 @@ class Architecture(ABC):
     params: Params
     tail: int = 0
     notes: tuple[str, ...] = ()
+    causal: bool = True
+    pooling: str = ""
 
     def __init__(self, f: GGUFFile, capacity: Capacity) -> None:
         self.capacity = capacity
@@ -58,7 +63,8 @@ class Architecture(ABC):
     def graph(self, inputs: StepInputs) -> Graph:
         """The whole model for one step, whose buffer is the input "step".
 
-        Its one output is "logits" [n_out, n_vocab], or where tokens are drawn the step buffer's "ring". Where the shape
+        Its one output is "logits" [n_out, n_vocab], or where tokens are drawn the step buffer's "ring", or where it is
+        asked for "hidden" [n_out, width]. Where the shape
         says so rows of the input "embeddings" [n_rows, width] may stand in the place of tokens.
         """
 

@@ -30,7 +30,7 @@ class Decoder(Architecture):
     where not 0 logits z become cap * tanh(z / cap).
     """
 
-    final_norm: ClassVar[str] = "output_norm"
+    final_norm: ClassVar[str] = "output_norm"  # "": none
     embedding_scale: float = 1.0
     logit_scale: float = 1.0
     logit_cap: float = 0.0
@@ -40,7 +40,7 @@ class Decoder(Architecture):
         self.params = p = self.read(Hyper(f, self.name))
         self.embedding = self.weights.matrix("token_embd.weight", (p.n_vocab, p.width))
         self.layers: Sequence[Layer] = [self.layer(i) for i in range(p.n_layers)]
-        self.norm = self.norm_of(self.final_norm, p.width)
+        self.norm = self.norm_of(self.final_norm, p.width) if self.final_norm else None
         tied = not self.weights.has("output.weight")
         self.head = self.embedding if tied else self.weights.matrix("output.weight", (p.n_vocab, p.width))
         self._zero = self.weights.constant("zero", (1, 1), lambda first, stop: np.zeros((stop - first, 1)))
@@ -76,7 +76,10 @@ class Decoder(Architecture):
             with g.scope(f"blk.{i}"):
                 x = layer(g, x, step)
         with g.scope("output"):
-            give_out(g, self.logits(g, x, step), step)
+            if inputs.shape.hidden:
+                g.output("hidden", self.last_rows(g, x, step))
+            else:
+                give_out(g, self.logits(g, x, step), step)
         return g
 
     def embed(self, g: Graph, step: StepTensors) -> Tensor:
@@ -91,12 +94,16 @@ class Decoder(Architecture):
         """What all layers read beside x, made of the embedding's rows and of tokens."""
         return None
 
+    def last_rows(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
+        """Those of which something is wanted, behind the last norm: [n_out, width]."""
+        if step.shape.n_out != step.shape.n_rows:
+            x = g.get_rows(x, step.out_rows)
+        return self.norm(g, x) if self.norm else x
+
     def logits(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
         """[n_out, n_vocab]; 0 in steps that want none."""
         n_out, n_rows = step.shape.n_out, step.shape.n_rows
-        if n_out != n_rows:
-            x = g.get_rows(x, step.out_rows)
-        logits = scaled(g, g.mul_mat(self.head, self.norm(g, x)), self.logit_scale)
+        logits = scaled(g, g.mul_mat(self.head, self.last_rows(g, x, step)), self.logit_scale)
         if self.logit_cap:
             logits = g.scale(g.one("tanh", g.scale(logits, 1 / self.logit_cap)), self.logit_cap)
         if n_out == n_rows:

@@ -42,7 +42,7 @@ class Hyper:
     def eps(self) -> float:
         """Of all norms: two names, of which files may carry both."""
         rms, plain = (f"attention.layer_norm_{name}epsilon" for name in ("rms_", ""))
-        return self.get_float(plain if self.has(plain) and not self.has(rms) else rms, lo=1e-12, hi=1.0)
+        return self.get_float(plain if self.has(plain) and not self.has(rms) else rms, lo=1e-13, hi=1.0)
 
     def require(self, ok: bool, key: str, value: object, wanted: str) -> None:
         if not ok:

@@ -21,7 +21,8 @@ class StepShape:
     of logits.
 
     n_drawn: with 0 the logits come back; else the next tokens are drawn on the device from so many candidates.
-    embeddings: rows may come in place of tokens. snapshots: recurrent states may be kept at the ends of spans.
+    embeddings: rows may come in place of tokens. snapshots: recurrent states may be kept at the ends of spans. hidden:
+    rows behind the last norm come back in the place of logits. whole: every row sees all tokens of its sequence.
     """
 
     groups: tuple[tuple[int, int], ...]
@@ -30,6 +31,8 @@ class StepShape:
     n_drawn: int = 0
     embeddings: bool = False
     snapshots: bool = False
+    hidden: bool = False
+    whole: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -72,14 +75,15 @@ class Chunk:
 class GroupTensors:
     """The step buffer's parts for one group of B sequences with T tokens, which are rows [first, first + B*T).
 
-    pos [B, T]; cache_slots, n_valid [B]; state_slots [B] or with snapshots [B, 1 + S] (see slots.py); tails
-    [*state_slots.shape, tail], which rows a convolution remembers.
+    pos, seen [B, T], the last position that a row sees; cache_slots, n_valid [B]; state_slots [B] or with snapshots
+    [B, 1 + S] (see slots.py); tails [*state_slots.shape, tail], which rows a convolution remembers.
     """
 
     n_seqs: int
     n_tokens: int
     first: int
     pos: Tensor
+    seen: Tensor
     cache_slots: Tensor
     state_slots: Tensor
     n_valid: Tensor
@@ -145,6 +149,7 @@ class StepInputs:
             slots: Shape = (n_seqs, 1 + n_spans(n_tokens)) if s.snapshots else (n_seqs,)
             shapes |= {f"cache_slots {i}": (n_seqs,), f"state_slots {i}": slots, f"n_valid {i}": (n_seqs,)}
             shapes[f"tails {i}"] = (*slots, self.tail)
+            shapes[f"seen {i}"] = (n_seqs, n_tokens if s.whole else 0)
         return shapes
 
     def tensors(self) -> StepTensors:
@@ -161,7 +166,8 @@ class StepInputs:
     def _group(self, made: dict[str, Tensor], i: int, first: int, n_seqs: int, n_tokens: int) -> GroupTensors:
         pos = made["pos"].slice(0, first, first + n_seqs * n_tokens).reshape(n_seqs, n_tokens)
         parts = (made[f"{name} {i}"] for name in ("cache_slots", "state_slots", "n_valid", "tails"))
-        return GroupTensors(n_seqs, n_tokens, first, pos, *parts)
+        seen = made[f"seen {i}"] if self.shape.whole else pos
+        return GroupTensors(n_seqs, n_tokens, first, pos, seen, *parts)
 
     def fill(
         self,
@@ -203,6 +209,7 @@ class StepInputs:
             part["ids"][row : row + n], part["pos"][row : row + n] = chunk.ids, pos
             part["cache_rows"][row : row + n] = chunk.slot * n_ctx + pos
             cache_slots[b], n_valid[b] = chunk.slot, n
+            part[f"seen {i}"][b, :n] = chunk.pos + n - 1
             own = chunk.slot if chunk.state_slot is None else chunk.state_slot
             ends = np.array([n, *(min(SPAN * (s + 1), n) for s in range(n_spans(n_tokens)))])
             columns = state_slots[b : b + 1].reshape(-1)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..ir.tensor import Tensor
-from .architecture import Params
+from .architecture import POOLINGS, Params
 from .blocks.attention import Attention
 from .blocks.experts import Experts, expert_biases, expert_matrices
 from .blocks.feed_forward import FeedForward
@@ -75,6 +75,7 @@ class Transformer(Decoder):
             experts=read_experts(h, hidden[0], self.score, self.normalises),
             scale=h.get_float("attention.scale", 0.0),
         )
+        self.causal, self.pooling = h.get_bool("attention.causal", self.causal), read_pooling(h)
         self.q_scales = self._temperatures(h)
         self.attention_cap = h.get_float("attn_logit_softcapping", self.attention_cap, lo=0)
         self.logit_cap = h.get_float("final_logit_softcapping", self.logit_cap, lo=0)
@@ -212,6 +213,12 @@ class Transformer(Decoder):
             return 1 + b * np.log(1 + np.arange(first, stop) // length)[:, None]
 
         return self.weights.constant("q_scales", (self.capacity.n_ctx, 1), rows)
+
+
+def read_pooling(h: Hyper) -> str:
+    kind = h.get_int("pooling_type", 0, lo=-1, hi=255)
+    h.require(kind in (-1, 0, *POOLINGS), "pooling_type", kind, f"one of {', '.join(map(str, (0, *POOLINGS)))}")
+    return POOLINGS.get(kind, "")
 
 
 def rope_dims(h: Hyper, key: str, dim: int) -> int:

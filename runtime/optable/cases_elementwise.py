@@ -18,7 +18,7 @@ NORMALS = values(
 # promises nothing
 SHAPES: tuple[Shape, ...] = ((1,), (7,), (257,), (3, 33), (5, 1, 31), (2, 3, 5, 7), (65, 63), (1, 2048), (3, 100, 129))
 POSITIVE = ("sqrt", "log")
-UNARY = ("neg", "abs", "sqr", "sqrt", "exp", "log", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu")
+UNARY = ("neg", "abs", "sqr", "sqrt", "exp", "log", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu", "gelu_erf")
 ATTRS = {"scale": {"factor": -1.7, "bias": 0.3}, "clamp": {"low": -0.5, "high": 0.75}}
 
 

@@ -9,8 +9,9 @@ from .bpe import bpe_from_gguf
 from .gemma import gemma_from_gguf
 from .spm import spm_from_gguf
 from .vocab import PREFIX
+from .wordpiece import wordpiece_from_gguf
 
-KINDS = {"gpt2": bpe_from_gguf, "gemma4": gemma_from_gguf, "llama": spm_from_gguf}
+KINDS = {"gpt2": bpe_from_gguf, "gemma4": gemma_from_gguf, "llama": spm_from_gguf, "bert": wordpiece_from_gguf}
 
 
 def tokenizer_from_gguf(keys: Mapping[str, Any], n_rows: int | None = None) -> Tokenizer | None:

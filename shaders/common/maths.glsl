@@ -61,4 +61,20 @@ float gelu(float x) {
     return x * sigmoid(2.0 * 0.7978845608028654 * (x + 0.044715 * x * x * x));
 }
 
+// erfc by a Chebyshev fit in 1 / (1 + |x| / 2), good to 1.2e-7 of itself (Press et al., Numerical Recipes, 6.2).
+float erfc_of(float x) {
+    float a = abs(x), t = 1.0 / (1.0 + 0.5 * a);
+    float p = -0.82215223 + t * 0.17087277;
+    p = -1.13520398 + t * (1.48851587 + t * p);
+    p = 0.09678418 + t * (-0.18628806 + t * (0.27886807 + t * p));
+    p = -1.26551223 + t * (1.00002368 + t * (0.37409196 + t * p));
+    float y = t * exp(max(p - a * a, -104.0));
+    return x < 0.0 ? 2.0 - y : y;
+}
+
+// x times the normal distribution's function.
+float gelu_erf(float x) {
+    return select_nan(x, 0.5 * x * erfc_of(-0.7071067811865476 * clamp(x, -20.0, 20.0)));
+}
+
 #endif

@@ -5,7 +5,7 @@ from ..common.walk import walk
 from ..kernel import Features, Kernel, KernelCall, Variant
 from ..operands import FLOATS, INTS
 
-UNARY = ("neg", "abs", "sqr", "sqrt", "exp", "log", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu")
+UNARY = ("neg", "abs", "sqr", "sqrt", "exp", "log", "tanh", "relu", "sigmoid", "silu", "softplus", "gelu", "gelu_erf")
 PARAMETERS = {"scale": ("factor", "bias"), "clamp": ("low", "high")}
 BINARY = ("add", "sub", "mul", "div", "swiglu", "geglu")
 

@@ -21,6 +21,7 @@ float op_sigmoid(float v) { return sigmoid(v); }
 float op_silu(float v) { return silu(v); }
 float op_softplus(float v) { return softplus(v); }
 float op_gelu(float v) { return gelu(v); }
+float op_gelu_erf(float v) { return gelu_erf(v); }
 float op_scale(float v) { return v * p.a + p.b; }
 float op_clamp(float v) { return select_nan(v, min(max(v, p.a), p.b)); }
 

@@ -51,6 +51,7 @@ JUDGES = {
     "gelu": Judge(
         lambda x: (onnx_op("Gelu", x, approximate="tanh"),), ROUNDING
     ),  # whose small results have lost digits
+    "gelu_erf": Judge(lambda x: (onnx_op("Gelu", x, approximate="none"),), ROUNDING),
     "add": _by("Add"),
     "sub": _by("Sub"),
     "mul": _by("Mul"),

@@ -72,6 +72,11 @@ def _by_erf(_compute, x, *up):
     return (0.5 * x * (1 + erfs(x / np.sqrt(2))) * (up[0] if up else 1),)
 
 
+@wrong("by tanh", "gelu_erf")
+def _by_tanh(_compute, x):
+    return (0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),)
+
+
 @wrong("a kink", "softplus")
 def _kink(_compute, x):
     return (np.maximum(x, 0),)

@@ -16,7 +16,7 @@ import torch
 from family_specs import SPECS, Spec
 from family_tensors import Maker
 from hybrid_specs import SPECS as HYBRIDS
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from vkrun.tests.models.drawn import Golden, uniform
 
 STABLE = 1e-9  # of a run in float32 against one in float64: no expert hangs by a hair
@@ -26,7 +26,8 @@ def model_of(spec: Spec, dtype: torch.dtype) -> Any:
     ends = {f"{name}_token_id": None for name in ("bos", "eos", "pad")}
     config = AutoConfig.for_model(spec.model_type, **{**ends, **spec.config})
     config._attn_implementation = config._experts_implementation = "eager"
-    return AutoModelForCausalLM.from_config(config).eval().to(dtype)
+    made = AutoModel if spec.encodes else AutoModelForCausalLM
+    return made.from_config(config).eval().to(dtype)
 
 
 def logits_of(spec: Spec, seed: int, dtype: torch.dtype, ids: list[int]) -> tuple[np.ndarray, Maker]:
@@ -36,6 +37,8 @@ def logits_of(spec: Spec, seed: int, dtype: torch.dtype, ids: list[int]) -> tupl
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if not maker.is_made(name) and not (tied and name == "lm_head.weight"):
                 tensor.copy_(torch.from_numpy(np.ascontiguousarray(maker.value(name, tuple(tensor.shape)))))
+        if spec.encodes:
+            return model(torch.tensor([ids])).last_hidden_state[0].double().numpy(), maker
         made = model(torch.tensor([ids]), use_cache=False).logits[0]
     return made.double().numpy(), maker
 

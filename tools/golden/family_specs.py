@@ -12,7 +12,7 @@ N_CTX = 256
 class Spec:
     """config: transformers'. more: keys beside the usual ones, in their place, or None for none. given: tensors whose
     values are no drawn ones. permuted: rows of q and k stand as neighbours; absorbed: kv_b in two; fused_experts: gate
-    and up in one."""
+    and up in one; encodes: a text's rows come out, and no logits."""
 
     name: str
     model_type: str
@@ -24,6 +24,7 @@ class Spec:
     norms_plus_one: bool = False
     absorbed: bool = True
     fused_experts: bool = False
+    encodes: bool = False
     n_ids: int = 24
 
     @property

@@ -11,7 +11,9 @@ from vkrun.tests.models.drawn import drawn
 
 Array = np.ndarray
 Shape = tuple[int, ...]
-COMPUTED = re.compile(r"inv_freq$|embed_scale$|\.attn\.bias$|masked_bias$|mup_vector$")
+COMPUTED = re.compile(
+    r"inv_freq$|embed_scale$|\.attn\.bias$|masked_bias$|mup_vector$|^pooler\.|position_ids$|token_type_ids$"
+)
 # of names that gguf's own table does not know, or knows otherwise
 NAMES = {
     "block_sparse_moe.router.weight": "ffn_gate_inp.weight",
@@ -71,7 +73,7 @@ class Maker:
 
 
 def _layer(name: str) -> str:
-    found = re.search(r"\.(?:layers|h)\.(\d+)\.", name)
+    found = re.search(r"(?:^|\.)(?:layers?|h)\.(\d+)\.", name)
     return found[1] if found else ""
 
 

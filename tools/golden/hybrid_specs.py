@@ -31,6 +31,9 @@ _NEMOTRON |= {"chunk_size": 8, "layer_norm_epsilon": 1e-5, "mlp_hidden_act": "re
 _NEMOTRON_KEYS: Config = {"ssm.conv_kernel": 4, "ssm.state_size": 12, "ssm.time_step_rank": 4, "ssm.inner_size": 40}
 _NEMOTRON_KEYS |= {"ssm.group_count": 2, "rope.scaling.finetuned": False, "rope.freq_base": None}
 
+_BERT_KEYS: Config = {"attention.head_count_kv": None, "attention.layer_norm_epsilon": 1e-6, "attention.causal": False}
+_BERT_KEYS |= {"attention.key_length": None, "attention.value_length": None}
+
 SPECS: tuple[Spec, ...] = (
     Spec(
         "qwen35",
@@ -122,5 +125,23 @@ SPECS: tuple[Spec, ...] = (
         | {"expert_count": 6, "expert_used_count": 2, "expert_feed_forward_length": 24}
         | {"expert_shared_feed_forward_length": 40, "expert_shared_count": 1, "expert_weights_norm": True}
         | {"expert_weights_scale": 2.5},
+    ),
+    Spec(
+        "bert",
+        "bert",
+        "bert",
+        config(60, 32, 40, 2, hidden_act="gelu", type_vocab_size=2, layer_norm_eps=1e-6)
+        | {"num_attention_heads": 4, "num_key_value_heads": None},
+        {**_BERT_KEYS, "attention.layer_norm_rms_epsilon": None, "pooling_type": 2},
+        encodes=True,
+    ),
+    Spec(
+        "nomic-bert",
+        "nomic_bert",
+        "nomic-bert",
+        config(60, 36, 40, 2, hidden_act="silu", pad_token_id=0, type_vocab_size=2, layer_norm_eps=1e-6)
+        | {**heads(3, 3, 12, 1e3), "num_key_value_heads": None},
+        {**_BERT_KEYS, "attention.layer_norm_rms_epsilon": None, "pooling_type": 1},
+        encodes=True,
     ),
 )

@@ -76,6 +76,14 @@ def _input_linear(make: "Maker", at: str, match: re.Match, shape: Shape) -> Arra
     return np.concatenate([make.draw(f"{at}ffn_{x}{end}.weight", half) for x in ("gate", "up")])
 
 
+def _one_of_three(make: "Maker", at: str, match: re.Match, shape: Shape) -> Array | None:
+    """Nomic BERT: q, k and v in one matrix."""
+    if make.spec.architecture != "nomic-bert":
+        return None
+    whole = make.draw(at + "attn_qkv.weight", (3 * shape[0], shape[1]))
+    return np.split(whole, 3)["qkv".index(match[1])]
+
+
 _MAMBA = {
     "in_proj.weight": "ssm_in.weight",
     "conv1d.weight": "ssm_conv1d.weight",
@@ -115,12 +123,18 @@ NAMED = {
     "lfm2moe": _LFM2,
     "granitehybrid": _OF_MAMBA,
     "falcon-h1": {**_OF_MAMBA, "pre_ff_layernorm.weight": "ffn_norm"},
+    "nomic-bert": {
+        f"post_{name}_layernorm.{part}": f"{stored}_output_norm.{part}"
+        for name, stored in (("attention", "attn"), ("mlp", "layer"))
+        for part in ("weight", "bias")
+    },
     "nemotron_h": _NEMOTRON,
     "nemotron_h_moe": _NEMOTRON,
 }
 
 HYBRID_RULES: "dict[str, Rule]" = {
     r"layers\.\d+\.(.+)$": _named,
+    r"\.([qkv])_proj\.weight$": _one_of_three,
     r"linear_attn\.(.+)$": _tiled,
     r"shared_mlp\.(input|output)_linear\.weight$": _input_linear,
 }

@@ -1,6 +1,7 @@
 """Elementwise ops: one input or two, any layout, numpy's broadcasting."""
 
 from collections.abc import Callable
+from math import erfc
 
 import numpy as np
 
@@ -28,6 +29,14 @@ def gelu(x: Array) -> Array:
     return x * sigmoid(np.sqrt(8 / np.pi) * (x + 0.044715 * x**3))
 
 
+_erfc = np.frompyfunc(erfc, 1, 1)
+
+
+def gelu_erf(x: Array) -> Array:
+    """x times the normal distribution's function, erfc(-x / sqrt 2) / 2."""
+    return x * np.asarray(_erfc(-x / np.sqrt(2)), np.float64) / 2
+
+
 UNARY: dict[str, Callable[[Array], Array]] = {
     "neg": np.negative,
     "abs": np.abs,
@@ -41,6 +50,7 @@ UNARY: dict[str, Callable[[Array], Array]] = {
     "silu": lambda x: x * sigmoid(x),
     "softplus": softplus,
     "gelu": gelu,
+    "gelu_erf": gelu_erf,
 }
 
 BINARY: dict[str, Callable[[Array, Array], Array]] = {

@@ -55,7 +55,7 @@ class Attention:
             self.k_cache,
             self.v_cache,
             group.cache_slots,
-            group.pos,
+            group.seen,
             self.scale,
             step.shape.n_kv,
             gate and group.rows(gate.select(0, 0)),

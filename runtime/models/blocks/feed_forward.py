@@ -16,6 +16,10 @@ def gelu(g: Graph, x: Tensor) -> Tensor:
     return g.one("gelu", x)
 
 
+def gelu_erf(g: Graph, x: Tensor) -> Tensor:
+    return g.one("gelu_erf", x)
+
+
 def relu_squared(g: Graph, x: Tensor) -> Tensor:
     return g.one("sqr", g.one("relu", x))
 
