@@ -94,7 +94,7 @@ def timed(device: Device, graph: Graph, n_runs: int) -> tuple[float, np.ndarray]
 
 
 def tiles(shape: Shape) -> Iterator[tuple[matrices.Tile, int]]:
-    for tile in matrices.EXPERT_TILES if shape.experts else matrices.TILES:
+    for tile in (*matrices.EXPERT_TILES, matrices.LARGE_TILE) if shape.experts else matrices.TILES:
         yield from ((tile, n) for n in ((1, 4, 8) if shape.experts else (1,)))
 
 

@@ -1,0 +1,52 @@
+"""Which tiles experts' products take: large ones where there are enough, those of small models as measured on them."""
+
+import pytest
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.tensor import Kind, Storage
+from vkrun.shaders.catalogue import lower, refusal
+from vkrun.shaders.kernel import Features
+
+GPU = Features(
+    subgroup_size=32,
+    float16=True,
+    shared_nbytes=49152,
+    max_workgroup=1024,
+    cooperative_matrix=((16, 16, 16),),
+)
+LARGE, REAL, BUNDLED = (256, 48), (512, 10, 512, 2048), (12, 4, 128, 256)  # experts, used, hidden, width
+
+
+def tiles(n_tokens: int, shape: tuple[int, int, int, int], features: Features = GPU) -> list[tuple[int, int] | None]:
+    """Rows and columns of a tile on the way up, and on the way down; None where gate and up are not taken in one."""
+    n_experts, used, hidden, width = shape
+    gate, down = (
+        Storage(name, Kind.WEIGHT, DType.Q4_0, (n_experts, *rows)).tensor()
+        for name, rows in (("gate", (hidden, width)), ("down", (width, hidden)))
+    )
+    x = Storage("x", Kind.STATE, DType.F32, (n_tokens, 1, width)).tensor()
+    ids = Storage("ids", Kind.STATE, DType.I32, (n_tokens, used)).tensor()
+    g = Graph()
+    lists = g.one("expert_lists", ids, n_experts=n_experts)
+    g.emit("mul_mat_id", down, g.one("mul_mat_id_swiglu", gate, gate, x, ids, lists), ids, lists)
+    calls = [None if refusal(node, features) else lower(node, features) for node in g.nodes[1:]]
+    return [c and (c.constants["TILE_ROWS"], c.constants["TILE_COLS"]) for c in calls]
+
+
+@pytest.mark.parametrize(
+    ("n_tokens", "shape", "wanted"),
+    [
+        (2048, REAL, [LARGE, LARGE]),
+        (512, REAL, [LARGE, LARGE]),
+        (64, REAL, [(128, 32), (128, 32)]),
+        (512, BUNDLED, [None, (128, 64)]),
+        (2048, BUNDLED, [None, (128, 64)]),
+    ],
+)
+def test_tiles(n_tokens, shape, wanted) -> None:
+    assert tiles(n_tokens, shape) == wanted
+
+
+def test_a_device_with_little_shared_memory_takes_smaller_ones() -> None:
+    small = Features(**{**vars(GPU), "shared_nbytes": 32768})
+    assert tiles(512, REAL, small) == [(128, 32), (128, 32)]
