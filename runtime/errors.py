@@ -1,5 +1,7 @@
 """Every error that vkrun raises on purpose: one clear line, naming the thing and both values."""
 
+from collections.abc import Sequence
+
 
 class VkrunError(Exception):
     """Base of all errors a caller may want to catch."""
@@ -35,3 +37,11 @@ class BackendError(VkrunError):
 
 class UsageError(VkrunError, ValueError):
     """Arguments out of their range."""
+
+
+class HubError(VkrunError):
+    """A model that a hub does not have, or that cannot be fetched. catalogue: a row for each that may be meant."""
+
+    def __init__(self, text: str, catalogue: Sequence[tuple[str, ...]] = ()) -> None:
+        super().__init__(text)
+        self.catalogue = tuple(catalogue)

@@ -12,7 +12,9 @@ from ..bench.session import Session
 from ..bench.settings import Wanted
 from ..model import MAX_SEQS
 from .foreign import FOREIGN, Takes, table
-from .model_paths import bundled, check_model
+from .hub_options import OPTIONS as HUB_OPTIONS
+from .hub_options import from_hub
+from .model_paths import check_model, model_path
 from .progress import Bar
 from .screen import note
 from .spelling import SpeltCommand, without_effect
@@ -57,6 +59,7 @@ def _many(*names: str, default: str, text: str) -> Callable[[Any], Any]:
 
 _OPTIONS = [
     click.option("-m", "--model", "models", multiple=True, metavar="FILE", help="Model [default: the bundled one]."),
+    *HUB_OPTIONS,
     _many("-p", "--n-prompt", default="512", text="Prompt tokens; 0: none."),
     _many("-n", "--n-gen", default="128", text="Generated tokens; 0: none."),
     click.option("-pg", "n_pg", multiple=True, metavar="P,G", help="A prompt, and generation after it (repeatable)."),
@@ -101,7 +104,9 @@ def _run(
     say: Callable[[str], None] = note if progress else lambda _: None
     for line in without_effect(ctx) if verbose else ():
         note(line)
-    paths = [path for text in models for path in _paths(text)] or [bundled("vkrun bench -m MODEL.gguf")]
+    hub = from_hub(values)
+    paths = [path for text in models for path in _paths(text)]
+    paths += [model_path(None, hub, "vkrun bench -m MODEL.gguf")] if hub.repo or not paths else []
     for path in paths:
         check_model(path)  # each of them before the first is measured
     with Bar() as bar:

@@ -3,6 +3,9 @@
 COMMANDS = {
     "inspect": "keys, tensors and sizes of a GGUF file",
     "devices": "backends and devices, and what is missing",
+    "pull": "fetch a model from a hub ahead of its use",
+    "list": "models that were fetched, or what a repository has",
+    "rm": "delete fetched models",
     "bench": "tokens a second, as llama-bench counts them, and where the time goes",
     "convert": "a Hugging Face checkpoint as a GGUF file",
     "graph": "what the passes make of a layer, drawn and counted",

@@ -29,7 +29,7 @@ class Foreign:
 
 
 _DEVICE = "the whole model runs on the device"
-_FILES = "models are read from local files"
+_FILES = "models are local files, or named with -hf"
 _CACHE = "the cache is float32"
 _READ = "files are read and never mapped, and no copy stays in memory"
 _ONE = "a model runs on one device, see --device"
@@ -53,7 +53,6 @@ _FLAGS = {
     "requests share a batch where there are several": "-cb --cont-batching -nocb --no-cont-batching -kvu --kv-unified "
     "-no-kvu --no-kv-unified",
     "a cache is kept whole": "--swa-full",
-    "nothing is ever downloaded": "--offline",
     "weights are packed as the kernels want them": "--repack -nr --no-repack",
 }
 _SWITCHES = {
@@ -85,7 +84,7 @@ _SOME_VALUES = (
 _REFUSED = {
     _DEVICE: "-ot --override-tensor -cmoe --cpu-moe -ncmoe --n-cpu-moe -nkvo --no-kv-offload --no-op-offload",
     _ONE: "-ts --tensor-split --rpc",
-    _FILES: "-hf -hfr --hf-repo -hff --hf-file -hft --hf-token -hfv -mu --model-url -dr --docker-repo",
+    _FILES: "-hfv -hffv -mu --model-url -dr --docker-repo",
     _TEMPLATE: "--chat-template --chat-template-file --no-jinja --chat-template-kwargs",
     _SHIFT: "--context-shift -gan --grp-attn-n -gaw",
     "positions are taken as the file says": "--rope-scaling --rope-scale --rope-freq-base --rope-freq-scale "

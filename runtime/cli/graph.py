@@ -8,10 +8,12 @@ from ..counts import plan_step
 from ..errors import UsageError, VkrunError
 from ..gguf.file import GGUFFile
 from ..gguf.keys import printable
-from ..model import BUNDLED, model_kind
+from ..model import model_kind
 from ..picture.boxes import Picture, side
 from ..picture.svg import svg
 from ..picture.texts import as_dot, as_json, count_rows
+from .hub_options import FromHub, with_hub
+from .model_paths import model_path
 from .screen import columns
 
 FORMATS = {"svg": svg, "dot": as_dot, "json": as_json}
@@ -28,15 +30,16 @@ N_KV = 4096
 @click.option("--keys", type=click.IntRange(1, 1 << 20), default=N_KV, show_default=True, help="Attention looks at.")
 @click.option("-o", "--output", metavar="FILE", help="Where to: .svg, .dot or .json; -: stdout [default: counts only].")
 @click.option("--format", "kind", type=click.Choice(list(FORMATS)), help="[default: by FILE's name; json for -]")
+@with_hub
 def command(
-    model: str | None, opt: int, tokens: int, seqs: int, keys: int, output: str | None, kind: str | None
+    model: str | None, opt: int, tokens: int, seqs: int, keys: int, output: str | None, kind: str | None, hub: FromHub
 ) -> None:
     """Draw a layer of each sort before and after the passes, and count what a step does.
 
     Planned from the file's header alone, for a usual GPU.
     """
     how = _format(output, kind)
-    path = model or str(BUNDLED)
+    path = model_path(model, hub, "vkrun graph MODEL.gguf")
     plans = [plan_step(path, level, tokens, seqs, max(keys, tokens)) for level in (0, opt)]
     picture = Picture(_title(path), tokens, seqs, max(keys, tokens), side(plans[0], 0), side(plans[1], opt))
     if how is None:

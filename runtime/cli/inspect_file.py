@@ -9,15 +9,18 @@ import numpy as np
 
 from ..gguf.describe import KEY_COLUMNS, TENSOR_COLUMNS, TOTAL_COLUMNS, key_rows, summary_line, tensor_rows, total_rows
 from ..gguf.file import GGUFFile
+from .hub_options import FromHub, with_hub
+from .model_paths import model_path
 from .screen import columns
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("model", metavar="MODEL.gguf")
+@click.argument("model", metavar="[MODEL.gguf]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with every array in full.")
-def command(model: str, as_json: bool) -> None:
+@with_hub
+def command(model: str | None, as_json: bool, hub: FromHub) -> None:
     """Print a GGUF file's keys, tensors and sizes."""
-    with GGUFFile.open(model) as f:
+    with GGUFFile.open(model_path(model, hub, "vkrun inspect MODEL.gguf")) as f:
         click.echo(json.dumps(_as_object(f), allow_nan=False) if as_json else _as_text(f))
 
 

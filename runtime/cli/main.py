@@ -14,7 +14,12 @@ from . import screen
 from .commands import COMMANDS
 from .options import make_command
 
-_MODULES = {"inspect": "inspect_file", "test-ops": "ops_matrix"}  # where a command's file is not called after it
+_MODULES = {
+    "inspect": "inspect_file",
+    "test-ops": "ops_matrix",
+    "list": "list_models",
+    "rm": "remove",
+}  # where a command's file is not called after it
 FAILED, MISUSED, INTERRUPTED, PIPE_BROKEN = 1, 2, 130, 141  # the last two: 128 + the signal, as shells count
 
 

@@ -1,10 +1,25 @@
 """Which file is the model, and whether it is one, before anything else is done."""
 
+from importlib import import_module
+
+import click
+
 from .. import models
 from ..errors import VkrunError
 from ..gguf.file import GGUFFile
 from ..model import BUNDLED
 from ..text.tokenizer import tokenizer_from_gguf
+from .hub_options import FromHub
+from .screen import one_line
+
+
+def model_path(named: str | None, hub: FromHub, usage: str) -> str:
+    """The file that a command line means: one from a hub, fetched where need be, else that named, else the bundled."""
+    if hub.repo:
+        if named not in (None, hub.repo):
+            raise click.UsageError(f"{one_line(named or '')} and -hf {one_line(hub.repo)}: two models; name one")
+        return import_module(".hub_models", __package__).fetched(hub)
+    return bundled(usage) if named is None else named
 
 
 def bundled(usage: str) -> str:

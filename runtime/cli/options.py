@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from ..version import VERSION
+from .hub_options import OPTIONS as HUB_OPTIONS
+from .hub_options import from_hub
 from .run_options import RunOptions
 from .spelling import SpeltCommand, without_effect
 
@@ -33,6 +35,7 @@ def _option(*names: str, **kw: Any) -> Any:
 _OPTIONS = [
     click.argument("words", nargs=-1, metavar="[MODEL.gguf] [PROMPT]"),
     _option("-m", "--model", metavar="FILE", help="Model file; the bundled model when there is none."),
+    *HUB_OPTIONS,
     _option("-p", "--prompt", metavar="TEXT", help="Text to go on from."),
     _option("-f", "--file", metavar="FILE", help="Read the prompt from a file."),
     _option(
@@ -92,7 +95,9 @@ prompt where none is given. Without a prompt, on a terminal, you chat.
 def make_command(epilog: str) -> click.Command:
     @click.pass_context
     def invoke(ctx: click.Context, /, **values: Any) -> int:
-        return import_module(".run", __package__).run(RunOptions(**values, without_effect=without_effect(ctx)))
+        return import_module(".run", __package__).run(
+            RunOptions(hub=from_hub(values), **values, without_effect=without_effect(ctx))
+        )
 
     for add in reversed(_OPTIONS):
         invoke = add(invoke)

@@ -14,12 +14,13 @@ PATIENCE_PLAIN = 2.0  # and before a line is worth reading, where no terminal is
 
 # what is reported -> in words
 TITLES = {
+    "fetching": "fetching",
     "loading": "loading",
     "reading": "reading the prompt",
     "compiling": "compiling kernels for this device, once",
     "converting": "converting",
 }
-_IN_BYTES = {"loading"}
+_IN_BYTES = {"fetching", "loading"}
 
 
 class Bar:

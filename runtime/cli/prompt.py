@@ -81,7 +81,7 @@ def _say_what_is_waited_for() -> None:
 def _words(options: RunOptions) -> tuple[str | None, str | None]:
     """The model's path and the prompt among the bare words."""
     words = list(options.words)
-    model = options.model
+    model = options.model or options.hub.repo
     if model is None and words and names_model(words[0]):
         model = words.pop(0)
     if model is None and words:

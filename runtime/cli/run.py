@@ -10,7 +10,7 @@ from ..gguf.file import GGUFFile
 from ..model import Model, load
 from .answer import Answers, sampler_settings, stats_text
 from .chat import Chat
-from .model_paths import bundled, check_model
+from .model_paths import check_model, model_path
 from .progress import Bar
 from .prompt import Asked, asked, with_stdin
 from .run_options import RunOptions
@@ -29,15 +29,16 @@ def run(options: RunOptions) -> int:
         raise click.UsageError("-sys and -no-cnv: a system message needs the chat format")
     if wanted.prompt is None and options.conversation is False and not wanted.on_stdin:
         raise click.UsageError("-no-cnv: no prompt; give one as a word, with -p or with -f")
+    path = model_path(wanted.model, options.hub, "vkrun MODEL.gguf")
     if wanted.on_stdin:
-        check_model(_path(wanted))  # before stdin, which may be long in coming
+        check_model(path)  # before stdin, which may be long in coming
         wanted = replace(wanted, prompt=with_stdin(options, wanted.prompt))
     for name in config.unknown():
         note(f"{name} is none of vkrun's variables and does nothing")
     for line in options.without_effect if options.verbose else ():
         note(line)
     before = time.perf_counter()
-    with Bar() as bar, open_model(options, wanted, bar) as model:
+    with Bar() as bar, open_model(options, path, bar) as model:
         answers = Answers(model, settings, _n_predict(options, wanted), options.ignore_eos, wanted.stops, bar)
         load_s = time.perf_counter() - before
         if _chats(options, wanted):
@@ -47,9 +48,8 @@ def run(options: RunOptions) -> int:
         return complete(answers, wanted.prompt or "", options, load_s)
 
 
-def open_model(options: RunOptions, wanted: Asked, bar: Bar) -> Model:
+def open_model(options: RunOptions, path: str, bar: Bar) -> Model:
     """The model, loaded with a bar on a terminal; says where it runs when that is no GPU or with -v."""
-    path = _path(wanted)
     n_ctx = _n_ctx_trained(path) if options.ctx_size == 0 else options.ctx_size or N_CTX
     model = load(path, options.backend, options.device, n_ctx, opt=options.opt, progress=bar)
     bar.stop()
@@ -68,10 +68,6 @@ def complete(answers: Answers, prompt: str, options: RunOptions, load_s: float) 
     if options.stats:
         lines(stats_text(answers.timings, load_s, answers.total_s))
     return INTERRUPTED if answers.interrupted else 0
-
-
-def _path(wanted: Asked) -> str:
-    return bundled("vkrun MODEL.gguf") if wanted.model is None else wanted.model
 
 
 def _chats(options: RunOptions, wanted: Asked) -> bool:

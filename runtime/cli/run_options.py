@@ -1,6 +1,8 @@
 """What the default command was given, as values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from .hub_options import FromHub
 
 
 @dataclass(frozen=True)
@@ -9,6 +11,7 @@ class RunOptions:
 
     words: tuple[str, ...] = ()
     model: str | None = None
+    hub: FromHub = field(default_factory=FromHub)
     prompt: str | None = None
     file: str | None = None
     predict: int | None = None

@@ -10,7 +10,7 @@ from .header import Header, TensorInfo
 from .keys import GGUFKeys, printable
 
 MOST_PARTS = 1024
-_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<ending>\.\w+)", re.DOTALL)
+PART_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<ending>\.\w+)", re.DOTALL)
 
 
 def paths_of_parts(path: str, header: Header) -> list[str]:
@@ -20,7 +20,7 @@ def paths_of_parts(path: str, header: Header) -> list[str]:
     if count < 2:
         return []
     folder, name = os.path.split(path)
-    found = _NAME.fullmatch(name)
+    found = PART_NAME.fullmatch(name)
     if not found or (int(found["number"]), int(found["count"])) != (number + 1, count):
         wanted = f"-{number + 1:05d}-of-{count:05d}.gguf"
         raise GGUFError(f"{printable(path, 500)}: part {number + 1} of {count}, expected a name that ends in {wanted}")

@@ -80,7 +80,7 @@ def test_a_command_line_of_llama_cpps_just_runs():
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
-        ("-hf x/y", "-hf"),
+        ("-hfv x/y", "-hfv"),
         ("--grammar=x", "--grammar"),
         ("-np 4", "-np 4"),
         ("-np4", "-np 4"),
@@ -131,7 +131,7 @@ def test_no_option_is_both_declared_and_foreign():
         (("a.gguf", "a prompt", "b.gguf"), "a.gguf and b.gguf: two models"),
         (("x", "-ngl"), "Option '-ngl' requires an argument."),
         (("-v", "devices"), "devices: a command comes first (vkrun devices ...); as a prompt: -p devices"),
-        (("inspect",), "Missing argument"),
+        (("pull",), "Missing argument"),
         (("inspect", "--frob", "x"), "--frob"),
         (("test-ops", "-o", "frobnicate"), "no cases for op frobnicate"),
     ],

@@ -34,6 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "ir": {"errors", "config"},
     "gguf": {"errors", "units", "ir"},
     "text": {"errors", "config"},
+    "hub": {"errors", "units", "gguf"},
     "convert": {"errors"},
     "shaders": {"errors", "config", "caches", "ir"},
     "backends/base": {"errors", "config", "ir"},
