@@ -88,3 +88,12 @@ def test_an_odd_or_too_long_turned_part(file):
     for n in (3, 1000):
         said = with_keys(file, rope__dimension_count=n)
         assert "rope.dimension_count" in said or not turns, said
+
+
+@pytest.mark.parametrize(("name", "near"), [("qwen4", "qwen"), ("gemma9", "gemma"), ("glm5moe", "glm4moe"), ("x", "")])
+def test_an_unknown_architecture_is_named_with_the_nearest(name, near, tmp_path):
+    golden = replace(Golden.load(FOLDER / "llama.npz"), architecture=name)
+    with GGUFFile.open(golden.write(tmp_path / "a.gguf")) as f:
+        said = opened(f)
+    assert said.startswith(f"general.architecture: {name} is not supported, the nearest is {near}")
+    assert all(known in said for known in ("llama", "gemma4", "deepseek2")) and said.isprintable()

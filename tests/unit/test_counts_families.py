@@ -57,6 +57,13 @@ def llama_8b(path: Path) -> Path:
     return write(path, "llama", keys, 3, 4096, layer(4096, 14336, 4096, 1024, ("attn_norm", "ffn_norm")))
 
 
+def qwen2_7b(path: Path) -> Path:
+    keys = {"attention.head_count": 28, "attention.head_count_kv": 4, "feed_forward_length": 18944}
+    keys |= {"attention.layer_norm_rms_epsilon": 1e-6, "rope.freq_base": 1e6}
+    biases: Shapes = {"attn_q.bias": (3584,), "attn_k.bias": (512,), "attn_v.bias": (512,)}
+    return write(path, "qwen2", keys, 3, 3584, biases | layer(3584, 18944, 3584, 512, ("attn_norm", "ffn_norm")))
+
+
 def gemma3_12b(path: Path) -> Path:
     keys = {"attention.head_count": 16, "attention.head_count_kv": 8, "feed_forward_length": 15360}
     keys |= {"attention.key_length": 256, "attention.value_length": 256, "attention.sliding_window": 1024}
@@ -70,7 +77,7 @@ def per_layer(plan: Plan) -> Counter[str]:
 
 
 @pytest.mark.parametrize("n_kv", [256, 4096])
-@pytest.mark.parametrize(("made", "most"), [(llama_8b, 7), (gemma3_12b, 9)])
+@pytest.mark.parametrize(("made", "most"), [(llama_8b, 7), (qwen2_7b, 7), (gemma3_12b, 9)])
 def test_dispatches_of_a_layer(made, most, n_kv, tmp_path):
     plan = plan_step(made(tmp_path / "a.gguf"), n_kv=n_kv)
     found = per_layer(plan)
