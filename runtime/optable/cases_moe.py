@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ..ir.dtypes import DType
-from .case import Case, Operand, View, integers, uniform, values
+from .case import Case, Fill, Operand, View, integers, normal, uniform, values
 from .views import STRIDED, Make, flat_offset, named, outer_cut, permuted, plain, rows_apart, stepped
 
 F32, F16, I32, Q4_0, Q8_0 = DType.F32, DType.F16, DType.I32, DType.Q4_0, DType.Q8_0
@@ -100,6 +100,28 @@ def _gate_ups() -> list[Case]:
         _gate_up("silu far out", rows_apart((2, 64)), large, _ids(2, 4, 6), (plain((3, 64)), plain((3, 64)))),
         _gate_up("NaN", Operand((2, 64), fill=values(*(1.0,) * 70, NAN)), large, _ids(2, 2, 6), _wide(64)),
     ]
+
+
+def _routed(n: int, k: int, n_experts: int, e: int, types: tuple[DType, DType], fill: Fill = normal) -> Case:
+    """Experts of 33 rows, a shared one of 17."""
+    shapes = ((n_experts, 33, e),) * 2, ((17, e),) * 2
+    weights = (Operand(shape, t) for both, t in zip(shapes, types, strict=True) for shape in both)
+    logits, whole = (plain if n == 1 else rows_apart)((n, n_experts), fill=fill), n == 1
+    operands = logits, (plain if whole else outer_cut)((n, e)), *weights
+    name = f"{types[0].name}, {types[1].name}: {n} tokens of {e}, {k} of {n_experts}"
+    return Case("route_gate_up", name, operands, {"k": k}, not whole)
+
+
+def _routed_gate_ups() -> Iterator[Case]:
+    for t in WEIGHTS:
+        for s in _shared_types(t):
+            yield _routed(1, 3, 5, _inner(t), (t, s))
+    yield _routed(1, 10, 64, 2048, (Q4_0, Q4_0))
+    yield _routed(1, 2, 3, 12800, (Q4_0, Q4_0))  # longer than what is held
+    yield _routed(2, 10, 40, 2048, (Q4_0, Q8_0))
+    yield _routed(2, 2, 300, 96, (Q8_0, Q8_0))
+    yield _routed(2, 4, 9, 64, (Q8_0, F32), values(*(1.0, 2.0, 2.0, -INF) * 11, 5.0))
+    yield _routed(2, 3, 9, 64, (F16, F16), values(-INF))
 
 
 def _long_gate_ups() -> Iterator[Case]:
@@ -220,6 +242,7 @@ def _ways_of_experts() -> Iterator[Case]:
 CASES: tuple[Case, ...] = (
     *_routes(),
     *_gate_ups(),
+    *_routed_gate_ups(),
     *_downs(),
     *_sums(),
     *_ways_to_route(),

@@ -366,7 +366,7 @@ def _projections() -> Iterator[Case]:
     yield _projected(Batch(1, (1,) * 9, tuple(range(9)), 9), q4, 1024, plain, 40, 24, 8)
     yield _projected(ONE, DType.F32, 2048, plain, 33, 1)
     yield _projected(ONE, DType.F32, 1099, plain, 33, 1)
-    yield _projected(Batch(1, (1, 1, 1), (2, -1, 1), 4), q8, 96, rows_apart, 70, 3)
+    yield _projected(Batch(1, (1, 1, 1), (2, -1, 1), 4), q8, 96, rows_apart, 70, 5)
     yield _projected(BATCHES[1], q8, 64, plain, 20, 1, fill=uniform(-1e-4, 1e-4))
     yield _projected(BATCHES[1], q8, 64, plain, 20, 4, fill=one_inf)
 

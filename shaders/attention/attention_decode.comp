@@ -176,7 +176,7 @@ void join_sums() {
 }
 
 void start(uint q_row) {
-    [[dont_unroll]] for (uint i = invocation(); i < HEADS * QUADS; i += gl_WorkGroupSize.x) {
+    for (uint i = invocation(); i < HEADS * QUADS; i += gl_WorkGroupSize.x) {
         uint at = q_row + i / QUADS * p.q_head + i % QUADS * 4u;
         query[i] = vec4(q[at], q[at + 1u], q[at + 2u], q[at + 3u]) * p.scale;
     }

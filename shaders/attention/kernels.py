@@ -29,6 +29,7 @@ EIGHT = 8  # invocations that make a key's score
 DECODE_LOCAL, DECODE_TILE, DECODE_HEADS, MOST_HELD = 256, 128, 8, 2048
 COMBINE_LOCAL, COMBINE_SPAN, MOST_PARTS = 256, 64, 256
 LANES = {"attention": 128, "qk_rope_cache": 64}
+QK_LANES = 256  # at most
 _GATE: Defines = (("GATE", ""),)
 _NORM: Defines = (("NORM", ""),)
 _BIAS: Defines = (("BIAS", ""),)
@@ -156,6 +157,8 @@ def _lower_qk(node: Node, features: Features) -> KernelCall:
     if "q_norm" in given:
         arguments["eps"] = float(node.attrs["eps"])
     lanes, defines = _lanes("qk_rope_cache", features)
+    if not features.software:  # an element each, so that none waits for another
+        lanes = max(lanes, min(QK_LANES, 1 << (dim - 1).bit_length(), features.max_workgroup))
     grid = grid_of(n_tokens * (n_heads + 2 * n_heads_kv))
     pairs = {"NEIGHBOURS": int(node.attrs.get("neighbours", False))}
     constants = {"local_size_x": lanes, **NOT_HELD, "DIM": dim, **pairs}

@@ -5,6 +5,16 @@
 #include "maths.glsl"
 
 vec4 taps[ROWS], past[ROWS][COLS];  // w of past has room for the sum
+int own_slots[COLS];
+ivec3 own_tails[COLS];
+
+void load_slots(uint first) {
+    [[unroll]] for (uint c = 0u; c < COLS; c++) {
+        uint seq = min(first + c, n_cols - 1u), at = tails_at + seq * tails_seq;
+        own_slots[c] = slots[slots_at + seq];
+        own_tails[c] = ivec3(tails[at], tails[at + tails_column], tails[at + 2u * tails_column]);
+    }
+}
 
 uint state_of(int slot) {
     return state_at + uint(clamp(slot, 0, int(n_slots) - 1)) * state_slot;
@@ -20,7 +30,7 @@ void load_past(uint r, uint channel, uint n_channels, uint first) {
         if (first + c >= n_cols) {
             continue;
         }
-        uint place = state_of(slots[slots_at + first + c]) + channel;
+        uint place = state_of(own_slots[c]) + channel;
         past[r][c] = vec4(state[place], state[place + n_channels], state[place + 2u * n_channels], 0.0);
     }
 }
@@ -30,13 +40,13 @@ float kept(vec4 rows, int tail) {
     return tail <= 0 ? rows.x : tail == 1 ? rows.y : tail == 2 ? rows.z : rows.w;
 }
 
-float convolved(uint r, uint c, uint channel, uint n_channels, uint seq, float sum) {
+float convolved(uint r, uint c, uint channel, uint n_channels, float sum) {
     vec4 all_rows = vec4(past[r][c].xyz, sum);
-    int slot = slots[slots_at + seq];
+    int slot = own_slots[c];
     if (slot >= 0 && slot < int(n_slots)) {
         uint place = state_of(slot) + channel;
         [[unroll]] for (uint j = 0u; j < 3u; j++) {
-            state[place + j * n_channels] = kept(all_rows, tails[tails_at + seq * tails_seq + j * tails_column]);
+            state[place + j * n_channels] = kept(all_rows, own_tails[c][j]);
         }
     }
     return silu(dot(all_rows, taps[r]));

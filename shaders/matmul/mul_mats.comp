@@ -104,13 +104,14 @@ float made_of(uint r, uint c, uint row, uint col, float sum) {
     sum *= FACTOR(c);
 #if defined(CONV)
     if (source == 0u) {
-        return convolved(r, c, row, n_rows0, col, sum);
+        return convolved(r, c, row, n_rows0, sum);
     }
 #endif
     return sum;
 }
 
-void start_rows(uint m, uint first) {
+// The inputs before the token's of the rows from m on, where w0 makes them.
+void load_rows_past(uint m, uint first) {
 #if defined(CONV)
     if (source == 0u && is_writer()) {
         [[unroll]] for (uint r = 0u; r < ROWS; r++) {
@@ -171,10 +172,15 @@ void store_tile(uint t) {
     }
 }
 
-void start_tile(uint t) {
-    take_tile(t);
-    start_rows(m, first_col);
+#if defined(CONV)
+void start_all() {
+    load_slots(first_col);
 }
+
+void start_rows() {
+    load_rows_past(m, first_col);
+}
+#endif
 
 #if defined(NORM)
 uint share, n_shares;
@@ -216,7 +222,10 @@ void make_tile(uint tile, uint n, uint w_at, uint w_row, uint n_rows, uint y_at,
         cols[c] = x_at + min(n + c, n_cols - 1u) * x_col;
     }
     clear_squares();
-    start_rows(m, n);
+#if defined(CONV)
+    load_slots(n);
+#endif
+    load_rows_past(m, n);
     multiply();
 #if defined(NORM)
     find_factors();

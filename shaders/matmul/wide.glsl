@@ -131,11 +131,19 @@ bool is_writer() {
 
 void take_tile(uint t);
 void store_tile(uint t);
+#if defined(CONV)
+void start_all();
+void start_rows();
+#define START_ALL start_all()
+#define START_ROWS(is_first) if (is_first) { start_rows(); }
+#else
+#define START_ALL
+#define START_ROWS(is_first)
+#endif
 #if defined(NORM)
 bool is_first_tile;
-void start_tile(uint t);
 void end_first_tile();
-#define START_TILE(t, is_first) is_first_tile = is_first, start_tile(t)
+#define START_TILE(t, is_first) is_first_tile = is_first, take_tile(t)
 #define END_TILE if (is_first_tile) { end_first_tile(); }
 #else
 #define START_TILE(t, is_first)
@@ -153,6 +161,7 @@ void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
             hold(base, n);
             barrier();
         }
+        START_ROWS(base == first);
         [[dont_unroll]] for (uint turn = 0u; turn < turns; turn++) {
             uint place = turn * ALONG + along, next = base + (turn + 1u == turns ? HELD + along : place + ALONG);
             bool is_last = turn + 1u == turns && base + HELD >= stop;
@@ -160,8 +169,8 @@ void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
             if (!is_last || after != t) {
                 take_tile(is_last ? after : t);
                 load_rows(min(is_last ? first + along : next, stop - 1u));
-                take_tile(t);
             }
+            take_tile(t);
             if (place < n) {
                 add_piece(base + place, place);
             }
@@ -175,6 +184,7 @@ void run_tiles(uint first, uint stop) {
     take_tile(first);
     load_rows(min(invocation() % ALONG, n - 1u));
     await_late();
+    START_ALL;
     [[dont_unroll]] for (uint t = first; t < stop; t++) {
         clear_sums();
         START_TILE(t, t == first);

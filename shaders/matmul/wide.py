@@ -14,7 +14,7 @@ PIECE = 32  # numbers of a row that an invocation takes at a time
 PIECE_NBYTES = 128  # of a column in shared memory
 SPARE_NBYTES = 4096  # of shared memory, for sums
 FEWEST = 8  # invocations of a subgroup
-FEW_ROWS, MANY_ROWS = 1024, 4096
+FEW_ROWS, SOME_ROWS, MANY_ROWS = 1024, 2048, 4096
 MOST_COLS, MOST_COLS_SHORT = 8, 4  # of types whose numbers take long to make, and of others
 MOST_GROUPS = 528  # of one column: more tiles than that come several to a workgroup, so that columns are held once
 
@@ -65,7 +65,8 @@ def wide_tile(n_rows: int, n_cols: int, n_inner: int, features: Features, dtype:
     along = size if n_pieces <= 2 * size and not few else 2 * size
     steps = max(1, min(ceil_div(n_pieces, along), (_held(features, dtype) - 1) // along))
     local = _local(512 if along > size and not few else 256, along, features)
-    return WideTile(local, 1 if few else 2, 1, along, steps, MOST_GROUPS)
+    rows = 1 if n_rows <= (SOME_ROWS if along > size else FEW_ROWS) else 2
+    return WideTile(local, rows, 1, along, steps, MOST_GROUPS)
 
 
 def wide_joined(n_inner: int, n_tokens: int, features: Features, dtype: DType) -> WideTile:

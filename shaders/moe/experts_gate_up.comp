@@ -8,16 +8,19 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #elif defined(WIDE) || defined(SUBGROUPS)
 #extension GL_KHR_shader_subgroup_arithmetic : require
-#if defined(DOT)
-#extension GL_KHR_shader_subgroup_shuffle : require
-#if !defined(TEXT)
+#if defined(DOT) && !defined(TEXT)
 #extension GL_EXT_spirv_intrinsics : require
 #endif
+#if defined(DOT) || defined(ROUTE)
+#extension GL_KHR_shader_subgroup_shuffle : require
+#extension GL_KHR_shader_subgroup_ballot : require
 #endif
 #endif
 // y[n, j, f] = silu(gate_e x) up_e x for e = ids[n, j], and shared_y[n, f] the same of the expert that all tokens share:
 // an invocation or workgroup makes the same rows of gate and up, see dots.glsl. ROWS: of both together. Inner axes have
 // stride 1. TYPE_<name>: the type of gate and up; SECOND_<name>: that of the shared ones, if another.
+// ROUTE: e is picked by logits[n] as route.comp does it, and ids and weights come out too; each workgroup picks as many
+// experts as it needs, the first one of a token all.
 // Grid: tiles (WIDE: runs of tiles) of rows, then slots j and the shared expert, then tokens n.
 
 #define N_WEIGHTS 4
@@ -34,7 +37,13 @@ layout(std430, binding = 4) readonly buffer X { float x[]; };
 #if defined(WIDE)
 layout(std430, binding = 4) readonly buffer X4 { vec4 x4[]; };
 #endif
+#if defined(ROUTE)
+layout(std430, binding = 5) buffer Ids { int ids[]; };
+layout(std430, binding = 8) readonly buffer Logits { float logits[]; };
+layout(std430, binding = 9) buffer Factors { float factors[]; };
+#else
 layout(std430, binding = 5) readonly buffer Ids { int ids[]; };
+#endif
 layout(std430, binding = 6) buffer Y { float y[]; };
 layout(std430, binding = 7) buffer SharedY { float shared_y[]; };
 layout(push_constant) uniform Args {
@@ -42,9 +51,58 @@ layout(push_constant) uniform Args {
     uint n_tokens, n_slots, n_experts, n_inner, n_rows, n_rows_shared;
     uint gate_row, up_row, shared_gate_row, shared_up_row, gate_expert, up_expert;
     uint x_token, ids_token, ids_slot, y_token, y_slot, shared_y_token;
+#if defined(ROUTE)
+    uint logits_at, factors_at, logits_token, factors_token, factors_slot;
+#endif
 };
 
 #include "dots.glsl"
+
+#if defined(ROUTE)
+layout(constant_id = 8) const uint PER = 16;  // experts of a lane
+#define LOGIT(i) logits[i]
+#include "../moe/pick.glsl"
+
+shared uint picked[32];  // the host asks for no more
+
+// The first experts of a token; with is_first all, which are given out.
+void pick(uint n, uint needed, bool is_first) {
+    await_inputs();
+    if (gl_SubgroupID == 0u) {
+        uint lane = gl_SubgroupInvocationID, rounds = is_first ? n_slots : needed;
+        hold_keys(logits_at + n * logits_token, n_experts);
+        uvec2 mine = uvec2(0u);
+        float top = 0.0;
+        for (uint round = 0u; round < rounds; round++) {
+            uvec2 next = take_next();
+            float logit = of_key(next.y);
+            top = round == 0u ? (logit == -INFINITY ? 0.0 : logit) : top;
+            mine = round == lane ? next : mine;
+        }
+        if (lane < rounds) {
+            picked[lane] = mine.x;
+        }
+        float e = lane < rounds ? exp_of(of_key(mine.y) - top) : 0.0, total = subgroupAdd(e);
+        if (is_first && lane < rounds) {
+            ids[ids_at + n * ids_token + lane * ids_slot] = int(mine.x);
+            factors[factors_at + n * factors_token + lane * factors_slot] = total == 0.0 ? 0.0 : e / total;
+        }
+    }
+    barrier();
+}
+
+uint expert_of(uint n, uint slot) {
+    return picked[slot];
+}
+#else
+void pick(uint n, uint needed, bool is_first) {
+    await_inputs();
+}
+
+uint expert_of(uint n, uint slot) {
+    return uint(clamp(ids[ids_at + n * ids_token + slot * ids_slot], 0, int(n_experts) - 1));
+}
+#endif
 
 const uint PAIRS = ROWS / 2u;
 
@@ -71,7 +129,7 @@ void take_tile(uint t) {
         take_rows_of_both(m, n_rows_shared, shared_gate_at, shared_gate_row, shared_up_at, shared_up_row);
     } else {
         uint tiles = tiles_of(n_rows), slot = t / tiles;
-        uint e = uint(clamp(ids[ids_at + n * ids_token + slot * ids_slot], 0, int(n_experts) - 1));
+        uint e = expert_of(n, slot);
         m = (t - slot * tiles) * TILE_OF(PAIRS) + FIRST_ROW;
         take_rows_of_both(m, n_rows, gate_at + e * gate_expert, gate_row, up_at + e * up_expert, up_row);
     }
@@ -104,7 +162,7 @@ void main() {
     if (run < runs) {
         uint stop = min(run * RUN + RUN, tiles);
         from = 0u;
-        await_inputs();
+        pick(n, (stop - 1u) / tiles_of(n_rows) + 1u, run == 0u);
         run_tiles(run * RUN, stop);
     } else {
         from = 2u;
@@ -146,7 +204,8 @@ void main() {
         take_rows_of_both(m, n_rows_shared, shared_gate_at, shared_gate_row, shared_up_at, shared_up_row);
         multiply();
     } else {
-        uint e = uint(clamp(ids[ids_at + n * ids_token + slot * ids_slot], 0, int(n_experts) - 1));
+        pick(n, slot + 1u, place == 0u);
+        uint e = expert_of(n, slot);
         from = 0u;
         take_rows_of_both(m, n_rows, gate_at + e * gate_expert, gate_row, up_at + e * up_expert, up_row);
         multiply();

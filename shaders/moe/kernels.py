@@ -10,10 +10,13 @@ from ..common.rows import SUBGROUPS, both_reductions, row_call, row_strides, row
 from ..kernel import Argument, Constants, Features, Kernel, KernelCall, Variant, grid_of, placed, strides
 from ..matmul.dots import defines, form_of, local_of, most_tokens, row_words, variants
 from ..matmul.mul_mat_args import ceil_div
+from ..matmul.mul_mats import for_subgroups
 from ..matmul.wide import wide_joined, wide_tile
 from ..operands import FLOATS, INTS, WEIGHTS
 
 MAX_PICKED, MAX_EXPERTS, MAX_GROUPS = 32, 1024, 64
+MOST_HELD = 32  # columns of a lane of pick.glsl
+MOST_ROUTED = 2  # tokens for which each workgroup picks experts itself
 _BIAS = (("BIAS", ""),)
 _WAYS_TO_ROUTE = frozenset({"bias", "score", "normalise", "scale", "n_groups", "n_groups_used"})
 SECOND_TYPES = (DType.F32, DType.F16, DType.Q8_0)
@@ -34,6 +37,15 @@ PAIRS = frozenset(_pairs())
 def _picks_few(node: Node, _features: Features) -> str:
     k = node.attrs["k"]
     return f"k {k}, expected at most {MAX_PICKED}" if k > MAX_PICKED else ""
+
+
+def _one_subgroup(node: Node, features: Features, dtype: DType) -> str:
+    """Does a subgroup of a kernel with weights of this type hold a row of logits?"""
+    if why := for_subgroups(features, dtype) or _picks_few(node, features):
+        return why
+    n, k, size = node.inputs[0].shape[1], node.attrs["k"], features.subgroup_size
+    fits = k <= size <= 64 and n <= MOST_HELD * size
+    return "" if fits else f"{k} of {n} columns, expected few enough for subgroups of {size}"
 
 
 def _lower_route(node: Node, features: Features) -> KernelCall:
@@ -93,6 +105,33 @@ def _lower_gate_up(node: Node, features: Features) -> KernelCall:
     groups, constants = _gate_up_tile(node, features)
     flags = defines(gate.dtype, shared_gate.dtype, form_of(features, gate, shared_gate))
     return KernelCall("experts_gate_up", flags, buffers, arguments, grid_of(groups), constants)
+
+
+def _without_route(node: Node) -> Node:
+    """experts_gate_up with the ids that a node of route_gate_up gives out."""
+    (_, x, *experts), (y, shared_y, ids, _) = node.inputs, node.outputs
+    ins = (x, *experts[:2], ids, *experts[2:])
+    return replace(node, op="experts_gate_up", inputs=ins, outputs=(y, shared_y), attrs={})
+
+
+def _routed_fits(node: Node, features: Features) -> str:
+    if (n := node.inputs[0].shape[0]) > MOST_ROUTED:
+        return f"{n} tokens, better routed apart"
+    route = replace(node, op="route", inputs=node.inputs[:1], outputs=node.outputs[2:])
+    return _one_subgroup(route, features, node.inputs[2].dtype) or _gate_up_fits(_without_route(node), features)
+
+
+def _lower_routed(node: Node, features: Features) -> KernelCall:
+    logits, (*_, weights) = node.inputs[0], node.outputs
+    call = _lower_gate_up(_without_route(node), features)
+    placing = {**placed("logits", logits, "token"), **placed("factors", weights, "token slot")}
+    return replace(
+        call,
+        defines=(*call.defines, ("ROUTE", "")),
+        buffers={**call.buffers, "logits": logits, "factors": weights},
+        arguments={**call.arguments, **placing},
+        constants={**call.constants, "PER": ceil_div(logits.shape[1], features.subgroup_size)},
+    )
 
 
 def _gate_up_tile(node: Node, features: Features) -> tuple[int, Constants]:
@@ -209,6 +248,20 @@ def _lower_lists(node: Node, features: Features) -> KernelCall:
     return KernelCall("expert_lists", (), buffers, arguments, grid_of(n_experts), {"local_size_x": local})
 
 
+_GATE_UP = {
+    "x": _ROWS,
+    "gate": _W,
+    "up": _W.typed_as("gate"),
+    "ids": INTS,
+    "shared_gate": _W,
+    "shared_up": _W.typed_as("shared_gate"),
+}
+_ROUTED_VARIANTS = [
+    (stem, (*d, ("ROUTE", "")))
+    for stem, d in variants("experts_gate_up", _pairs())
+    if {"WIDE", "SUBGROUPS"} & {name for name, _ in d}
+]
+
 KERNELS = (
     Kernel("expert_lists", {"ids": INTS}, {"lists": INTS.contiguous}, _lower_lists, (("expert_lists", ()),)),
     Kernel(
@@ -230,18 +283,19 @@ KERNELS = (
     ),
     Kernel(
         "experts_gate_up",
-        {
-            "x": _ROWS,
-            "gate": _W,
-            "up": _W.typed_as("gate"),
-            "ids": INTS,
-            "shared_gate": _W,
-            "shared_up": _W.typed_as("shared_gate"),
-        },
+        _GATE_UP,
         {"y": _ROWS, "shared_y": _ROWS},
         _lower_gate_up,
         variants("experts_gate_up", _pairs()),
         _gate_up_fits,
+    ),
+    Kernel(
+        "route_gate_up",
+        {"logits": _ROWS.axis(1, most=MAX_EXPERTS)} | {name: o for name, o in _GATE_UP.items() if name != "ids"},
+        {"y": _ROWS, "shared_y": _ROWS, "ids": INTS, "weights": FLOATS},
+        _lower_routed,
+        _ROUTED_VARIANTS,
+        _routed_fits,
     ),
     Kernel(
         "experts_down",

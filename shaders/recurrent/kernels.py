@@ -1,5 +1,7 @@
 """Kernels of the delta net: the convolution in front of it, the gated delta rule, and the rule with its norm."""
 
+from dataclasses import replace
+
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
 from ..common.rows import NOT_HELD
@@ -13,6 +15,7 @@ HELD = 64  # numbers of the state that a lane of a CPU holds
 RUN = 32  # tokens of a convolution that an invocation takes one after the other
 FEW_TOKENS = 100
 BIAS: Defines = (("BIAS", ""),)
+ROWS_EACH, MOST_DIM = 2, 128  # of delta_token.comp
 SPLIT = 8  # lanes that hold a row of the state: no device has smaller subgroups
 
 
@@ -93,6 +96,24 @@ def _delta_call(node: Node, features: Features, local: int, split: int, each: in
     return KernelCall(*variant, buffers, arguments, grid_of(n_groups), constants)
 
 
+def _one_token(node: Node, features: Features) -> str:
+    """delta_token.comp's: a token, no snapshots, heads that lanes share evenly."""
+    _, n_tokens, _, dim = node.inputs[2].shape
+    if features.software or features.subgroup_size < SPLIT:
+        return f"a token at once: for GPUs with subgroups of {SPLIT} or more"
+    n_slots = node.inputs[8].shape[1] if node.inputs[8].ndim > 1 else 1
+    fits = (
+        n_tokens == 1 and n_slots == 1 and dim % (4 * SPLIT) == 0 and dim // ROWS_EACH * SPLIT <= features.max_workgroup
+    )
+    return "" if fits and dim <= MOST_DIM else f"{n_tokens} tokens of heads of {dim}, {n_slots} slots"
+
+
+def _lower_token(node: Node, features: Features) -> KernelCall:
+    dim = node.inputs[2].shape[3]
+    call = _delta_call(node, features, dim // ROWS_EACH * SPLIT, SPLIT, ROWS_EACH)
+    return replace(call, stem="delta_token", defines=())
+
+
 def _variant(norm: bool, subgroups: bool) -> Variant:
     return "delta_net", tuple((name, "") for name, on in (("NORM", norm), ("SUBGROUPS", subgroups)) if on)
 
@@ -157,6 +178,15 @@ KERNELS = (
         _lower_delta,
         (_variant(False, False), _variant(False, True)),
         options=OPTIONS,
+    ),
+    Kernel(
+        "gated_delta_norm",
+        TAKES | NORM | {name: TAKES[name].aligned(4) for name in ("q", "k", "state")},
+        GIVES,
+        _lower_token,
+        (("delta_token", ()),),
+        _one_token,
+        OPTIONS,
     ),
     Kernel(
         "gated_delta_norm",

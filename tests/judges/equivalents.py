@@ -33,6 +33,7 @@ EQUIVALENTS: dict[str, dict[str, str]] = {
         "input 0 where inf and NaN are numbers": "the sums of a part without keys are 0, whatever its top",
     },
     "route": {"input 1 * one": "the bias of choice: the same added to every score changes no choice"},
+    "route_gate_up": {"input 0 * one": "softmax(z + c) = softmax(z)"},
     "experts_down": {"inputs 4 and 5 swapped": "alike in shape only where one row meets one row, and a b = b a"},
     "glu_mul_mat": {"inputs 0 and 2 swapped": "alike in shape only where one number meets one, and a b = b a"},
     "delta_scan": {"input 5 without the last of axis -1": "the largest numbers are for kernels, which scale by them"},

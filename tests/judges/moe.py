@@ -69,6 +69,11 @@ def _experts_gate_up(
     return made, _glu(product(x, given["shared_gate"]), product(x, given["shared_up"]), activation)
 
 
+def _route_gate_up(logits, x, gate, up, *shared, k: int) -> tuple[Array, ...]:
+    ids, weights = _route(logits, k=k)
+    return *_experts_gate_up(x, gate, up, ids, *shared), ids, weights
+
+
 def _experts_down(
     hidden, down, ids, weights, *more, extra=("shared", "shared_down", "shared_gate", "residual")
 ) -> tuple[Array]:
@@ -108,6 +113,7 @@ def _moe_ffn(x, logits, gate, up, down, *more, k: int, extra=(), activation="sil
 JUDGES = {
     "route": Judge(_route, ROUNDING),
     "experts_gate_up": Judge(_experts_gate_up, LIMIT),
+    "route_gate_up": Judge(_route_gate_up, LIMIT),
     "experts_down": Judge(_experts_down, LIMIT),
     "experts_sum": Judge(_experts_sum, ROUNDING),
     "moe_ffn": Judge(_moe_ffn, LIMIT),
