@@ -13,6 +13,7 @@ from .gemma4 import Gemma4
 from .glm4 import Glm4, Glm4Moe
 from .gpt2 import GPT2, StarCoder2
 from .gpt_oss import GptOss
+from .kimi import KimiLinear
 from .lfm2 import Lfm2, Lfm2Moe
 from .llama import Granite, GraniteMoe, Llama, Mistral3, SmolLM3
 from .mamba import FalconH1, GraniteHybrid, NemotronH, NemotronHMoe
@@ -44,6 +45,7 @@ FAMILIES: tuple[type[Architecture], ...] = (
     FalconH1,
     NemotronH,
     NemotronHMoe,
+    KimiLinear,
     Bert,
     NomicBert,
     Gemma,

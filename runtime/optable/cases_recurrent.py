@@ -36,7 +36,7 @@ def view_name(make: Make) -> str:
     return next(name for name, known in VIEWS.items() if known is make)
 
 
-def _leaning(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+def leaning(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Keys and queries that are never nearly orthogonal: then o = d (k q) vanishes, and its rounding errors do not."""
     return 2 + normal(rng, shape)
 
@@ -163,7 +163,7 @@ def _net(
     n_seqs, (n_keys, n_values) = len(batch.slots), heads
     shape = n_seqs, batch.n_tokens
     gates = (*shape, n_keys, n_values // n_keys)
-    q, k = (make((*shape, n_keys, dim), fill=_leaning) for _ in range(2))
+    q, k = (make((*shape, n_keys, dim), fill=leaning) for _ in range(2))
     gate_view = make if n_values > n_keys or make is not rows_apart else plain
     beta, alpha = (gate_view(gates, fill=uniform(-6, 6)) for _ in range(2))
     return (
@@ -261,8 +261,8 @@ def _in_chunks() -> Iterator[Case]:
     n_seqs, n_tokens = len(batch.slots), batch.n_tokens
     keys, rows, gates = ((n_seqs, n_tokens, *rest) for rest in ((n_keys, dim), (n_values, dim), (n_keys, 2)))
     for what, at, operand in (
-        ("NaN in a query", 0, rows_apart(keys, fill=_spoilt(NAN, _leaning))),
-        ("NaN in a key", 1, rows_apart(keys, fill=_spoilt(NAN, _leaning))),
+        ("NaN in a query", 0, rows_apart(keys, fill=_spoilt(NAN, leaning))),
+        ("NaN in a key", 1, rows_apart(keys, fill=_spoilt(NAN, leaning))),
         ("NaN in a value", 2, rows_apart(rows, fill=_spoilt(NAN))),
         ("NaN in beta", 3, rows_apart(gates, fill=_spoilt(NAN))),
         ("NaN in alpha", 4, rows_apart(gates, fill=_spoilt(NAN))),

@@ -6,7 +6,19 @@ from itertools import cycle
 from ..ir import composites  # noqa: F401  (whose ops these are)
 from ..ir.dtypes import DType
 from .case import Case, Operand, uniform, values
-from .cases_recurrent import BATCHES, LONG, MANY, ROWS, SNAPSHOTS, Batch, fixed_ids, in_storage, slots_of, view_name
+from .cases_recurrent import (
+    BATCHES,
+    LONG,
+    MANY,
+    ROWS,
+    SNAPSHOTS,
+    Batch,
+    fixed_ids,
+    in_storage,
+    leaning,
+    slots_of,
+    view_name,
+)
 from .views import Make, flat_offset, outer_cut, plain, rows_apart
 
 I32 = DType.I32
@@ -32,6 +44,38 @@ def _mamba(batch: Batch, sizes: tuple[tuple[int, int], int, int], make: Make, st
     )
 
 
+def _kimi(batch: Batch, sizes: tuple[int, int, int], make: Make, state: Make) -> tuple[Operand, ...]:
+    n_heads, dim, n_state = sizes
+    shape, turned = (len(batch.slots), batch.n_tokens, n_heads), flat_offset if make is outer_cut else plain
+    q, k = (make((*shape, n_state), fill=leaning) for _ in "qk")
+    return (
+        q,
+        k,
+        make((*shape, dim)),
+        (plain if make is rows_apart else make)(shape, fill=uniform(-6, 6)),
+        make((*shape, n_state), fill=uniform(-6, 6)),
+        plain((n_heads,), fill=uniform(-3, -0.01)),
+        flat_offset((n_heads * n_state,)),
+        state((batch.n_slots, n_heads * dim * n_state)),
+        slots_of(batch, turned),
+        turned(shape[:1], I32, in_storage(turned, fixed_ids(*batch.valid))),
+    )
+
+
+KIMI_SIZES = ((1, 32, 32), (4, 12, 12), (3, 20, 64), (2, 64, 128), (8, 16, 36))
+
+
+def _kimis() -> Iterator[Case]:
+    makes, sizes, states = cycle(ROWS), cycle(KIMI_SIZES), cycle((plain, outer_cut, rows_apart, flat_offset))
+    for batch in (*BATCHES, MANY, *SNAPSHOTS, *LONG):
+        of, make, state = next(sizes), next(makes), next(states)
+        what = f"{of[0]} heads, {of[1]} x {of[2]}, {view_name(make)}, state {view_name(state)}, {batch}"
+        yield Case("kimi_delta", what, _kimi(batch, of, make, state), {}, make is flat_offset)
+    given = _kimi(Batch(5, (5,), (0,), 1), KIMI_SIZES[1], rows_apart, plain)
+    steep = rows_apart((1, 5, 4, 12), fill=values(-100, 100, 0, 20, -88, 89))
+    yield Case("kimi_delta", "steep decays", (*given[:4], steep, *given[5:]))
+
+
 def _cases() -> Iterator[Case]:
     makes, sizes, states = cycle(ROWS), cycle(SIZES), cycle((plain, outer_cut, rows_apart, flat_offset))
     for batch in (*BATCHES, MANY, *BATCHES, *SNAPSHOTS, *LONG):
@@ -55,4 +99,4 @@ def _extremes() -> Iterator[Case]:
         yield Case("mamba2", what, (*given[:place], operand, *given[place + 1 :]))
 
 
-CASES: tuple[Case, ...] = (*_cases(), *_extremes())
+CASES: tuple[Case, ...] = (*_cases(), *_extremes(), *_kimis())

@@ -8,7 +8,7 @@ from .base import Tokenizer
 from .bpe import bpe_from_gguf
 from .gemma import gemma_from_gguf
 from .spm import spm_from_gguf
-from .vocab import PREFIX
+from .vocab import PREFIX, UNUSED
 from .wordpiece import wordpiece_from_gguf
 
 KINDS = {"gpt2": bpe_from_gguf, "gemma4": gemma_from_gguf, "llama": spm_from_gguf, "bert": wordpiece_from_gguf}
@@ -17,8 +17,8 @@ KINDS = {"gpt2": bpe_from_gguf, "gemma4": gemma_from_gguf, "llama": spm_from_ggu
 def tokenizer_from_gguf(keys: Mapping[str, Any], n_rows: int | None = None) -> Tokenizer | None:
     """The tokenizer that `keys` (key -> value, lists as lists) describes; None for a file without one.
 
-    n_rows: of the model's embedding, one for each token. Raises TextError for a kind that is not known and for data
-    that does not fit together.
+    n_rows: of the model's embedding, one for each token but unused ones at the end. Raises TextError for a kind that is
+    not known and for data that does not fit together.
     """
     name = _model_name(keys)
     if name is None:
@@ -26,7 +26,8 @@ def tokenizer_from_gguf(keys: Mapping[str, Any], n_rows: int | None = None) -> T
     if name not in KINDS:
         raise TextError(f"{PREFIX}model: {name!r:.60}, expected one of {', '.join(KINDS)}")
     made = KINDS[name](keys)
-    if n_rows is not None and made.n_vocab != n_rows:
+    padding = made.vocab.types[n_rows:] if n_rows is not None else ()
+    if n_rows is not None and (made.n_vocab < n_rows or any(kind != UNUSED for kind in padding)):
         raise TextError(f"{PREFIX}tokens: {made.n_vocab} entries, but the model's embedding has {n_rows} rows")
     return made
 

@@ -1,8 +1,8 @@
-"""Kernels of scans whose state need not be square: Mamba-2."""
+"""Kernels of scans whose state need not be square: Mamba-2, Kimi delta attention."""
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, Features, Kernel, KernelCall, Variant, grid_of, placed
+from ..kernel import Argument, Arguments, Features, Kernel, KernelCall, Variant, grid_of, placed
 from ..operands import FLOATS, INTS, Operands
 
 MAX_STATE = 256
@@ -23,12 +23,32 @@ MAMBA: Operands = {
 }
 
 
+KIMI: Operands = {
+    "q": _ROWS.axis(3, most=MAX_STATE),
+    "k": _ROWS.strided_as("q"),
+    "v": _ROWS,
+    "beta": FLOATS,
+    "alpha": _ROWS,
+    "a": _ROWS,
+    "dt": _ROWS,
+    "state": _ROWS,
+    "slots": INTS,
+    "n_valid": INTS.rows,
+}
+
+
 def _lower(node: Node, features: Features) -> KernelCall:
     x, b, c, dt, bias, a, d, *_ = node.inputs
     return _call(features, node, {"x": x, "b": b, "c": c, "dt": dt, "bias": bias, "a": a, "d": d}, {})
 
 
-def _call(features: Features, node: Node, given: dict[str, Tensor], more: dict[str, Argument]) -> KernelCall:
+def _lower_kimi(node: Node, features: Features) -> KernelCall:
+    q, k, v, beta, alpha, a, dt, *_ = node.inputs
+    given = {"x": v, "b": k, "c": q, "dt": beta, "bias": dt, "a": a, "d": alpha}
+    return _call(features, node, given, placed("d", alpha, "seq token head"))
+
+
+def _call(features: Features, node: Node, given: dict[str, Tensor], more: Arguments) -> KernelCall:
     """given: what a token brings and the vectors, as the shader names them; more: arguments of one variant alone."""
     (state, slots, n_valid), (x, b), y = node.inputs[-3:], (given["x"], given["b"]), node.outputs[0]
     slots, (n_seqs, n_tokens, n_heads, dim) = slots if slots.ndim == 2 else slots.unsqueeze(1), x.shape
@@ -58,4 +78,13 @@ def _variant(subgroups: bool, delta: bool = False) -> Variant:
     return "state_scan", tuple((name, "") for name, on in (("DELTA", delta), ("SUBGROUPS", subgroups)) if on)
 
 
-KERNELS = (Kernel("mamba2", MAMBA, {"y": _ROWS, "written": _ROWS}, _lower, (_variant(False), _variant(True))),)
+KERNELS = (
+    Kernel("mamba2", MAMBA, {"y": _ROWS, "written": _ROWS}, _lower, (_variant(False), _variant(True))),
+    Kernel(
+        "kimi_delta",
+        KIMI,
+        {"y": _ROWS, "written": _ROWS},
+        _lower_kimi,
+        (_variant(False, True), _variant(True, True)),
+    ),
+)

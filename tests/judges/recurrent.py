@@ -131,6 +131,26 @@ def _mamba2(x, b, c, dt, bias, a, d, state, slots, n_valid) -> tuple[Array, Arra
     return out, after
 
 
+def _kimi_delta(q, k, v, beta, alpha, a, dt, state, slots, n_valid) -> tuple[Array, Array]:
+    """Token by token and head by head."""
+    out, after, slots = np.zeros(v.shape), state.copy(), slots.reshape(len(slots), -1)
+    gate = onnx_op("Mul", onnx_op("Softplus", onnx_op("Add", alpha, dt.reshape(q.shape[2:]))), a[:, None])
+    q, k, beta = _unit(q), _unit(k), onnx_op("Sigmoid", beta)
+    for b, own in enumerate(clamped(slots[:, 0], len(state))):
+        n, s = min(max(int(n_valid[b]), 0), v.shape[1]), state[own].reshape(*v.shape[2:], q.shape[3]).copy()
+        kept = {place: min(n, SPAN * place) if place else n for place in range(slots.shape[1])}
+        for done in range(n + 1):
+            for place, slot in enumerate(slots[b]):
+                if 0 <= slot < len(state) and kept[place] == done and done > SPAN * (place - 1):
+                    after[slot] = s.reshape(-1)
+            for h in range(v.shape[2]) if done < n else ():
+                s[h] *= np.exp(gate[b, done, h])
+                missing = v[b, done, h] - s[h] @ k[b, done, h]
+                s[h] += beta[b, done, h] * np.outer(missing, k[b, done, h])
+                out[b, done, h] = s[h] @ q[b, done, h] * q.shape[3] ** -0.5
+    return out, after
+
+
 def _state_after(s: Array, decay: Array, given: Array, b: Array) -> Array:
     """[H, P, N] after some tokens."""
     left = np.exp(decay.sum(0))[:, None, None] * s
@@ -219,6 +239,7 @@ JUDGES = {
     "causal_conv": Judge(_causal_conv, 2 * ROUNDING),
     "norm_mul_mats_conv": Judge(_norm_mul_mats_conv, 1e-5),  # the reference makes products in float32
     "gated_delta_net": Judge(_gated_delta_net, 4e-6),  # ONNX scans in float32
+    "kimi_delta": Judge(_kimi_delta, 4 * ROUNDING),
     "mamba2": Judge(_mamba2, ROUNDING),
     "gated_delta_norm": Judge(_gated_delta_norm, 4e-6),
 }

@@ -234,7 +234,7 @@ def _gates_untiled(compute, q, k, v, beta, alpha, *rest, tiled=False, **attrs):
     return compute(q, k, v, beta, alpha, *rest, tiled=tiled, **attrs)
 
 
-@wrong("outside slots written", "mamba2")
+@wrong("outside slots written", "mamba2", "kimi_delta")
 def _scan_written(compute, *inputs):
     return compute(*inputs[:8], np.clip(inputs[8], 0, len(inputs[7]) - 1), *inputs[9:])
 
@@ -249,3 +249,8 @@ def _given_plainly(compute, x, b, c, dt, bias, a, d, *rest):
     delta = np.logaddexp(0, dt + bias)
     out, state = compute(x / delta[..., None], b, c, dt, bias, a, d * 0, *rest)
     return out + d[:, None] * x * (np.arange(x.shape[1]) < rest[-1][:, None])[..., None, None], state
+
+
+@wrong("one decay a head", "kimi_delta")
+def _decay_of_heads(compute, q, k, v, beta, alpha, *rest):
+    return compute(q, k, v, beta, np.broadcast_to(alpha.mean(-1, keepdims=True), alpha.shape), *rest)

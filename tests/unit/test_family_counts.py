@@ -9,7 +9,7 @@ from vkrun.runtime.ir.counts import is_copy
 from vkrun.tests.models.drawn import Golden
 
 FOLDER = Path(__file__).parents[1] / "models/families"
-MOST = {"qwen35": 9, "qwen35moe": 10}
+MOST = {"qwen35": 8, "qwen35moe": 10, "lfm2": 8, "falcon-h1": 11, "nemotron-h": 8, "nomic-bert": 8}
 
 
 @pytest.mark.parametrize("name", MOST)

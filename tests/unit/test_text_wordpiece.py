@@ -58,3 +58,13 @@ def test_text_comes_back():
 def test_lists_that_do_not_fit():
     with pytest.raises(TextError, match="token_type: 1 entries, expected 14"):
         made(token_type=[1])
+
+
+def test_unused_tokens_at_the_end_need_no_rows():
+    n, types = len(TOKENS), [3] * 4 + [1] * (len(TOKENS) - 4)
+    keys = {"model": "bert", "tokens": [*TOKENS, "[PAD1]", "[PAD2]"], "token_type": [*types, 5, 5]}
+    keys = {PREFIX + k: v for k, v in keys.items()}
+    made = tokenizer_from_gguf(keys, n)
+    assert made is not None and made.n_vocab == n + 2
+    with pytest.raises(TextError, match=f"tokens: {n + 2} entries, but the model's embedding has {n - 1} rows"):
+        tokenizer_from_gguf(keys, n - 1)

@@ -144,4 +144,18 @@ SPECS: tuple[Spec, ...] = (
         {**_BERT_KEYS, "attention.layer_norm_rms_epsilon": None, "pooling_type": 1},
         encodes=True,
     ),
+    Spec(
+        "kimi-linear",
+        "kimi_linear",
+        "kimi-linear",
+        config(60, 32, 40, 3, linear_head_dim=12, linear_num_heads=3, linear_conv_kernel_dim=3)
+        | {"layer_types": _kinds("mam"), "num_attention_heads": 3, "num_key_value_heads": 3, "kv_lora_rank": 16}
+        | {"qk_nope_head_dim": 12, "qk_rope_head_dim": 4, "v_head_dim": 10, "num_local_experts": 5, "pad_token_id": 0}
+        | {"num_experts_per_tok": 2, "moe_intermediate_size": 16, "routed_scaling_factor": 2.0},
+        {"attention.head_count_kv": _kv("mam", 1), "attention.key_length": 20, "attention.value_length": 16}
+        | {"attention.key_length_mla": 16, "attention.value_length_mla": 10, "attention.kv_lora_rank": 16}
+        | {"rope.dimension_count": 4, "ssm.conv_kernel": 3, "kda.head_dim": 12, "leading_dense_block_count": 1}
+        | {"expert_count": 5, "expert_used_count": 2, "expert_feed_forward_length": 16, "expert_shared_count": 1}
+        | {"expert_gating_func": 2, "expert_weights_scale": 2.0},
+    ),
 )

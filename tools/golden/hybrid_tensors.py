@@ -57,10 +57,10 @@ def _named(make: "Maker", at: str, match: re.Match, shape: Shape) -> Array | Non
     if name is None:
         return None
     if name in ("ssm_a", "ssm_d"):
-        made = make.draw(at + name, (*shape, 1))[:, 0]
+        made = make.draw(at + name, (max(shape), 1)).reshape(shape)
         return np.log(-made) if name == "ssm_a" else made
     stored = _squeezed(shape)
-    if name == "ssm_norm.weight":
+    if name == "ssm_norm.weight" and make.spec.architecture != "kimi-linear":
         c = make.spec.config
         n_groups = c.get("mamba_n_groups") or c["n_groups"]
         stored = n_groups, shape[0] // n_groups
@@ -84,6 +84,24 @@ def _one_of_three(make: "Maker", at: str, match: re.Match, shape: Shape) -> Arra
     return np.split(whole, 3)["qkv".index(match[1])]
 
 
+def _three_convolutions(make: "Maker", at: str, _match: re.Match, shape: Shape) -> Array | None:
+    """Kimi: one for each of q, k and v."""
+    if make.spec.architecture != "kimi-linear":
+        return None
+    third = shape[0] // 3, shape[2]
+    return np.concatenate([make.draw(f"{at}ssm_conv1d_{x}.weight", third) for x in "qkv"])[:, None]
+
+
+_KIMI = {
+    **{f"self_attn.{x}_proj.weight": f"attn_{x}.weight" for x in "qkv"},
+    "self_attn.o_proj.weight": "attn_output.weight",
+    "self_attn.b_proj.weight": "ssm_beta.weight",
+    **{f"self_attn.g_{x}_proj.weight": f"ssm_g_{x}.weight" for x in "ab"},
+    **{f"self_attn.forget_gate.f_{x}_proj.weight": f"ssm_f_{x}.weight" for x in "ab"},
+    "self_attn.forget_gate.dt_bias": "ssm_dt.bias",
+    "self_attn.forget_gate.A_log": "ssm_a",
+    "self_attn.o_norm.weight": "ssm_norm.weight",
+}
 _MAMBA = {
     "in_proj.weight": "ssm_in.weight",
     "conv1d.weight": "ssm_conv1d.weight",
@@ -123,6 +141,7 @@ NAMED = {
     "lfm2moe": _LFM2,
     "granitehybrid": _OF_MAMBA,
     "falcon-h1": {**_OF_MAMBA, "pre_ff_layernorm.weight": "ffn_norm"},
+    "kimi-linear": _KIMI,
     "nomic-bert": {
         f"post_{name}_layernorm.{part}": f"{stored}_output_norm.{part}"
         for name, stored in (("attention", "attn"), ("mlp", "layer"))
@@ -135,6 +154,7 @@ NAMED = {
 HYBRID_RULES: "dict[str, Rule]" = {
     r"layers\.\d+\.(.+)$": _named,
     r"\.([qkv])_proj\.weight$": _one_of_three,
+    r"self_attn\.conv1d\.weight$": _three_convolutions,
     r"linear_attn\.(.+)$": _tiled,
     r"shared_mlp\.(input|output)_linear\.weight$": _input_linear,
 }

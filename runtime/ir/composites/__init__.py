@@ -10,7 +10,7 @@ from .attention import attention, cache_write
 from .attention_inputs import FUSIONS as INPUT_FUSIONS
 from .moe import FUSIONS as MOE_FUSIONS
 from .moe import GLUS, moe_ffn
-from .recurrent import CONV_FUSIONS, causal_conv, gated_delta_net, mamba2
+from .recurrent import CONV_FUSIONS, causal_conv, gated_delta_net, kimi_delta, mamba2
 from .recurrent import FUSIONS as RECURRENT_FUSIONS
 
 # in this order: what a wider pattern takes is not left to a narrower one, and what one makes another may take
@@ -29,6 +29,7 @@ __all__ = [
     "cache_write",
     "causal_conv",
     "gated_delta_net",
+    "kimi_delta",
     "mamba2",
     "matmul",
     "moe_ffn",

@@ -14,14 +14,15 @@ from .views import join, split
 
 @dataclass(frozen=True)
 class LowRank:
-    """second(norm(first x))."""
+    """second(norm(first x)), or without a norm."""
 
     first: Linear
-    norm: Norm
+    norm: Norm | None
     second: Linear
 
     def __call__(self, g: Graph, x: Tensor) -> Tensor:
-        return self.second(g, self.norm(g, self.first(g, x)))
+        y = self.first(g, x)
+        return self.second(g, self.norm(g, y) if self.norm else y)
 
 
 @dataclass(frozen=True)

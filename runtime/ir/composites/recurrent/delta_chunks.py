@@ -11,6 +11,8 @@ from ...layout import Layout
 from ...tensor import Tensor
 from ..slots import SPAN
 
+SHORT = 16  # tokens of a chunk whose channels decay apart
+
 
 def chunked_scan(g: Graph, q, k, v, beta: Tensor, decay: Tensor, s: Tensor) -> tuple[Tensor, list[Tensor]]:
     """q, k, v [B, T, H, D], beta and log decay [B, T, H], s [B, H, D, D] transposed -> o [B, T, H, D], and s after each
@@ -40,6 +42,31 @@ def chunked_sum(g: Graph, q, k, v, decay: Tensor, s: Tensor) -> tuple[Tensor, li
     total = g.cumsum(decay.select(3, 0))
     inner = g.mul(g.mul_mat(k, q), _decay_mask(g, total))
     return _over_chunks(g, (g.mul(q, g.exp(total).unsqueeze(3)), k, v, None, inner, total), s, n_tokens)
+
+
+def chunked_channels(g: Graph, q, k, v, beta: Tensor, decay: Tensor, s: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """chunked_scan where each channel of keys decays by itself, decay [B, T, H, N]: products are sums over channels
+    with L [N, C, C] in them, of short chunks as that is large."""
+    n_tokens, per_span = v.shape[1], SPAN // SHORT
+    q, k, v, beta, decay = (_chunks(g, x, min(SHORT, n_tokens)) for x in (q, k, v, beta.unsqueeze(3), decay))
+    turned = g.cumsum(g.contiguous(decay.permute(0, 1, 3, 2)))  # G [B*H, n, N, C]
+    total, k_beta = turned.permute(0, 1, 3, 2), g.mul(k, beta)
+    mask = _decay_mask(g, turned.reshape(turned.shape[0] * turned.shape[1], *turned.shape[2:]))  # [B*H*n, N, C, C]
+    a = g.tri(_channel_sums(g, k_beta, k, mask), diagonal=False)
+    a, grown = g.add(a, _identity(g, a)), g.exp(total)
+    u, w = (g.solve_tri(a, t) for t in (g.mul(v, beta), g.mul(k_beta, grown)))
+    parts = (g.mul(q, grown), k, u, w, _channel_sums(g, q, k, mask), total)
+    out, states = _over_chunks(g, parts, s, n_tokens)
+    ends = range(per_span - 1, len(states) + per_span - 1, per_span)
+    return out, [states[min(i, len(states) - 1)] for i in ends]
+
+
+def _channel_sums(g: Graph, x: Tensor, k: Tensor, mask: Tensor) -> Tensor:
+    """sum_c x[i, c] k[j, c] L[c, i, j]: x, k [B*H, n, C, N] -> [B*H, n, C, C]."""
+    n, n_chunks, chunk, n_channels = x.shape
+    x, k = (g.contiguous(t.permute(0, 1, 3, 2)).reshape(n * n_chunks, n_channels, chunk) for t in (x, k))
+    pairs = g.mul(g.mul(x.unsqueeze(3), k.unsqueeze(2)), mask).permute(0, 2, 3, 1)
+    return g.sum_rows(g.contiguous(pairs)).reshape(n, n_chunks, chunk, chunk)
 
 
 def _over_chunks(g: Graph, parts: tuple[Tensor | None, ...], s: Tensor, n_tokens: int) -> tuple[Tensor, list[Tensor]]:
@@ -84,14 +111,16 @@ def _scan(g: Graph, parts: tuple[Tensor | None, ...], s: Tensor) -> tuple[Tensor
 
 
 def _one_chunk(g: Graph, parts: list[Tensor | None], s: Tensor) -> tuple[Tensor, Tensor]:
-    """One chunk: q, k and w [B*H, C, N], u [B*H, C, P], inner [B*H, C, C], total [B*H, C], s [B*H, P, N]; without w
+    """One chunk: q, k and w [B*H, C, N], u [B*H, C, P], inner [B*H, C, C], total [B*H, C] or of each
+    channel [B*H, C, N], s [B*H, P, N]; without w
     the values are u."""
     q_grown, k, u, w, inner, total = parts
     assert q_grown and k and u and inner and total
+    total = total if total.ndim == 3 else total.unsqueeze(2)
     values = u if w is None else g.sub(u, g.mul_mat(s, w))
     values = g.contiguous(values.permute(0, 2, 1))  # V^T [B*H, P, C]
     out = g.add(g.mul_mat(s, q_grown), g.mul_mat(values, inner))
     last = total.slice(1, total.shape[1] - 1, total.shape[1])
-    k_left = g.mul(k, g.exp(g.sub(last, total)).unsqueeze(2))
-    s = g.add(g.mul(s, g.exp(last).unsqueeze(2)), g.mul_mat(g.contiguous(k_left.permute(0, 2, 1)), values))
+    k_left = g.mul(k, g.exp(g.sub(last, total)))
+    s = g.add(g.mul(s, g.exp(last)), g.mul_mat(g.contiguous(k_left.permute(0, 2, 1)), values))
     return out, s
