@@ -7,6 +7,7 @@ COMMANDS = {
     "list": "models that were fetched, or what a repository has",
     "rm": "delete fetched models",
     "bench": "tokens a second, as llama-bench counts them, and where the time goes",
+    "perplexity": "how likely a model finds a text, and how far it is from another",
     "convert": "a Hugging Face checkpoint as a GGUF file",
     "graph": "what the passes make of a layer, drawn and counted",
     "test-ops": "hold every op against numpy on your own device",

@@ -64,7 +64,8 @@ def with_stdin(options: RunOptions, prompt: str | None) -> str:
         _say_what_is_waited_for()
     data = sys.stdin.buffer.read(MAX_NBYTES + 1) if sys.stdin is not None else b""
     if data.strip():
-        text = _text(options, data, "stdin")
+        text = _text(data, "stdin")
+        text = unescape(text) if options.escape else text
         return text if prompt is None else f"{text}\n{prompt}"
     if prompt is None:
         raise click.UsageError("no prompt: stdin is empty; give a prompt as a word, with -p or with -f")
@@ -124,25 +125,25 @@ def _prompt(options: RunOptions, word: str | None) -> str | None:
     if options.file == STDIN:
         return None
     if options.file is not None:
-        return _from_file(options, options.file)
+        return unescape(file_text(options.file)) if options.escape else file_text(options.file)
     return _typed(options, word if word is not None else options.prompt, "prompt")
 
 
-def _from_file(options: RunOptions, path: str) -> str:
+def file_text(path: str) -> str:
+    """What -f names, without its last newline; VkrunError for what cannot be read or is no text."""
     try:
         with Path(path).open("rb") as f:
             data = f.read(MAX_NBYTES + 1)
     except (OSError, ValueError) as error:
         raise VkrunError(f"-f {path}: cannot read: {getattr(error, 'strerror', None) or error}") from None
-    return _text(options, data, f"-f {path}")
+    return _text(data, f"-f {path}")
 
 
-def _text(options: RunOptions, data: bytes, where: str) -> str:
-    """Text of a file without its last newline, as llama.cpp takes it; backslashes stay unless -e is given."""
+def _text(data: bytes, where: str) -> str:
+    """Text of a file without its last newline, as llama.cpp takes it."""
     if len(data) > MAX_NBYTES:
         raise VkrunError(f"{where}: more than {MAX_NBYTES >> 20} MiB, too long for a prompt")
-    text = _decoded(data, where).removesuffix("\n")
-    return unescape(text) if options.escape else text
+    return _decoded(data, where).removesuffix("\n")
 
 
 def _typed(options: RunOptions, text: str | None, where: str) -> str | None:

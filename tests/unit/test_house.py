@@ -35,6 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "gguf": {"errors", "units", "ir"},
     "text": {"errors", "config"},
     "hub": {"errors", "units", "gguf"},
+    "perplexity": {"errors"},
     "convert": {"errors"},
     "shaders": {"errors", "config", "caches", "ir"},
     "backends/base": {"errors", "config", "ir"},

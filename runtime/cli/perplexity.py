@@ -1,0 +1,150 @@
+"""`vkrun perplexity`: how likely a model finds a text, how far it is from another, as llama-perplexity counts it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any, BinaryIO
+
+import click
+import numpy as np
+
+from ..errors import UsageError, VkrunError
+from ..model import Model, load
+from ..perplexity import base_file, lines, scores
+from .hub_options import OPTIONS as HUB_OPTIONS
+from .hub_options import from_hub
+from .model_paths import check_model, model_path
+from .progress import Bar
+from .prompt import file_text
+from .screen import note
+from .spelling import SpeltCommand
+
+N_CTX = 512
+
+
+_OPTIONS = [
+    click.argument("word", metavar="[MODEL.gguf]", required=False),
+    click.option("-m", "--model", metavar="FILE", help="Model file; the bundled model when there is none."),
+    *HUB_OPTIONS,
+    click.option("-f", "--file", metavar="FILE", help="The text."),
+    click.option("-c", "--ctx-size", "n_ctx", type=click.IntRange(3, 1 << 20), metavar="N",
+                 help=f"Tokens of a chunk; those of its second half are counted [default: {N_CTX}]."),
+    click.option("--chunks", type=click.IntRange(-1), default=-1, metavar="N", help="Most chunks; -1: all."),
+    click.option("-b", "--batch-size", "n_batch", type=click.IntRange(1, 1 << 20), metavar="N",
+                 help="Most tokens of a step [default: as suits the device]."),
+    click.option("--kl-divergence-base", "--save-all-logits", "base", metavar="FILE",
+                 help="Save log-probabilities there, in llama.cpp's format; with --kl-divergence read them."),
+    click.option("--kl-divergence", is_flag=True, help="How far the model is from what was saved."),
+    click.option("--backend", metavar="NAME", help="vulkan, cuda, kompute, cpu or host [default: the best there is]."),
+    click.option("-dev", "--device", metavar="DEVICE", help="Index, UUID or part of the name; see `vkrun devices`."),
+    click.option("--opt", type=click.IntRange(0, 3), default=3, show_default=True, help="How lean the graph is made."),
+]  # fmt: skip
+
+
+def _run(
+    word: str | None, model: str | None, file: str | None, n_ctx: int | None, chunks: int, n_batch: int | None,
+    base: str | None, kl_divergence: bool, backend: str | None, device: str | None, opt: int, **values: Any,
+) -> None:  # fmt: skip
+    """Measure the perplexity of a text, or the divergence from another model's saved probabilities.
+
+    The text is cut into chunks, each read by itself; the tokens of its second half are counted.
+    """
+    if word is not None and model is not None:
+        raise click.UsageError(f"{word} and {model}: two models; one is measured at a time")
+    path = model_path(word if model is None else model, from_hub(values), "vkrun perplexity MODEL.gguf")
+    if kl_divergence and base is None:
+        raise click.UsageError("--kl-divergence: from what? --kl-divergence-base FILE, which a run without it saves")
+    if not kl_divergence and file is None:
+        raise click.UsageError("no text: -f FILE")
+    check_model(path)
+    text = "" if kl_divergence else file_text(file or "")
+
+    def opened(n: int) -> Model:
+        with Bar() as bar:
+            made = load(path, backend, device, n, opt=opt, progress=bar)
+        made.engine.configure(opt, n_batch)
+        return made
+
+    if kl_divergence:
+        _diverge(opened, base or "", n_ctx, chunks)
+    else:
+        with closing(opened(n_ctx or N_CTX)) as loaded:
+            _measure(loaded, text, n_ctx or N_CTX, chunks, base)
+
+
+def _measure(model: Model, text: str, n_ctx: int, n_most: int, base: str | None) -> None:
+    tokens = scores.chunks_of(model.tokenize(text, special=False), n_ctx, n_most)
+    note(f"perplexity: calculating perplexity over {len(tokens)} chunks, n_ctx={n_ctx}")
+    seen = np.zeros(0)
+    with _written(base) as out:
+        _write(out, base_file.head_of(tokens, model.info.n_vocab))
+        for i, (chunk, logits) in enumerate(_logits(model, tokens)):
+            _write(out, base_file.pack(logits).tobytes() if out else b"")
+            seen = np.concatenate([seen, scores.nll(scores.log_softmax(logits), _targets(chunk))])
+            click.echo(lines.running(i, seen), nl=False)
+    click.echo(f"\n{lines.final(seen)}")
+
+
+def _diverge(opened: Any, base: str, n_ctx: int | None, n_most: int) -> None:
+    with base_file.Base.open(base) as saved:
+        n_saved = saved.tokens.shape[1]
+        if n_ctx is not None and n_ctx != n_saved:
+            raise UsageError(f"-c {n_ctx}: {base} was saved with chunks of {n_saved}")
+        with closing(opened(n_saved)) as model:
+            if model.info.n_vocab != saved.n_vocab:
+                raise VkrunError(f"{base}: {saved.n_vocab} logits a token, but the model has {model.info.n_vocab}")
+            made = scores.Divergence()
+            click.echo(lines.HEAD)
+            tokens = saved.tokens if n_most < 0 else saved.tokens[:n_most]
+            for i, (chunk, logits) in enumerate(_logits(model, tokens)):
+                made.add(logits, saved.next_chunk(), _targets(chunk))
+                click.echo(lines.row(i, made))
+    click.echo("\n" + "\n".join(lines.statistics(made)))
+
+
+def _logits(model: Model, tokens: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each chunk and the logits that are counted, float32 [n_counted, n_vocab]; says how long it will take."""
+    n_ctx = tokens.shape[1]
+    vocab = model.tokenizer.vocab
+    for i, chunk in enumerate(tokens):
+        start, ids = time.perf_counter(), chunk.tolist()
+        if vocab.add_bos and vocab.bos_id is not None:
+            ids[0] = vocab.bos_id
+        logits = model.logits(ids)[n_ctx // 2 : n_ctx - 1]
+        if i == 0:
+            seconds = time.perf_counter() - start
+            note(f"perplexity: {seconds:.2f} seconds per pass - ETA {seconds * len(tokens) / 60:.2f} minutes")
+        yield chunk, logits
+
+
+def _targets(chunk: np.ndarray) -> np.ndarray:
+    return chunk[len(chunk) // 2 + 1 :]
+
+
+@contextmanager
+def _written(path: str | None) -> Iterator[BinaryIO | None]:
+    """A file to write, None for none; VkrunError for what a disk says."""
+    if path is None:
+        yield None
+        return
+    try:
+        with open(path, "wb") as file:
+            yield file
+    except OSError as error:
+        raise VkrunError(f"{path}: cannot write: {error.strerror}") from None
+
+
+def _write(out: BinaryIO | None, data: bytes) -> None:
+    if out is not None:
+        out.write(data)
+
+
+def _make() -> click.Command:
+    run = _run
+    for add in reversed(_OPTIONS):
+        run = add(run)
+    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    return click.command("perplexity", cls=SpeltCommand, context_settings=settings)(run)
+
+
+command = _make()
