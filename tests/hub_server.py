@@ -91,7 +91,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         files = [{"rfilename": name, "size": len(data)} for name, data in self.hub.repos[repo].items()]
         said = {"id": repo, "sha": COMMIT, "siblings": files}
-        self._send(200, json.dumps(said).encode() if self.hub.info is None else self.hub.info, {})
+        self._send(
+            200, json.dumps(said).encode() if self.hub.info is None else self.hub.info, {"ETag": 'W/"2b-a+b/c="'}
+        )
 
     def _resolve(self, repo: str, file: str) -> None:
         if self._refused(repo):

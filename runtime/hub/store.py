@@ -3,6 +3,7 @@
 What a hub answers is untrusted: names and hashes that become paths are checked before anything is written.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from .names import HubModel, Wanted, choose, models_in, size_of
 TIMEOUT = 15.0  # seconds for what a repository holds
 Note = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
-_IN_PATHS = ("etag", "x-linked-etag", "x-repo-commit", "x-xet-hash")  # headers of which huggingface_hub makes paths
+_IN_PATHS = ("x-repo-commit", "x-xet-hash")  # headers of which huggingface_hub makes paths, beside a file's etag
 # its HTTPError is httpx's or httpx2's, by its version
 _NO_ANSWER = (
     errors.HTTPError,  # pyright: ignore[reportPrivateImportUsage]
@@ -126,9 +127,11 @@ class Store:
             count = f" in {1 + len(others)} files" if others else ""
             self._note(f"{wanted.repo}: fetching {first}, {size_of(model)}{count}")
             self._check_room(wanted.repo, needed)
-        bar = _bar(self._progress, model.nbytes or 0)
+        got, done = list[str](), 0
         with self._said(wanted.repo):
-            got = [self._download_file(wanted.repo, path, bar) for path in model.paths]
+            for path in model.paths:
+                got.append(self._download_file(wanted.repo, path, _bar(self._progress, done, model.nbytes or 0)))
+                done += os.path.getsize(got[-1])
         folders = {made[: -len(path)] for made, path in zip(got, model.paths, strict=True)}
         if len(folders) > 1:
             raise HubError(f"{wanted.repo}: changed while it was fetched; once more fetches what is new")
@@ -213,8 +216,11 @@ def _refusal(error: errors.HfHubHTTPError) -> str:
 
 
 def _check_answer(response: Any) -> None:
-    """Raises HubError for a header that would lead out of the cache."""
-    for name in _IN_PATHS:
+    """Raises HubError for a header of a file that would lead out of the cache."""
+    if response.request.method != "HEAD":  # what huggingface_hub asks of a file before it is fetched
+        return
+    etag = "x-linked-etag" if "x-linked-etag" in response.headers else "etag"
+    for name in (etag, *_IN_PATHS):
         value = response.headers.get(name)
         if value is not None and not _HASH.fullmatch(value):
             raise HubError(f"{response.url.host} answers with {name} {value!r:.90}, which is no hash; nothing is kept")
@@ -234,8 +240,9 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
-def _bar(progress: Progress, total: int) -> type[tqdm]:
-    """What huggingface_hub makes one of for each file, and moves: it shows nothing itself and tells `progress`."""
+def _bar(progress: Progress, before: int, total: int) -> type[tqdm]:
+    """What huggingface_hub makes and moves for a file, one bar or two of the same bytes: it shows nothing itself and
+    tells `progress`. before: bytes of the files ahead of it, of `total`."""
     done = 0
 
     class Told(tqdm):
@@ -246,7 +253,7 @@ def _bar(progress: Progress, total: int) -> type[tqdm]:
         def update(self, n: float | None = 1) -> None:
             nonlocal done
             self.n += n or 0
-            done += int(n or 0)
-            progress("fetching", min(done, total), total)
+            done = max(done, int(self.n))
+            progress("fetching", min(before + done, total), total)
 
     return Told

@@ -9,7 +9,7 @@ import huggingface_hub as hf
 import pytest
 from vkrun.runtime.errors import HubError, UsageError
 from vkrun.runtime.hub.names import PREFERRED, Wanted, choose, models_in, parse, quant_of
-from vkrun.runtime.hub.store import Store
+from vkrun.runtime.hub.store import Store, _bar
 from vkrun.tests.hub_server import COMMIT, Hub
 
 REPO = "some/Model-GGUF"
@@ -135,6 +135,19 @@ def test_all_parts_are_fetched(hub: Hub, cache: Path) -> None:
     path = Path(Store(endpoint=hub.url, cache=cache).fetch(parse(f"{REPO}:bf16")))
     assert path.name == "Model-BF16-00001-of-00002.gguf"
     assert [p.read_bytes() for p in sorted(path.parent.iterdir())] == [b"b" * 400, b"c" * 300]
+
+
+def test_progress_is_of_all_parts(hub: Hub, cache: Path) -> None:
+    seen = list[tuple[str, int, int]]()
+    store = Store(endpoint=hub.url, cache=cache, progress=lambda *told: seen.append(told))
+    store.fetch(parse(f"{REPO}:BF16"))
+    assert seen == [("fetching", 400, 700), ("fetching", 700, 700)]
+    bar = _bar(lambda *told: seen.append(told), 100, 700)
+    first, second = bar(total=600), bar(total=600)  # as for files that come in pieces
+    first.update(250)
+    second.update(100)
+    second.update(300)
+    assert [done for _, done, _ in seen[2:]] == [350, 350, 500]
 
 
 def test_without_a_net_what_is_there_is_used(hub: Hub, cache: Path) -> None:
