@@ -30,6 +30,8 @@ def _cases() -> list[Case]:
         cases.append(_glu("one row", Operand((33, k), t), _halves(1, k, 0), _halves(1, k, 1), plain((1, 33))))
         k = 4 * t.block if t.is_quantised else 1024
         cases.append(_glu("long rows", Operand((9, k), t), _halves(3, k, 0), _halves(3, k, 1), activation="gelu"))
+    n, w = 12800, Operand((5, 12800), DType.Q4_0)
+    cases.append(_glu("a row longer than what is held", w, _halves(1, n, 0), _halves(1, n, 1)))
     bad = Operand((3, 64), fill=one_inf)
     return [*cases, _glu("inf and NaN", Operand((20, 64), DType.Q8_0), bad, plain((3, 64)), rows_apart((3, 20)))]
 

@@ -168,11 +168,11 @@ def _attention() -> Iterator[Case]:
     yield _prompt("attention", "keys of wider rows", (q, *apart, *rest), attrs)
 
 
-def _spoilt(number: float) -> Fill:
-    """Numbers, but for token 35 of the first sequence."""
+def _spoilt(number: float, good: Fill = normal) -> Fill:
+    """Good numbers, but for token 35 of the first sequence."""
 
     def fill(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-        x = normal(rng, shape)
+        x = good(rng, shape)
         x[0, 35] = number
         return x
 
@@ -188,31 +188,36 @@ def _leaning(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return 1 + normal(rng, shape)
 
 
-def _delta_net() -> Iterator[Case]:
-    """Long enough for kernels that take chunks of tokens by products."""
+def _delta(what: str, *fills: Fill, scale: float = 1.0, spread: bool = False) -> Case:
+    """Long enough for kernels that take chunks of tokens by products; `fills`: of keys and values.
+
+    `scale`: of the state; `spread`: value heads tiled, and snapshots.
+    """
     n_tokens, n_keys, n_values, dim, n_slots = 260, 4, 8, 64, 8
     keys, rows, gates = (
         (2, n_tokens, *rest) for rest in ((n_keys, dim), (n_values, dim), (n_keys, n_values // n_keys))
     )
-    snapshots = np.array([[6, 0, -1, 7, 99, 1], [2, -1, 3, 4, -1, -1]], np.int32)
+    slots = np.array([[6, 0, -1, 7, 99, 1], [2, -1, 3, 4, -1, -1]], np.int32)
+    slots = slots if spread else slots[:, 0]
+    operands = (
+        *(Operand(keys, fill=_leaning), Operand(keys, fill=fills[0]), Operand(rows, fill=fills[1])),
+        *(Operand(gates, fill=uniform(-6, 6)), Operand(gates, fill=uniform(-6, 2))),
+        *(Operand((n_values,), fill=uniform(-3, -0.01)), Operand((n_values,))),
+        Operand((n_slots, n_values * dim * dim), fill=_times(scale)),
+        Operand(slots.shape, I32, fill=lambda _rng, _shape: slots),
+        Operand((2,), I32, fill=lambda _rng, _shape: np.array((n_tokens, 150), np.int32)),
+    )
+    return _prompt("gated_delta_net", what, operands, {"tiled": True} if spread else {}, strided=spread)
 
-    def case(what: str, tiled: bool = False, values: Fill = normal, scale: float = 1.0, own: bool = True) -> Case:
-        slots = snapshots[:, 0] if own else snapshots
-        operands = (
-            *(Operand(keys, fill=_leaning), Operand(keys, fill=_leaning), Operand(rows, fill=values)),
-            *(Operand(gates, fill=uniform(-6, 6)), Operand(gates, fill=uniform(-6, 2))),
-            *(Operand((n_values,), fill=uniform(-3, -0.01)), Operand((n_values,))),
-            Operand((n_slots, n_values * dim * dim), fill=_times(scale)),
-            Operand(slots.shape, I32, fill=lambda _rng, _shape: slots),
-            Operand((2,), I32, fill=lambda _rng, _shape: np.array((n_tokens, 150), np.int32)),
-        )
-        return _prompt("gated_delta_net", what, operands, {"tiled": True} if tiled else {}, strided=tiled)
 
-    yield case("260 tokens")
-    yield case("260 tokens, tiled, snapshots", True, own=False)
-    yield case("260 tokens, large values", values=_times(1e9), scale=1e7)
-    yield case("260 tokens, small values", values=_times(1e-9), scale=1e-9)
-    yield case("260 tokens, NaN in a value", values=_spoilt(float("nan")))
+def _delta_net() -> Iterator[Case]:
+    nan = float("nan")
+    yield _delta("260 tokens", _leaning, normal)
+    yield _delta("260 tokens, tiled, snapshots", _leaning, normal, spread=True)
+    yield _delta("260 tokens, large values", _leaning, _times(1e9), scale=1e7)
+    yield _delta("260 tokens, small values", _leaning, _times(1e-9), scale=1e-9)
+    yield _delta("260 tokens, NaN in a value", _leaning, _spoilt(nan))
+    yield _delta("260 tokens, NaN in a key", _spoilt(nan, _leaning), normal)
 
 
 CASES: tuple[Case, ...] = (*_products(), *_experts(), *_gates_and_ups(), *_lists(), *_attention(), *_delta_net())

@@ -266,7 +266,6 @@ void put_w() {
             w[to + item] = halves(exact_w(row, 2u * octet), exact_w(row, 2u * octet + 1u));
         }
     }
-    barrier();
 }
 
 #include "delta_values.glsl"
@@ -292,7 +291,6 @@ vec2 take_chunk() {
     }
     fetch_values();
     take_gates(first);
-    barrier();
     if (lane < CHUNK) {
         grows[lane] = decay_between(sums[lane], vec2(0));
     }

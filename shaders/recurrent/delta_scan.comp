@@ -238,7 +238,6 @@ void store_outputs(uint first) {
     for (uint e = gl_SubgroupInvocationID; e < 256u; e += gl_SubgroupSize) {
         store_output(t + e / 16u, of_rows + e % 16u, EXACT_X(at + e));
     }
-    subgroupBarrier();
 }
 
 #include "delta_exact.glsl"

@@ -12,7 +12,7 @@ float largest(vec4 x, float top) {
     return top;
 }
 
-// Of all invocations.
+// Of all invocations, which meet at another barrier before the next time.
 float largest_of_all(float top) {
     top = subgroupMax(top);
     if (gl_SubgroupInvocationID == 0u) {
@@ -22,7 +22,6 @@ float largest_of_all(float top) {
     for (uint i = 0u; i < 8u; i++) {
         top = max(top, tops[i]);
     }
-    barrier();
     return top;
 }
 
@@ -37,7 +36,7 @@ void fetch_values() {
     }
 }
 
-// Halves of v times what is returned, a power of two.
+// Halves of v in the place of k, times what is returned, a power of two.
 float take_values() {
     float top = 0.0;
     [[unroll]] for (uint i = 0u; i < N_VALUES; i++) {

@@ -54,7 +54,7 @@ def test_copies_fused_groups_and_products_are_told_apart(picture):
 def test_who_feeds_whom(picture):
     boxes = {b.index: b for b in picture.after.layer(0)}
     (last,) = (b for b in boxes.values() if b.op == "experts_down")
-    assert {boxes[j].op for j in last.feeds_on} == {"route", "experts_gate_up", "add_rms_norm", "mul_mats"}
+    assert {boxes[j].op for j in last.feeds_on} == {"route_gate_up", "mul_mat_add", "norm_mul_mats"}
     assert all(j < b.index for b in picture.before.boxes for j in b.feeds_on)
 
 

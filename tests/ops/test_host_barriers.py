@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import count
+from itertools import chain, count
 from random import Random
 
 import numpy as np
@@ -16,6 +16,7 @@ from vkrun.backends.host import BACKEND, LANES, kernels
 from vkrun.backends.host.device import HostDevice
 from vkrun.backends.host.dispatch import Bound, Dispatch, Lanes, cells_of
 from vkrun.backends.host.kernels import BARRIER, MET, NEEDED
+from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import prepare, run_case
 from vkrun.runtime.optable.table import cases_for
@@ -45,6 +46,8 @@ WAYS: tuple[Features, ...] = (
     CPU,
 )
 
+IN_STEPS = ("gated_delta_net",)  # a pass makes dispatches of their own kind of it
+
 # (shader, function, which of its barriers): why no case can need it
 KEPT: Mapping[tuple[str, str, int], str] = {
     ("experts_down_wide", "gather_sums", 0): "its rows are one subgroup's each (wide_joined), so that none is met",
@@ -61,6 +64,16 @@ class Class:
     @classmethod
     def of(cls, stem: str, defines: Defines) -> "Class":
         return cls(stem, tuple(d for d in defines if not d[0].startswith(("TYPE_", "SECOND_"))))
+
+
+@dataclass(frozen=True)
+class Use:
+    """A kernel that a case comes to at a level (see run_case), on the device of WAYS by index."""
+
+    case: Case
+    level: int | None
+    way: int
+    call: KernelCall
 
 
 def functions_of(text: str) -> Iterator[tuple[str, str]]:
@@ -91,22 +104,24 @@ def called(text: str) -> set[str]:
 
 
 @cache
-def uses() -> dict[Class, list[tuple[Case, int, KernelCall]]]:
-    """By class the cases whose kernels are of it, on the device of WAYS by index."""
-    found: dict[Class, list[tuple[Case, int, KernelCall]]] = {}
-    for case in cases_for(False):
-        for way, call in calls_of(case):
-            found.setdefault(Class.of(call.stem, call.defines), []).append((case, way, call))
+def uses() -> dict[Class, list[Use]]:
+    """By class the cases whose kernels are of it."""
+    found: dict[Class, list[Use]] = {}
+    for use in chain.from_iterable(map(uses_of, cases_for(False))):
+        found.setdefault(Class.of(use.call.stem, use.call.defines), []).append(use)
     return found
 
 
-def calls_of(case: Case) -> Iterator[tuple[int, KernelCall]]:
-    node = prepare(case).node
-    if sum(t.layout.n_elements for t in (*node.inputs, *node.outputs)) > LARGEST:
+def uses_of(case: Case) -> Iterator[Use]:
+    setting = prepare(case)
+    if sum(t.layout.n_elements for t in (*setting.node.inputs, *setting.node.outputs)) > LARGEST:
         return
     for way, features in enumerate(WAYS):
-        if not refusal(node, features) and (call := lower(node, features)):
-            yield way, call
+        if not refusal(setting.node, features) and (call := lower(setting.node, features)):
+            yield Use(case, None, way, call)
+        if case.op in IN_STEPS:
+            nodes = lean_plan(setting.graph, 3, device(way).supports).nodes
+            yield from (Use(case, 3, way, call) for node in nodes if (call := lower(node, features)))
 
 
 @cache
@@ -124,7 +139,7 @@ def barriers_in(stem: str, defines: Defines) -> tuple[list[tuple[str, int]], set
 
 def barriers_met(which: Class) -> set[tuple[str, int]]:
     """Those that some kernel of a class can come to: a few types of weights have one more, before their table."""
-    seen = {(call.stem, call.defines) for *_, call in uses()[which]}
+    seen = {(use.call.stem, use.call.defines) for use in uses()[which]}
     return set().union(*(barriers_in(*variant)[1] for variant in seen))
 
 
@@ -132,13 +147,13 @@ def needless(which: Class) -> set[tuple[str, int]]:
     """The barriers of a class that no case needs, and that are not kept."""
     those = uses()[which]
     left = {b for b in barriers_met(which) if (which.stem, *b) not in KEPT}
-    for case, way, call in Random(0).sample(those, min(N_TRIED, len(those))):
-        every, own = barriers_in(call.stem, call.defines)
+    for use in Random(0).sample(those, min(N_TRIED, len(those))):
+        every, own = barriers_in(use.call.stem, use.call.defines)
         if not left & own:
             continue
-        outcome = run_case(case, device(way))
-        assert outcome.status == "pass", f"{case.op} {case.what}: {outcome.why}"
-        left -= {b for b, mark in zip(every, kernels.kernel(call.code).barriers, strict=True) if mark & NEEDED}
+        outcome = run_case(use.case, device(use.way), use.level)
+        assert outcome.status == "pass", f"{use.case.op} {use.case.what}: {outcome.why}"
+        left -= {b for b, mark in zip(every, kernels.kernel(use.call.code).barriers, strict=True) if mark & NEEDED}
     return left
 
 
