@@ -16,7 +16,7 @@ def _glu(what: str, w: Operand, gate: Operand, up: Operand, *residual: Operand, 
     extra = ("residual",) * len(residual)
     named = f"{w.dtype.name}: {what}{', residual' if residual else ''}{''.join(f', {v}' for v in attrs.values())}"
     ins, options = (w, gate, up, *residual), {**attrs, **({"extra": extra} if extra else {})}
-    return Case("glu_mul_mat", named, ins, options, strided_out=bool(residual), nmse=1e-10, row=1e-4)
+    return Case("glu_mul_mat", named, ins, options, strided_out=bool(residual), in_one=False)
 
 
 def _cases() -> list[Case]:

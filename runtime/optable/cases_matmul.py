@@ -232,7 +232,7 @@ def _mul_mats() -> list[Case]:
 
 def _normed(what: str, x: Operand, norm: Operand, *weights: Operand, strided_out: bool = False) -> Case:
     name = f"{weights[0].dtype.name}: {what}"
-    return Case("norm_mul_mats", name, (x, norm, *weights), {"eps": 1e-6}, strided_out=strided_out)
+    return Case("norm_mul_mats", name, (x, norm, *weights), {"eps": 1e-6}, strided_out=strided_out, in_one=False)
 
 
 def _norm_mul_mats() -> list[Case]:
@@ -261,7 +261,7 @@ def _norm_mul_mats() -> list[Case]:
 
 
 def _sum(what: str, w: Operand, x: Operand, residual: Operand, strided_out: bool = False) -> Case:
-    return Case("mul_mat_add", f"{w.dtype.name}: {what}", (w, x, residual), strided_out=strided_out)
+    return Case("mul_mat_add", f"{w.dtype.name}: {what}", (w, x, residual), strided_out=strided_out, in_one=False)
 
 
 def _mul_mat_add() -> list[Case]:

@@ -352,7 +352,7 @@ def _projected(batch: Batch, dtype: DType, width: int, make: Make, *n_rows: int,
     weights = (Operand((m, width), dtype) for m in n_rows)
     operands = x, plain((width,)), plain((n_rows[0], 4)), state, slots, tails, *weights
     what = f"{dtype.name}: {n_rows} rows of {width}, {view_name(make)}, {batch}"
-    return Case("norm_mul_mats_conv", what, operands, {"eps": 1e-6}, make is rows_apart)
+    return Case("norm_mul_mats_conv", what, operands, {"eps": 1e-6}, make is rows_apart, in_one=False)
 
 
 def _projections() -> Iterator[Case]:

@@ -39,7 +39,7 @@ def test_a_file_without_a_tokenizer_has_none(name: str | None) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "bert"}, "tokenizer.ggml.model: 'bert', expected one of gpt2, llama"),
+        ({"model": "rwkv"}, "tokenizer.ggml.model: 'rwkv', expected one of gpt2, gemma4, llama, bert"),
         ({"model": 7}, "tokenizer.ggml.model: 7, expected a string"),
         ({"pre": 7}, "tokenizer.ggml.pre: 7, expected a string"),
         ({"tokens": None}, "tokenizer.ggml.tokens: missing"),
