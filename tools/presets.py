@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 Number = int | float | bool | str | list[int] | list[bool]
 HEAD = r"^output\.weight$"
 QKV_BIAS = r"attn_[qkv]\.bias"
+CONV_BIAS = r"ssm_conv1d\.bias"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,26 @@ def _yarn(factor: float, original: int) -> dict[str, Number]:
     return {f"rope.scaling.{key}": value for key, value in names.items()}
 
 
+def _at(n: int, chosen: tuple[int, ...], value: int) -> list[int]:
+    """A number for each of n layers: the value in the chosen ones, else 0."""
+    return [value if i in chosen else 0 for i in range(n)]
+
+
+def _mamba(heads: int, head_dim: int, groups: int, state: int) -> dict[str, Number]:
+    sizes = {"time_step_rank": heads, "inner_size": heads * head_dim, "group_count": groups, "state_size": state}
+    return {"ssm.conv_kernel": 4, **{f"ssm.{key}": value for key, value in sizes.items()}}
+
+
+def _mixers(pattern: str, n_kv: int, hidden: int) -> dict[str, Number]:
+    """What each layer of Nemotron-H is: *, attention; E or -, a feed-forward; M, Mamba-2."""
+    return {
+        "attention.head_count_kv": [n_kv if c == "*" else 0 for c in pattern],
+        "feed_forward_length": [hidden if c in "E-" else 0 for c in pattern],
+        "attention.layer_norm_rms_epsilon": 1e-5,
+        "rope.scaling.finetuned": False,
+    }
+
+
 _QWEN3_8B = _dense(36, 4096, 12288, (32, 8), 128, 1e6)
 _QWEN3_30B = {**_dense(48, 2048, 6144, (32, 4), 128, 1e6), **_experts(128, 8, 768)}
 _QWEN2_7B = _dense(28, 3584, 18944, (28, 4), 128, 1e6)
@@ -77,6 +98,8 @@ _LATENT: dict[str, Number] = {
     "rope.dimension_count": 64,
     "leading_dense_block_count": 1,
 }
+_GATED_35: dict[str, Number] = {**_DELTA_NET, "rope.dimension_count": 64, "rope.dimension_sections": [11, 11, 10, 0]}
+_READS: dict[str, Number] = {"attention.layer_norm_rms_epsilon": 1e-12, "attention.causal": False}
 _WINDOWS = {"attention.key_length_swa": 256, "attention.value_length_swa": 256, "rope.dimension_count_swa": 256}
 
 PRESETS: dict[str, Preset] = {
@@ -136,6 +159,110 @@ PRESETS: dict[str, Preset] = {
             **_experts(512, 10, 512, shared_feed_forward_length=512),
             **_DELTA_NET,
         },
+    ),
+    "qwen3.5-9b": Preset("qwen35", 248320, {**_dense(32, 4096, 12288, (16, 4), 256, 1e7), **_GATED_35}),
+    "qwen3.5-35b-a3b": Preset(
+        "qwen35moe",
+        248320,
+        {
+            **_dense(40, 2048, 512, (16, 2), 256, 1e7),
+            **_experts(256, 8, 512, shared_feed_forward_length=512),
+            **_GATED_35,
+        },
+    ),
+    "lfm2-1.2b": Preset(
+        "lfm2",
+        65536,
+        {
+            **_dense(16, 2048, 8192, (32, 8), 64, 1e6),
+            "attention.head_count_kv": _at(16, (2, 5, 8, 10, 12, 14), 8),
+            "shortconv.l_cache": 3,
+        },
+        "^$",
+    ),
+    "lfm2-8b-a1b": Preset(
+        "lfm2moe",
+        65536,
+        {
+            **_dense(24, 2048, 7168, (32, 8), 64, 1e6),
+            **_experts(32, 4, 1792, gating_func=2),
+            "leading_dense_block_count": 2,
+            "attention.head_count_kv": _at(24, (2, 6, 10, 14, 18, 21), 8),
+            "shortconv.l_cache": 3,
+        },
+        "exp_probs_b",
+    ),
+    "granite4-h-tiny-7b": Preset(
+        "granitehybrid",
+        100352,
+        {
+            **_dense(40, 1536, 512, (12, 4), 128, 1e4),
+            **_experts(64, 6, 512, shared_feed_forward_length=1024),
+            **_mamba(48, 64, 1, 128),
+            "attention.head_count_kv": _at(40, (5, 15, 25, 35), 4),
+            "rope.scaling.finetuned": False,
+            "embedding_scale": 12.0,
+            "residual_scale": 0.22,
+            "logit_scale": 6.0,
+            "attention.scale": 0.0078125,
+        },
+        CONV_BIAS,
+    ),
+    "falcon-h1-1.5b": Preset(
+        "falcon-h1",
+        65537,
+        {**_dense(24, 2048, 4608, (8, 2), 128, 1e11), **_mamba(48, 64, 1, 256)},
+        f"{HEAD}|{CONV_BIAS}",
+    ),
+    "nemotron-h-8b": Preset(
+        "nemotron_h",
+        131072,
+        {
+            **_dense(52, 4096, 21504, (32, 8), 128, 1e4),
+            **_mamba(128, 64, 8, 128),
+            **_mixers("M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M-", 8, 21504),
+        },
+        f"{HEAD}|{CONV_BIAS}",
+    ),
+    "nemotron3-nano-30b-a3b": Preset(
+        "nemotron_h_moe",
+        131072,
+        {
+            **_dense(52, 2688, 1856, (32, 2), 128, 1e4),
+            **_experts(128, 6, 1856, shared_feed_forward_length=3712, shared_count=1),
+            "expert_weights_norm": True,
+            "expert_weights_scale": 2.5,
+            **_mamba(64, 64, 8, 128),
+            **_mixers("MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME", 2, 1856),
+        },
+        f"{HEAD}|{CONV_BIAS}|exp_probs_b",
+    ),
+    "kimi-linear-48b-a3b": Preset(
+        "kimi-linear",
+        163840,
+        {
+            **_dense(27, 2304, 9216, (32, 1), 128, 1e4),
+            **_experts(256, 8, 1024, shared_count=1, gating_func=2, weights_scale=2.446),
+            **_LATENT,
+            "attention.head_count_kv": _at(27, (3, 7, 11, 15, 19, 23, 26), 1),
+            "ssm.conv_kernel": 4,
+            "kda.head_dim": 128,
+        },
+        f"{HEAD}|exp_probs_b",
+    ),
+    "bert-base": Preset(
+        "bert",
+        30522,
+        {**_dense(12, 768, 3072, (12, 12), 64, 1e4), **_READS, "context_length": 512, "pooling_type": 2},
+        r"\.bias$",
+        {"token_types.weight": (2, 768)},
+    ),
+    "nomic-embed-text-1.5": Preset(
+        "nomic-bert",
+        30522,
+        {**_dense(12, 768, 3072, (12, 12), 64, 1e3), **_READS, "context_length": 2048, "pooling_type": 1},
+        "attn_qkv",
+        {"token_types.weight": (2, 768)},
     ),
     "gemma-7b": Preset("gemma", 256000, _dense(28, 3072, 24576, (16, 16), 256, 1e4), "^$"),
     "gemma2-9b": Preset(

@@ -28,7 +28,7 @@ from vkrun.tools.presets import PRESETS, Preset
 TYPES = {"F16": 1, "Q8_0": 7, "Q4_0": 2, "Q4_K_M": 15, "MXFP4": 38}  # with what general.file_type says
 ALIGNMENT = 32
 POOL = 1 << 23  # values
-PLAIN = ("norm", ".bias", "ffn_gate_inp", "ssm_conv1d", "ssm_a", "ssm_dt", "sinks", "rope_freqs", ".scale", "_scale")
+PLAIN = ("norm", ".bias", "ffn_gate_inp", "conv1d", "conv.weight", "position_embd", "token_types", ".scale", "_scale")
 SPREAD = 2.7  # largest value of a random block by the standard deviation
 
 
@@ -94,12 +94,18 @@ def _is_precise(name: str, n_layers: int) -> bool:
 
 def tensors_of(preset: Preset, kind: str, n_layers: int = 0) -> tuple[dict[str, Any], list[TensorInfo]]:
     """The keys of the file, and its tensors in the order in which the family asks for them."""
-    shortened = {"block_count": n_layers} if n_layers else {}
-    keys = {f"{preset.architecture}.{key}": value for key, value in {**preset.keys, **shortened}.items()}
+    keys = {f"{preset.architecture}.{key}": value for key, value in _shortened(preset.keys, n_layers).items()}
     arrays = {key: np.array(v, np.int32) if isinstance(v, list) else v for key, v in keys.items()}
     wishes = Wishes(preset, arrays, kind)
     ARCHITECTURES[preset.architecture](wishes, Capacity(256))  # pyright: ignore[reportArgumentType]
     return keys, list(wishes.asked.values())
+
+
+def _shortened(keys: Mapping[str, Any], n_layers: int) -> dict[str, Any]:
+    """Of the first n_layers, 0 for all: lists of a number for each layer are cut too."""
+    n_all, n = keys["block_count"], n_layers or keys["block_count"]
+    cut = {key: v[:n] for key, v in keys.items() if isinstance(v, list) and len(v) == n_all}
+    return {**keys, **cut, "block_count": n}
 
 
 def write(path: Path, preset: Preset, kind: str, n_layers: int = 0, header_only: bool = False, seed: int = 0) -> int:
