@@ -46,7 +46,7 @@ WAYS: tuple[Features, ...] = (
     CPU,
 )
 
-IN_STEPS = ("gated_delta_net",)  # a pass makes dispatches of their own kind of it
+IN_STEPS = {"gated_delta_net": ("delta_parts", "delta_scan")}  # which a pass alone makes of it
 
 # (shader, function, which of its barriers): why no case can need it
 KEPT: Mapping[tuple[str, str, int], str] = {
@@ -121,7 +121,8 @@ def uses_of(case: Case) -> Iterator[Use]:
             yield Use(case, None, way, call)
         if case.op in IN_STEPS:
             nodes = lean_plan(setting.graph, 3, device(way).supports).nodes
-            yield from (Use(case, 3, way, call) for node in nodes if (call := lower(node, features)))
+            steps = (node for node in nodes if node.op in IN_STEPS[case.op])
+            yield from (Use(case, 3, way, call) for node in steps if (call := lower(node, features)))
 
 
 @cache
