@@ -109,7 +109,8 @@ def _routed(n: int, k: int, n_experts: int, e: int, types: tuple[DType, DType], 
     logits, whole = (plain if n == 1 else rows_apart)((n, n_experts), fill=fill), n == 1
     operands = logits, (plain if whole else outer_cut)((n, e)), *weights
     name = f"{types[0].name}, {types[1].name}: {n} tokens of {e}, {k} of {n_experts}"
-    return Case("route_gate_up", name, operands, {"k": k}, not whole, in_one=False)
+    parts = fill is normal  # in parts, as route's, infinite logits mean something else
+    return Case("route_gate_up", name, operands, {"k": k}, not whole, in_parts=parts, in_one=False)
 
 
 def _routed_gate_ups() -> Iterator[Case]:
