@@ -21,8 +21,9 @@ shared uint mine[gl_WorkGroupSize.x];
 uint token, slot;  // of the next pair
 
 void start_at(uint pair) {
-    token = pair / n_slots;
-    slot = pair % n_slots;
+    uint n = max(n_slots, 1u);  // without slots there is no pair
+    token = pair / n;
+    slot = pair % n;
 }
 
 // Of the next pair; without divisions, which take longer than all else.

@@ -24,8 +24,7 @@ void find_best() {
 void hold_keys(uint row, uint n) {
     [[unroll]] for (uint h = 0u; h < PER; h++) {
         uint c = gl_SubgroupInvocationID * PER + h;
-        float logit = LOGIT(row + min(c, n - 1u));
-        keys[h] = c < n ? order_key(logit) : 0u;
+        keys[h] = c < n ? order_key(LOGIT(row + c)) : 0u;
     }
     find_best();
 }
