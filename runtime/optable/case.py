@@ -71,6 +71,7 @@ class Case:
     strided_out: the output's rows stand apart, as in a slice of a larger tensor.
     in_parts: the decomposition of a composite means the same here; not so for some edge values.
     in_one: a kernel takes it on every device; else some run it in parts.
+    kept: operands, by index, that are made from each other, so that none is tried with other values alone.
     n_spare: operands, the last ones, that a device does without if it has no kernel for them: they change no meaning.
     nmse, row: limits of sum((a-b)^2)/sum(b^2), and of each row's largest |a-b| against its largest |b|.
     """
@@ -85,6 +86,7 @@ class Case:
     in_parts: bool = True
     in_one: bool = True
     n_spare: int = 0
+    kept: frozenset[int] = frozenset()
 
     @property
     def plain(self) -> bool:

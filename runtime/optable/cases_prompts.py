@@ -77,7 +77,8 @@ def _experts() -> Iterator[Case]:
     yield _id("up rows of merged", merged, Operand((120, 1, 512)), _ids(120, 3, 6))
     for t in (Q4_0, Q8_0):
         operands = Operand((2, 130, 512), t), Operand((400, 1, 512)), *_listed(400, 3, 2)
-        yield replace(_prompt("mul_mat_id", f"{t.name}: 400 tokens of 2 experts, listed", operands), n_spare=1)
+        made = _prompt("mul_mat_id", f"{t.name}: 400 tokens of 2 experts, listed", operands)
+        yield replace(made, n_spare=1, kept=frozenset({2, 3}))
 
 
 def _listed(n: int, k: int, n_experts: int, first: int | None = None) -> tuple[Operand, Operand]:
@@ -102,7 +103,7 @@ def _swiglu(
 ) -> Case:
     n_experts = gate.view(Storage("w", Kind.STATE, F32, gate.shape).tensor()).shape[0]
     what, operands = f"{gate.dtype.name}: {what}", (gate, up, x, *_listed(n, k, n_experts, first))
-    return replace(_prompt("mul_mat_id_swiglu", what, operands, strided=strided), in_one=False)
+    return replace(_prompt("mul_mat_id_swiglu", what, operands, strided=strided), in_one=False, kept=frozenset({3, 4}))
 
 
 def _gates_and_ups() -> Iterator[Case]:

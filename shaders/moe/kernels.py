@@ -115,8 +115,11 @@ def _without_route(node: Node) -> Node:
 
 
 def _routed_fits(node: Node, features: Features) -> str:
-    if (n := node.inputs[0].shape[0]) > MOST_ROUTED:
+    (n, n_logits), n_experts = node.inputs[0].shape, node.inputs[2].shape[0]
+    if n > MOST_ROUTED:
         return f"{n} tokens, better routed apart"
+    if n_logits != n_experts:
+        return f"{n_logits} logits, expected one for each of {n_experts} experts"
     route = replace(node, op="route", inputs=node.inputs[:1], outputs=node.outputs[2:])
     return _one_subgroup(route, features, node.inputs[2].dtype) or _gate_up_fits(_without_route(node), features)
 

@@ -63,6 +63,8 @@ def flips_of(case: Case) -> Iterator[Flip]:
     yield Flip(case, "as it is")
     for i, operand in enumerate(given):
         for what, changed in operand.changed():
+            if what == "broadcast" and i in case.kept:
+                continue
             yield Flip(_with(case, given, {i: changed}), f"input {i}: {what}")
         for axis, size in product(range(operand.view.ndim), SIZES):
             if (changed := operand.resized(axis, size)) and not (i in states and size < operand.view.shape[axis]):

@@ -60,17 +60,8 @@ def device(request):
     opened.close()
 
 
-# known faults, seen with --full on the host backend: to be mended
-OPEN = {
-    "route_gate_up": "a workgroup beyond the tokens reads a row of logits that is not there",
-    "mul_mat_id_swiglu": "ids that are broadcast beside lists that were made of others",
-}
-
-
 @pytest.mark.parametrize("op", OPS_OF_TABLE)
-def test_operands(op, device, full, request):
-    if full and op in OPEN:
-        request.applymarker(pytest.mark.xfail(reason=OPEN[op], strict=False))
+def test_operands(op, device, full):
     for case in cases_to_flip(op, device)[: 2 if full else 1]:
         flips = taken(case, device)
         assert flips[0].what == "as it is"
