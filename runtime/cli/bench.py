@@ -17,7 +17,7 @@ from .hub_options import from_hub
 from .model_paths import check_model, model_path
 from .progress import Bar
 from .screen import note
-from .spelling import SpeltCommand, without_effect
+from .spelling import SpeltCommand, spelt_command, without_effect
 
 MAX_TOKENS = 1 << 20
 FORMATS = ("md", "csv", "json", "jsonl")
@@ -136,12 +136,4 @@ def _paths(text: str) -> list[str]:
     return [text] if os.path.exists(text) else [part for part in text.split(",") if part]
 
 
-def _make() -> click.Command:
-    run = _run
-    for add in reversed(_OPTIONS):
-        run = add(run)
-    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-    return click.command("bench", cls=BenchCommand, context_settings=settings)(run)
-
-
-command = _make()
+command = spelt_command("bench", _run, _OPTIONS, BenchCommand)

@@ -9,7 +9,7 @@ from ..version import VERSION
 from .hub_options import OPTIONS as HUB_OPTIONS
 from .hub_options import from_hub
 from .run_options import RunOptions
-from .spelling import SpeltCommand, without_effect
+from .spelling import spelt_command, without_effect
 
 
 class _Whole(click.IntRange):
@@ -99,7 +99,4 @@ def make_command(epilog: str) -> click.Command:
             RunOptions(hub=from_hub(values), **values, without_effect=without_effect(ctx))
         )
 
-    for add in reversed(_OPTIONS):
-        invoke = add(invoke)
-    settings = {"help_option_names": ["-h", "--help", "--usage"], "max_content_width": 110}
-    return click.command("vkrun", cls=SpeltCommand, help=_HELP, epilog=epilog, context_settings=settings)(invoke)
+    return spelt_command("vkrun", invoke, _OPTIONS, asks_for_help=("--usage",), help=_HELP, epilog=epilog)

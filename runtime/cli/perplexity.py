@@ -17,7 +17,7 @@ from .model_paths import check_model, model_path
 from .progress import Bar
 from .prompt import file_text
 from .screen import note
-from .spelling import SpeltCommand
+from .spelling import spelt_command
 
 N_CTX = 512
 
@@ -139,12 +139,4 @@ def _write(out: BinaryIO | None, data: bytes) -> None:
         out.write(data)
 
 
-def _make() -> click.Command:
-    run = _run
-    for add in reversed(_OPTIONS):
-        run = add(run)
-    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-    return click.command("perplexity", cls=SpeltCommand, context_settings=settings)(run)
-
-
-command = _make()
+command = spelt_command("perplexity", _run, _OPTIONS)

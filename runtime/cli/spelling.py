@@ -6,9 +6,9 @@ typing errors are answered too.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import click
 
@@ -112,3 +112,18 @@ class SpeltCommand(click.Command):
         words = Words(args, options_of(iter(self.get_params(ctx))), self.foreign, self.lists)
         ctx.meta[_META] = words.without_effect
         return super().parse_args(ctx, words.out)
+
+
+def spelt_command(
+    name: str,
+    run: Callable[..., Any],
+    options: Sequence[Callable[..., Any]],
+    kind: type[SpeltCommand] = SpeltCommand,
+    asks_for_help: Sequence[str] = (),
+    **texts: str,
+) -> click.Command:
+    """A command of decorators as they stand in --help; `asks_for_help`: spellings of that beside the usual ones."""
+    for add in reversed(options):
+        run = add(run)
+    settings = {"help_option_names": ["-h", "--help", *asks_for_help], "max_content_width": 110}
+    return click.command(name, cls=kind, context_settings=settings, **texts)(run)

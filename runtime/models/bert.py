@@ -7,8 +7,8 @@ from ..ir.tensor import Tensor
 from .blocks.feed_forward import FeedForward, gelu_erf
 from .blocks.norm import LayerNorm
 from .blocks.residual import Block, Chain, Residual
-from .blocks.rope import Rope, no_rope
 from .hyper import Hyper
+from .positions import LearnedPositions
 from .step import StepTensors
 from .transformer import Transformer, TransformerParams
 
@@ -53,22 +53,11 @@ class NomicBert(Transformer):
         )
 
 
-class Bert(NomicBert):
+class Bert(LearnedPositions, NomicBert):
     """Learned positions, gelu by the normal distribution's function."""
 
     name = "bert"
     called = "BERT, BGE, E5, MiniLM and others, for embeddings"
-
-    def read(self, h: Hyper) -> TransformerParams:
-        p = super().read(h)
-        self.positions = self.weights.matrix("position_embd.weight", (p.n_ctx_train, p.width))
-        return p
-
-    def read_ropes(self, h: Hyper, p: TransformerParams) -> dict[bool, Rope]:
-        return dict.fromkeys((False, True), no_rope(self.weights))
-
-    def placed(self, g: Graph, x: Tensor, step: StepTensors) -> Tensor:
-        return g.add(x, g.get_rows(self.positions, step.pos))
 
     def feed_forward(self, at: str, hidden: int) -> FeedForward:
         width = self.params.width

@@ -5,7 +5,6 @@ from dataclasses import replace
 from .blocks.kimi_delta import KimiDelta
 from .blocks.latent import LatentAttention, LowRank
 from .blocks.residual import Block
-from .blocks.rope import Rope, no_rope
 from .deepseek2 import DeepSeek2
 from .heads import read_attends
 from .hyper import Hyper
@@ -17,15 +16,13 @@ class KimiLinear(DeepSeek2):
     called = "Kimi Linear"
     score = "sigmoid"
     normalises = True
+    turns = False
 
     def read(self, h: Hyper) -> TransformerParams:
         p = super().read(h)
         self.attends, self.tail = read_attends(h, len(p.heads)), h.get_int("ssm.conv_kernel", lo=2, hi=64) - 1
         self.delta_dim = h.get_int("kda.head_dim", hi=1024)
         return p
-
-    def read_ropes(self, h: Hyper, p: TransformerParams) -> dict[bool, Rope]:
-        return dict.fromkeys((False, True), no_rope(self.weights))
 
     def attention(self, i: int, at: str) -> Block:
         if not self.attends[i]:

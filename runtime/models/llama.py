@@ -41,12 +41,8 @@ class Granite(Llama):
         self.embedding_scale = h.get_float("embedding_scale", 0.0) or 1.0
         self.residual_scale = h.get_float("residual_scale", 0.0) or 1.0
         self.logit_scale = 1 / (h.get_float("logit_scale", 0.0) or 1.0)
+        self.turns = h.get_bool("rope.scaling.finetuned", True)
         return super().read(h)
-
-    def read_ropes(self, h: Hyper, p: TransformerParams) -> dict[bool, Rope]:
-        if h.get_bool("rope.scaling.finetuned", True):
-            return super().read_ropes(h, p)
-        return dict.fromkeys((False, True), no_rope(self.weights))
 
 
 class GraniteMoe(Granite):

@@ -9,7 +9,6 @@ from .blocks.linear import Linear
 from .blocks.mamba import Mamba2
 from .blocks.norm import Norm, RMSNorm
 from .blocks.residual import Beside, Block, Chain
-from .blocks.rope import Rope, no_rope
 from .heads import read_attends
 from .hyper import Hyper
 from .llama import GraniteMoe
@@ -96,9 +95,7 @@ class NemotronH(WithMamba):
     called = "Nemotron-H, Nemotron Nano 2"
     gated = False
     score = "sigmoid"
-
-    def read_ropes(self, h: Hyper, p: TransformerParams) -> dict[bool, Rope]:
-        return dict.fromkeys((False, True), no_rope(self.weights))
+    turns = False
 
     def layer(self, i: int) -> Block:
         at = f"blk.{i}."

@@ -13,7 +13,7 @@ from .blocks.feed_forward import FeedForward
 from .blocks.linear import Linear
 from .blocks.norm import Norm
 from .blocks.residual import Block, Chain, Residual
-from .blocks.rope import Rope
+from .blocks.rope import Rope, no_rope
 from .decoder import Decoder
 from .heads import Heads, read_heads, read_windows
 from .hyper import Hyper
@@ -55,6 +55,7 @@ class Transformer(Decoder):
     window_default: ClassVar[int] = 0
     sliding_base: ClassVar[float | None] = None  # of rotary embedding where there is a window; None: as elsewhere
     sliding_scaled: ClassVar[bool] = True  # rotary embedding is scaled there too
+    turns: bool = True  # attention turns q and k by their positions
     residual_scale: float = 1.0
     attention_cap: float = 0.0
 
@@ -79,7 +80,7 @@ class Transformer(Decoder):
         self.q_scales = self._temperatures(h)
         self.attention_cap = h.get_float("attn_logit_softcapping", self.attention_cap, lo=0)
         self.logit_cap = h.get_float("final_logit_softcapping", self.logit_cap, lo=0)
-        self.ropes = self.read_ropes(h, p)
+        self.ropes = self.read_ropes(h, p) if self.turns else dict.fromkeys((False, True), no_rope(self.weights))
         return p
 
     def read_ropes(self, h: Hyper, p: TransformerParams) -> dict[bool, Rope]:

@@ -72,9 +72,16 @@ class Tokenizer(ABC):
         """Where `text` spells a control token: what a user's words must not be read as."""
         return list(self._splitter_control.find(text))
 
-    @abstractmethod
     def _encode_pieces(self, pieces: Iterable[str | int]) -> list[int]:
         """Ids of text pieces between the special tokens, which come as ids already."""
+        ids: list[int] = []
+        for piece in pieces:
+            ids += [piece] if isinstance(piece, int) else self._encode_text(piece)
+        return ids
+
+    @abstractmethod
+    def _encode_text(self, text: str) -> Iterable[int]:
+        """Ids of one of them."""
 
     @abstractmethod
     def _text_bytes(self, text: str) -> bytes:

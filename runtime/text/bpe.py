@@ -1,7 +1,7 @@
 """Byte-level BPE (`tokenizer.ggml.model` gpt2): words by pattern, bytes as letters, merges by rank."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -52,15 +52,9 @@ class BpeTokenizer(Tokenizer):
         """Bytes without a token of their own, which the engine would drop without a word."""
         return frozenset(byte for byte, letter in LETTER_OF_BYTE.items() if letter not in self.vocab.ids)
 
-    def _encode_pieces(self, pieces: Iterable[str | int]) -> list[int]:
-        ids: list[int] = []
-        for piece in pieces:
-            if isinstance(piece, int):
-                ids.append(piece)
-            else:
-                self._check_bytes(piece)
-                ids += self._engine.encode(piece, add_special_tokens=False).ids
-        return ids
+    def _encode_text(self, text: str) -> list[int]:
+        self._check_bytes(text)
+        return self._engine.encode(text, add_special_tokens=False).ids
 
     def _check_bytes(self, text: str) -> None:
         if self._bytes_missing and (lost := self._bytes_missing.intersection(text.encode())):

@@ -1,6 +1,6 @@
 """Gemma 4's BPE (`tokenizer.ggml.model` gemma4): merges over plain characters, spaces as U+2581, bytes of the rest."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -35,14 +35,8 @@ class GemmaTokenizer(Tokenizer):
         engine.pre_tokenizer = pre_tokenizers.Split(Regex(LINES), "isolated")
         return engine
 
-    def _encode_pieces(self, pieces: Iterable[str | int]) -> list[int]:
-        ids: list[int] = []
-        for piece in pieces:
-            if isinstance(piece, int):
-                ids.append(piece)
-            else:
-                ids += self._engine.encode(piece.replace(" ", SPACE), add_special_tokens=False).ids
-        return ids
+    def _encode_text(self, text: str) -> list[int]:
+        return self._engine.encode(text.replace(" ", SPACE), add_special_tokens=False).ids
 
     def _text_bytes(self, text: str) -> bytes:
         return text.replace(SPACE, " ").encode("utf-8", "replace")

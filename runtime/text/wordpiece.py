@@ -5,7 +5,7 @@ without). What is not known makes its whole word unknown.
 """
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .base import Tokenizer
@@ -27,12 +27,6 @@ class WordPieceTokenizer(Tokenizer):
         super().__init__(vocab)
         self._lowercase = lowercase
         self._longest = max(map(len, vocab.tokens))
-
-    def _encode_pieces(self, pieces: Iterable[str | int]) -> list[int]:
-        ids: list[int] = []
-        for piece in pieces:
-            ids += [piece] if isinstance(piece, int) else self._encode_text(piece)
-        return ids
 
     def _encode_text(self, text: str) -> Iterator[int]:
         for word in words(normalised(text, self._lowercase)):
