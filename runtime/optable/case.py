@@ -1,7 +1,7 @@
 """Case: one op on given dtypes, shapes, views and values. The table of cases feeds tests, `vkrun test-ops` and docs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,10 @@ class Case:
     in_one: bool = True
     n_spare: int = 0
     kept: frozenset[int] = frozenset()
+
+    def in_halves(self) -> "Case":
+        """With the limits of kernels that round operands to halves, by 2^-11 of each number."""
+        return replace(self, nmse=1e-6, row=3e-3)
 
     @property
     def plain(self) -> bool:

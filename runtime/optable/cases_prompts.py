@@ -21,7 +21,7 @@ BEYOND = values(*(1.0,) * 37, 1e5, -2.0, 3e6)  # what no half can hold
 def _prompt(
     op: str, what: str, operands: tuple[Operand, ...], attrs: dict | None = None, strided: bool = False
 ) -> Case:
-    return Case(op, what, operands, attrs or {}, strided, nmse=1e-6, row=3e-3, in_one=op != "attention")
+    return Case(op, what, operands, attrs or {}, strided, in_one=op != "attention").in_halves()
 
 
 def _inner_columns(t: Tensor) -> Tensor:

@@ -42,9 +42,7 @@ class Setting:
 
 def run_case(case: Case, device: Device, level: int | None = None) -> Outcome:
     """The case's op as one node; with a level (0 to 3) as that level plans it, decomposed or whole."""
-    setting = prepare(case)
-    if case.n_spare and device.supports(setting.node):
-        setting = prepare(replace(case, operands=case.operands[: -case.n_spare]))
+    setting = prepare_for(case, device)
     if level is None and (why := device.supports(setting.node)):
         if case.in_one:
             return Outcome(case, "refused", why)
@@ -54,6 +52,14 @@ def run_case(case: Case, device: Device, level: int | None = None) -> Outcome:
     except VkrunError as error:
         return Outcome(case, "fail", str(error))
     return compare(case, setting, got, execute(setting, CPU.open(CPU.devices()[0])))
+
+
+def prepare_for(case: Case, device: Device) -> Setting:
+    """The case without its spare operands where the device has no kernel for them."""
+    setting = prepare(case)
+    if case.n_spare and device.supports(setting.node):
+        return prepare(replace(case, operands=case.operands[: -case.n_spare]))
+    return setting
 
 
 def prepare(case: Case) -> Setting:

@@ -56,7 +56,8 @@ def _joined(parts: Parts, features: Features) -> str:
 def _norms(node: Node, features: Features) -> str:
     """On GPUs with subgroups, where each workgroup can norm the rows anew."""
     parts = _normed_parts(node) if node.op == "norm_mul_mats" else _convolved_parts(node)
-    return for_subgroups(features, parts.weights[0].dtype) or _joined(parts, features)
+    empty = "" if parts.x.shape[1] else "rows of 0 numbers, whose norm is none"
+    return empty or for_subgroups(features, parts.weights[0].dtype) or _joined(parts, features)
 
 
 def for_subgroups(features: Features, dtype: DType) -> str:

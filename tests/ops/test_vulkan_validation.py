@@ -26,10 +26,10 @@ device.alloc([g.inputs["x"].storage])
 """
 
 TABLE_RECORDED = """
-from vkrun.runtime.optable.run import prepare
+from vkrun.runtime.optable.run import prepare_for
 from vkrun.runtime.optable.table import CASES
 for case in CASES:
-    setting = prepare(case)
+    setting = prepare_for(case, device)
     device.alloc(setting.contents)
     for storage, data in setting.contents.items():
         device.write(storage, data)
