@@ -68,6 +68,7 @@ ROOMS["backends/registry"] = {
 ROOMS["optable"] = {"errors", "ir", "gguf", "backends/base", "backends/cpu", "backends/registry"}
 ROOMS["model"] = {"errors", "arguments", "backends/base", "gguf", "text", "models", "engine", "backends/registry"}
 ROOMS["bench"] = {"version", "errors", "ir", "text", "backends/base", "models", "engine", "model"}
+ROOMS["server"] = {"errors", "config", "arguments", "gguf", "text", "engine", "backends/registry", "model"}
 ROOMS["cli"] = set(ROOMS) - {"ir", "shaders"}
 ROOMS["vkrun"] = {"version", "errors", "ir", "counts", "model", "backends/registry"}
 ROOMS["__main__"] = {"cli"}
