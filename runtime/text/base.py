@@ -105,7 +105,8 @@ class Tokenizer(ABC):
         return [self.vocab.bos_id]
 
     def _splitter(self, ids: Iterable[int]) -> SpecialSplitter:
-        return SpecialSplitter((self.vocab.tokens[i], i) for i in ids)
+        texts = ((self.vocab.tokens[i], i) for i in ids)
+        return SpecialSplitter(texts, self.vocab.lstrip_ids, self.vocab.rstrip_ids)
 
     @cached_property
     def _splitter_control(self) -> SpecialSplitter:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Regex, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as MergeTokenizer
 from tokenizers.models import BPE
 
@@ -24,6 +24,9 @@ def _letters_of_bytes() -> dict[int, str]:
 
 LETTER_OF_BYTE = _letters_of_bytes()
 BYTE_OF_LETTER = {letter: byte for byte, letter in LETTER_OF_BYTE.items()}
+
+
+_NFC = normalizers.NFC()
 
 
 class BpeTokenizer(Tokenizer):
@@ -53,6 +56,7 @@ class BpeTokenizer(Tokenizer):
         return frozenset(byte for byte, letter in LETTER_OF_BYTE.items() if letter not in self.vocab.ids)
 
     def _encode_text(self, text: str) -> list[int]:
+        text = _NFC.normalize_str(text) if self._rule.nfc else text
         self._check_bytes(text)
         return self._engine.encode(text, add_special_tokens=False).ids
 

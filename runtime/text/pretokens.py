@@ -69,11 +69,15 @@ _BLOOM = rf" ?[^(\s|.,!?{_ranges('2026 3002 ff0c 3001 964 6d4 60c')})]+"
 
 @dataclass(frozen=True)
 class PreRule:
-    """`ignore_merges`: a word that is a token as a whole stays whole. `add_bos`: what a silent file means."""
+    """`ignore_merges`: a word that is a token as a whole stays whole. `add_bos`: what a silent file means.
+
+    nfc: text is composed (Unicode's NFC) before it is cut, as the model's own tokenizer does.
+    """
 
     patterns: tuple[str, ...]
     ignore_merges: bool = False
     add_bos: bool = False
+    nfc: bool = False
 
 
 _DEFAULT = PreRule((r"[\p{P}$+<=>^~|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]"))
@@ -92,8 +96,9 @@ _FAMILIES: Sequence[tuple[str, PreRule]] = (
         PreRule((_LLAMA3,), ignore_merges=True, add_bos=True),
     ),
     ("dbrx smaug-bpe chatglm-bpe glm4", PreRule((_LLAMA3,))),
-    ("qwen2 deepseek-r1-qwen stablelm2 hunyuan megrez grok-2 solar-open kormo", PreRule((_QWEN2,))),
-    ("qwen35", PreRule((_QWEN35,))),
+    ("qwen2", PreRule((_QWEN2,), nfc=True)),
+    ("deepseek-r1-qwen stablelm2 hunyuan megrez grok-2 solar-open kormo", PreRule((_QWEN2,))),
+    ("qwen35", PreRule((_QWEN35,), nfc=True)),
     ("gpt-4o llama4 kanana2 minimax-m2", PreRule((_GPT4O,))),
     ("tekken", PreRule((_TEKKEN,), ignore_merges=True, add_bos=True)),
     ("kimi-k2", PreRule((_KIMI,))),

@@ -18,8 +18,11 @@ END_TEXTS = frozenset(
         *("eot_id", "eom_id", "im_end", "end", "return", "call", "endoftext", "end_of_text"),
         *("fim_pad", "fim_repo", "repo_name", "file_sep"),
     )
-) | {"</s>", "<eos>", "<EOT>", "[EOT]", "[EOS]", "[e~[", "<end_of_turn>", "<end_of_utterance>"}
+) | {"</s>", "<eos>", "<EOT>", "[EOT]", "[EOS]", "[e~[", "<end_of_turn>", "<end_of_utterance>", "<turn|>"}
 END_TEXTS |= {"<\uff5cend\u2581of\u2581sentence\uff5c>"}
+# By models' names: files do not carry which tokens strip what stands beside them.
+RSTRIP_MODELS, RSTRIP_NEVER = ("phi-3", "phi3"), frozenset({"<unk>", "<s>", "<|endoftext|>"})
+LSTRIP_RULES, LSTRIP_TOKENS = ("jina-v2-de", "jina-v2-es", "jina-v2-code"), frozenset({"<mask>"})
 END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
 
 
@@ -35,6 +38,8 @@ class Vocab:
     end_ids: frozenset[int] = field(default_factory=frozenset)
     add_bos: bool = False
     add_eos: bool = False
+    lstrip_ids: frozenset[int] = frozenset()  # special tokens that swallow the white space before them
+    rstrip_ids: frozenset[int] = frozenset()  # and behind them
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -80,15 +85,18 @@ def vocab_from_gguf(
     eos_id = _special_id(keys, "eos_token_id", n, eos)
     if eos_id is not None:
         ends.add(eos_id)
+    types = _mark_ends(types, ends, tokens)
     return Vocab(
         tokens=tokens,
-        types=_mark_ends(types, ends, tokens),
+        types=types,
         bos_id=_special_id(keys, "bos_token_id", n, bos),
         eos_id=eos_id,
         unk_id=_special_id(keys, "unknown_token_id", n, unk),
         end_ids=_drop_harmony_end(frozenset(ends), tokens),
         add_bos=_flag(keys, "add_bos_token", add_bos),
         add_eos=_flag(keys, "add_eos_token", False),
+        lstrip_ids=_lstrip_ids(keys, tokens),
+        rstrip_ids=_rstrip_ids(keys, tokens, types),
     )
 
 
@@ -131,6 +139,22 @@ def _mark_ends(types: list[int], ends: set[int], tokens: Sequence[str]) -> list[
         if types[i] != CONTROL and tokens[i] in END_TEXTS:
             types[i] = CONTROL
     return types
+
+
+def _lstrip_ids(keys: Mapping[str, Any], tokens: Sequence[str]) -> frozenset[int]:
+    if keys.get(PREFIX + "pre") not in LSTRIP_RULES:
+        return frozenset()
+    return frozenset(i for i, token in enumerate(tokens) if token in LSTRIP_TOKENS)
+
+
+def _rstrip_ids(keys: Mapping[str, Any], tokens: Sequence[str], types: Sequence[int]) -> frozenset[int]:
+    """Phi 3's own tokens but the oldest ones: as its tokenizer was trained, and as llama.cpp knows it, by name."""
+    name = str(keys.get("general.name", "")).lower()
+    if not any(model in name for model in RSTRIP_MODELS):
+        return frozenset()
+    special = {CONTROL, UNKNOWN, USER_DEFINED}
+    ids = (i for i, (token, kind) in enumerate(zip(tokens, types, strict=True)) if kind in special or token == "</s>")
+    return frozenset(i for i in ids if tokens[i] not in RSTRIP_NEVER)
 
 
 def _drop_harmony_end(ends: frozenset[int], tokens: Sequence[str]) -> frozenset[int]:

@@ -84,6 +84,23 @@ def test_each_text_after_a_control_token_gets_its_blank() -> None:
     assert 2 not in plain and OURS.decode(plain) == "cat</s>"
 
 
+def test_phi_3s_tokens_swallow_the_white_space_behind_them() -> None:
+    """But those it took over from Llama; the name tells, as files do not carry it."""
+    marks = ["<|user|>", "<|end|>", "<|endoftext|>"]
+    pieces = [*PIECES, *marks]
+    values = [-float(i) for i in range(len(pieces))]
+    keys = keys_of(pieces, values, token_type=[2, 3, 3] + [6] * 256 + [1] * len(PIECES) + [3] * 3)
+    user, end, last = range(259 + len(PIECES), 259 + len(pieces))
+    text = "<|user|>\n the cat</s> \t the<|end|> \n<|endoftext|> cat"
+    phi = need_tokenizer(tokenizer_from_gguf(keys | {"general.name": "Phi3 mini"}))
+    the, cat = OURS.encode("the cat", bos=False)
+    assert phi.encode(text, bos=False) == [user, the, cat, 2, the, end, last, *OURS.encode(" cat", bos=False)]
+    assert phi.encode("<s> the", bos=False) == [1, *OURS.encode(" the", bos=False)]
+    other = need_tokenizer(tokenizer_from_gguf(keys | {"general.name": "Llama"}))
+    assert other.encode("</s> the", bos=False) == [2, *OURS.encode(" the", bos=False)]
+    assert phi.encode("</s> the", bos=False) == [2, *OURS.encode("the", bos=False)]
+
+
 def test_bytes_and_ends() -> None:
     assert OURS.token_bytes(3 + 0xE6) == b"\xe6" and OURS.token_bytes(261) == b" the"
     assert OURS.decode([3 + 0xE6, 261]) == "\ufffd the"

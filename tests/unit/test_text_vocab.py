@@ -98,6 +98,12 @@ def test_splitting_takes_the_leftmost_and_longest() -> None:
     assert list(splitter.split("")) == [] and list(SpecialSplitter([]).split("<|a|>")) == ["<|a|>"]
 
 
+def test_tokens_that_swallow_white_space() -> None:
+    splitter = SpecialSplitter([("<m>", 7), ("<r>", 8), ("<x>", 9)], lstrip=frozenset({7}), rstrip=frozenset({8}))
+    assert list(splitter.split(" a <m> b <r>\n\t<x> c <m> <r> d")) == [" a", 7, " b ", 8, 9, " c", 7, " ", 8, "d"]
+    assert list(splitter.split("<r> <m>")) == [8, 7]
+
+
 def test_nothing_is_seen_where_it_touches_plain_text() -> None:
     splitter = SpecialSplitter([("ab", 1), ("ba", 2)])
     assert list(splitter.split("aba")) == [1, "a"]
