@@ -114,8 +114,9 @@ class Device(ABC):
         write to different storages at once."""
 
     @abstractmethod
-    def read(self, storage: Storage) -> np.ndarray:
-        """The whole content of a storage of plain numbers, in its shape: for tests and for saved states."""
+    def read(self, storage: Storage, row: int = 0, n_rows: int | None = None) -> np.ndarray:
+        """A storage of plain numbers: n_rows rows of its last axis from `row` on, [n_rows, width], or all of it in its
+        shape. For tests, and for states that are kept elsewhere."""
 
     @abstractmethod
     def compile(self, plan: Plan) -> Program:

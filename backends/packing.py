@@ -59,9 +59,21 @@ def require_readable(storage: Storage) -> None:
         raise BackendError(f"{storage.name}: blocks of {storage.dtype.name} cannot be read back")
 
 
-def array_of(storage: Storage, raw: np.ndarray) -> np.ndarray:
-    """A storage's content, of the bytes that the device holds for it."""
-    return raw[: storage.nbytes].view(storage.dtype.numpy).reshape(storage.shape)
+def read_range(storage: Storage, row: int, rows: int | None) -> tuple[int, int]:
+    """The bytes that a read of some rows, or of all, asks for: where they begin, and how many. BackendError where the
+    storage cannot be read or has no such rows."""
+    require_readable(storage)
+    if rows is None:
+        return 0, storage.nbytes
+    if row < 0 or rows < 0 or row + rows > n_rows(storage):
+        raise BackendError(f"{storage.name}: rows {row} to {row + rows}, it has {n_rows(storage)}")
+    size, _ = row_nbytes(storage)
+    return row * size, rows * size
+
+
+def array_of(storage: Storage, raw: np.ndarray, rows: int | None = None) -> np.ndarray:
+    """A storage's content, or some rows of it, of the bytes that the device holds for it."""
+    return raw.view(storage.dtype.numpy).reshape(storage.shape if rows is None else (rows, storage.shape[-1]))
 
 
 def device_bytes(storage: Storage, raw: np.ndarray) -> np.ndarray:

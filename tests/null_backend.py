@@ -58,8 +58,8 @@ class NullDevice(Device):
         assert row * row_nbytes + data.nbytes <= storage.nbytes and data.nbytes % row_nbytes == 0
         self.written[storage] += data.nbytes
 
-    def read(self, storage: Storage) -> np.ndarray:
-        return np.zeros(storage.shape, storage.dtype.numpy)
+    def read(self, storage: Storage, row: int = 0, n_rows: int | None = None) -> np.ndarray:
+        return np.zeros(storage.shape if n_rows is None else (n_rows, storage.shape[-1]), storage.dtype.numpy)
 
     def compile(self, plan: Plan) -> Program:
         lasting = (s for kind in (Kind.WEIGHT, Kind.STATE, Kind.INPUT) for s in plan.storages(kind))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ...runtime.errors import BackendError
 from ...runtime.ir.arrays import elements_of
 from ...runtime.ir.dtypes import DType, from_bf16, to_bf16
 from ...runtime.ir.graph import Node
@@ -59,8 +60,14 @@ class CpuDevice(Device):
         units = storage.shape[-1] if not storage.dtype.is_quantised else storage.dtype.nbytes(storage.shape[-1])
         self._memory[storage][row * units : row * units + flat.size] = flat
 
-    def read(self, storage: Storage) -> np.ndarray:
-        return self._memory[storage].reshape(storage.shape).copy()
+    def read(self, storage: Storage, row: int = 0, n_rows: int | None = None) -> np.ndarray:
+        whole = self._memory[storage].reshape(storage.shape)
+        if n_rows is None:
+            return whole.copy()
+        rows = whole.reshape(-1, storage.shape[-1])
+        if row < 0 or n_rows < 0 or row + n_rows > len(rows):
+            raise BackendError(f"{storage.name}: rows {row} to {row + n_rows}, it has {len(rows)}")
+        return rows[row : row + n_rows].copy()
 
     def compile(self, plan: Plan) -> Program:
         return CpuProgram(plan, self._memory)

@@ -12,7 +12,7 @@ from ...shaders.catalogue import refusal
 from ...shaders.kernel import Features
 from ..base import DeviceInfo, Program
 from ..opened import ClosableDevice, Opened
-from ..packing import array_of, chunks, host_bytes, packed_nbytes, require_readable, row_nbytes
+from ..packing import array_of, chunks, host_bytes, read_range, row_nbytes
 from ..residents import Residents
 from .context import Context
 from .kernels import Kernels
@@ -63,12 +63,12 @@ class CudaDevice(ClosableDevice):
             address = self._resources.residents.place(storage).address + row * row_nbytes(storage)[1]
         self._resources.uploads.write(address, chunks(storage, raw, SLOT_NBYTES))
 
-    def read(self, storage: Storage) -> np.ndarray:
-        require_readable(storage)
-        raw = np.empty(packed_nbytes(storage), np.uint8)
+    def read(self, storage: Storage, row: int = 0, n_rows: int | None = None) -> np.ndarray:
+        start, nbytes = read_range(storage, row, n_rows)
+        raw = np.empty(nbytes, np.uint8)
         with self._living().context.current():
-            download(self._resources.context, self._resources.residents.place(storage).address, raw)
-        return array_of(storage, raw)
+            download(self._resources.context, self._resources.residents.place(storage).address + start, raw)
+        return array_of(storage, raw, n_rows)
 
     def compile(self, plan: Plan) -> Program:
         with self._living().context.current():

@@ -11,7 +11,7 @@ from ...shaders import catalogue
 from ...shaders.kernel import Features
 from ..base import Device, DeviceInfo, Program
 from ..host_memory import host_nbytes_free
-from ..packing import array_of, device_bytes, host_bytes, packed_nbytes, require_readable, row_nbytes
+from ..packing import array_of, device_bytes, host_bytes, packed_nbytes, read_range, row_nbytes
 from ..residents import homeless
 from ..room import require_room
 from .program import LOCK, UNWRITTEN, HostProgram, Memory, Way
@@ -53,10 +53,10 @@ class HostDevice(Device):
         with LOCK:
             self._held(storage)[at : at + raw.size] = raw
 
-    def read(self, storage: Storage) -> np.ndarray:
-        require_readable(storage)
+    def read(self, storage: Storage, row: int = 0, n_rows: int | None = None) -> np.ndarray:
+        start, nbytes = read_range(storage, row, n_rows)
         with LOCK:
-            return array_of(storage, self._held(storage).copy())
+            return array_of(storage, self._held(storage)[start : start + nbytes].copy(), n_rows)
 
     def compile(self, plan: Plan) -> Program:
         self.require(plan)

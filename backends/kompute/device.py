@@ -12,6 +12,7 @@ from ...runtime.ir.tensor import Storage
 from ...shaders import catalogue
 from ...shaders.kernel import Features
 from ..base import Device, DeviceInfo, Program
+from ..packing import array_of, read_range
 from .api import BLOCK_NBYTES, Api
 from .program import KomputeProgram
 from .store import Store
@@ -47,9 +48,10 @@ class KomputeDevice(Device):
         with self._store.lock:
             self._store.write(storage, data, row)
 
-    def read(self, storage: Storage) -> np.ndarray:
+    def read(self, storage: Storage, row: int = 0, n_rows: int | None = None) -> np.ndarray:
+        start, nbytes = read_range(storage, row, n_rows)
         with self._store.lock:
-            return self._store.read(storage.tensor(), self._store.place_of(storage))
+            return array_of(storage, self._store.bytes_of(storage, start, nbytes), n_rows)
 
     def compile(self, plan: Plan) -> Program:
         self.require(plan)

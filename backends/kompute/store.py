@@ -70,6 +70,11 @@ class Store:
         at = where.offset + row * row_nbytes(storage)[1]
         self._transfers.write(where.block, at, device_bytes(storage, raw))
 
+    def bytes_of(self, storage: Storage, start: int, nbytes: int) -> np.ndarray:
+        """A copy of some bytes of a storage, as uint8."""
+        where = self.place_of(storage)
+        return self._transfers.read(where.block, where.offset + start, nbytes)
+
     def read(self, t: Tensor, where: Place) -> np.ndarray:
         """A copy of a view of plain numbers that stands in `where`, in its shape."""
         if t.dtype.is_quantised:

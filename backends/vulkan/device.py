@@ -11,7 +11,7 @@ from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
 from ..base import DeviceInfo, Program
 from ..opened import ClosableDevice, Opened
-from ..packing import array_of, chunks, host_bytes, packed_nbytes, require_readable, row_nbytes
+from ..packing import array_of, chunks, host_bytes, read_range, row_nbytes
 from .dispatches import problem
 from .instance import forget, instance
 from .memory import CACHED
@@ -78,15 +78,15 @@ class VulkanDevice(ClosableDevice):
             fill(place.bytes[offset : offset + nbytes])
             offset += nbytes
 
-    def read(self, storage: Storage) -> np.ndarray:
-        require_readable(storage)
+    def read(self, storage: Storage, row: int = 0, n_rows: int | None = None) -> np.ndarray:
+        start, nbytes = read_range(storage, row, n_rows)
         place = self._living().residents.place(storage)
-        raw = np.empty(packed_nbytes(storage), np.uint8)
+        raw = np.empty(nbytes, np.uint8)
         if place.is_mapped and place.block.flags & CACHED:
-            raw[:] = place.bytes
+            raw[:] = place.bytes[start : start + nbytes]
         else:
-            download(self._resources.logical, self._resources.pools["readback"], place, raw)
-        return array_of(storage, raw)
+            download(self._resources.logical, self._resources.pools["readback"], place, start, raw)
+        return array_of(storage, raw, n_rows)
 
     def compile(self, plan: Plan) -> Program:
         with self._living().logical.lock:

@@ -70,18 +70,19 @@ class Uploads:
         self._pool.close()
 
 
-def download(logical: Logical, pool: Pool, place: Place, out: np.ndarray) -> None:
-    """The first out.size bytes of a place into uint8 `out`, through a mapped buffer of `pool`."""
+def download(logical: Logical, pool: Pool, place: Place, offset: int, out: np.ndarray) -> None:
+    """out.size bytes of a place from `offset` on into uint8 `out`, through a mapped buffer of `pool`."""
     with logical.lock:
-        _download(logical, pool, place, out)
+        _download(logical, pool, place, offset, out)
 
 
-def _download(logical: Logical, pool: Pool, place: Place, out: np.ndarray) -> None:
-    (staging,) = pool.take([("download", min(out.size, SLOT_NBYTES))])
+def _download(logical: Logical, pool: Pool, place: Place, offset: int, out: np.ndarray) -> None:
+    (staging,) = pool.take([("download", max(4, min(out.size, SLOT_NBYTES)))])
     try:
         for start in range(0, out.size, SLOT_NBYTES):
             n = min(SLOT_NBYTES, out.size - start)
-            source, target = (place.block.buffer, place.offset + start), (staging.block.buffer, staging.offset)
+            source = place.block.buffer, place.offset + offset + start
+            target = staging.block.buffer, staging.offset
 
             def record(command: Any, ends: tuple = (source, target, n)) -> None:
                 copy(command, *ends)
