@@ -42,6 +42,7 @@ class PretendRunner:
     sizes: StepSizes = SOFTWARE
     n_steps: int = 0
     n_tokens: int = 0  # that were read
+    was_new: bool = False
     caches: list[list[int]] = field(init=False)
     states: list[Tokens | None] = field(init=False)
 

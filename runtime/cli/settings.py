@@ -18,7 +18,7 @@ _ALIASES = {
     "system_prompt": "system",
 }
 _WHOLE = {"top_k", "repeat_last_n", "seed", "predict"}
-_SAMPLING = tuple(f.name for f in fields(SamplerSettings))
+_SAMPLING = tuple(f.name for f in fields(SamplerSettings) if f.name != "logit_bias")  # numbers
 NAMES = (*_SAMPLING, "predict", "system")
 
 

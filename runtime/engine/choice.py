@@ -1,5 +1,8 @@
 """TokenChoice: how the next tokens of one sequence are chosen, on the device where it can, else on the host."""
 
+from collections import deque
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..errors import TextError
@@ -11,15 +14,32 @@ MAX_CANDIDATES = 64  # of a token that the device draws
 
 
 def can_draw(settings: SamplerSettings) -> bool:
-    """Can the device choose by these settings? Penalties and long candidate lists need all logits on the host."""
-    return not settings.penalises and (settings.temp <= 0 or 0 < settings.top_k <= MAX_CANDIDATES)
+    """Can the device choose by these settings? Penalties, biases and long candidate lists need all logits on the
+    host."""
+    few = settings.temp <= 0 or 0 < settings.top_k <= MAX_CANDIDATES
+    return few and not settings.penalises and not settings.logit_bias
+
+
+@dataclass(frozen=True)
+class Logprobs:
+    """Natural logarithms of probability by the model's own logits: of the token chosen, and of the likeliest ones, the
+    best first, each with its id."""
+
+    own: float
+    top: tuple[tuple[int, float], ...]
 
 
 class TokenChoice:
-    """`row`: the settings as the op `draw` reads them, int32 [N_SETTINGS]; n_drawn: candidates that it needs."""
+    """`row`: the settings as the op `draw` reads them, int32 [N_SETTINGS]; n_drawn: candidates that it needs.
 
-    def __init__(self, settings: SamplerSettings) -> None:
-        self.on_device = can_draw(settings)
+    n_logprobs: how many of the likeliest tokens `logprobs` tells for each token chosen; None for nothing at all. The
+    tokens are the same with and without.
+    """
+
+    def __init__(self, settings: SamplerSettings, n_logprobs: int | None = None) -> None:
+        self._draws, self._n_logprobs = can_draw(settings), n_logprobs
+        self.on_device = self._draws and n_logprobs is None
+        self.logprobs: deque[Logprobs] = deque()
         self.n_drawn = 1 if settings.temp <= 0 else MAX_CANDIDATES
         seed = settings.seed
         if seed in (None, -1):
@@ -31,13 +51,28 @@ class TokenChoice:
         """The token after ids, by their logits [n_vocab], on the host; what the device draws is drawn here alike.
 
         TextError unless all logits are finite."""
-        if not self.on_device:
+        token = self._chosen(logits, ids)
+        if self._n_logprobs is not None:
+            self.logprobs.append(logprobs(logits, token, self._n_logprobs))
+        return token
+
+    def _chosen(self, logits: np.ndarray, ids: list[int]) -> int:
+        if not self._draws:
             return self._sampler.sample(logits, ids)
         if not np.isfinite(logits).all():
             raise not_finite(len(ids))
         (best,) = OPS["top_k"].compute(logits[None], k=min(self.n_drawn, logits.size))
         (token,) = OPS["draw"].compute(logits[None], best, self.row[None], np.array([[len(ids) - 1]], np.int32))
         return int(token[0, 0])
+
+
+def logprobs(logits: np.ndarray, token: int, n: int) -> Logprobs:
+    """logits [n_vocab], all finite; n: of the likeliest."""
+    highest = float(logits.max())
+    base = highest + float(np.log(np.exp(logits.astype(np.float64) - highest).sum()))
+    n = min(n, logits.size)
+    best = OPS["top_k"].compute(logits[None], k=n)[0][0].tolist() if n else []
+    return Logprobs(float(logits[token]) - base, tuple((i, float(logits[i]) - base) for i in best))
 
 
 def not_finite(n_tokens: int) -> TextError:

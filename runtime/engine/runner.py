@@ -36,6 +36,8 @@ class Runner:
         self.n_ctx, self.sizes = engine.model.capacity.n_ctx, engine.sizes
         self._states = SlotCopies(engine, engine.model.states)
         self._caches = SlotCopies(engine, engine.model.caches)
+        self._stepped: set[StepShape] = set()
+        self.was_new = False  # did the latest step run for the first time, with all that drivers then do?
 
     def copy_state(self, src: int, dst: int) -> None:
         self._states.copy(src, dst)
@@ -67,6 +69,8 @@ class Runner:
         asked = [want for want in wanted if want]
         ready = self._ready(groups, _n_drawn(asked))
         shape = ready.inputs.shape
+        self.was_new = shape not in self._stepped
+        self._stepped.add(shape)
         places = rows if shape.n_out == shape.n_rows else list(range(len(rows)))  # among the rows of logits
         settings = np.zeros((shape.n_out, N_SETTINGS), np.int32)
         settings[places] = np.array([w.choice.row for w in asked]).reshape(-1, N_SETTINGS)

@@ -1,5 +1,6 @@
 """Scheduler: which sequences take part in the next step of the device. They join and leave as they like."""
 
+import time
 from collections import deque
 from collections.abc import Sequence as Rows
 
@@ -10,9 +11,9 @@ from ..models.step import Chunk
 from .checkpoints import EVERY, FEWEST, checkpoint_ends, snapshots
 from .choice import not_finite
 from .decode import DecodeRun
+from .pace import Pace
 from .runner import Chosen, Runner, Wanted
 from .sequence import Sequence
-from .sizes import BESIDE_OTHERS
 from .slots import Checkpoint, Slots
 
 
@@ -31,6 +32,7 @@ class Scheduler:
         self._every = max(FEWEST, 2 * runner.n_ctx // max(1, slots.n_checkpoints))  # tokens of a prompt
         self._run: DecodeRun | None = None
         self._rows: list[Sequence] = []  # of the run
+        self._pace, self._last = Pace(), 0.0  # when a run gave its latest tokens, 0 before its first
 
     def join(self, sequence: Sequence) -> None:
         """Let a sequence take part, from the next step on for which there is a seat."""
@@ -140,7 +142,7 @@ class Scheduler:
     def _begin(self) -> None:
         going = [s for s in self.running if s.goes_on]
         ones = [s for s in going if s.n_unread == 1 and s.limit]
-        readers, size = self._readers([s for s in going if s not in ones], bool(ones))
+        readers, size = self._readers([s for s in going if s not in ones], len(ones))
         for s in ones:
             self._keep_now(s, {s.n_read: True} if s.n_uncheckpointed >= EVERY else {})
         if readers or not all(s.choice.on_device for s in ones):
@@ -149,18 +151,20 @@ class Scheduler:
             limit = min(min(s.n_left, EVERY - s.n_uncheckpointed % EVERY) for s in ones)
             chunks = [_chunk(s, 1) for s in ones]
             self._run, self._rows = self.runner.decode(chunks, [s.choice for s in ones], limit), ones
+            self._last = 0.0
             self._take_drawn(self._run)
 
-    def _readers(self, reads: Rows[Sequence], waits: bool) -> tuple[list[Sequence], int]:
+    def _readers(self, reads: Rows[Sequence], n_beside: int) -> tuple[list[Sequence], int]:
         """Who reads a chunk of a prompt, the oldest and those who read as much, and the planned size of the chunk.
 
-        waits: for whom is decoding beside them."""
+        n_beside: for how many are decoding beside them."""
         if not reads:
             return [], 0
         planned = self.runner.sizes
-        planned = planned.up_to(BESIDE_OTHERS) if waits and planned.most > BESIDE_OTHERS else planned
+        most = self._pace.most(n_beside) if n_beside else planned.most
+        planned = planned.within(most)
         sizes = [planned.next(s.n_unread) for s in reads]
-        most = max(1, planned.most // sizes[0])
+        most = max(1, most // sizes[0])
         return [s for s, size in zip(reads, sizes, strict=True) if size == sizes[0]][:most], sizes[0]
 
     def _read(self, readers: list[Sequence], size: int, ones: list[Sequence]) -> None:
@@ -178,7 +182,11 @@ class Scheduler:
             Wanted(s.choice, s.ids) if n == s.n_unread and s.limit else None for s, n in zip(rows, lengths, strict=True)
         ]
         groups = [group for group in ((reads, size), ([_chunk(s, 1) for s in ones], 1)) if group[0]]
-        for s, n, chosen in zip(rows, lengths, self.runner.step(groups, wanted), strict=True):
+        start = time.perf_counter()
+        made = self.runner.step(groups, wanted)
+        if ones and not self.runner.was_new:
+            self._pace.took(time.perf_counter() - start, size * len(readers), len(ones))
+        for s, n, chosen in zip(rows, lengths, made, strict=True):
             s.read(n)
             _choose(s, chosen)
         for s, its in zip(readers, ends, strict=True) if not inside else ():
@@ -204,7 +212,10 @@ class Scheduler:
             self.runner.copy_state(s.seat.state, c.state)
 
     def _take_drawn(self, run: DecodeRun, goes_on: bool = True) -> None:
-        for s, token in zip(self._rows, run.next(goes_on).tolist(), strict=True):
+        tokens, last, self._last = run.next(goes_on).tolist(), self._last, time.perf_counter()
+        if last and goes_on:
+            self._pace.took(self._last - last, 0, len(self._rows))
+        for s, token in zip(self._rows, tokens, strict=True):
             s.read(1)
             if not s.ended:
                 _choose(s, token if token >= 0 else not_finite(s.n_read))

@@ -37,8 +37,8 @@ class Sequence:
     """`ids`: the prompt and the tokens chosen since; `out`: those of them that nobody has read yet.
 
     limit: tokens to choose, after which it has ended as `at_limit` says. ends: tokens that end it and are not passed
-    on. marks: positions of the prompt at which a later one may part from it. One thread, the one that drives the
-    scheduler, changes it; any thread may end it and take from `out`.
+    on. marks: positions of the prompt at which a later one may part from it. n_logprobs: as TokenChoice's. One thread,
+    the one that drives the scheduler, changes it; any thread may end it and take from `out`.
     """
 
     def __init__(
@@ -49,8 +49,9 @@ class Sequence:
         ends: frozenset[int] = frozenset(),
         marks: Ids[int] = (),
         at_limit: str = "length",
+        n_logprobs: int | None = None,
     ) -> None:
-        self.ids, self.choice = list(ids), TokenChoice(settings)
+        self.ids, self.choice = list(ids), TokenChoice(settings, n_logprobs)
         self.limit, self.ends, self.at_limit = limit, ends, at_limit
         self.marks = [*marks, len(self.ids) - 1]
         self.out: deque[int] = deque()

@@ -19,6 +19,10 @@ class StepSizes:
         """The smaller ones, and `most` itself."""
         return StepSizes((*(s for s in self.sizes if s < most), most), self.start)
 
+    def within(self, most: int) -> "StepSizes":
+        """Those of at most so many tokens."""
+        return StepSizes(tuple(s for s in self.sizes if s <= most), self.start)
+
     def next(self, n: int) -> int:
         """The planned size of the next chunk of n tokens: the first of those that together cost least."""
         return self.most if n >= 2 * self.most else _first(self, n)

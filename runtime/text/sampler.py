@@ -18,7 +18,8 @@ Ids = NDArray[np.intp]
 class SamplerSettings:
     """Defaults are llama.cpp's. Off: temp 0 (greedy), top_k 0, top_p 1, min_p 0, repeat_penalty 1, other penalties 0.
 
-    repeat_last_n: tokens of the history that are penalised, -1 for all of them.
+    repeat_last_n: tokens of the history that are penalised, -1 for all of them. logit_bias: what is added to the logits
+    of some tokens, by their ids; those outside the vocabulary are left out.
     seed: None or -1 for another one each time.
     """
 
@@ -31,6 +32,7 @@ class SamplerSettings:
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     seed: int | None = None
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         limit = 2.0**31 - 1
@@ -44,6 +46,9 @@ class SamplerSettings:
         _check("presence_penalty", self.presence_penalty, -1e3, 1e3)
         if self.seed is not None:
             _check("seed", self.seed, -1, 2.0**64 - 1, whole=True)
+        for token, bias in self.logit_bias:
+            _check("logit_bias", token, 0, limit, whole=True)
+            _check("logit_bias", bias, -1e6, 1e6)
 
     @property
     def penalises(self) -> bool:
@@ -71,6 +76,8 @@ class Sampler:
         """Candidates, the likeliest first, and their probabilities (sum 1)."""
         _check_logits(logits)
         settings = self.settings
+        if settings.logit_bias:
+            logits = _biased(logits, settings.logit_bias)
         if settings.penalises:
             logits = _penalised(logits, history, settings)
         if settings.temp == 0:
@@ -98,6 +105,14 @@ def _check_logits(logits: NDArray[np.floating]) -> None:
         raise TextError(
             f"logits: {logits[first]} for token {first} ({int((~finite).sum())} of {logits.size} not finite)"
         )
+
+
+def _biased(logits: NDArray[np.floating], biases: Sequence[tuple[int, float]]) -> NDArray[np.floating]:
+    logits = logits.astype(np.float64)
+    for token, bias in biases:
+        if token < logits.size:
+            logits[token] += bias
+    return logits
 
 
 def _penalised(logits: NDArray[np.floating], history: Sequence[int], settings: SamplerSettings) -> NDArray[np.floating]:

@@ -157,6 +157,23 @@ def test_a_seed_draws_the_same_alone_and_beside_one_whose_tokens_the_host_choose
     assert got[0] == got[1] == got[2] and len(set(got[0])) > 2
 
 
+def test_logarithms_of_probability_change_no_token() -> None:
+    with vkrun.load(F32, backend="cpu", n_ctx=64, n_seqs=2) as model:
+        drawn, prompt, got = SamplerSettings(temp=1.5, seed=5), ids(1, 12), []
+        for n_logprobs in (None, 0, 3):
+            service, s = opened(model), Sequence(prompt, drawn, 6, n_logprobs=n_logprobs)
+            service.join(s)
+            got.append([service.next(s) for _ in range(6)])
+        told = list(s.choice.logprobs)
+        rows = model.engine.prompt(0, 0, [*prompt, *got[0][:-1]], every=True)[-6:].astype(np.float64)  # type: ignore[misc]
+    assert got[0] == got[1] == got[2] and len(told) == 6
+    expected = rows - np.log(np.exp(rows).sum(1, keepdims=True))
+    for row, token, one in zip(expected, got[0], told, strict=True):
+        assert one.own == pytest.approx(row[token], abs=1e-4)
+        assert [i for i, _ in one.top] == np.argsort(-row)[:3].tolist()
+        assert [p for _, p in one.top] == pytest.approx(np.sort(row)[::-1][:3], abs=1e-4)
+
+
 def test_asking_again(model: vkrun.Model) -> None:
     prompt = ids(1, 300)
     first = made(model, prompt, 4)

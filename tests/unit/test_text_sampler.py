@@ -120,6 +120,19 @@ def test_greedy_takes_the_lowest_id_of_equals() -> None:
     assert greedy.sample(np.zeros(152_000, np.float32)) == 0
 
 
+def test_biases_are_added_before_all_else() -> None:
+    logits = np.array([1.0, 2.0, 3.0], np.float32)
+    greedy = SamplerSettings(temp=0, logit_bias=((0, 5.0), (2, -1e6), (99, 7.0)))
+    assert Sampler(greedy).sample(logits) == 0 and (logits == [1, 2, 3]).all()
+    _, weights = Sampler(SamplerSettings(temp=1, top_k=0, top_p=1, min_p=0, logit_bias=((1, 1.0),))).distribution(
+        logits
+    )
+    np.testing.assert_allclose(weights, np.exp([3, 3, 1]) / np.exp([3, 3, 1]).sum())
+    for bad in ((-1, 0.0), (1, math.inf), (1, math.nan), (1, 2e6)):
+        with pytest.raises(UsageError, match="logit_bias"):
+            SamplerSettings(logit_bias=(bad,))
+
+
 def test_greedy_sees_the_penalty() -> None:
     sampler = Sampler(SamplerSettings(temp=0, repeat_penalty=2.0, repeat_last_n=2))
     logits = np.array([4.0, 3.0, -1.0], np.float32)
