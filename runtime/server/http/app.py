@@ -1,0 +1,39 @@
+"""The application: endpoints as routes, the guard around them."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from .endpoint import Endpoint, Running
+from .endpoints import chat, completions, model, tokens
+from .errors import ApiError
+from .guard import Guard
+from .openapi import description_endpoint
+from .served import Served
+
+_ALWAYS = (model, tokens, completions, chat)
+
+
+def endpoints_of(served: Served) -> tuple[Endpoint, ...]:
+    """Those that the server offers as it was started."""
+    offered = tuple(endpoint for module in _ALWAYS for endpoint in module.ENDPOINTS)
+    return (*offered, description_endpoint(offered))
+
+
+def make_app(served: Served) -> ASGIApp:
+    """ASGI. Served's workers are started and stopped by the caller."""
+    routes = [Route(e.path, Running(e, served), methods=[e.method]) for e in endpoints_of(served)]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
+    app.router.redirect_slashes = False
+    return Guard(app, served.options)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """What no route takes."""
+    assert isinstance(error, HTTPException)
+    text = "no such endpoint; /openapi.json lists them" if error.status_code == 404 else str(error.detail)
+    made = ApiError(error.status_code, text, headers=tuple((error.headers or {}).items()))
+    return made.response(request.url.path.startswith("/v1/messages"))

@@ -1,0 +1,95 @@
+"""From the bytes of a request to a checked value: nothing of any size or depth is built before it was bounded."""
+
+import asyncio
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from .errors import ApiError
+
+MAX_DEPTH = 64  # of lists and objects in each other: tools' schemas need some 20
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_body(request: Request, n_most: int, seconds: float) -> bytes:
+    """The bytes; 413 as soon as there are too many, 408 where they take too long."""
+    said = request.headers.get("content-length", "")
+    if said.isascii() and said.isdigit() and int(said[:20]) > n_most:
+        raise _too_large(n_most)
+    try:
+        return await asyncio.wait_for(_read(request, n_most), seconds)
+    except TimeoutError:
+        raise ApiError(408, f"body: not here after {seconds:g} s", headers=(("Connection", "close"),)) from None
+
+
+async def _read(request: Request, n_most: int) -> bytes:
+    parts, n = [], 0
+    async for part in request.stream():
+        n += len(part)
+        if n > n_most:
+            raise _too_large(n_most)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(n_most: int) -> ApiError:
+    return ApiError(413, f"body: larger than {n_most} bytes", headers=(("Connection", "close"),))
+
+
+def parsed(data: bytes, model: type[Model]) -> Model:
+    """The checked value; ApiError 400 that names the field."""
+    value = _json(data)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _json(data: bytes) -> Any:
+    try:
+        value = json.loads(data, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, f"body: no JSON: {error!s:.100}") from None
+    _check(value)
+    return value
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _check(value: Any) -> None:
+    """Depth, and texts that UTF-8 cannot write, without recursion."""
+    level, depth = [value], 0
+    while level:
+        if depth > MAX_DEPTH:
+            raise ApiError(400, f"body: more than {MAX_DEPTH} lists or objects in each other")
+        below: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                below += each.keys()
+                below += each.values()
+            elif isinstance(each, list):
+                below += each
+            elif isinstance(each, str) and not each.isascii():
+                _check_text(each)
+        level, depth = below, depth + 1
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ApiError(400, "body: a text with half a surrogate pair, which UTF-8 cannot write") from None
+
+
+def _invalid(error: ValidationError) -> ApiError:
+    """The error that lies deepest is the one of the branch that was meant."""
+    found = max(
+        error.errors(include_url=False, include_input=False, include_context=False), key=lambda e: len(e["loc"])
+    )
+    names = [str(part) for part in found["loc"] if isinstance(part, int) or str(part).isidentifier()]
+    param = ".".join(names) or None
+    return ApiError(400, f"{param or 'body'}: {found['msg']:.200}", param=param)

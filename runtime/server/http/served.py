@@ -1,0 +1,85 @@
+"""What endpoints stand on: the model's words, the workers that compute, what the command line said."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from ...errors import TextError
+from ...text.base import Tokenizer
+from ...text.chat import ChatTemplate, Message
+from ..jobs import Event, Health, Job, Metrics, SlotInfo
+from .errors import ApiError
+from .options import Options
+
+N_THREADS = 4  # for tokenizing and templates: what they cost must not hold up tokens on their way out
+T = TypeVar("T")
+
+
+class Workers(Protocol):
+    """The processes that own devices, as far as endpoints see them."""
+
+    def submit(self, job: Job) -> AsyncIterator[Event]:
+        """A job's events; Refused before the first."""
+        ...
+
+    def cancel(self, job_id: str) -> None: ...
+    def health(self) -> Health: ...
+    def slots(self) -> Sequence[SlotInfo]: ...
+    def metrics(self) -> Metrics: ...
+    async def save(self, slot: int, path: Path) -> int: ...
+    async def restore(self, slot: int, path: Path) -> int: ...
+    async def erase(self, slot: int) -> int: ...
+
+
+@dataclass(frozen=True)
+class Card:
+    """Of the model: what may be told. created: seconds since 1970. n_ctx: tokens that a slot holds."""
+
+    id: str
+    architecture: str
+    n_params: int
+    nbytes: int
+    n_vocab: int
+    width: int
+    n_ctx: int
+    n_ctx_train: int
+    n_slots: int
+    causal: bool
+    created: int
+
+
+@dataclass
+class Served:
+    workers: Workers
+    card: Card
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    options: Options = field(default_factory=Options)
+    _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(N_THREADS))
+
+    async def aside(self, work: Callable[..., T], *args: Any) -> T:
+        """work(*args) in a thread; what it says of texts is the request's fault."""
+        try:
+            return await to_thread.run_sync(work, *args, limiter=self._threads)
+        except TextError as error:
+            raise ApiError(400, str(error)) from None
+
+    async def tokens(self, text: str) -> list[int]:
+        return await self.aside(self.tokenizer.encode, text)
+
+    def template_for(self, source: str | None) -> ChatTemplate:
+        return self.template if source is None else replace(self.template, source=source, source_tools=None)
+
+    async def prompt(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None, source: str | None, **kw: Any
+    ) -> list[int]:
+        """Token ids of messages in the chat format."""
+        template = self.template_for(source)
+
+        def made() -> list[int]:
+            return template.encode(self.tokenizer, messages, tools=tools, **kw)
+
+        return await self.aside(made)
