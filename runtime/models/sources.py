@@ -19,7 +19,7 @@ Piece = tuple[int, np.ndarray]  # first row, and the rows as Device.write wants 
 @dataclass(frozen=True)
 class Source:
     """A tensor of a file; `factor`: where it stands what the tensor is to be multiplied with, one number or one for
-    each of its matrices, which of blocks only NVFP4's hold: floats then become F32."""
+    each of its matrices. Of blocks only NVFP4's hold it: all others, and floats, then become F32."""
 
     file: GGUFFile
     info: TensorInfo
@@ -27,7 +27,7 @@ class Source:
 
     @property
     def dtype(self) -> DType:
-        return DType.F32 if self.factor and self.info.dtype in PLAIN else self.info.dtype
+        return DType.F32 if self.factor and self.info.dtype is not DType.NVFP4 else self.info.dtype
 
     @property
     def n_rows(self) -> int:
@@ -73,9 +73,16 @@ class Source:
 
     def _made(self, raw: np.ndarray, factors: np.ndarray) -> np.ndarray:
         dtype = self.info.dtype
-        if dtype.is_quantised:
+        if self.dtype.is_quantised:
             return from_file(raw, dtype, factors)
-        numbers = raw.view(dtype.numpy)
         if self.factor is None:
-            return numbers
-        return (from_bf16(numbers) if dtype is DType.BF16 else numbers.astype(np.float32)) * factors[:, None]
+            return raw.view(dtype.numpy)
+        return _floats(raw, dtype, self.info.shape[-1]) * factors[:, None]
+
+
+def _floats(raw: np.ndarray, dtype: DType, n: int) -> np.ndarray:
+    """float32 [rows, n] of a file's rows."""
+    if dtype.is_quantised:
+        return dequantise(raw, dtype, n)
+    numbers = raw.view(dtype.numpy)
+    return from_bf16(numbers) if dtype is DType.BF16 else numbers.astype(np.float32)

@@ -44,8 +44,8 @@ class Weights:
         return info.n_rows if info else 0
 
     def matrix(self, name: str, shape: Shape, apart: bool = False) -> Tensor:
-        """A weight in the file's own type, times its factor where the file has one, see `factor`; apart: without it,
-        but for types that hold it."""
+        """A weight in the file's own type; where the file has a factor for it, see `factor`, times that and as floats;
+        apart: without it, and in its own type."""
         source = self._source(name, shape, apart)
         return self._declare(name, source.dtype, shape, source.rows)
 
@@ -105,11 +105,10 @@ class Weights:
         if info.dtype is DType.I32:
             raise ModelError(f"{name}: dtype I32, expected a float or block type")
         scale = name.removesuffix(".weight") + ".scale"
-        if not self.has(scale) or (apart and info.dtype is not DType.NVFP4):
+        n = self._file.tensor(scale).n_elements if self.has(scale) else 0
+        stays = apart and info.dtype is not DType.NVFP4 and (n > 1 or len(shape) < 3)
+        if n == 0 or stays:
             return Source(self._file, info)
-        if info.dtype.is_quantised and info.dtype is not DType.NVFP4:
-            raise ModelError(f"{scale}: a factor of a matrix of {info.dtype.name}, expected NVFP4 or floats here")
-        n = self._file.tensor(scale).n_elements
         return Source(self._file, info, self._tensor(scale, (1,) if n == 1 or len(shape) < 3 else shape[:1]))
 
     def _tensor(self, name: str, shape: Shape) -> TensorInfo:

@@ -117,14 +117,33 @@ def test_factors_of_experts_are_applied(dtype: DType, backend: str, tmp_path: Pa
     assert nmse(logits_of(scaled.write(tmp_path / "scaled.gguf"), backend), wanted) <= LIMIT
 
 
-def test_factors_that_cannot_be_applied_are_refused(tmp_path: Path) -> None:
-    plain, factors = kinds.model([DType.Q4_K], experts=True), Stored.floats(np.ones(kinds.EXPERTS))
-    path = plain.with_tensors({"blk.0.ffn_up_exps.scale": factors}).write(tmp_path / "a.gguf")
-    with pytest.raises(ModelError, match=r"^blk\.0\.ffn_up_exps\.scale: a factor of a matrix of Q4_K, expected NVFP4"):
-        vkrun.load(path, backend="cpu")
-    path = kinds.model([DType.NVFP4]).with_tensors({"blk.0.attn_q.scale": factors}).write(tmp_path / "a.gguf")
-    with pytest.raises(GGUFError, match=r"blk\.0\.attn_q\.scale: shape \(4,\), expected \(1,\)"):
-        vkrun.load(path, backend="cpu")
+def test_factors_of_what_no_file_was_seen_to_have_are_applied(tmp_path: Path) -> None:
+    """On every matrix there is, embedding and head too; one number for all experts; before a bias of experts."""
+    plain = kinds.model([DType.Q4_K], experts=True)
+    matrices = [n for n, t in plain.tensors.items() if t.raw.ndim > 1]
+    ones = plain.with_tensors({n.replace(".weight", ".scale"): SCALE for n in matrices})
+    biases = {
+        f"blk.{i}.ffn_{n}_exps.bias": Stored.floats(np.full((kinds.EXPERTS, kinds.WIDTH), 0.3))
+        for i in (0, 1)
+        for n in ("gate", "up", "down")
+    }
+    each = {
+        n.replace(".weight", ".scale"): Stored.floats(np.linspace(0.4, 1.6, kinds.EXPERTS))
+        for n in matrices
+        if "_exps" in n
+    }
+    for i, scaled in enumerate((ones, plain.with_tensors({**biases, **each}))):
+        wanted = logits_of(kinds.floats_of(scaled).write(tmp_path / "floats.gguf"))
+        assert nmse(logits_of(scaled.write(tmp_path / f"{i}.gguf")), wanted) <= LIMIT
+
+
+def test_factors_of_another_count_are_refused(tmp_path: Path) -> None:
+    said = {DType.NVFP4: r"shape \(4,\), expected \(1,\)", DType.Q4_K: "not used by qwen2 here"}
+    for dtype, why in said.items():
+        wrong = {"blk.0.attn_q.scale": Stored.floats(np.ones(kinds.EXPERTS))}
+        path = kinds.model([dtype]).with_tensors(wrong).write(tmp_path / "a.gguf")
+        with pytest.raises((GGUFError, ModelError), match=rf"blk\.0\.attn_q\.scale: {why}"):
+            vkrun.load(path, backend="cpu")
 
 
 @pytest.mark.parametrize("name", ["blk.1.ffn_up.bias", "blk.0.post_ffw_norm.weight", "blk.0.attn_sinks.weight"])

@@ -60,8 +60,9 @@ class PlainExperts:
 
 def expert_matrices(weights: Weights, at: str, n: int, width: int, hidden: int) -> tuple[Tensor, Tensor, Tensor]:
     """gate, up [n, hidden, width] and down [n, width, hidden], gate and up in one tensor or in two; down's factors stay
-    apart."""
-    down = weights.matrix(at + "ffn_down_exps.weight", (n, width, hidden), apart=True)
+    apart where no bias comes before them."""
+    apart = not weights.has(at + "ffn_down_exps.bias")
+    down = weights.matrix(at + "ffn_down_exps.weight", (n, width, hidden), apart)
     if weights.has(at + "ffn_gate_up_exps.weight"):
         both = weights.matrix(at + "ffn_gate_up_exps.weight", (n, 2 * hidden, width))
         return both.slice(1, 0, hidden), both.slice(1, hidden, 2 * hidden), down
