@@ -252,7 +252,7 @@ class Model:
         variables: of the template, such as enable_thinking. The rest is as for generate().
         """
         template = self.chat_template
-        ids = template.encode(self.tokenizer, messages, tools=tools, **(variables or {}))
+        ids = template.prompt(self.tokenizer, messages, tools=tools, **(variables or {})).ids
         return self.generate(ids, stop=(*stop_strings(stop), *template.stops), **how)
 
     def generate_batch(self, prompts: Iterable[Prompt], **how: Any) -> list[str]:

@@ -53,7 +53,7 @@ class Conversation:
         said += self._messages
         if self._is_code:
             return self._model.tokenize(_joined(said))
-        return self._model.chat_template.encode(self._model.tokenizer, said)
+        return self._model.chat_template.prompt(self._model.tokenizer, said).ids
 
 
 def _joined(said: list[dict[str, str]]) -> str:

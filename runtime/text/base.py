@@ -37,6 +37,10 @@ class Tokenizer(ABC):
         """True for control and unknown tokens, whose text is not part of the answer."""
         return self.vocab.check_id(token) in self.vocab.special_ids
 
+    def ids_of(self, texts: Iterable[str]) -> frozenset[int]:
+        """The tokens of these very texts, where there are some."""
+        return frozenset(self.vocab.ids[text] for text in texts if text in self.vocab.ids)
+
     def encode(self, text: str, special: bool = True, bos: bool | None = None, plain: Sequence[Span] = ()) -> list[int]:
         """Token ids of `text`.
 

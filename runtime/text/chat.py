@@ -5,9 +5,11 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from ..errors import TextError
+from .answers.formats import AnswerFormat, format_of
 from .base import Tokenizer
 from .special import Span
 from .template_process import TemplateProcess
@@ -31,6 +33,14 @@ PLAIN = """{%- for message in messages %}
 
 # Reasoning marks that templates look for in earlier answers; they open no other speaker's turn.
 _REASONING = frozenset({"<think>", "</think>"})
+
+
+@dataclass(frozen=True)
+class ChatPrompt:
+    """A rendered chat. `text` without the begin token that `ids` may have in front."""
+
+    text: str
+    ids: list[int]
 
 
 @dataclass(frozen=True)
@@ -77,24 +87,30 @@ class ChatTemplate:
         }
         return self.process.render(source, {**self.variables, **kw, **own})
 
-    def encode(
+    def prompt(
         self,
         tokenizer: Tokenizer,
         messages: Sequence[Message],
         add_generation_prompt: bool = True,
         tools: Sequence[Mapping[str, Any]] | None = None,
         **kw: Any,
-    ) -> list[int]:
-        """Token ids of the prompt, in which only the template's own text can spell control tokens.
+    ) -> ChatPrompt:
+        """The prompt as text and as token ids, in which only the template's own text can spell control tokens.
 
         What a message says stays text: a user who writes `<|im_end|>` ends nothing.
         """
         guard = _Guard(tokenizer)
-        prompt = self.render(guard.cover(list(messages)), add_generation_prompt, guard.cover(tools), **kw)
-        text, plain = guard.uncover(prompt)
+        made = self.render(guard.cover(list(messages)), add_generation_prompt, guard.cover(tools), **kw)
+        text, plain = guard.uncover(made)
         begin = self.variables.get("bos_token")
         has_begin = bool(begin) and text.startswith(begin or "")
-        return tokenizer.encode(text, bos=False if has_begin or not tokenizer.vocab.add_bos else None, plain=plain)
+        bos = False if has_begin or not tokenizer.vocab.add_bos else None
+        return ChatPrompt(text, tokenizer.encode(text, bos=bos, plain=plain))
+
+    @cached_property
+    def answers(self) -> AnswerFormat:
+        """How the model writes reasoning and calls, as far as the template shows it."""
+        return format_of(self.source_tools or self.source)
 
     def start(self) -> None:
         """Lets the renderer's process start in the background, while weights load."""
@@ -121,7 +137,7 @@ class _Guard:
             return self._cover_text(value, _REASONING if role == "assistant" else frozenset())
         if isinstance(value, Mapping):
             role = role or (value["role"] if isinstance(value.get("role"), str) else None)
-            return {key: self.cover(entry, role) for key, entry in value.items()}
+            return {self.cover(key): self.cover(entry, role) for key, entry in value.items()}
         if isinstance(value, list | tuple):
             return [self.cover(entry, role) for entry in value]
         return value

@@ -11,15 +11,18 @@ class Detokenizer:
     """Turns tokens into text piece by piece; the pieces joined equal the decoding of all bytes at once.
 
     Bytes that begin a character wait for its end; invalid ones become U+FFFD as `bytes.decode(errors="replace")` does.
+    special: control tokens are text too; shown: those of such texts are.
     """
 
-    def __init__(self, tokenizer: Tokenizer, special: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer, special: bool = False, shown: Iterable[str] = ()) -> None:
         self._tokenizer = tokenizer
         self._special = special
+        self._shown = tokenizer.ids_of(shown)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, token: int) -> str:
-        return self.feed_bytes(self._tokenizer.token_bytes(token, self._special))
+        special = self._special or token in self._shown
+        return self.feed_bytes(self._tokenizer.token_bytes(token, special))
 
     def feed_bytes(self, data: bytes) -> str:
         return self._decoder.decode(data)
@@ -55,7 +58,7 @@ class StopFinder:
             _, start, self.found = min(hits)
             self._held = ""
             return buffer[:start]
-        cut = len(buffer) - self._n_held(buffer)
+        cut = len(buffer) - n_held(buffer, self._stops)
         self._held = buffer[cut:]
         return buffer[:cut]
 
@@ -64,7 +67,10 @@ class StopFinder:
         rest, self._held = self._held, ""
         return rest
 
-    def _n_held(self, buffer: str) -> int:
-        longest = max((len(stop) for stop in self._stops), default=1) - 1
-        sizes = range(min(longest, len(buffer)), 0, -1)
-        return next((n for n in sizes if any(stop.startswith(buffer[-n:]) for stop in self._stops)), 0)
+
+def n_held(text: str, marks: Iterable[str]) -> int:
+    """How many characters at the end of `text` may be the beginning of a mark."""
+    marks = tuple(marks)
+    longest = max((len(mark) for mark in marks), default=1) - 1
+    sizes = range(min(longest, len(text)), 0, -1)
+    return next((n for n in sizes if any(mark.startswith(text[-n:]) for mark in marks)), 0)

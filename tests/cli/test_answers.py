@@ -185,9 +185,9 @@ def test_what_was_said_to_a_model_that_completes(model):
 def test_what_was_said_in_a_chat(model):
     talk = Conversation(model, "be brief", is_code=False)
     talk.add("user", "hi")
-    wanted = model.chat_template.encode(
+    wanted = model.chat_template.prompt(
         model.tokenizer, [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
-    )
+    ).ids
     assert talk.ids() == wanted and talk.stops == model.chat_template.stops
     talk.clear()
     talk.system = None

@@ -301,7 +301,7 @@ def test_a_generation_is_stopped_by_another_thread() -> None:
 
 def test_a_chat_is_its_prompt_in_the_models_format(on_cpu: vkrun.Model) -> None:
     messages = [{"role": "user", "content": "hi"}]
-    ids = on_cpu.chat_template.encode(on_cpu.tokenizer, messages)
+    ids = on_cpu.chat_template.prompt(on_cpu.tokenizer, messages).ids
     wanted = "".join(on_cpu.generate(ids, max_tokens=4, temperature=0, stop=on_cpu.chat_template.stops))
     assert "".join(on_cpu.chat(messages, max_tokens=4, temperature=0)) == wanted
     with pytest.raises(TextError, match="chat messages: entry 0 has no role"):

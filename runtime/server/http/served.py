@@ -80,6 +80,6 @@ class Served:
         template = self.template_for(source)
 
         def made() -> list[int]:
-            return template.encode(self.tokenizer, messages, tools=tools, **kw)
+            return template.prompt(self.tokenizer, messages, tools=tools, **kw).ids
 
         return await self.aside(made)
