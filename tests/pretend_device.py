@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from vkrun.runtime.engine.choice import TokenChoice
+from vkrun.runtime.engine.copies import Pair
 from vkrun.runtime.engine.runner import Chosen, Group, Wanted
 from vkrun.runtime.engine.sizes import SOFTWARE, StepSizes
 from vkrun.runtime.ir.composites.slots import SPAN
@@ -43,6 +44,8 @@ class PretendRunner:
     n_steps: int = 0
     n_tokens: int = 0  # that were read
     was_new: bool = False
+    n_copies: int = 0
+    row_nbytes: int = 4
     caches: list[list[int]] = field(init=False)
     states: list[Tokens | None] = field(init=False)
 
@@ -50,13 +53,39 @@ class PretendRunner:
         self.caches = [[-1] * self.n_ctx for _ in range(self.n_caches)]
         self.states = [None] * max(0, self.n_states - 1) + [()] * (self.n_states > 0)
 
-    def copy_state(self, src: int, dst: int) -> None:
-        assert src != dst and self.states[src] is not None
-        self.states[dst] = self.states[src]
+    @property
+    def state_nbytes(self) -> int:
+        return 100 if self.n_states else 0
 
-    def copy_keys(self, src: int, dst: int, n: int) -> None:
-        assert src != dst
-        self.caches[dst][:n] = self.caches[src][:n]
+    def copy(self, state: Pair | None = None, caches: Pair | None = None, n: int = 0) -> None:
+        self.n_copies += 1
+        if state and self.n_states:
+            src, dst = state
+            assert src != dst and self.states[src] is not None
+            self.states[dst] = self.states[src]
+        if caches:
+            src, dst = caches
+            assert src != dst
+            self.caches[dst][:n] = self.caches[src][:n]
+
+    def take_keys(self, cache: int, start: int, stop: int) -> list[np.ndarray]:
+        assert 0 <= start < stop <= self.n_ctx
+        return [np.array(self.caches[cache][start:stop], np.int32).reshape(-1, 1)]
+
+    def put_keys(self, cache: int, start: int, rows: Sequence[np.ndarray]) -> None:
+        (data,) = rows
+        assert data.shape[1] == 1 and start + len(data) <= self.n_ctx
+        self.caches[cache][start : start + len(data)] = data[:, 0].tolist()
+
+    def take_state(self, state: int) -> list[np.ndarray]:
+        held = self.states[state]
+        assert held is not None
+        return [np.array(held, np.int32)]
+
+    def put_state(self, state: int, arrays: Sequence[np.ndarray]) -> None:
+        (data,) = arrays
+        assert state != self.n_states - 1
+        self.states[state] = tuple(data.tolist())
 
     def clear_keys(self, cache: int) -> None:
         self.caches[cache][:] = [-1] * self.n_ctx

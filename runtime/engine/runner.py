@@ -10,9 +10,10 @@ from ..ir.composites.slots import SPAN
 from ..ir.ops.sampling import N_SETTINGS
 from ..models.step import RING, Chunk, StepShape
 from .choice import TokenChoice, not_finite
-from .copies import SlotCopies
+from .copies import Pair, SlotCopies
 from .decode import DecodeRun, batch_size
 from .engine import Engine, Ready
+from .transfers import Transfers
 
 Group = tuple[Sequence[Chunk], int]  # chunks, and the planned number of tokens of each
 
@@ -34,18 +35,18 @@ class Runner:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.n_ctx, self.sizes = engine.model.capacity.n_ctx, engine.sizes
-        self._states = SlotCopies(engine, engine.model.states)
-        self._caches = SlotCopies(engine, engine.model.caches)
         self._stepped: set[StepShape] = set()
         self.was_new = False  # did the latest step run for the first time, with all that drivers then do?
+        self._copies = SlotCopies(engine)
+        self._transfers = Transfers(engine)
+        self.row_nbytes, self.state_nbytes = self._transfers.row_nbytes, self._transfers.state_nbytes
+        self.take_keys, self.put_keys = self._transfers.take_keys, self._transfers.put_keys
+        self.take_state, self.put_state = self._transfers.take_state, self._transfers.put_state
 
-    def copy_state(self, src: int, dst: int) -> None:
-        self._states.copy(src, dst)
-
-    def copy_keys(self, src: int, dst: int, n: int) -> None:
-        """At least the first n keys and values of cache slot src to dst."""
-        if self._engine.model.caches:
-            self._caches.copy(src, dst, self._engine.kv_size(n))
+    def copy(self, state: Pair | None = None, caches: Pair | None = None, n: int = 0) -> None:
+        """A state slot to another one, and at least the first n keys and values of a cache slot to another one, where
+        the model has such: one submission."""
+        self._copies.copy(state, caches, self._engine.kv_size(n) if n else 0)
 
     def clear_keys(self, cache: int) -> None:
         """Zeros for all keys and values of a cache slot."""
@@ -93,8 +94,7 @@ class Runner:
         return self._engine.prompt(cache, 0, ids, True, None if state < 0 else state, hidden)
 
     def close(self) -> None:
-        self._states.close()
-        self._caches.close()
+        self._copies.close()
 
     def _ready(self, groups: Sequence[Group], n_drawn: int) -> Ready:
         engine = self._engine

@@ -12,9 +12,12 @@ from .checkpoints import EVERY, FEWEST, checkpoint_ends, snapshots
 from .choice import not_finite
 from .decode import DecodeRun
 from .pace import Pace
+from .restoring import restore
 from .runner import Chosen, Runner, Wanted
 from .sequence import Sequence
 from .slots import Checkpoint, Slots
+
+WORTH_WAITING = 64  # tokens that another sequence is about to read
 
 
 class Scheduler:
@@ -73,7 +76,7 @@ class Scheduler:
         assert seat is not None
         try:
             if self.slots.has_states:
-                self.runner.copy_state(seat.state_from, seat.state)
+                self.runner.copy(state=(seat.state_from, seat.state))
             return self.runner.logits(seat.cache.index, seat.state, ids, hidden)
         finally:
             self.slots.release(seat, intact=False)
@@ -93,11 +96,22 @@ class Scheduler:
         return not joins and going == self._rows and bool(self._run and (self._run.n_left or self._run.n_under_way))
 
     def _admit(self) -> None:
-        for s in [s for s in self._waiting if s.goes_on]:
+        for s in [s for s in self._waiting if s.goes_on and not self._is_being_read(s)]:
             if not self._make_room():
                 return
             self._waiting.remove(s)
             self._seat(s)
+
+    def _is_being_read(self, s: Sequence) -> bool:
+        """Is another one about to read much of what s begins with? Then s waits, and goes on from there: a mark sees to
+        it that it can."""
+        for r in self.running if s.cache_prompt else ():
+            shared = min(r.prompt.n_shared(s.prompt.ids, s.prompt.chain), len(s.prompt.ids) - 1)
+            if r.goes_on and r.n_unread > 1 and shared - r.n_read >= WORTH_WAITING:
+                if shared not in r.marks:
+                    r.marks.append(shared)
+                return True
+        return False
 
     def _make_room(self) -> bool:
         """Is there a seat, if need be that of a sequence whose reader lags behind?"""
@@ -111,14 +125,11 @@ class Scheduler:
         self._waiting.append(s)
 
     def _seat(self, s: Sequence) -> None:
-        seat = self.slots.claim(s.ids)
+        seat = self.slots.claim(s.ids, s.cache_prompt)
         assert seat is not None
         s.begin(seat)
         self.running.append(s)
-        if seat.keys_from is not None:
-            self.runner.copy_keys(seat.keys_from, seat.cache.index, seat.n_kept)
-        if self.slots.has_states:
-            self.runner.copy_state(seat.state_from, seat.state)
+        restore(self.runner, seat)
 
     def _leave(self, s: Sequence, intact: bool = True) -> None:
         assert s.seat is not None
@@ -189,13 +200,15 @@ class Scheduler:
         for s, n, chosen in zip(rows, lengths, made, strict=True):
             s.read(n)
             _choose(s, chosen)
+        for c in (c for made in kept for c in made):
+            c.filled = True
         for s, its in zip(readers, ends, strict=True) if not inside else ():
             self._keep_now(s, its)
 
     def _keep(self, s: Sequence, ends: dict[int, bool]) -> list[Checkpoint]:
         """New checkpoints of a sequence, yet to be filled."""
         assert s.seat is not None
-        made = [self.slots.keep(s.seat, pos, passing) for pos, passing in ends.items()]
+        made = [self.slots.keep(s.seat.cache, pos, passing) for pos, passing in ends.items()]
         return [c for c in made if c]
 
     def _columns(self, s: Sequence, size: int, made: list[Checkpoint]) -> Rows[int]:
@@ -209,7 +222,8 @@ class Scheduler:
         """Keep the state as it is, which is that at the end of what was read."""
         assert s.seat is not None
         for c in self._keep(s, {pos: passing for pos, passing in ends.items() if pos == s.n_read}):
-            self.runner.copy_state(s.seat.state, c.state)
+            self.runner.copy(state=(s.seat.state, c.state))
+            c.filled = True
 
     def _take_drawn(self, run: DecodeRun, goes_on: bool = True) -> None:
         tokens, last, self._last = run.next(goes_on).tolist(), self._last, time.perf_counter()

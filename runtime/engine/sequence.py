@@ -7,6 +7,7 @@ from collections.abc import Sequence as Ids
 from dataclasses import dataclass
 
 from ..text.sampler import SamplerSettings
+from .chain import Beginning
 from .choice import TokenChoice
 from .slots import Seat
 
@@ -37,8 +38,9 @@ class Sequence:
     """`ids`: the prompt and the tokens chosen since; `out`: those of them that nobody has read yet.
 
     limit: tokens to choose, after which it has ended as `at_limit` says. ends: tokens that end it and are not passed
-    on. marks: positions of the prompt at which a later one may part from it. n_logprobs: as TokenChoice's. One thread,
-    the one that drives the scheduler, changes it; any thread may end it and take from `out`.
+    on. marks: positions of the prompt at which a later one may part from it. n_logprobs: as TokenChoice's. cache_prompt:
+    may it go on from what others left? One thread, the one that drives the scheduler, changes it; any thread may end it
+    and take from `out`.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class Sequence:
         marks: Ids[int] = (),
         at_limit: str = "length",
         n_logprobs: int | None = None,
+        cache_prompt: bool = True,
     ) -> None:
-        self.ids, self.choice = list(ids), TokenChoice(settings, n_logprobs)
+        self.ids, self.choice, self.cache_prompt = list(ids), TokenChoice(settings, n_logprobs), cache_prompt
+        self.prompt = Beginning(tuple(ids))
         self.limit, self.ends, self.at_limit = limit, ends, at_limit
         self.marks = [*marks, len(self.ids) - 1]
         self.out: deque[int] = deque()

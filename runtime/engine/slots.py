@@ -3,17 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from .chain import BLOCK, Beginning, extended
+from .parked import NOTHING, Found, Parked
+
 WORTH_COPYING = 32  # tokens that are cheaper to copy from another cache than to read
+WORTH_PARKING = 64  # tokens that are lost, for which a copy is made first
 
 
 @dataclass(eq=False)
 class Checkpoint:
-    """A recurrent state as it was after the first `pos` tokens of the cache that holds the checkpoint."""
+    """A recurrent state as it was after the first `pos` tokens of the cache that holds the checkpoint. Until it is
+    `filled` its state slot holds something else."""
 
     state: int  # its state slot
     pos: int
     used: int
     passing: bool = False  # one of many on the way, and the first to make room
+    filled: bool = False
 
 
 @dataclass(eq=False)
@@ -25,12 +31,34 @@ class CacheSlot:
     checkpoints: list[Checkpoint] = field(default_factory=list)
     used: int = 0
     taken: bool = False
+    _chain: list[bytes] = field(default_factory=list)
+
+    def n_shared(self, wanted: Beginning) -> int:
+        """How many tokens it begins with as wanted."""
+        return wanted.n_shared(self.ids, extended(self._chain, self.ids))
+
+    def n_kept(self, wanted: Beginning, has_states: bool) -> int:
+        """How many of wanted, at most all but the last, need no work given this cache."""
+        n = min(self.n_shared(wanted), len(wanted.ids) - 1)
+        return max((c.pos for c in self.checkpoints if c.pos <= n), default=0) if has_states else n
+
+    def cut(self, n: int) -> list[int]:
+        """Keep the first n tokens; the state slots of the checkpoints behind them."""
+        gone = [c.state for c in self.checkpoints if c.pos > n]
+        self.checkpoints = [c for c in self.checkpoints if c.pos <= n]
+        del self.ids[n:]
+        del self._chain[len(self.ids) // BLOCK :]
+        return gone
 
 
 @dataclass(eq=False)
 class Seat:
-    """The slots of a running sequence. The first n_kept tokens need no work once the state slot `state_from` and, where
-    it is not None, the keys of the cache slot `keys_from` were copied; n_shared stood in a cache already."""
+    """The slots of a running sequence. The first n_kept tokens need no work once a state was brought to the state slot,
+    and to the cache slot the keys that it lacks.
+
+    The state comes from the slot `state_from`, the keys where it is not None from the cache slot `keys_from`; or both
+    come of `parked`, of whose rows the first n_own stand here. n_shared of the tokens were read once.
+    """
 
     cache: CacheSlot
     state: int  # -1 in a family without recurrent states
@@ -38,20 +66,24 @@ class Seat:
     n_shared: int
     state_from: int
     keys_from: int | None
+    parked: Found = NOTHING
+    n_own: int = 0
 
 
 class Slots:
     """Gives caches and states to sequences. What a sequence leaves stays until its room is needed, what was used
     least recently first: its keys, which may be cut to any length, and checkpoints, to which alone a state may be cut.
+    Before it goes it is parked, where there is a `parked` for it, and comes back from there.
 
     n_states: 0 in a family without recurrent states, else more than n_caches + 1: one for each running sequence,
     `origin`, which stays as a new sequence's state begins, and the checkpoints'.
     """
 
-    def __init__(self, n_caches: int, n_states: int) -> None:
+    def __init__(self, n_caches: int, n_states: int, parked: Parked | None = None) -> None:
         assert n_states == 0 or n_states > n_caches + 1
         self.caches = [CacheSlot(i) for i in range(n_caches)]
         self.origin = n_states - 1
+        self.parked = parked
         self._free = list(range(n_states - 1))
         self._clock = 0
 
@@ -68,23 +100,15 @@ class Slots:
     def n_idle(self) -> int:
         return sum(not c.taken for c in self.caches)
 
-    def claim(self, ids: Sequence[int]) -> Seat | None:
-        """A seat for a sequence that begins with ids, of which the last is yet to be read; None where all are taken."""
+    def claim(self, ids: Sequence[int], reuse: bool = True) -> Seat | None:
+        """A seat for a sequence that begins with ids, of which the last is yet to be read; None where all are taken.
+        reuse: may it go on from what others left?"""
         if not self.n_idle:
             return None
-        best = max(self.caches, key=lambda c: (self._n_kept(c, ids), not c.taken))
-        kept, shared, home = self._n_kept(best, ids), n_shared(best.ids, ids), self._home(best, ids)
-        copied = home is not best and kept >= WORTH_COPYING
-        kept = kept if home is best or copied else 0
-        source = next((c for c in best.checkpoints if kept and c.pos == kept), None)
-        if source:
-            source.used = self._now()
-        self._cut(home, kept if home is best else 0)
-        home.ids, home.taken = list(ids[:kept]), True
-        state = self._take_state() if self.has_states else -1
-        assert state is not None
-        state_from = source.state if source else self.origin
-        return Seat(home, state, kept, shared, state_from, best.index if copied else None)
+        wanted = Beginning(ids)
+        seat = self._reusing(wanted) if reuse else self._seat(self._oldest(), 0)
+        seat.cache.ids, seat.cache.taken = list(ids[: seat.n_kept]), True
+        return seat
 
     def release(self, seat: Seat, intact: bool = True) -> None:
         """Give a seat back. Its state becomes a checkpoint at the end of the cache's tokens; what is not `intact` is
@@ -92,37 +116,79 @@ class Slots:
         cache, pos = seat.cache, len(seat.cache.ids)
         cache.taken, cache.used = False, self._now()
         if not intact:
-            self._cut(cache, 0)
+            self._free += cache.cut(0)
         if intact and self.has_states and pos and pos not in (c.pos for c in cache.checkpoints):
-            cache.checkpoints.append(Checkpoint(seat.state, pos, cache.used))
+            cache.checkpoints.append(Checkpoint(seat.state, pos, cache.used, filled=True))
         elif self.has_states:
             self._free.append(seat.state)
 
-    def keep(self, seat: Seat, pos: int, passing: bool = False) -> Checkpoint | None:
-        """A checkpoint of a seat at a position, which the caller fills; None where one stands or there is no room."""
-        if not self.has_states or pos in (c.pos for c in seat.cache.checkpoints):
+    def keep(self, cache: CacheSlot, pos: int, passing: bool = False) -> Checkpoint | None:
+        """A checkpoint of a cache at a position, which the caller fills; None where one stands or there is no room."""
+        if not self.has_states or pos in (c.pos for c in cache.checkpoints):
             return None
         state = self._take_state()
         if state is None:
             return None
-        seat.cache.checkpoints.append(Checkpoint(state, pos, self._now(), passing))
-        return seat.cache.checkpoints[-1]
+        cache.checkpoints.append(Checkpoint(state, pos, self._now(), passing))
+        return cache.checkpoints[-1]
 
-    def _n_kept(self, cache: CacheSlot, ids: Sequence[int]) -> int:
-        """How many of ids, at most all but the last, need no work given this cache."""
-        n = n_shared(cache.ids, ids[:-1])
-        return max((c.pos for c in cache.checkpoints if c.pos <= n), default=0) if self.has_states else n
+    def empty(self, cache: CacheSlot) -> None:
+        """Forget what an idle cache holds, parked before."""
+        assert not cache.taken
+        self._lose(cache, 0)
 
-    def _home(self, best: CacheSlot, ids: Sequence[int]) -> CacheSlot:
-        """The idle cache to live in: `best` where most of it is shared, else the least recently used one."""
-        if not best.taken and 2 * n_shared(best.ids, ids) >= len(best.ids):
-            return best
+    # seats
+
+    def _reusing(self, wanted: Beginning) -> Seat:
+        best = max(self.caches, key=lambda c: (c.n_kept(wanted, self.has_states), not c.taken))
+        kept, shared = best.n_kept(wanted, self.has_states), best.n_shared(wanted)
+        found = self.parked.find(wanted) if self.parked else NOTHING
+        home = self._home(best, kept, shared)
+        if home is not best and kept < WORTH_COPYING:
+            kept = 0
+        if self.parked and found.n_kept >= max(kept + WORTH_COPYING, 1):
+            self.parked.use(found)
+            n_own = min(home.n_shared(wanted), found.n_kept)
+            return self._seat(home, found.n_kept, max(shared, found.n_shared), n_own=n_own, parked=found)
+        source = next((c for c in best.checkpoints if kept and c.pos == kept), None)
+        if source:
+            source.used, source.passing = self._now(), False
+        n_own, keys_from = (kept, None) if home is best else (0, best.index if kept else None)
+        return self._seat(home, kept, max(shared, found.n_shared), source, n_own, keys_from)
+
+    def _seat(
+        self,
+        home: CacheSlot,
+        kept: int,
+        shared: int = 0,
+        source: Checkpoint | None = None,
+        n_own: int = 0,
+        keys_from: int | None = None,
+        parked: Found = NOTHING,
+    ) -> Seat:
+        self._lose(home, n_own)
+        state = self._take_state() if self.has_states else -1
+        assert state is not None
+        return Seat(home, state, kept, shared, source.state if source else self.origin, keys_from, parked, n_own)
+
+    def _home(self, best: CacheSlot, kept: int, shared: int) -> CacheSlot:
+        """The idle cache to live in: `best` where most of it is shared, unless it would lose much and another one is
+        empty; else the least recently used one."""
+        oldest, n = self._oldest(), len(best.ids)
+        forks = not oldest.ids and kept >= WORTH_COPYING and n - kept >= WORTH_PARKING
+        return oldest if best.taken or 2 * shared < n or forks else best
+
+    def _oldest(self) -> CacheSlot:
         return min((c for c in self.caches if not c.taken), key=lambda c: (bool(c.ids), c.used))
 
-    def _cut(self, cache: CacheSlot, n: int) -> None:
-        self._free += [c.state for c in cache.checkpoints if c.pos > n]
-        cache.checkpoints = [c for c in cache.checkpoints if c.pos <= n]
-        del cache.ids[n:]
+    def _lose(self, cache: CacheSlot, n: int) -> None:
+        """Cut a cache to its first n tokens."""
+        if self.parked and len(cache.ids) - n >= WORTH_PARKING:
+            held = {c.pos: c.state for c in cache.checkpoints if c.filled and not c.passing}
+            self.parked.park(cache.index, Beginning(cache.ids), held)
+        self._free += cache.cut(n)
+
+    # states
 
     def _take_state(self) -> int | None:
         """A free state slot, or that of the least recently used checkpoint, passing ones first."""
@@ -132,17 +198,11 @@ class Slots:
         if not held:
             return None
         oldest, cache = min(held, key=lambda h: (not h[0].passing, h[0].used))
+        if self.parked and oldest.filled and not oldest.passing:
+            self.parked.park(cache.index, Beginning(cache.ids[: oldest.pos]), {oldest.pos: oldest.state})
         cache.checkpoints.remove(oldest)
         return oldest.state
 
     def _now(self) -> int:
         self._clock += 1
         return self._clock
-
-
-def n_shared(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike."""
-    n, stop, size = 0, min(len(a), len(b)), 1024
-    while n < stop and a[n : n + size] == b[n : n + size]:
-        n += size
-    return next((i for i in range(n, min(stop, n + size)) if a[i] != b[i]), stop)

@@ -5,6 +5,7 @@ from collections.abc import Sequence as Ids
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vkrun.runtime.engine.parked import Parked
 from vkrun.runtime.engine.scheduler import Scheduler
 from vkrun.runtime.engine.sequence import N_AHEAD, Sequence
 from vkrun.runtime.engine.slots import Slots
@@ -18,14 +19,17 @@ ON_HOST = SamplerSettings(temp=0, repeat_penalty=1.1)  # which the device cannot
 class Room:
     """A scheduler, and what its sequences have given out."""
 
-    def __init__(self, n_caches: int = 2, n_states: int = 8, n_ctx: int = 4096) -> None:
+    def __init__(self, n_caches: int = 2, n_states: int = 8, n_ctx: int = 4096, limit: int | None = 0) -> None:
+        """limit: bytes of the host for what is parked."""
         self.runner = PretendRunner(n_caches, n_states, n_ctx)
-        self.slots = Slots(n_caches, n_states)
+        self.slots = Slots(n_caches, n_states, Parked(self.runner, limit) if limit != 0 else None)
         self.scheduler = Scheduler(self.runner, self.slots)  # type: ignore[arg-type]
         self.got: dict[Sequence, list[int]] = {}
 
-    def join(self, prompt: Ids[int], n: int, chosen: SamplerSettings = GREEDY, marks: Ids[int] = ()) -> Sequence:
-        s = Sequence(prompt, chosen, n, marks=marks)
+    def join(
+        self, prompt: Ids[int], n: int, chosen: SamplerSettings = GREEDY, marks: Ids[int] = (), cache: bool = True
+    ) -> Sequence:
+        s = Sequence(prompt, chosen, n, marks=marks, cache_prompt=cache)
         self.got[s] = []
         self.scheduler.join(s)
         return s
@@ -184,24 +188,28 @@ def test_a_step_that_fails_ends_who_took_part_and_nothing_of_it_is_reused() -> N
 prompts = st.tuples(st.integers(0, 2), st.integers(1, 700), st.integers(0, 2), st.integers(0, 90)).map(
     lambda p: [*ids(p[0], p[1]), *ids(p[2] + 7, p[3])]
 )
+flags = st.tuples(st.booleans(), st.sampled_from([True, True, True, False]))  # is there a mark, may others be used
 moves = st.one_of(
-    st.tuples(st.just("join"), prompts, st.integers(0, 80), st.sampled_from([GREEDY, ON_HOST]), st.booleans()),
+    st.tuples(st.just("join"), prompts, st.integers(0, 80), st.sampled_from([GREEDY, ON_HOST]), flags),
     st.tuples(st.just("step"), st.integers(1, 40)),
     st.tuples(st.just("read"), st.integers(0, 20)),
     st.tuples(st.just("stop"), st.integers(0, 20)),
 )
 
 
-@settings(max_examples=120, deadline=None)
-@given(st.lists(moves, max_size=25), st.integers(1, 4), st.integers(0, 6))
-def test_random_schedules(schedule: list, n_caches: int, n_more: int) -> None:
-    room = Room(n_caches, n_caches + 1 + n_more if n_more else 0, 1024)
+budgets = st.one_of(st.sampled_from([0, None]), st.integers(1, 20_000))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(moves, max_size=25), st.integers(1, 4), st.integers(0, 6), budgets)
+def test_random_schedules(schedule: list, n_caches: int, n_more: int, limit: int | None) -> None:
+    room = Room(n_caches, n_caches + 1 + n_more if n_more else 0, 1024, limit)
     asked: dict[Sequence, tuple[list[int], int]] = {}
     for what, *how in schedule:
         joined = list(asked)
         if what == "join":
-            prompt, n, chosen, marked = how
-            s = room.join(prompt, n, chosen, [len(prompt) // 2] if marked else [])
+            prompt, n, chosen, (marked, cache) = how
+            s = room.join(prompt, n, chosen, [len(prompt) // 2] if marked else [], cache)
             asked[s] = prompt, n
         elif what == "step":
             for _ in range(how[0]):
@@ -216,5 +224,6 @@ def test_random_schedules(schedule: list, n_caches: int, n_more: int) -> None:
         wanted = alone(prompt, n)
         assert room.got[s] == wanted[: len(room.got[s])] and not s.error
         assert s.ended == "stopped" or len(room.got[s]) == n
+        assert s.cache_prompt or not s.timings.n_cached
     held = sorted([*room.slots._free, *(c.state for cache in room.slots.caches for c in cache.checkpoints)])
     assert held == list(range(max(0, room.slots.origin)))

@@ -1,0 +1,263 @@
+"""Parked: keys and states that sequences left, in memory of the host: a tree of blocks of tokens, found by hash.
+
+What begins alike is held once, and parking a conversation again copies what is new of it. What was used least recently
+goes first: of a family with recurrent states its states, and with each the blocks that lead to no other; else blocks
+that none follows.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from .chain import BLOCK, ROOT, Beginning, link, n_alike, n_shared
+
+Arrays = list[np.ndarray]  # one for each storage
+PIECE = 32 * BLOCK  # tokens whose keys are under way between host and device
+OWN_NBYTES = 512  # of a block, beside its arrays and 8 a token
+
+
+def pieces(first: int, stop: int) -> list[tuple[int, int]]:
+    """[first, stop) in runs that are short enough."""
+    return [(at, min(at + PIECE, stop)) for at in range(first, stop, PIECE)]
+
+
+class Source(Protocol):
+    """Where the bytes come from: a runner."""
+
+    row_nbytes: int  # of a token's keys and values
+    state_nbytes: int  # 0 in a family without recurrent states
+
+    def take_keys(self, cache: int, start: int, stop: int) -> Arrays: ...
+
+    def take_state(self, state: int) -> Arrays: ...
+
+
+@dataclass(eq=False)
+class Block:
+    """The keys of at most BLOCK tokens, from position `first` on, and states at positions in (first, stop]."""
+
+    key: bytes
+    parent: "Block | None"
+    first: int
+    ids: list[int]
+    keys: Arrays
+    states: dict[int, Arrays] = field(default_factory=dict)
+    children: "dict[bytes, Block]" = field(default_factory=dict)
+
+    @property
+    def stop(self) -> int:
+        return self.first + len(self.ids)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of a prompt its first n_shared tokens are parked, and the first n_kept need no work."""
+
+    blocks: Sequence[Block]
+    n_shared: int
+    n_kept: int
+
+    def keys(self, start: int, stop: int) -> Arrays:
+        """Rows [start, stop) of each cache."""
+        parts = [
+            [a[max(0, start - b.first) : stop - b.first] for a in b.keys]
+            for b in self.blocks
+            if b.stop > start and b.first < stop
+        ]
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+    @property
+    def state(self) -> Arrays | None:
+        return next((b.states[self.n_kept] for b in self.blocks if self.n_kept in b.states), None)
+
+
+NOTHING = Found((), 0, 0)
+
+
+class Parked:
+    """`limit`: bytes of the host, None for no limit. `nbytes`, `n_evicted`: how many are held, blocks and states that
+    had to go."""
+
+    def __init__(self, source: Source, limit: int | None) -> None:
+        self._source, self.limit = source, limit
+        self.nbytes = self.n_evicted = 0
+        self._root = Block(ROOT, None, 0, [], [])
+        self._blocks: OrderedDict[bytes, Block] = OrderedDict()  # a parent after its children: first is who goes first
+        self._states: OrderedDict[tuple[bytes, int], None] = OrderedDict()
+
+    @property
+    def n_tokens(self) -> int:
+        return sum(len(b.ids) for b in self._blocks.values())
+
+    @property
+    def n_states(self) -> int:
+        return len(self._states)
+
+    def find(self, wanted: Beginning) -> Found:
+        """The longest beginning of a prompt, all but its last token at most, that is parked."""
+        path, shared = self._path(wanted)
+        n = min(shared, len(wanted.ids) - 1)
+        if self._has_states:
+            n = max((pos for b in path for pos in b.states if pos <= n), default=0)
+        return Found(path, shared, n)
+
+    def use(self, found: Found) -> None:
+        """To be told what was restored, which then goes last."""
+        self._touch(found.blocks)
+        self._use_state(found.blocks, found.n_kept)
+
+    def park(self, cache: int, own: Beginning, states: Mapping[int, int]) -> None:
+        """Keep what a cache slot holds, and of a family with recurrent states the state slots at some positions of it:
+        as much as there is room for."""
+        stop = max(states, default=0) if self._has_states else len(own.ids)
+        if not stop:
+            return
+        own = own if stop == len(own.ids) else Beginning(own.ids[:stop])
+        path, have = self._path(own)
+        self._touch(path)
+        whole = [b for b in path if b.stop <= have or have == stop]  # those that stay as they are, or are merged
+        held = {pos for b in whole for pos in b.states if pos <= have}
+        new = sorted(pos for pos in states if pos not in held) if self._has_states else []
+        stop, new = self._room(path, have, stop, new)
+        if not stop:
+            return
+        blocks = self._grow(cache, own, path, have, stop) if have < stop else path
+        for pos in new:
+            block = next(b for b in blocks if b.first < pos <= b.stop)
+            self._add_state(block, pos, self._source.take_state(states[pos]))
+        self._use_state(blocks, stop)
+
+    def clear(self) -> None:
+        self._blocks.clear()
+        self._states.clear()
+        self._root.children.clear()
+        self.nbytes = 0
+
+    @property
+    def _has_states(self) -> bool:
+        return self._source.state_nbytes > 0
+
+    def _path(self, wanted: Beginning) -> tuple[list[Block], int]:
+        """The blocks that share a beginning, and how many tokens of it; of the last one perhaps a part."""
+        n = n_alike(len(wanted.chain), lambda i: wanted.chain[i] not in self._blocks)
+        path = [self._blocks[key] for key in wanted.chain[:n]]
+        rest = wanted.ids[n * BLOCK : (n + 1) * BLOCK]
+        following = (path[-1] if path else self._root).children.values()
+        tail = max(following, key=lambda b: n_shared(b.ids, rest), default=None)
+        more = n_shared(tail.ids, rest) if tail else 0
+        return ([*path, tail], n * BLOCK + more) if tail and more else (path, n * BLOCK)
+
+    # what is added
+
+    def _room(self, path: Sequence[Block], have: int, stop: int, new: list[int]) -> tuple[int, list[int]]:
+        """How far to park, and which states: what there is room for besides what is shared; 0 for nothing."""
+        if self.limit is None:
+            return stop, new
+        each = self._source.row_nbytes + 8 + OWN_NBYTES // BLOCK
+        first = stop if have == stop else _first_new(path, have)
+        room = self.limit - sum(map(self._size, path)) - OWN_NBYTES  # of a block that is not full
+        if self._has_states:
+            room -= (stop - first) * each
+            n = min(len(new), room // self._source.state_nbytes)
+            if room < 0 or n < min(1, len(new)):
+                return 0, []
+            new = new[len(new) - n :]
+        else:
+            stop = min(stop, first + max(0, room) // each)
+            if stop <= have:
+                return 0, []
+        self._evict(self.limit - OWN_NBYTES - (stop - first) * each - len(new) * self._source.state_nbytes, path)
+        return stop, new
+
+    def _grow(self, cache: int, own: Beginning, path: list[Block], have: int, stop: int) -> list[Block]:
+        """The blocks of own's first `stop` tokens, of which the path holds the first `have`."""
+        first = _first_new(path, have)
+        short = path.pop() if first < have else None
+        for start, end in pieces(first, stop):
+            keys = self._source.take_keys(cache, start, end)
+            for at in range(start, end, BLOCK):
+                ids = list(own.ids[at : min(at + BLOCK, end)])
+                parent = path[-1] if path else self._root
+                rows = [a[at - start : at - start + len(ids)].copy() for a in keys]
+                path.append(self._add(Block(link(parent.key, ids), parent, at, ids, rows)))
+        if short:
+            self._merge(short, next(b for b in path if b.first == short.first))
+        self._touch(path)
+        return path
+
+    def _add(self, block: Block) -> Block:
+        assert block.parent is not None
+        self._blocks[block.key] = block.parent.children[block.key] = block
+        self.nbytes += self._size(block)
+        return block
+
+    def _add_state(self, block: Block, pos: int, state: Arrays) -> None:
+        block.states[pos] = state
+        self._states[block.key, pos] = None
+        self.nbytes += self._source.state_nbytes
+
+    def _merge(self, short: Block, whole: Block) -> None:
+        """A block whose tokens another one begins with goes; its states are the other's."""
+        if whole.ids[: len(short.ids)] != short.ids:
+            return
+        states = dict(short.states)
+        self._remove(short)
+        for pos, state in states.items():
+            self._add_state(whole, pos, state)
+
+    # what goes
+
+    def _use_state(self, path: Sequence[Block], pos: int) -> None:
+        for b in path:
+            if (b.key, pos) in self._states:
+                self._states.move_to_end((b.key, pos))
+
+    def _touch(self, path: Sequence[Block]) -> None:
+        for b in reversed(path):
+            if b.key in self._blocks:
+                self._blocks.move_to_end(b.key)
+
+    def _evict(self, most: int, keep: Sequence[Block]) -> None:
+        """Let go until at most so many bytes are held, but for what is to be kept."""
+        kept = {b.key for b in keep}
+        if self._has_states:
+            for key, pos in [s for s in self._states if s[0] not in kept]:
+                if self.nbytes <= most:
+                    return
+                self._drop_state(key, pos, kept)
+            return
+        for block in [b for b in self._blocks.values() if b.key not in kept]:
+            if self.nbytes <= most:
+                return
+            self._remove(block)
+            self.n_evicted += 1
+
+    def _drop_state(self, key: bytes, pos: int, kept: set[bytes]) -> None:
+        block = self._blocks[key]
+        del block.states[pos], self._states[key, pos]
+        self.nbytes -= self._source.state_nbytes
+        self.n_evicted += 1
+        while block.parent and not block.states and not block.children and block.key not in kept:
+            self._remove(block)
+            block = block.parent
+
+    def _remove(self, block: Block) -> None:
+        """A block that none follows, and its states."""
+        assert block.parent is not None and not block.children
+        for pos in block.states:
+            del self._states[block.key, pos]
+        self.nbytes -= self._size(block)
+        del self._blocks[block.key], block.parent.children[block.key]
+
+    def _size(self, block: Block) -> int:
+        n = len(block.ids)
+        return OWN_NBYTES + n * (self._source.row_nbytes + 8) + len(block.states) * self._source.state_nbytes
+
+
+def _first_new(path: Sequence[Block], have: int) -> int:
+    """Where new blocks begin: behind the whole ones; one that is shared in part, or not full, is made anew."""
+    last = path[-1] if path else None
+    return last.first if last and (have < last.stop or len(last.ids) < BLOCK) else have
