@@ -12,11 +12,13 @@ import numpy as np
 
 from ..backends import registry
 from ..backends.base import Device, DeviceInfo
+from ..backends.host_memory import host_nbytes_free
 from .arguments import check_range, stop_strings, token_ids, token_limit
 from .engine.embedding import normalised, pooled
 from .engine.engine import Engine, Progress
 from .engine.fits import check_fits, why_not
 from .engine.generation import Generation
+from .engine.parked import Parked
 from .engine.runner import Runner
 from .engine.scheduler import Scheduler
 from .engine.sequence import Sequence, Timings
@@ -35,6 +37,7 @@ from .text.tokenizer import need_tokenizer, tokenizer_from_gguf
 BUNDLED = Path(__file__).parent / "data" / "demo.gguf"
 MAX_SEQS = 256
 Prompt = str | Ids[int] | np.ndarray  # a text, or token ids
+CACHE_RAM = 8192  # MiB
 CHECKPOINTS = 8, 16  # at least, and at most for each sequence
 
 
@@ -68,18 +71,22 @@ def load(
     n_seqs: int = 1,
     opt: int = 3,
     progress: Progress | None = None,
+    cache_ram: int | None = None,
 ) -> "Model":
     """Load a GGUF model onto a device.
 
     backend, device: None for the best there is; a device by index, UUID or part of its name. n_ctx: tokens that each of
     n_seqs sequences may hold. opt: how lean the graph is made, 0 to 3. progress(what, done, total): of "loading" in
     bytes, and whenever a step of another size is made ready, of "compiling" in kernels; a total of 0 is not known yet.
+    cache_ram: MiB of the host's memory for what sequences left and the device has no room for; 0 for none, -1 for no
+    limit, None for 8192 but at most a quarter of what the host has free.
     Raises GGUFError or ModelError for a bad file (before any device is touched), BackendError, UsageError, which
     includes a context that is too large for the device (before anything is uploaded).
     """
     check_range("n_ctx", n_ctx, 1, 1 << 24)
     check_range("n_seqs", n_seqs, 1, MAX_SEQS)
     check_range("opt", opt, 0, 3)
+    limit = _parked_limit(cache_ram)
     with GGUFFile.open(path) as f:
         model = _open(f, n_ctx, n_seqs)
         tokenizer = tokenizer_from_gguf(f.keys, model.params.n_vocab)
@@ -93,7 +100,15 @@ def load(
             opened.close()
             raise
         described = _described(f, model, info)
-        return Model(described, engine, tokenizer, dict(f.keys))
+        return Model(described, engine, tokenizer, dict(f.keys), limit)
+
+
+def _parked_limit(cache_ram: int | None) -> int | None:
+    """Bytes of the host for what is parked, None for no limit."""
+    if cache_ram is None:
+        return min(CACHE_RAM << 20, host_nbytes_free() // 4)
+    check_range("cache_ram", cache_ram, -1, 1 << 30)
+    return None if cache_ram < 0 else cache_ram << 20
 
 
 def _described(f: GGUFFile, model: Architecture, info: DeviceInfo) -> ModelInfo:
@@ -158,14 +173,18 @@ class Model:
     `timings` is of the generation that was begun last.
     """
 
-    def __init__(self, info: ModelInfo, engine: Engine, tokenizer: Tokenizer | None, keys: dict) -> None:
+    def __init__(
+        self, info: ModelInfo, engine: Engine, tokenizer: Tokenizer | None, keys: dict, limit: int | None = 0
+    ) -> None:
+        """limit: bytes of the host for what is parked, None for no limit."""
         self.info, self.engine = info, engine
         self._tokenizer, self._keys = tokenizer, keys
         self._chat: ChatTemplate | None = None
         self.timings = Timings()
-        room, states = engine.model.capacity, engine.model.states
-        slots = Slots(room.n_caches, room.n_states if states else 0)
-        self._service = Service(Scheduler(Runner(engine), slots), info.name)
+        room, states, runner = engine.model.capacity, engine.model.states, Runner(engine)
+        parked = Parked(runner, limit) if limit != 0 else None
+        slots = Slots(room.n_caches, room.n_states if states else 0, parked)
+        self._service = Service(Scheduler(runner, slots), info.name)
 
     @property
     def tokenizer(self) -> Tokenizer:

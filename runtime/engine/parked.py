@@ -6,7 +6,7 @@ that none follows.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -98,11 +98,22 @@ class Parked:
 
     def find(self, wanted: Beginning) -> Found:
         """The longest beginning of a prompt, all but its last token at most, that is parked."""
-        path, shared = self._path(wanted)
-        n = min(shared, len(wanted.ids) - 1)
-        if self._has_states:
-            n = max((pos for b in path for pos in b.states if pos <= n), default=0)
-        return Found(path, shared, n)
+        whole, tails = self._shared(wanted)
+        shared, most = len(whole) * BLOCK + max(tails.values(), default=0), len(wanted.ids) - 1
+        if not self._has_states:
+            return Found([*whole, *_longest(tails)], shared, min(shared, most))
+        for n in range(len(whole), -1, -1):
+            ends = dict(self._states_at(whole[:n], wanted.ids[n * BLOCK : (n + 1) * BLOCK], most))
+            if ends:
+                return Found([*whole[:n], ends[max(ends)]], shared, max(ends))
+        return Found((), shared, 0)
+
+    def _states_at(self, path: Sequence[Block], rest: Sequence[int], most: int) -> Iterator[tuple[int, Block]]:
+        """States that a beginning can go on from in the blocks behind a path, of which any may share them."""
+        for b in self._behind(path):
+            if b.states:
+                stop = min(b.first + n_shared(b.ids, rest), most)
+                yield from ((pos, b) for pos in b.states if pos <= stop)
 
     def use(self, found: Found) -> None:
         """To be told what was restored, which then goes last."""
@@ -121,8 +132,9 @@ class Parked:
         whole = [b for b in path if b.stop <= have or have == stop]  # those that stay as they are, or are merged
         held = {pos for b in whole for pos in b.states if pos <= have}
         new = sorted(pos for pos in states if pos not in held) if self._has_states else []
-        stop, new = self._room(path, have, stop, new)
-        if not stop:
+        first = stop if have == stop else _first_new(path, have)
+        stop, new = self._room(whole, first, stop, new)
+        if stop <= have and not new:
             return
         blocks = self._grow(cache, own, path, have, stop) if have < stop else path
         for pos in new:
@@ -142,34 +154,39 @@ class Parked:
 
     def _path(self, wanted: Beginning) -> tuple[list[Block], int]:
         """The blocks that share a beginning, and how many tokens of it; of the last one perhaps a part."""
+        whole, tails = self._shared(wanted)
+        return [*whole, *_longest(tails)], len(whole) * BLOCK + max(tails.values(), default=0)
+
+    def _shared(self, wanted: Beginning) -> tuple[list[Block], dict[Block, int]]:
+        """The blocks that are shared as a whole, and those behind them that begin as wanted goes on, and with how many
+        tokens."""
         n = n_alike(len(wanted.chain), lambda i: wanted.chain[i] not in self._blocks)
-        path = [self._blocks[key] for key in wanted.chain[:n]]
+        whole = [self._blocks[key] for key in wanted.chain[:n]]
         rest = wanted.ids[n * BLOCK : (n + 1) * BLOCK]
-        following = (path[-1] if path else self._root).children.values()
-        tail = max(following, key=lambda b: n_shared(b.ids, rest), default=None)
-        more = n_shared(tail.ids, rest) if tail else 0
-        return ([*path, tail], n * BLOCK + more) if tail and more else (path, n * BLOCK)
+        return whole, {b: k for b in self._behind(whole) if (k := n_shared(b.ids, rest))}
+
+    def _behind(self, path: Sequence[Block]) -> Iterable[Block]:
+        return (path[-1] if path else self._root).children.values()
 
     # what is added
 
-    def _room(self, path: Sequence[Block], have: int, stop: int, new: list[int]) -> tuple[int, list[int]]:
-        """How far to park, and which states: what there is room for besides what is shared; 0 for nothing."""
+    def _room(self, keep: Sequence[Block], first: int, stop: int, new: list[int]) -> tuple[int, list[int]]:
+        """How far to park from `first` on, and which states: what there is room for besides blocks to keep; 0 for
+        nothing."""
         if self.limit is None:
             return stop, new
-        each = self._source.row_nbytes + 8 + OWN_NBYTES // BLOCK
-        first = stop if have == stop else _first_new(path, have)
-        room = self.limit - sum(map(self._size, path)) - OWN_NBYTES  # of a block that is not full
+        each, state = self._source.row_nbytes + 8 + OWN_NBYTES // BLOCK, self._source.state_nbytes
+        room = self.limit - sum(map(self._size, keep)) - OWN_NBYTES  # of a block that is not full
         if self._has_states:
             room -= (stop - first) * each
-            n = min(len(new), room // self._source.state_nbytes)
+            n = min(len(new), room // state)
             if room < 0 or n < min(1, len(new)):
                 return 0, []
             new = new[len(new) - n :]
         else:
             stop = min(stop, first + max(0, room) // each)
-            if stop <= have:
-                return 0, []
-        self._evict(self.limit - OWN_NBYTES - (stop - first) * each - len(new) * self._source.state_nbytes, path)
+        if stop > first or new:
+            self._evict(self.limit - OWN_NBYTES - (stop - first) * each - len(new) * state, keep)
         return stop, new
 
     def _grow(self, cache: int, own: Beginning, path: list[Block], have: int, stop: int) -> list[Block]:
@@ -183,7 +200,7 @@ class Parked:
                 parent = path[-1] if path else self._root
                 rows = [a[at - start : at - start + len(ids)].copy() for a in keys]
                 path.append(self._add(Block(link(parent.key, ids), parent, at, ids, rows)))
-        if short:
+        if short and short.key in self._blocks:
             self._merge(short, next(b for b in path if b.first == short.first))
         self._touch(path)
         return path
@@ -255,6 +272,10 @@ class Parked:
     def _size(self, block: Block) -> int:
         n = len(block.ids)
         return OWN_NBYTES + n * (self._source.row_nbytes + 8) + len(block.states) * self._source.state_nbytes
+
+
+def _longest(tails: Mapping[Block, int]) -> list[Block]:
+    return [max(tails, key=lambda b: tails[b])] if tails else []
 
 
 def _first_new(path: Sequence[Block], have: int) -> int:

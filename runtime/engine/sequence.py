@@ -38,9 +38,9 @@ class Sequence:
     """`ids`: the prompt and the tokens chosen since; `out`: those of them that nobody has read yet.
 
     limit: tokens to choose, after which it has ended as `at_limit` says. ends: tokens that end it and are not passed
-    on. marks: positions of the prompt at which a later one may part from it. n_logprobs: as TokenChoice's. cache_prompt:
-    may it go on from what others left? One thread, the one that drives the scheduler, changes it; any thread may end it
-    and take from `out`.
+    on. marks: positions of the prompt at which a later one may part from it. n_logprobs: as TokenChoice's.
+    cache_prompt: may it go on from what others left? One thread, the one that drives the scheduler, changes it; any
+    thread may end it and take from `out`.
     """
 
     def __init__(

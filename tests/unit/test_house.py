@@ -66,7 +66,10 @@ ROOMS["backends/registry"] = {
     *("backends/cpu", *HOSTS),
 }
 ROOMS["optable"] = {"errors", "ir", "gguf", "backends/base", "backends/cpu", "backends/registry"}
-ROOMS["model"] = {"errors", "arguments", "backends/base", "gguf", "text", "models", "engine", "backends/registry"}
+ROOMS["model"] = {
+    *("errors", "arguments", "backends/base", "backends/host_memory"),
+    *("gguf", "text", "models", "engine", "backends/registry"),
+}
 ROOMS["bench"] = {"version", "errors", "ir", "text", "backends/base", "models", "engine", "model"}
 ROOMS["server"] = {"version", "errors", "config", "arguments", "gguf", "text", "engine", "backends/registry", "model"}
 ROOMS["cli"] = set(ROOMS) - {"ir", "shaders"}

@@ -1,4 +1,4 @@
-"""What is parked in the host's memory: found again to the token, within its limit, the least recently used gone first."""
+"""What is parked in the host's memory: found to the token, within its limit, the least recently used gone first."""
 
 import numpy as np
 import pytest
