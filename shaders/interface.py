@@ -15,7 +15,7 @@ from functools import cached_property
 from ..runtime.errors import BackendError
 from ..runtime.ir.tensor import Tensor
 from .compile import Defines, spirv, title
-from .kernel import Argument, KernelCall
+from .kernel import Argument, KernelCall, KernelCode
 from .texts import text
 from .translate.subset import glsl_name
 
@@ -103,6 +103,18 @@ def of_spirv(stem: str, defines: Defines = ()) -> Interface:
 def of_text(stem: str, defines: Defines = ()) -> Interface:
     """Of a variant's common text. BackendError when it cannot be had."""
     return read_text(title(stem, defines), text(stem, defines))
+
+
+_WORKGROUP = re.compile(r"^VK_CONSTANT uint VK_WORKGROUP = uint\((\d+)\);$", re.MULTILINE)
+
+
+def n_threads(code: KernelCode) -> int:
+    """Of a workgroup. BackendError when the text does not say."""
+    if (given := dict(code.constants).get(WORKGROUP)) is not None:
+        return given
+    if (fixed := _WORKGROUP.search(text(code.stem, code.defines))) is None:
+        raise BackendError(f"shader {code.title}: its workgroup is neither a number nor a constant")
+    return int(fixed[1])
 
 
 _CONSTANT = re.compile(r"^VK_CONSTANT uint (\w+) = VK_SPEC_(\d+);$", re.MULTILINE)

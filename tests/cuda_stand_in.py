@@ -15,7 +15,7 @@ import numpy as np
 from vkrun.backends.cuda.kernels import KernelKey
 from vkrun.backends.host.dispatch import Bound, Dispatch, Lanes
 from vkrun.backends.host.kernels import kernel
-from vkrun.shaders.interface import of_text
+from vkrun.shaders.interface import n_threads, of_text
 
 MEMORY_NBYTES = 1 << 28
 GRANULARITY = 1 << 21
@@ -50,7 +50,7 @@ class Function:
 
     def __init__(self, key: KernelKey) -> None:
         declared = of_text(key.code.stem, key.code.defines)
-        self.branches, self.n_threads = key.branches, key.n_threads()
+        self.branches, self.n_threads = key.branches, n_threads(key.code)
         self.n_buffers, self.arguments_nbytes = declared.n_buffers, declared.words.size
         self.kernel = kernel(key.code)
 

@@ -1,12 +1,11 @@
 """Kernels: the shaders' texts as CUDA C++, compiled once a device and loaded."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ...runtime.errors import BackendError
-from ...shaders.interface import WORKGROUP, of_text
+from ...shaders.interface import n_threads, of_text
 from ...shaders.kernel import KernelCall, KernelCode
 from ...shaders.texts import text
 from ..base import Progress
@@ -15,7 +14,6 @@ from . import api, nvrtc
 from .context import Context
 
 ENTRY = b"vkrun_kernel"
-_WORKGROUP = re.compile(r"^VK_CONSTANT uint VK_WORKGROUP = uint\((\d+)\);$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -42,14 +40,6 @@ class KernelKey:
         special = of_text(self.code.stem, self.code.defines).macros(dict(self.code.constants))
         branch = "#define VK_BRANCH\n" if self.branches else ""
         return f'{special}{branch}#include "cuda.h"\n{self.text}'
-
-    def n_threads(self) -> int:
-        """Of a workgroup."""
-        if (given := dict(self.code.constants).get(WORKGROUP)) is not None:
-            return given
-        if (fixed := _WORKGROUP.search(self.text)) is None:
-            raise BackendError(f"cuda: shader {self.title}: its workgroup is neither a number nor a constant")
-        return int(fixed[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,4 +74,4 @@ class Kernels:
         except api.CudaError as error:
             raise BackendError(f"{error}: shader {key.title}, compiled for {self._arch}") from error
         self._modules.append(module)
-        return LoadedKernel(api.call("cuModuleGetFunction", module, ENTRY), key.n_threads())
+        return LoadedKernel(api.call("cuModuleGetFunction", module, ENTRY), n_threads(key.code))

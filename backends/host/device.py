@@ -8,7 +8,6 @@ from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
 from ...shaders import catalogue
-from ...shaders.kernel import Features
 from ..base import Device, DeviceInfo, Program
 from ..host_memory import host_nbytes_free
 from ..packing import array_of, device_bytes, host_bytes, packed_nbytes, read_range, row_nbytes
@@ -20,9 +19,8 @@ from .program import LOCK, UNWRITTEN, HostProgram, Memory, Way
 class HostDevice(Device):
     """Storages are arrays of bytes, each of its own, so that no kernel reaches a neighbour unnoticed."""
 
-    def __init__(self, info: DeviceInfo, features: Features, backwards: bool) -> None:
-        self.info, self.features = info, features
-        self._way = Way(features, backwards)
+    def __init__(self, info: DeviceInfo, way: Way) -> None:
+        self.info, self.features, self._way = info, way.features, way
         self._memory: Memory = {}
 
     def nbytes_free(self) -> int:

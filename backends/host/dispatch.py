@@ -27,6 +27,7 @@ class _Dispatch(ctypes.Structure):
         ("barriers", ctypes.c_void_p),
         ("why", ctypes.c_void_p),
         ("why_nbytes", ctypes.c_uint),
+        ("threads", ctypes.c_uint),
     )
 
 
@@ -55,8 +56,15 @@ class Dispatch:
     """A kernel with all that it takes, kept alive."""
 
     def __init__(
-        self, kernel: HostKernel, buffers: Sequence[Bound], arguments: bytes, grid: Sequence[int], lanes: Lanes
+        self,
+        kernel: HostKernel,
+        buffers: Sequence[Bound],
+        arguments: bytes,
+        grid: Sequence[int],
+        lanes: Lanes,
+        threads: int = 0,
     ) -> None:
+        """`threads`: of a workgroup, where the kernel leaves that open."""
         self._kernel, self._buffers, self._arguments = kernel, list(buffers), arguments
         self._pointers = np.array([b.data.ctypes.data for b in buffers], np.uintp)
         self._cells = np.array([0 if b.cells is None else b.cells.ctypes.data for b in buffers], np.uintp)
@@ -66,7 +74,7 @@ class Dispatch:
             *(self._pointers.ctypes.data, self._nbytes.ctypes.data, self._cells.ctypes.data),
             *(arguments, len(buffers), len(arguments)),
             *((ctypes.c_uint * 3)(*grid), lanes.subgroup, lanes.backwards),
-            *(kernel.barriers.ctypes.data, ctypes.addressof(self._why), WHY_NBYTES),
+            *(kernel.barriers.ctypes.data, ctypes.addressof(self._why), WHY_NBYTES, threads),
         )
 
     def run(self) -> str:

@@ -59,9 +59,9 @@ def compiler() -> Compiler:
         raise BackendError("host: no C++ compiler on PATH; install one (Debian, Ubuntu: g++)")
     if not shutil.which("glslangValidator"):
         raise BackendError("host: glslangValidator is not on PATH; install it (Debian, Ubuntu: glslang-tools)")
-    found = Compiler(path, _run([path, "--version"]).partition("\n")[0])
+    found = Compiler(path, run([path, "--version"]).partition("\n")[0])
     try:
-        _library(found, "runner", (HERE / "lanes.cpp").read_text(), RUNNER_OPTIONS, mode=ctypes.RTLD_GLOBAL)
+        library(found, "runner", _runner(), RUNNER_OPTIONS, mode=ctypes.RTLD_GLOBAL)
     except BackendError as error:
         raise BackendError(f"host: {found.version} cannot compile the runner of kernels: {error}") from error
     return found
@@ -81,11 +81,16 @@ def compiled(name: str, text: str, constants: Constants) -> HostKernel:
     special = read_text(name, text).macros(constants)
     numbers = itertools.count()
     numbered = BARRIER.sub(lambda match: f"{match[1]}({next(numbers)})", text)
-    library = _library(compiler(), name, f'{special}#include "host.h"\n{numbered}', OPTIONS)
-    return HostKernel(library.vkrun_kernel, np.zeros(next(numbers), np.uint8))
+    loaded = library(compiler(), name, f'{special}#include "host.h"\n{numbered}', OPTIONS)
+    return HostKernel(loaded.vkrun_kernel, np.zeros(next(numbers), np.uint8))
 
 
-def _library(found: Compiler, name: str, source: str, options: tuple[str, ...], mode: int = 0) -> ctypes.CDLL:
+def _runner() -> str:
+    return "".join((HERE / name).read_text() for name in ("lanes.cpp", "accesses.cpp"))
+
+
+def library(found: Compiler, name: str, source: str, options: tuple[str, ...], mode: int = 0) -> ctypes.CDLL:
+    """A source, compiled where that was not done before, and loaded."""
     key = hashlib.sha256(repr((source, found, options, _headers())).encode()).hexdigest()[:24]
     path = _folder() / f"{name}-{key}.so"
     if not path.exists():
@@ -99,15 +104,14 @@ def _compile(found: Compiler, source: str, options: tuple[str, ...], path: Path)
         made, text = Path(scratch) / "made.so", Path(scratch) / "kernel.cpp"
         text.write_text(source)
         config.note(4, f"compile {path.name}")
-        _run([found.path, *options, f"-I{PRELUDES}", f"-I{HERE}", str(text), "-o", str(made), "-lm"])
+        run([found.path, *options, f"-I{PRELUDES}", f"-I{HERE}", str(text), "-o", str(made), "-lm"])
         made.replace(path)
 
 
-def _run(command: list[str]) -> str:
+def run(command: list[str], given: str = "") -> str:
+    """What a command prints that reads `given`. BackendError shows the first error of its own."""
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=TIMEOUT_S
-        )
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", input=given, timeout=TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BackendError(f"{command[0]}: {error}") from error
     if done.returncode:
@@ -118,7 +122,10 @@ def _run(command: list[str]) -> str:
 
 @functools.cache
 def _headers() -> str:
-    return "".join(path.read_text() for path in (*sorted(PRELUDES.glob("*.h")), HERE / "lanes.h"))
+    return "".join(
+        path.read_text()
+        for path in (*sorted(PRELUDES.glob("*.h")), HERE / "lanes.h", *sorted((HERE / "msl").iterdir()))
+    )
 
 
 @functools.cache

@@ -39,6 +39,12 @@ struct vkrun_dispatch {  // as the Python side fills it in
     unsigned char *barriers;  // VKRUN_MET and VKRUN_NEEDED are added for each of the kernel
     char *why;  // receives what went wrong
     unsigned why_nbytes;
+    unsigned threads;  // of a workgroup, where it is not the kernel that says so
+};
+
+struct vkrun_arrays {  // where all shared memory of a kernel stands, and who touched each word
+    char *begin, *end;
+    vkrun_shared_cell *cells;
 };
 
 struct vkrun_exchange {  // what lanes bring to a subgroup operation: those of `active`, of n
@@ -61,6 +67,12 @@ void vkrun_subgroup_barrier(vkrun_site, int number);
 const vkrun_exchange *vkrun_meet(const void *value, unsigned nbytes, vkrun_site, int number);
 void vkrun_touch_shared(vkrun_shared_cell *, int how, const char *name, unsigned i, vkrun_site);
 void vkrun_touch_buffer(vkrun_cell *, int how, const char *name, unsigned i, vkrun_site);
+// Of kernels that are instrumented, see accesses.cpp: `most` threads, all their arrays in one piece of memory.
+int vkrun_run_instrumented(const vkrun_dispatch *, void (*main)(const vkrun_dispatch *, const unsigned *group), unsigned most,
+                           bool waits, unsigned n_buffers, unsigned arguments_nbytes, vkrun_arrays *);
+void vkrun_declare(const void *array, unsigned nbytes, const char *name);
+void vkrun_check_index(const void *array, unsigned long long i, unsigned nbytes, const char *name, vkrun_site);
+void vkrun_access(const volatile void *address, unsigned nbytes, int how);
 [[noreturn]] void vkrun_fail(vkrun_site, const char *why);
 [[noreturn]] void vkrun_out_of_bounds(vkrun_site, const char *name, unsigned long long i, unsigned long long n);
 }

@@ -1,7 +1,7 @@
 """A plan as calls of kernels, one after the other."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import RLock
 
@@ -13,7 +13,7 @@ from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
 from ...shaders.catalogue import lower
 from ...shaders.interface import of_text
-from ...shaders.kernel import Features, KernelCall
+from ...shaders.kernel import Features, KernelCall, KernelCode
 from ..base import Program, Progress, noted
 from ..packing import argument_bytes, packed_nbytes
 from ..residents import homeless
@@ -29,10 +29,11 @@ LOCK = RLock()  # held by whatever runs kernels: invocations take turns on one t
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """How kernels run: what they may use, and whether everything that has no order goes backwards."""
+    """How kernels run: what they may use, whether everything that has no order goes backwards, and who makes them."""
 
     features: Features
     backwards: bool
+    kernel: Callable[[KernelCode], HostKernel] = kernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class HostProgram(Program):
         self._cells: dict[Storage, np.ndarray] = {}  # of what the plan writes
         calls = {node: call for node in plan.nodes if (call := lower(node, way.features))}
         codes = (call.code for call in calls.values())
-        kernels = made_together({}, codes, kernel, lambda _code, made: made, progress)
+        kernels = made_together({}, codes, way.kernel, lambda _code, made: made, progress)
         self._steps = {node: self._step(node, call, kernels[call.code]) for node, call in calls.items()}
         self._open = True
 

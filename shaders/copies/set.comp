@@ -24,14 +24,15 @@ bool find(inout uint rest, out uint c, uint size, uint stride) {
 
 void main() {
     EACH_ELEMENT(i) {
-        uvec4 c = COORDINATES(i), r = uvec4(0u);
-        uint rest = i - p.offset, bits;
+        uvec4 c = COORDINATES(i);
+        uint rest = i - p.offset, bits, r0 = 0u, r1 = 0u, r2 = 0u, r3 = 0u;
         bool inside = i >= p.offset;
-        if (REGION_AXES > 3u) inside = find(rest, r.x, p.size_0, p.stride_0) && inside;
-        if (REGION_AXES > 2u) inside = find(rest, r.y, p.size_1, p.stride_1) && inside;
-        if (REGION_AXES > 1u) inside = find(rest, r.z, p.size_2, p.stride_2) && inside;
-        inside = find(rest, r.w, p.size_3, p.stride_3) && inside && rest == 0u;
+        if (REGION_AXES > 3u) inside = find(rest, r0, p.size_0, p.stride_0) && inside;
+        if (REGION_AXES > 2u) inside = find(rest, r1, p.size_1, p.stride_1) && inside;
+        if (REGION_AXES > 1u) inside = find(rest, r2, p.size_2, p.stride_2) && inside;
+        inside = find(rest, r3, p.size_3, p.stride_3) && inside && rest == 0u;
         if (inside) {
+            uvec4 r = uvec4(r0, r1, r2, r3);
             uint at = AT(src, r);
             bits = LOAD(src, at);
         } else {

@@ -14,6 +14,8 @@
 #define VK_ALIGN(n) alignas(n)
 #define VK_MATH(f) ::f
 #define VK_COMPONENT(i, n) i
+#define VK_REFERENCE(x) (&x)
+#define VK_SWIZZLE(s) s()
 
 namespace vk {
 #include "vectors.h"
@@ -78,6 +80,9 @@ VK_REDUCE(vk_min, min(x, other))
 #define VK_CHANGE_PART(x, i, k) x[i][k]
 
 #define VK_SHARED(T, x, n) __shared__ T x[n];
+#define VK_SHARED_MEMBER(T, x)
+#define VK_SHARED_LOCAL(T, x, n)
+#define VK_SHARED_BIND(x)
 #define VK_BUFFER(T, x) T *x;
 #define VK_BUILT_IN                                                               \
     uvec3 gl_WorkGroupID, gl_NumWorkGroups, gl_LocalInvocationID;                 \
@@ -118,7 +123,7 @@ VK_REDUCE(vk_min, min(x, other))
 
 #define VK_ENTRY_BEGIN extern "C" __global__ void __launch_bounds__(VK_WORKGROUP) vkrun_kernel(VK_BRANCH_PARAMETERS
 #define VK_ENTRY_BUFFER(i, T, x) T *x,
-#define VK_ENTRY_ARGUMENTS vk_Arguments vk_arguments) {
+#define VK_ENTRY_ARGUMENTS(i) vk_Arguments vk_arguments) {
 #define VK_ENTRY_NO_ARGUMENTS int) {
 #define VK_ENTRY_BODY VK_WAIT VK_LEAVE
 #define VK_BIND(i, T, x) vk_kernel.x = x;

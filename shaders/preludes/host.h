@@ -14,6 +14,8 @@
 #define VK_MATH(f) __builtin_##f
 #define VK_HERE vkrun_site{__FILE__, __LINE__}
 #define VK_COMPONENT(i, n) vkrun_checked(i, n)
+#define VK_REFERENCE(x) (&x)
+#define VK_SWIZZLE(s) s()
 
 inline unsigned vkrun_checked(unsigned i, unsigned n) {
     if (i >= n) vkrun_out_of_bounds(VK_HERE, "a vector", i, n);
@@ -53,40 +55,14 @@ inline uint atomicOr(uint &x, uint y) { uint old = x; return x |= y, old; }
 #define barrier(n) vkrun_barrier(VK_HERE, n)
 #define subgroupBarrier(n) vkrun_subgroup_barrier(VK_HERE, n)
 
-// What the lanes of a subgroup bring to an operation.
-template <class T> struct vk_Brought {
-    const vkrun_exchange *all;
-    bool has(uint lane) const { return lane < all->n && (all->active >> lane & 1u); }
-    T of(uint lane) const {
-        T value;
-        __builtin_memcpy(&value, all->slots[lane], sizeof value);
-        return value;
-    }
-};
-template <class T> inline vk_Brought<T> vk_bring(T value, vkrun_site site, int number) {
-    return vk_Brought<T>{vkrun_meet(&value, sizeof value, site, number)};
-}
-template <class T> inline T vk_shuffle(T value, uint lane, vkrun_site site, int number) {
-    vk_Brought<T> brought = vk_bring(value, site, number);
-    if (!brought.has(lane)) vkrun_fail(site, "a shuffle from a lane that takes no part");
-    return brought.of(lane);
-}
-template <class T, class F> inline T vk_reduce(T value, F both, vkrun_site site, int number) {
-    vk_Brought<T> brought = vk_bring(value, site, number);
-    bool first = true;
-    for (uint lane = 0; lane < brought.all->n; lane++)
-        if (brought.has(lane)) value = first ? brought.of(lane) : both(value, brought.of(lane)), first = false;
-    return value;
-}
+#include "host_lanes.h"
+
 inline uvec4 vk_ballot(bool value, vkrun_site site, int number) {
     vk_Brought<bool> brought = vk_bring(value, site, number);
     uvec4 found(0u);
     for (uint lane = 0; lane < brought.all->n; lane++)
         if (brought.has(lane) && brought.of(lane)) found[lane >> 5] |= 1u << (lane & 31u);
     return found;
-}
-inline bool vk_elect(vkrun_site site, int number) {
-    return unsigned(__builtin_ctzll(vk_bring(0u, site, number).all->active)) == vkrun_lane % vkrun_subgroup;
 }
 #define subgroupShuffle(x, lane) vk_shuffle(x, lane, VK_HERE, __COUNTER__)
 #define subgroupShuffleXor(x, mask) vk_shuffle(x, gl_SubgroupInvocationID ^ (mask), VK_HERE, __COUNTER__)
@@ -161,6 +137,9 @@ template <class T, uint N> struct vk_Shared {
 template <class T> inline T vk_copy(const T &x) { return x; }
 
 #define VK_SHARED(T, x, n) static vk_Shared<T, (n)> x;
+#define VK_SHARED_MEMBER(T, x)
+#define VK_SHARED_LOCAL(T, x, n)
+#define VK_SHARED_BIND(x)
 #define VK_BUFFER(T, x) vk_Buffer<T> x;
 #define VK_BUILT_IN                                                              \
     uvec3 gl_WorkGroupID, gl_NumWorkGroups, gl_LocalInvocationID;                \
@@ -177,7 +156,7 @@ template <class T> inline T vk_copy(const T &x) { return x; }
 
 #define VK_ENTRY_BEGIN enum { vk_n_buffers = 0
 #define VK_ENTRY_BUFFER(i, T, x) + 1
-#define VK_ENTRY_ARGUMENTS }; enum { vk_arguments_nbytes = sizeof(vk_Arguments) }; \
+#define VK_ENTRY_ARGUMENTS(i) }; enum { vk_arguments_nbytes = sizeof(vk_Arguments) }; \
     static void vk_main(const vkrun_dispatch *vk_dispatch, const unsigned *vk_group) { \
     vk_Arguments vk_arguments; __builtin_memcpy(&vk_arguments, vk_dispatch->arguments, sizeof vk_arguments);
 #define VK_ENTRY_NO_ARGUMENTS }; enum { vk_arguments_nbytes = 0 }; \

@@ -70,7 +70,7 @@ class Writer:
         kind, name = self._type(tokens[skip]), c_name(v.name.text)
         if v.sizes:
             sizes = "".join(f"[{self.expression(size)}]" for size in v.sizes)
-            return f"{'' if gives else 'const '}VK_PRIVATE {kind} (&{name}){sizes}"
+            return f"{'' if gives else 'const '}VK_PRIVATE {kind} VK_REFERENCE({name}){sizes}"
         return f"VK_PRIVATE {kind} &{name}" if gives else f"{kind} {name}"
 
     def _type(self, token: Token) -> str:
@@ -152,7 +152,7 @@ class Writer:
         if name in SWIZZLES:
             if _text(tokens, at + 2) == "=" or _text(tokens, at + 2) in ASSIGNING:
                 raise refuse(tokens[at + 1], f".{name} that is written")
-            return f".{name}()", at + 2
+            return f".VK_SWIZZLE({name})", at + 2
         is_component = name in COMPONENTS and len(name) == 1
         if not is_component and name not in self.fields | {LENGTH} and before != self.arguments:
             raise refuse(tokens[at + 1], f".{name}")

@@ -81,8 +81,12 @@ def _struct(struct: Struct, writer: Writer) -> str:
 def _shared(v: Variable, writer: Writer) -> str:
     if len(v.sizes) > 1 or v.value:
         raise refuse(v.name, f"shared {v.name.text} of several axes or with a value")
+    return f"VK_SHARED({_sized(v, writer)})"
+
+
+def _sized(v: Variable, writer: Writer) -> str:
     size = writer.expression(v.sizes[0]) if v.sizes else "1u"
-    return f"VK_SHARED({_type(v, writer)}, {c_name(v.name.text)}, {size})"
+    return f"{_type(v, writer)}, {c_name(v.name.text)}, {size}"
 
 
 def _type(v: Variable, writer: Writer) -> str:
@@ -103,14 +107,16 @@ def _sizes(v: Variable, writer: Writer) -> str:
 
 def _kernel(module: Module, writer: Writer) -> list[str]:
     """A struct whose methods are the functions. Private arrays stand in the entry and are held by reference, since GPU
-    compilers keep those of a struct in memory."""
+    compilers keep those of a struct in memory. Shared ones stand where the language wants them: outside, or in the
+    entry with a member that points there."""
     arrays = [v for v in module.private if v.sizes]
-    takes = ", ".join(f"VK_PRIVATE {_type(v, writer)} (&{v.name.text}_){_sizes(v, writer)}" for v in arrays)
+    takes = ", ".join(f"VK_PRIVATE {_type(v, writer)} VK_REFERENCE({v.name.text}_){_sizes(v, writer)}" for v in arrays)
     gives = ", ".join(f"{c_name(v.name.text)}({v.name.text}_)" for v in arrays)
     lines = ["struct vk_Kernel {", "VK_BUILT_IN"]
-    lines += [f"VK_PRIVATE {v.type} (&{c_name(v.name.text)}){_sizes(v, writer)};" for v in arrays]
+    lines += [f"VK_PRIVATE {v.type} VK_REFERENCE({c_name(v.name.text)}){_sizes(v, writer)};" for v in arrays]
     lines += [f"VK_FN vk_Kernel({takes}){' : ' + gives if gives else ''} {{}}"]
     lines += [f"VK_BUFFER({_elements(b, writer)}, {c_name(b.elements.name.text)})" for b in module.buffers]
+    lines += [f"VK_SHARED_MEMBER({_type(v, writer)}, {c_name(v.name.text)})" for v in module.shared]
     lines += _argument_members(module, writer)
     lines += [_private(v, writer) for v in module.private if not v.sizes]
     return [*lines, *(writer.function(f) for f in module.functions), "};"]
@@ -147,10 +153,12 @@ def _entry(module: Module, writer: Writer) -> list[str]:
     names = ", ".join(c_name(v.name.text) for v in arrays)
     return [
         *("VK_ENTRY_BEGIN", *(f"VK_ENTRY_BUFFER({b})" for b in bound)),
-        *("VK_ENTRY_ARGUMENTS" if module.arguments else "VK_ENTRY_NO_ARGUMENTS", _body(module)),
+        *(f"VK_ENTRY_ARGUMENTS({len(bound)})" if module.arguments else "VK_ENTRY_NO_ARGUMENTS", _body(module)),
         *(f"{v.type} {c_name(v.name.text)}{_sizes(v, writer)};" for v in arrays),
+        *(f"VK_SHARED_LOCAL({_sized(v, writer)})" for v in module.shared),
         f"vk_Kernel vk_kernel{'(' + names + ')' if names else ''};",
         *("VK_SET_BUILT_IN", *(f"VK_BIND({b})" for b in bound), *(f"VK_BIND_VIEW({b})" for b in views)),
+        *(f"VK_SHARED_BIND({c_name(v.name.text)})" for v in module.shared),
         *(*_passed(module), "vk_kernel.main_();", "VK_ENTRY_END"),
     ]
 
@@ -169,7 +177,7 @@ def _near(buffers: list[Buffer]) -> Token:
 
 
 def _passed(module: Module) -> list[str]:
-    if module.arguments_name:
-        return [f"vk_kernel.{c_name(module.arguments_name)} = vk_arguments;"]
+    """Member by member, since the struct may stand in an address space that has no copies of structs."""
+    block = f"{c_name(module.arguments_name)}." if module.arguments_name else ""
     names = (c_name(v.name.text) for v in module.arguments)
-    return [f"vk_kernel.{name} = vk_arguments.{name};" for name in names]
+    return [f"vk_kernel.{block}{name} = vk_arguments.{name};" for name in names]

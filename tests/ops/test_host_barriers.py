@@ -127,7 +127,7 @@ def uses_of(case: Case) -> Iterator[Use]:
 
 @cache
 def device(way: int) -> HostDevice:
-    return HostDevice(BACKEND.devices()[0], WAYS[way], backwards=False)
+    return BACKEND.open(BACKEND.devices()[0], WAYS[way])
 
 
 @cache

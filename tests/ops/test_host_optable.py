@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 from vkrun.backends.base import Device
-from vkrun.backends.host import BACKEND
+from vkrun.backends.host import BACKEND, LANES
 from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import Outcome, run_case
 from vkrun.runtime.optable.table import CASES
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_
 
 SPREAD = 3  # every so many cases without --full
 PARTS = 16
-N_DEVICES = len(BACKEND.devices()) or 1
+N_DEVICES = 2 * len(LANES)  # Metal's are tried in test_host_msl.py
 
 
 @cache

@@ -62,12 +62,12 @@ def test_a_kernel_waits_for_others_at_its_entry_unless_it_says_where(statements:
         ("atomicAdd(total, 1u);", "atomicAdd(VK_ATOMIC(total, 0u),1u);"),
         ("pairs[n].y = pairs[0][n];", "VK_STORE_PART(pairs, n, 1u)=VK_LOAD_PART(pairs, 0, n);"),
         ("vec2 a = pairs[1] * 0.5;", "vec2 a=VK_LOAD(pairs, 1)*0.5f;"),
-        ("vec4 v; v.x = v.xy.y; v[1] = 1e3;", "vec4 v;v.x=v.xy().y;v[1]=1e3f;"),
+        ("vec4 v; v.x = v.xy.y; v[1] = 1e3;", "vec4 v;v.x=v.VK_SWIZZLE(xy).y;v[1]=1e3f;"),
         (
             "vec2 v = mix(vec2(0), sign(pairs[0]), equal(pairs[0], vec2(1)));",
             "mix(vec2(0),sign(VK_LOAD(pairs, 0)),equal(",
         ),
-        ("uvec4 a; uvec3 b = a.xzyw.yzw;", "uvec3 b=a.xzyw().yzw();"),
+        ("uvec4 a; uvec3 b = a.xzyw.yzw;", "uvec3 b=a.VK_SWIZZLE(xzyw).VK_SWIZZLE(yzw);"),
         (
             f"{HALVES} m[2]; coopMatLoad(m[1], quads, n + 1u, 2u, gl_CooperativeMatrixLayoutRowMajor);",
             "coopmat<float16_t, 16, 16, gl_MatrixUseA>m[2];"
@@ -100,7 +100,7 @@ def test_a_local_variable_hides_a_buffer_until_its_braces_close() -> None:
 
 def test_parameters_hide_and_arrays_go_by_reference() -> None:
     text = translated(f"{HEAD}float f(vec2 x[2], inout uint y) {{ y++; return x[0].x; }}\nvoid main() {{}}\n", "a.comp")
-    assert "VK_FN float f(const VK_PRIVATE vec2 (&x)[2], VK_PRIVATE uint &y)" in text
+    assert "VK_FN float f(const VK_PRIVATE vec2 VK_REFERENCE(x)[2], VK_PRIVATE uint &y)" in text
     assert "x[0].x" in text and "VK_LOAD(x" not in text
 
 
@@ -112,7 +112,7 @@ def test_constants_structs_and_private_arrays() -> None:
     for wanted in (
         "#ifndef VK_SPEC_1\n#define VK_SPEC_1 uint(4)\n#endif\nVK_CONSTANT uint N = VK_SPEC_1;",
         "Two(vec4 a_, vec4 b_) : a(a_), b(b_) {}",
-        "VK_PRIVATE float (&sums)[N][2];",
+        "VK_PRIVATE float VK_REFERENCE(sums)[N][2];",
         "vk_Kernel vk_kernel(sums);",
         "uint k = 1u;",
         "vk_kernel.n = vk_arguments.n;",

@@ -70,6 +70,7 @@ missing_wanted() {
     if [ "$kind" = dev ] && ! has_vulkan_file 'explicit_layer.d/*validation*.json'; then
         echo vulkan-validationlayers
     fi
+    if [ "$kind" = dev ] && ! has clang++; then echo clang; fi # which runs the shaders as Metal has them
     if [ -n "${VKRUN_NO_KP:-}" ] || cmp -s "$root/tools/setup/build_kp.sh" "$stamps/kp"; then return; fi
     has_header vulkan/vulkan.hpp || echo libvulkan-dev
     has_header fmt/core.h || echo libfmt-dev
