@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .runtime.version import VERSION as __version__
 
-__all__ = ["BUNDLED", "Graph", "Layout", "Model", "VkrunError", "__version__", "counts", "devices", "load"]
+__all__ = ["BUNDLED", "Grammar", "Graph", "Layout", "Model", "VkrunError", "__version__", "counts", "devices", "load"]
 
 if TYPE_CHECKING:
     from .backends.registry import devices
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from .runtime.ir.graph import Graph
     from .runtime.ir.layout import Layout
     from .runtime.model import BUNDLED, Model, load
+    from .runtime.text.grammar import Grammar
 
 _HOMES = {
     "BUNDLED": "runtime.model",
+    "Grammar": "runtime.text.grammar",
     "Graph": "runtime.ir.graph",
     "Layout": "runtime.ir.layout",
     "Model": "runtime.model",

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +32,8 @@ from .models import Architecture, Capacity, open_model
 from .models.architecture import POOLINGS
 from .text.base import Tokenizer
 from .text.chat import ChatTemplate, Message
+from .text.constraints import Grammars
+from .text.grammar import Grammar
 from .text.sampler import SamplerSettings
 from .text.tokenizer import need_tokenizer, tokenizer_from_gguf
 
@@ -198,6 +201,10 @@ class Model:
             self._chat = ChatTemplate.from_gguf(self._keys, self.tokenizer)
         return self._chat
 
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(self.tokenizer, self.engine.model.params.n_vocab)
+
     def tokenize(self, text: str, special: bool = True, bos: bool | None = None) -> list[int]:
         """Token ids. special: read control tokens written in the text; bos: None does as the model's file says."""
         return self.tokenizer.encode(text, special=special, bos=bos)
@@ -248,14 +255,16 @@ class Model:
         stop: str | Iterable[str] | None = None,
         repeat_penalty: float = SamplerSettings.repeat_penalty,
         ignore_eos: bool = False,
+        grammar: Grammar | None = None,
     ) -> Generation:
         """Pieces of text that go on from a prompt, as they are made. temperature 0 takes the likeliest token.
 
         Ends at an end token, a stop string, max_tokens (None or -1: no limit), or when the context is full;
-        `timings.ended` says which. generation.stop() ends it from any thread.
+        `timings.ended` says which. generation.stop() ends it from any thread. grammar: what the text has to be, which
+        also ends it; UsageError for one that means nothing or is too complex.
         """
         settings = SamplerSettings(temperature, top_k, top_p, min_p, repeat_penalty, seed=seed)
-        return self.generate_from(self._ids(prompt), settings, max_tokens, stop_strings(stop), ignore_eos)
+        return self.generate_from(self._ids(prompt), settings, max_tokens, stop_strings(stop), ignore_eos, grammar)
 
     def chat(
         self,
@@ -297,6 +306,7 @@ class Model:
         max_tokens: int | None = None,
         stops: Ids[str] = (),
         ignore_eos: bool = False,
+        grammar: Grammar | None = None,
     ) -> Generation:
         """generate() from token ids and ready-made settings."""
         self._service.check()
@@ -313,6 +323,7 @@ class Model:
             frozenset() if ignore_eos else self.tokenizer.eos_ids,
             self._message_ends(ids),
             "length" if limit == n_most else "context",
+            constraint=self._grammars.constraint(grammar) if grammar else None,
         )
         self.timings = sequence.timings
         return Generation(self._service, sequence, self.tokenizer, stops)

@@ -11,6 +11,7 @@ from ..engine.generation import Generation
 from ..engine.sequence import Timings
 from ..errors import VkrunError
 from ..model import Model
+from ..text.grammar import Grammar
 from ..text.sampler import SamplerSettings
 from .progress import Bar
 from .run_options import RunOptions
@@ -70,6 +71,7 @@ class Answers:
     n_predict: int | None = None
     ignore_eos: bool = False
     stops: tuple[str, ...] = ()
+    grammar: Grammar | None = None
     bar: Bar = field(default_factory=Bar)
     timings: Timings = field(default_factory=Timings)
     total_s: float = 0.0
@@ -82,7 +84,9 @@ class Answers:
             raise VkrunError(f"the prompt has {len(ids)} tokens, the context holds {n_ctx}; a larger -c holds more")
         start, pieces = time.perf_counter(), []
         with stoppable() as stop, lines_apart(screen), self.bar.lines_of_others() as write_begins:
-            made = self.model.generate_from(ids, self.settings, self.n_predict, self.stops, self.ignore_eos)
+            made = self.model.generate_from(
+                ids, self.settings, self.n_predict, self.stops, self.ignore_eos, self.grammar
+            )
             stop.generation, self.timings = made, made.timings
             made.watch(lambda n: self.bar("reading", n, len(ids)))
             for piece in together(made):

@@ -90,8 +90,7 @@ _REFUSED = {
     "positions are taken as the file says": "--rope-scaling --rope-scale --rope-freq-base --rope-freq-scale "
     "--yarn-orig-ctx --yarn-ext-factor --yarn-attn-factor --yarn-beta-slow --yarn-beta-fast",
     _SAMPLERS: "--samplers --sampling-seq --sampler-seq --mirostat-lr --mirostat-ent --xtc-threshold --dry-base "
-    "--dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --dynatemp-exp -l --logit-bias --grammar "
-    "--grammar-file -j --json-schema -jf --json-schema-file",
+    "--dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --dynatemp-exp -l --logit-bias",
     _LOG: "--log-file",
     _LATER: "--lora --lora-scaled --control-vector -md --model-draft --draft --draft-max --draft-min --mmproj --image "
     "--prompt-cache --prompt-cache-all -bf --binary-file -i --interactive -if --interactive-first -mli "

@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from ..version import VERSION
+from .grammar_options import OPTIONS as GRAMMAR_OPTIONS
+from .grammar_options import from_grammar
 from .hub_options import OPTIONS as HUB_OPTIONS
 from .hub_options import from_hub
 from .run_options import RunOptions
@@ -60,6 +62,7 @@ _OPTIONS = [
     _option("--presence-penalty", type=float, default=0.0, show_default=True),
     _option("--frequency-penalty", type=float, default=0.0, show_default=True),
     _option("-r", "--reverse-prompt", multiple=True, metavar="TEXT", help="Stop before this text (repeatable)."),
+    *GRAMMAR_OPTIONS,
     _option("-sys", "--system-prompt", metavar="TEXT", help="System message; the model's chat format is used."),
     _option(
         *("-cnv/-no-cnv", "--conversation/--no-conversation", "conversation"),
@@ -96,7 +99,7 @@ def make_command(epilog: str) -> click.Command:
     @click.pass_context
     def invoke(ctx: click.Context, /, **values: Any) -> int:
         return import_module(".run", __package__).run(
-            RunOptions(hub=from_hub(values), **values, without_effect=without_effect(ctx))
+            RunOptions(hub=from_hub(values), grammar=from_grammar(values), **values, without_effect=without_effect(ctx))
         )
 
     return spelt_command("vkrun", invoke, _OPTIONS, asks_for_help=("--usage",), help=_HELP, epilog=epilog)

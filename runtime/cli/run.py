@@ -39,7 +39,9 @@ def run(options: RunOptions) -> int:
         note(line)
     before = time.perf_counter()
     with Bar() as bar, open_model(options, path, bar) as model:
-        answers = Answers(model, settings, _n_predict(options, wanted), options.ignore_eos, wanted.stops, bar)
+        answers = Answers(
+            model, settings, _n_predict(options, wanted), options.ignore_eos, wanted.stops, options.grammar, bar
+        )
         load_s = time.perf_counter() - before
         if _chats(options, wanted):
             once = options.single_turn or (wanted.prompt is not None and not options.conversation)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from ..text.grammar import Grammar
 from .hub_options import FromHub
 
 
@@ -12,6 +13,7 @@ class RunOptions:
     words: tuple[str, ...] = ()
     model: str | None = None
     hub: FromHub = field(default_factory=FromHub)
+    grammar: Grammar | None = None
     prompt: str | None = None
     file: str | None = None
     predict: int | None = None

@@ -2,13 +2,32 @@
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ..errors import TextError
 from ..ir.ops import OPS
-from ..ir.ops.sampling import settings_row
+from ..ir.ops.sampling import masked, n_words, settings_row
 from ..text.sampler import Sampler, SamplerSettings
+
+
+class Constraint(Protocol):
+    """What text may come, such as a grammar says; knows the tokens so far."""
+
+    def mask(self) -> np.ndarray:
+        """int32 [ceil(n_vocab / 32)]: a bit for each token that may come next, see mask_tokens. Raises TextError."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Go on with a token. Raises TextError."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """May nothing more come?"""
+        ...
+
 
 MAX_CANDIDATES = 64  # of a token that the device draws
 
@@ -33,10 +52,13 @@ class TokenChoice:
     """`row`: the settings as the op `draw` reads them, int32 [N_SETTINGS]; n_drawn: candidates that it needs.
 
     n_logprobs: how many of the likeliest tokens `logprobs` tells for each token chosen; None for nothing at all. The
-    tokens are the same with and without.
+    tokens are the same with and without. constraint: what may be chosen.
     """
 
-    def __init__(self, settings: SamplerSettings, n_logprobs: int | None = None) -> None:
+    def __init__(
+        self, settings: SamplerSettings, n_logprobs: int | None = None, constraint: Constraint | None = None
+    ) -> None:
+        self.constraint = constraint
         self._draws, self._n_logprobs = can_draw(settings), n_logprobs
         self.on_device = self._draws and n_logprobs is None
         self.logprobs: deque[Logprobs] = deque()
@@ -47,20 +69,37 @@ class TokenChoice:
         self.row = settings_row(settings.temp, settings.top_p, settings.min_p, settings.top_k, seed or 0)
         self._sampler = Sampler(settings)
 
-    def choose(self, logits: np.ndarray, ids: list[int]) -> int:
+    @property
+    def runs_ahead(self) -> bool:
+        """May the device choose the next tokens before the host knows this one?"""
+        return self.on_device and self.constraint is None
+
+    def mask(self, n_vocab: int) -> np.ndarray:
+        """int32 [ceil(n_vocab / 32)]: a bit for each token that may come next."""
+        return np.full(n_words(n_vocab), -1, np.int32) if self.constraint is None else self.constraint.mask()
+
+    def accept(self, token: int) -> bool:
+        """Go on with a token; is that the end of all that may come?"""
+        if self.constraint is None:
+            return False
+        self.constraint.accept(token)
+        return self.constraint.is_over
+
+    def choose(self, logits: np.ndarray, ids: list[int], mask: np.ndarray | None = None) -> int:
         """The token after ids, by their logits [n_vocab], on the host; what the device draws is drawn here alike.
 
-        TextError unless all logits are finite."""
-        token = self._chosen(logits, ids)
+        mask: of tokens that may come. TextError unless all logits are finite."""
+        token = self._chosen(logits, ids, mask)
         if self._n_logprobs is not None:
             self.logprobs.append(logprobs(logits, token, self._n_logprobs))
         return token
 
-    def _chosen(self, logits: np.ndarray, ids: list[int]) -> int:
+    def _chosen(self, logits: np.ndarray, ids: list[int], mask: np.ndarray | None) -> int:
         if not self._draws:
-            return self._sampler.sample(logits, ids)
+            return self._sampler.sample(logits, ids, mask)
         if not np.isfinite(logits).all():
             raise not_finite(len(ids))
+        logits = logits if mask is None else masked(logits, mask)
         (best,) = OPS["top_k"].compute(logits[None], k=min(self.n_drawn, logits.size))
         (token,) = OPS["draw"].compute(logits[None], best, self.row[None], np.array([[len(ids) - 1]], np.int32))
         return int(token[0, 0])

@@ -9,8 +9,9 @@ import numpy as np
 
 from ...backends.base import Device, Program
 from ..errors import UsageError
+from ..ir.dtypes import DType
 from ..ir.plan import Plan, lean_plan
-from ..ir.tensor import Kind, Tensor
+from ..ir.tensor import Kind, Storage, Tensor
 from ..models.architecture import Architecture
 from ..models.step import Chunk, StepInputs, StepShape
 from ..models.weights import Upload
@@ -51,6 +52,7 @@ class Engine:
         self.configure(level, n_ubatch)
         self.last: Ready | None = None  # what was asked for latest
         self._ready: dict[tuple[int, bool, StepShape], Ready] = {}  # by level and replay
+        self._resting: dict[int, Storage] = {}  # logits of steps that leave them on the device, by their rows
         self._compiles = False
         self._progress = progress or (lambda _what, _done, _total: None)
         device.on_compile = lambda done, total: self._progress("compiling", done, total)
@@ -152,6 +154,8 @@ class Engine:
         for ready in self._ready.values():
             self._drop(ready)
         self._ready.clear()
+        self.device.free(self._resting.values())
+        self._resting.clear()
         self.last = None
 
     def _drop(self, ready: Ready) -> None:
@@ -160,7 +164,7 @@ class Engine:
 
     def _compile(self, shape: StepShape) -> Ready:
         self._progress("compiling", 0, 0)
-        inputs = StepInputs(shape, self.model.tail)
+        inputs = StepInputs(shape, self.model.tail, self._place_to_rest(shape))
         plan = self.plan(inputs)
         self.device.alloc(plan.storages(Kind.INPUT))
         (output,) = plan.graph.outputs.values()
@@ -168,6 +172,15 @@ class Engine:
         self._compiles = self.device.info.is_software  # whose drivers do so at the first run
         self._progress("compiling", *((0, 0) if self._compiles else (1, 1)))
         return made
+
+    def _place_to_rest(self, shape: StepShape) -> Storage | None:
+        if not shape.rests:
+            return None
+        if shape.n_out not in self._resting:
+            made = Storage("logits", Kind.STATE, DType.F32, (shape.n_out, self.model.params.n_vocab))
+            self.device.alloc([made])
+            self._resting[shape.n_out] = made
+        return self._resting[shape.n_out]
 
     def ran(self) -> None:
         """To be told that a run is over, and with it all compiling."""

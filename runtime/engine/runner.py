@@ -7,12 +7,14 @@ import numpy as np
 
 from ..errors import TextError
 from ..ir.composites.slots import SPAN
-from ..ir.ops.sampling import N_SETTINGS
+from ..ir.ops.sampling import N_SETTINGS, n_words
+from ..ir.tensor import Tensor
 from ..models.step import RING, Chunk, StepShape
 from .choice import TokenChoice, not_finite
 from .copies import Pair, SlotCopies
 from .decode import DecodeRun, batch_size
 from .engine import Engine, Ready
+from .masks import MaskedDraws
 from .transfers import Transfers
 
 Group = tuple[Sequence[Chunk], int]  # chunks, and the planned number of tokens of each
@@ -26,6 +28,7 @@ class Wanted:
     ids: list[int]
 
 
+Mask = np.ndarray | TextError  # int32 [ceil(n_vocab / 32)], or why there is none
 Chosen = int | TextError | None  # a token, why there is none, or nothing that was wanted
 
 
@@ -42,6 +45,7 @@ class Runner:
         self.row_nbytes, self.state_nbytes = self._transfers.row_nbytes, self._transfers.state_nbytes
         self.take_keys, self.put_keys = self._transfers.take_keys, self._transfers.put_keys
         self.take_state, self.put_state = self._transfers.take_state, self._transfers.put_state
+        self._draws = MaskedDraws(engine)
 
     def copy(self, state: Pair | None = None, caches: Pair | None = None, n: int = 0) -> None:
         """A state slot to another one, and at least the first n keys and values of a cache slot to another one, where
@@ -68,7 +72,8 @@ class Runner:
         """One run; what was chosen after each of the groups' chunks, one after the other, where it was wanted."""
         rows = [row for row, want in zip(_last_rows(groups), wanted, strict=True) if want]
         asked = [want for want in wanted if want]
-        ready = self._ready(groups, _n_drawn(asked))
+        n_drawn, rests = _n_drawn(asked), any(w.choice.constraint for w in asked)
+        ready = self._ready(groups, 0 if rests else n_drawn, rests)
         shape = ready.inputs.shape
         self.was_new = shape not in self._stepped
         self._stepped.add(shape)
@@ -83,11 +88,30 @@ class Runner:
             bool(asked),
         )
         self._engine.device.write(ready.inputs.storage, filled)
-        ready.program.run()
+        ready.program.submit()
+        masks = _masks(asked, self._engine.model.params.n_vocab) if rests else []  # while the device works
+        ready.program.wait()
         self._engine.ran()
-        made = ready.program.read(ready.output) if asked else ()
-        chosen = iter([_one(made[i], want, shape.n_drawn > 0) for i, want in zip(places, asked, strict=True)])
+        if rests and n_drawn:
+            made = self._draw(ready.output, n_drawn, places, asked, masks)
+        else:
+            made = ready.program.read(ready.output) if asked else ()
+        of_each = zip(places, asked, masks or [None] * len(asked), strict=True)
+        chosen = iter([_one(made[i], want, n_drawn > 0, mask) for i, want, mask in of_each])
         return [next(chosen) if want else None for want in wanted]
+
+    def _draw(
+        self, logits: Tensor, n_drawn: int, places: Sequence[int], asked: Sequence[Wanted], masks: Sequence[Mask]
+    ) -> np.ndarray:
+        """int32 [n_out, RING]: as the ring of a step that drew the tokens itself."""
+        n_out, n_vocab = logits.shape
+        allowed, settings = np.full((n_out, n_words(n_vocab)), -1, np.int32), np.zeros((n_out, N_SETTINGS), np.int32)
+        pos = np.zeros(n_out, np.int32)
+        for i, want, mask in zip(places, asked, masks, strict=True):
+            settings[i], pos[i] = want.choice.row, len(want.ids) - 1
+            allowed[i] = allowed[i] if isinstance(mask, TextError) else mask
+        tokens = self._draws.draw(logits, allowed, settings, pos, min(n_drawn, n_vocab))
+        return np.repeat(tokens[:, None], RING, 1)
 
     def logits(self, cache: int, state: int, ids: list[int], hidden: bool = False) -> np.ndarray:
         """float32 [len(ids), n_vocab]: the logits after each of a new sequence's tokens; hidden: as Engine.prompt's."""
@@ -95,8 +119,9 @@ class Runner:
 
     def close(self) -> None:
         self._copies.close()
+        self._draws.close()
 
-    def _ready(self, groups: Sequence[Group], n_drawn: int) -> Ready:
+    def _ready(self, groups: Sequence[Group], n_drawn: int, rests: bool) -> Ready:
         engine = self._engine
         shapes = tuple((batch_size(len(chunks)), n) for chunks, n in groups)
         return engine.ready(
@@ -106,6 +131,7 @@ class Runner:
                 sum(n for n, _ in shapes),
                 min(n_drawn, engine.model.params.n_vocab),
                 snapshots=any(self.takes_snapshots(n) for _, n in shapes),
+                rests=rests,
             )
         )
 
@@ -124,11 +150,24 @@ def _last_rows(groups: Sequence[Group]) -> list[int]:
     return rows
 
 
-def _one(made: np.ndarray, want: Wanted, drawn: bool) -> Chosen:
+def _masks(asked: Sequence[Wanted], n_vocab: int) -> list[Mask]:
+    """For each which tokens may come next, or why nobody knows."""
+    made: list[Mask] = []
+    for want in asked:
+        try:
+            made.append(want.choice.mask(n_vocab))
+        except TextError as error:
+            made.append(error)
+    return made
+
+
+def _one(made: np.ndarray, want: Wanted, drawn: bool, mask: Mask | None) -> Chosen:
     """made: of one row, the ring of drawn tokens or else the logits."""
+    if isinstance(mask, TextError):
+        return mask
     try:
         if not drawn:
-            return want.choice.choose(made, want.ids)
+            return want.choice.choose(made, want.ids, mask)
         token = int(made[(len(want.ids) - 1) % RING])
         return token if token >= 0 else not_finite(len(want.ids))
     except TextError as error:

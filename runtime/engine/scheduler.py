@@ -6,7 +6,7 @@ from collections.abc import Sequence as Rows
 
 import numpy as np
 
-from ..errors import VkrunError
+from ..errors import TextError, VkrunError
 from ..models.step import Chunk
 from .checkpoints import EVERY, FEWEST, checkpoint_ends, snapshots
 from .choice import not_finite
@@ -156,7 +156,7 @@ class Scheduler:
         readers, size = self._readers([s for s in going if s not in ones], len(ones))
         for s in ones:
             self._keep_now(s, {s.n_read: True} if s.n_uncheckpointed >= EVERY else {})
-        if readers or not all(s.choice.on_device for s in ones):
+        if readers or not all(s.choice.runs_ahead for s in ones):
             self._read(readers, size, ones)
         elif ones:
             limit = min(min(s.n_left, EVERY - s.n_uncheckpointed % EVERY) for s in ones)
@@ -237,7 +237,10 @@ class Scheduler:
 
 def _choose(s: Sequence, chosen: Chosen) -> None:
     if isinstance(chosen, int):
-        s.take(chosen)
+        try:
+            s.take(chosen)
+        except TextError as error:  # of what may come after it
+            s.end("error", error)
     elif chosen is not None:
         s.end("error", chosen)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..text.sampler import SamplerSettings
 from .chain import Beginning
-from .choice import TokenChoice
+from .choice import Constraint, TokenChoice
 from .slots import Seat
 
 N_AHEAD = 32  # chosen tokens that may wait for their reader
@@ -38,7 +38,7 @@ class Sequence:
     """`ids`: the prompt and the tokens chosen since; `out`: those of them that nobody has read yet.
 
     limit: tokens to choose, after which it has ended as `at_limit` says. ends: tokens that end it and are not passed
-    on. marks: positions of the prompt at which a later one may part from it. n_logprobs: as TokenChoice's.
+    on. marks: positions of the prompt at which a later one may part from it. n_logprobs, constraint: as TokenChoice's.
     cache_prompt: may it go on from what others left? One thread, the one that drives the scheduler, changes it; any
     thread may end it and take from `out`.
     """
@@ -53,8 +53,10 @@ class Sequence:
         at_limit: str = "length",
         n_logprobs: int | None = None,
         cache_prompt: bool = True,
+        constraint: Constraint | None = None,
     ) -> None:
-        self.ids, self.choice, self.cache_prompt = list(ids), TokenChoice(settings, n_logprobs), cache_prompt
+        self.ids, self.cache_prompt = list(ids), cache_prompt
+        self.choice = TokenChoice(settings, n_logprobs, constraint)
         self.prompt = Beginning(tuple(ids))
         self.limit, self.ends, self.at_limit = limit, ends, at_limit
         self.marks = [*marks, len(self.ids) - 1]
@@ -123,7 +125,9 @@ class Sequence:
             return
         self.n_chosen += 1
         self.out.append(token)  # before the end, which tells readers that no more comes
-        if self.n_chosen == self.limit:
+        if self.choice.accept(token):
+            self.end("token")
+        elif self.n_chosen == self.limit:
             self.end(self.at_limit)
 
     def end(self, why: str, error: Exception | None = None) -> None:

@@ -116,13 +116,14 @@ def scaled(g: Graph, x: Tensor, factor: float) -> Tensor:
 
 
 def give_out(g: Graph, logits: Tensor, step: StepTensors) -> None:
-    """The graph's output: logits, or the ring of tokens drawn by them, with which the step buffer moves on.
+    """The graph's output: logits, which may rest on the device, or the ring of tokens drawn by them, with which the
+    step buffer moves on.
 
     Tokens come from the n_drawn largest logits, with 1 by taking the largest.
     """
     n_drawn, n_out = step.shape.n_drawn, step.shape.n_out
     if not n_drawn:
-        g.output("logits", logits)
+        g.output("logits", logits if step.logits is None else g.cpy(logits, step.logits))
         return
     ids, pos = (t.reshape(n_out, 1) for t in (step.out_ids, step.out_pos))
     largest = g.top_k(logits, n_drawn)

@@ -22,7 +22,8 @@ class StepShape:
 
     n_drawn: with 0 the logits come back; else the next tokens are drawn on the device from so many candidates.
     embeddings: rows may come in place of tokens. snapshots: recurrent states may be kept at the ends of spans. hidden:
-    rows behind the last norm come back in the place of logits. whole: every row sees all tokens of its sequence.
+    rows behind the last norm come back in the place of logits. whole: every row sees all tokens of its sequence. rests:
+    the logits stay on the device, for tokens to be drawn from them once it is known which may be.
     """
 
     groups: tuple[tuple[int, int], ...]
@@ -33,6 +34,7 @@ class StepShape:
     snapshots: bool = False
     hidden: bool = False
     whole: bool = False
+    rests: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -120,6 +122,7 @@ class StepTensors:
     out_cache_rows: Tensor
     ring: Tensor
     groups: tuple[GroupTensors, ...]
+    logits: Tensor | None = None  # where they rest, [n_out, n_vocab], in steps that leave them on the device
     beside: Tensor | None = None  # what a family makes once and all its layers read beside x
 
 
@@ -132,6 +135,7 @@ class StepInputs:
 
     shape: StepShape
     tail: int  # rows that a convolution remembers, 0 without
+    logits: Storage | None = None  # where they rest: [n_out, n_vocab]
     storage: Storage = field(init=False)
 
     def __post_init__(self) -> None:
@@ -161,7 +165,10 @@ class StepInputs:
             made |= {f"out_{name}": made[name] for name in ("ids", "pos", "cache_rows")}
         firsts = self.shape.firsts
         groups = tuple(self._group(made, i, firsts[i], *group) for i, group in enumerate(self.shape.groups))
-        return StepTensors(self.shape, groups=groups, **{name: t for name, t in made.items() if " " not in name})
+        logits = self.logits.tensor() if self.logits else None
+        return StepTensors(
+            self.shape, groups=groups, logits=logits, **{name: t for name, t in made.items() if " " not in name}
+        )
 
     def _group(self, made: dict[str, Tensor], i: int, first: int, n_seqs: int, n_tokens: int) -> GroupTensors:
         pos = made["pos"].slice(0, first, first + n_seqs * n_tokens).reshape(n_seqs, n_tokens)

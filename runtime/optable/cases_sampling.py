@@ -6,7 +6,7 @@ import numpy as np
 
 from ..ir.dtypes import DType
 from ..ir.layout import Shape
-from ..ir.ops.sampling import N_SETTINGS, settings_row
+from ..ir.ops.sampling import N_SETTINGS, n_words, settings_row
 from ..ir.tensor import Tensor
 from .case import Case, Fill, Operand, integers, values
 
@@ -119,4 +119,18 @@ def _advances() -> Iterator[Case]:
         )
 
 
-CASES: tuple[Case, ...] = (*_draws(), *_advances())
+def _any_bits(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return rng.integers(-(2**31), 2**31, shape).astype(np.int32)
+
+
+def _masks() -> Iterator[Case]:
+    for n_seqs, n_vocab in ((1, 1), (1, 32), (3, 33), (2, 257), (5, 4099), (4, 0)):
+        logits, n = Operand((n_seqs, n_vocab), fill=values(-INF, NAN, INF, 0.5, -3.0)), n_words(n_vocab)
+        apart = Operand((2 * n_seqs, n), I32, _apart, _any_bits)
+        for what, mask in (("some", apart), ("none", Operand((n_seqs, n), I32, fill=values(0)))):
+            yield Case(
+                "mask_tokens", f"{what} of {n_vocab}, {n_seqs} sequences", (logits, mask), strided_out=n_seqs > 2
+            )
+
+
+CASES: tuple[Case, ...] = (*_draws(), *_masks(), *_advances())

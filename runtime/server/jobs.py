@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..errors import VkrunError
+from ..text.grammar import Grammar
 from ..text.sampler import SamplerSettings
 
 Reason = Literal["stop", "length", "cancelled"]
@@ -20,14 +21,6 @@ class Refused(VkrunError):
     def __init__(self, text: str, retry_after: float, crowded: bool = False) -> None:
         super().__init__(text)
         self.retry_after, self.crowded = retry_after, crowded
-
-
-@dataclass(frozen=True)
-class Grammar:
-    """What an answer must match."""
-
-    kind: Literal["json_schema", "regex", "gbnf", "lark"]
-    text: str
 
 
 @dataclass(frozen=True)

@@ -63,16 +63,22 @@ class Sampler:
         seed = None if self.settings.seed == -1 else self.settings.seed
         self._random = np.random.Generator(np.random.PCG64(seed))
 
-    def sample(self, logits: NDArray[np.floating], history: Sequence[int] = ()) -> int:
-        """The next token for `logits` [n_vocab] after the tokens `history`; TextError unless all logits are finite."""
-        ids, weights = self.distribution(logits, history)
+    def sample(
+        self, logits: NDArray[np.floating], history: Sequence[int] = (), mask: NDArray[np.int32] | None = None
+    ) -> int:
+        """The next token for `logits` [n_vocab] after the tokens `history`; TextError unless all logits are finite.
+
+        mask [ceil(n_vocab / 32)]: a bit for each token that may come, the first in the lowest of the first number."""
+        ids, weights = self.distribution(logits, history, mask)
         if len(ids) == 1:
             return int(ids[0])
         total = np.cumsum(weights)
         place = np.searchsorted(total, self._random.random() * total[-1], side="right")
         return int(ids[min(int(place), len(ids) - 1)])
 
-    def distribution(self, logits: NDArray[np.floating], history: Sequence[int] = ()) -> tuple[Ids, Floats]:
+    def distribution(
+        self, logits: NDArray[np.floating], history: Sequence[int] = (), mask: NDArray[np.int32] | None = None
+    ) -> tuple[Ids, Floats]:
         """Candidates, the likeliest first, and their probabilities (sum 1)."""
         _check_logits(logits)
         settings = self.settings
@@ -80,9 +86,12 @@ class Sampler:
             logits = _biased(logits, settings.logit_bias)
         if settings.penalises:
             logits = _penalised(logits, history, settings)
+        allowed = None if mask is None else _allowed(mask, logits.size)
+        left = logits if allowed is None else logits[allowed]
+        ids = np.array([np.argmax(left)], dtype=np.intp) if settings.temp == 0 else _top_k(left, settings.top_k)
+        ids = ids if allowed is None else allowed[ids]
         if settings.temp == 0:
-            return np.array([np.argmax(logits)], dtype=np.intp), np.ones(1)
-        ids = _top_k(logits, settings.top_k)
+            return ids, np.ones(1)
         values = logits[ids].astype(np.float64)
         ids, values = _top_p_min_p(ids, values, settings)
         with np.errstate(over="ignore"):  # a temperature near 0 sends all but the likeliest to -inf, as it should
@@ -113,6 +122,15 @@ def _biased(logits: NDArray[np.floating], biases: Sequence[tuple[int, float]]) -
         if token < logits.size:
             logits[token] += bias
     return logits
+
+
+def _allowed(mask: NDArray[np.int32], n_vocab: int) -> Ids:
+    """Ids whose bit is set."""
+    bits = np.unpackbits(np.ascontiguousarray(mask, "<i4").view(np.uint8), bitorder="little")
+    ids = np.flatnonzero(bits[:n_vocab])
+    if not ids.size:
+        raise TextError(f"mask: none of {n_vocab} tokens may come next")
+    return ids
 
 
 def _penalised(logits: NDArray[np.floating], history: Sequence[int], settings: SamplerSettings) -> NDArray[np.floating]:

@@ -4,6 +4,8 @@ from ...runtime.ir.graph import Node
 from ..kernel import Arguments, Buffers, Features, Kernel, KernelCall, grid_of, placed
 from ..operands import FLOATS, INTS
 
+MASKED = 128  # logits of a workgroup
+
 
 def _a_row_each(tensors: Buffers) -> Arguments:
     """Where each starts, and its stride from sequence to sequence."""
@@ -18,6 +20,15 @@ def _lower_draw(node: Node, _features: Features) -> KernelCall:
     return KernelCall("draw", (), buffers, {**sizes, **_a_row_each(buffers)}, grid_of(n_seqs))
 
 
+def _lower_mask(node: Node, _features: Features) -> KernelCall:
+    (logits, mask), (y,) = node.inputs, node.outputs
+    buffers = {"logits": logits, "mask": mask, "y": y}
+    n_seqs, n_vocab = logits.shape
+    sizes = {"n_seqs": n_seqs, "n_vocab": n_vocab}
+    groups = n_seqs * -(-n_vocab // MASKED)
+    return KernelCall("mask_tokens", (), buffers, {**sizes, **_a_row_each(buffers)}, grid_of(groups))
+
+
 def _lower_advance(node: Node, _features: Features) -> KernelCall:
     (logits, token, *_), (ids, pos, rows, ring) = node.inputs, node.outputs
     buffers = {"logits": logits, "token": token, "ids": ids, "pos": pos, "rows": rows, "ring": ring}
@@ -30,6 +41,13 @@ def _lower_advance(node: Node, _features: Features) -> KernelCall:
 _ADVANCED = {"ids": INTS, "pos": INTS, "rows": INTS, "ring": INTS}
 
 KERNELS = (
+    Kernel(
+        "mask_tokens",
+        {"logits": FLOATS.rows, "mask": INTS.rows},
+        {"y": FLOATS.rows},
+        _lower_mask,
+        (("mask_tokens", ()),),
+    ),
     Kernel(
         "draw",
         {"logits": FLOATS.rows, "ids": INTS.rows, "settings": INTS.rows, "pos": INTS},

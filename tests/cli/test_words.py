@@ -81,7 +81,7 @@ def test_a_command_line_of_llama_cpps_just_runs():
     ("words", "shown"),
     [
         ("-hfv x/y", "-hfv"),
-        ("--grammar=x", "--grammar"),
+        ("--logit-bias=1+1", "--logit-bias"),
         ("-np 4", "-np 4"),
         ("-np4", "-np 4"),
         ("-ctk q8_0", "-ctk q8_0"),

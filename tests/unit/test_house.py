@@ -73,7 +73,7 @@ ROOMS["model"] = {
 ROOMS["bench"] = {"version", "errors", "ir", "text", "backends/base", "models", "engine", "model"}
 ROOMS["server"] = {"version", "errors", "config", "arguments", "gguf", "text", "engine", "backends/registry", "model"}
 ROOMS["cli"] = set(ROOMS) - {"ir", "shaders"}
-ROOMS["vkrun"] = {"version", "errors", "ir", "counts", "model", "backends/registry"}
+ROOMS["vkrun"] = {"version", "errors", "ir", "text", "counts", "model", "backends/registry"}
 ROOMS["__main__"] = {"cli"}
 KNOW_NO_OPS = {name for name, below in ROOMS.items() if "ir" not in below} - {"ir"}  # their words may sound like ops
 

@@ -85,6 +85,35 @@ def _advance(logits, token, ids, pos, rows, ring) -> tuple[np.ndarray, ...]:
 
 register(Op("draw", _draw_infer, _draw))
 
+WORD = 32  # tokens of one number of a mask
+
+
+def n_words(n_vocab: int) -> int:
+    """Numbers of a mask over a vocabulary."""
+    return -(-n_vocab // WORD)
+
+
+def _mask_tokens_infer(logits: Tensor, mask: Tensor) -> tuple[Spec]:
+    """logits [B, V] where the token's bit is set in mask [B, ceil(V / 32)], -inf elsewhere; token 0 is the lowest bit
+    of the first number, as grammar engines lay masks out."""
+    require_dtype("mask_tokens", mask, DType.I32)
+    ok = logits.ndim == 2 and mask.shape == (logits.shape[0], n_words(logits.shape[1]))
+    require(ok, "mask_tokens", f"logits {logits.shape}, mask {mask.shape}")
+    return (Spec(logits.shape),)
+
+
+def masked(logits: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """logits [..., V] by the bits of mask [..., ceil(V / 32)], see mask_tokens."""
+    bits = np.unpackbits(np.ascontiguousarray(mask, "<i4").view(np.uint8), axis=-1, bitorder="little")
+    return np.where(bits[..., : logits.shape[-1]] != 0, logits, np.float32(-np.inf))
+
+
+def _mask_tokens(logits: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray]:
+    return (masked(logits, mask),)
+
+
+register(Op("mask_tokens", _mask_tokens_infer, _mask_tokens))
+
 
 def _advance_work(_logits: Tensor, token: Tensor, *_buffer: Tensor) -> Work:
     return Work(reads={0: token.layout.n_elements})
