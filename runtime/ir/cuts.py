@@ -41,7 +41,12 @@ def _part(node: Node, cut: Cut, lo: int, hi: int) -> Node:
         tuple(_run(t, axes[i], lo, hi, n) if i in axes else t for i, t in enumerate(ts))
         for ts, axes in _sides(node, cut)
     )
-    return replace(node, inputs=ins, outputs=outs)
+    if not cut.part:
+        return replace(node, inputs=ins, outputs=outs)
+    if node.op != cut.part:
+        ins = (*outs, *ins)
+    place = {"first": node.attrs.get("first", 0) + lo, "n_rows": node.attrs.get("n_rows", n)}
+    return replace(node, op=cut.part, inputs=ins, outputs=outs, attrs=place)
 
 
 def _run(t: Tensor, axis: int, lo: int, hi: int, n: int) -> Tensor:

@@ -177,6 +177,27 @@ def _get_rows() -> Iterator[Case]:
     yield _exact("get_rows", "rows of 2048", (plain((3, 2048), BF16), _ids((2,), 0, 3)))
 
 
+def _rows_within() -> Iterator[Case]:
+    """Of a table in parts: the last rows, to which what is out of range is clamped, the first ones, some between."""
+    for (first, n), dtype in product(((5, 4), (0, 7), (3, 5)), (F32, BF16)):
+        table, into = rows_apart((n, 33), dtype), stepped((12, 33))
+        yield _exact(
+            "get_rows_within",
+            f"{n} from {first}, {dtype.name}",
+            (into, table, _ids((12,), -2, 12)),
+            first=first,
+            n_rows=9,
+        )
+    batch = (plain((3, 5, 31)), permuted((3, 7, 31), F16), rows_apart((3, 5), I32, integers(-1, 22)))
+    yield _exact("get_rows_within", "batches", batch, first=6, n_rows=20)
+    numbers = (plain((6, 7), I32, COUNTS), rows_apart((4, 7), I32, COUNTS), _ids((6,), 0, 9))
+    yield _exact("get_rows_within", "I32", numbers, first=2, n_rows=9)
+    for dtype in (DType.Q4_0, DType.Q6_K, DType.IQ2_XS):
+        k = 2 * dtype.block
+        blocks = (rows_apart((3, 5, k)), Operand((11, k), dtype, lambda w: w.slice(0, 3, 9)), _ids((3, 5), -2, 24))
+        yield Case("get_rows_within", f"{dtype.name}: rows 7 to 12 of 20", blocks, {"first": 7, "n_rows": 20})
+
+
 def _ids(shape: Shape, low: int, high: int) -> Operand:
     return Operand(shape, I32, fill=integers(low, high))
 
@@ -241,5 +262,6 @@ CASES: tuple[Case, ...] = (
     *_set(),
     *_get_rows(),
     *_get_block_rows(),
+    *_rows_within(),
     *_set_rows(),
 )

@@ -1,6 +1,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// y[i0, i1, i2, k] = table[i1, ids[i0, i1, i2], k] for a table of a block type, TYPE_<name>; ids are clamped.
+// y[i0, i1, i2, k] = table[i1, ids[i0, i1, i2], k] for a table of a block type, TYPE_<name>; ids are clamped to n_rows, of
+// which the table has n_table from first_row on: what is not here stays as it is.
 // A table without batch has w_batch 0. Grid: chunks of a row fastest, an octet an invocation, then rows.
 
 #include "dequant.glsl"
@@ -16,7 +17,8 @@ layout(std430, binding = 2) buffer Y {
 };
 layout(push_constant) uniform Args {
     uint w_at, ids_at, y_at;
-    uint n_table, n_inner, w_row, w_batch;
+    uint n_table, first_row, n_rows;
+    uint n_inner, w_row, w_batch;
     uint n0, n1, n2;
     uint ids_0, ids_1, ids_2;
     uint y_0, y_1, y_2, y_inner;
@@ -36,8 +38,12 @@ void main() {
     if (i0 >= n0 || octet >= n_inner / 8u) {
         return;
     }
-    int id = clamp(ids[ids_at + i0 * ids_0 + i1 * ids_1 + i2 * ids_2], 0, int(n_table) - 1);
-    uint first = w_at + i1 * w_batch + uint(id) * w_row;
+    int id = clamp(ids[ids_at + i0 * ids_0 + i1 * ids_1 + i2 * ids_2], 0, int(n_rows) - 1);
+    uint held = uint(id) - first_row;
+    if (held >= n_table) {
+        return;
+    }
+    uint first = w_at + i1 * w_batch + held * w_row;
     Octet values = scaled(codes_of(first, octet), scale_of(first, n_inner, octet >> 2));
     uint at = y_at + i0 * y_0 + i1 * y_1 + i2 * y_2 + octet_at(octet) * y_inner;
     store(at, values.a);

@@ -1,5 +1,6 @@
 """Kernels of the ops that move elements: any layout in, any layout out, 16-bit types in 32-bit words."""
 
+from dataclasses import replace
 from itertools import product
 
 from ...runtime.ir.dtypes import DType
@@ -36,6 +37,11 @@ def _no_cast(node: Node, _features: Features) -> str:
     """Integers stay integers."""
     (x, *_), (y,) = node.inputs, node.outputs
     return "" if (x.dtype is I32) == (y.dtype is I32) else f"no cast from {x.dtype.name} to {y.dtype.name}"
+
+
+def _alike(node: Node, features: Features) -> str:
+    """The table's numbers are integers where the rows' are."""
+    return _no_cast(replace(node, inputs=node.inputs[-2:]), features)
 
 
 def _copied(node: Node) -> tuple[Tensor, Tensor]:
@@ -142,12 +148,12 @@ def _lower_set(node: Node, features: Features) -> KernelCall:
 
 def _lower_get_rows(node: Node, features: Features) -> KernelCall:
     """All three over y's shape: the table has strides for batches and columns only, ids none for columns."""
-    (table, ids), (y,) = node.inputs, node.outputs
+    table, ids, y = *node.inputs[-2:], *node.outputs
     *batch, row, column = table.layout.strides
     columns = Layout(y.shape, (*batch, *(0,) * (y.ndim - 1 - len(batch)), column), table.layout.offset)
     walked = walk(columns, ids.layout.unsqueeze(-1).broadcast_to(y.shape), y.layout)
     variant, buffers = ("get_rows", _types(table.dtype, y.dtype)), {"table": table, "ids": ids, "y": y}
-    return walked.call(variant, buffers, features, {"n_rows": table.shape[-2], "row_stride": row})
+    return walked.call(variant, buffers, features, {**get_rows_blocks.held(node), "row_stride": row})
 
 
 def _lower_set_rows(node: Node, features: Features) -> KernelCall:
@@ -169,6 +175,7 @@ def _lower_set_rows(node: Node, features: Features) -> KernelCall:
 _SOURCES = {"contiguous": {"x": NUMBERS}, "cpy": {"x": NUMBERS, "dst": NUMBERS}, "cast": {"x": NUMBERS}}
 _TO_ROWS = tuple(d for d in _ALL if d[1][1] != "BF16")
 _TO_WORDS = tuple(d for d in _ALL if d[1][1] == "F32")
+_TABLE = {"table": NUMBERS, "ids": INTS}
 _X, _ALIKE = {"x": NUMBERS}, {"y": NUMBERS.typed_as("x")}
 
 KERNELS = (
@@ -187,13 +194,9 @@ KERNELS = (
     Kernel("repeat", _X, _ALIKE, _lower_repeat, _variants("repeat", _SAME)),
     Kernel("pad", {"x": FLOATS}, {"y": FLOATS}, _lower_pad, (("pad", ()),)),
     Kernel("set", _X | {"src": NUMBERS.typed_as("x")}, _ALIKE, _lower_set, _variants("set", _SAME), _is_nested),
-    Kernel(
-        "get_rows",
-        {"table": NUMBERS, "ids": INTS},
-        {"y": WORDS},
-        _lower_get_rows,
-        _variants("get_rows", _TO_WORDS),
-        _no_cast,
+    *(
+        Kernel(op, into | _TABLE, {"y": WORDS}, _lower_get_rows, _variants("get_rows", _TO_WORDS), _alike)
+        for op, into in (("get_rows", {}), ("get_rows_within", {"into": WORDS}))
     ),
     Kernel(
         "set_rows",

@@ -37,6 +37,16 @@ def _get_rows(table: Array, ids: Array) -> tuple[Array]:
     return (np.stack([onnx_op("Gather", part, of, axis=0) for part, of in zip(table, rows, strict=True)]),)
 
 
+def _rows_within(into: Array, table: Array, ids: Array, first: int, n_rows: int) -> tuple[Array]:
+    """By loops: an id is clamped to all rows, and its row copied where the table has it."""
+    made = into.copy()
+    for at in np.ndindex(ids.shape):
+        row = min(max(int(ids[at]), 0), n_rows - 1)
+        if first <= row < first + table.shape[-2]:
+            made[at] = (table if table.ndim == 2 else table[at[0]])[row - first]
+    return (made,)
+
+
 def set_rows(dst: Array, ids: Array, src: Array) -> tuple[Array]:
     """Rows whose id is no row of dst are dropped; of equal ids the last counts."""
     kept = [i for i, row in enumerate(ids) if 0 <= row < len(dst)]
@@ -52,5 +62,6 @@ JUDGES = {
     "pad": Judge(_pad),
     "set": Judge(_set),
     "get_rows": Judge(_get_rows),
+    "get_rows_within": Judge(_rows_within),
     "set_rows": Judge(set_rows),
 }

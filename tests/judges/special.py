@@ -57,6 +57,16 @@ def _wrapped_rows(compute, table, ids):
     return compute(table, ids % table.shape[-2])
 
 
+@wrong("ids clamped to what is here", "get_rows_within")
+def _clamped_within(compute, into, table, ids, first, n_rows):
+    return compute(into, table, np.clip(ids, first, first + table.shape[-2] - 1), first=first, n_rows=n_rows)
+
+
+@wrong("all others become zeros", "get_rows_within")
+def _others_zeroed(compute, into, *rest, **place):
+    return compute(np.zeros_like(into), *rest, **place)
+
+
 @wrong("ids clamped, none dropped", "set_rows")
 def _none_dropped(compute, dst, ids, src):
     return compute(dst, np.clip(ids, 0, len(dst) - 1), src)

@@ -82,15 +82,26 @@ def test_a_view_of_a_storage_over_the_limit_is_bound_at_its_own_rows(device: Vul
     assert np.array_equal(device.read(s), data)
 
 
-def _whole(g: Graph, w: Tensor) -> Tensor:
-    return g.get_rows(w, g.input("ids", (2,), DType.I32))
+@pytest.mark.parametrize("dtype", [DType.F16, DType.Q6_K])
+def test_rows_of_a_table_over_the_binding_limit(device: VulkanDevice, dtype: DType) -> None:
+    w, g = weight(203, 256, dtype=dtype), Graph()
+    raw, n = random_blocks(dtype, 203, 256, RNG), 4
+    g.output("y", g.get_rows(w.tensor(), g.input("ids", (n,), DType.I32)))
+    data = raw if dtype.is_quantised else raw.view(dtype.numpy)
+    for ids in ([202, 0, 57, 300], [-4, 101, 201, 57]):
+        got = run(device, g, {w: data, g.inputs["ids"].storage: np.array(ids, np.int32)})["y"]
+        assert np.allclose(got, dequantise(raw, dtype, 256)[np.clip(ids, 0, 202)], rtol=1e-6)
+
+
+def _normed(g: Graph, w: Tensor) -> Tensor:
+    return g.rms_norm(w.reshape(1, 1000 * 33), 1e-6)
 
 
 def _one_long_row(g: Graph, w: Tensor) -> Tensor:
     return g.mul_mat(w.reshape(1, 1000 * 33), g.input("x", (1, 33_000)))
 
 
-@pytest.mark.parametrize("use", [_whole, _one_long_row])
+@pytest.mark.parametrize("use", [_normed, _one_long_row])
 def test_what_cannot_be_split_is_refused_with_name_size_and_limit(
     device: VulkanDevice, use: Callable[[Graph, Tensor], Tensor]
 ) -> None:

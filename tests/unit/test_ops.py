@@ -50,7 +50,7 @@ def cuttable(node: Node) -> list[Tensor]:
     return [t for t in (*node.inputs, *node.outputs) if outermost_cut(node, t) is not None]
 
 
-@cases(["mul_mat"])
+@cases(["mul_mat", "get_rows", "get_rows_within"])
 def test_parts_do_what_the_whole_does(case: Case):
     setting = prepare(case)
     assert cuttable(setting.node) or all(n == 1 for t in setting.node.outputs for n in t.shape)

@@ -11,7 +11,7 @@ from ..arrays import elements_of
 from ..dtypes import DType
 from ..layout import Layout, Shape
 from ..tensor import Tensor
-from .op import Op, OpKind, Out, Spec, Work, register, require, require_dtype
+from .op import Cut, Op, OpKind, Out, Spec, Work, register, require, require_dtype
 
 Compute = Callable[..., tuple[np.ndarray, ...]]
 NUMBERS = (DType.F32, DType.F16, DType.BF16, DType.I32)
@@ -91,6 +91,22 @@ def _get_rows_compute(table, ids: np.ndarray) -> tuple[np.ndarray]:
     return (table[rows] if table.ndim == 2 else table[np.arange(table.shape[0])[:, None], rows],)
 
 
+def _rows_within(into: Tensor, table: Tensor, ids: Tensor, first: int, n_rows: int) -> tuple[Tensor]:
+    """into [..., K] of get_rows over n_rows, of which the table has those from `first` on: the rows of it that are
+    picked; all others stay."""
+    (spec,) = _get_rows(table, ids)
+    ok = into.shape == spec.shape and into.dtype is spec.dtype and 0 <= first <= n_rows - table.shape[-2]
+    shapes = f"into {into.shape} {into.dtype.name}, table {table.shape}, ids {ids.shape}"
+    require(ok, "get_rows_within", f"{shapes}, rows from {first} of {n_rows}")
+    return (into,)
+
+
+def _rows_within_compute(into: np.ndarray, table, ids: np.ndarray, first: int, n_rows: int) -> tuple[np.ndarray]:
+    rows = np.clip(ids, 0, n_rows - 1) - first
+    is_here = (rows >= 0) & (rows < table.shape[-2])
+    return (np.where(is_here[..., None], _get_rows_compute(table, rows)[0], into),)
+
+
 def _set_rows(dst: Tensor, ids: Tensor, src: Tensor) -> tuple[Tensor]:
     """dst [R, K], ids [n], src [n, K]: dst[ids[i]] = src[i]; rows outside of dst are dropped."""
     require_dtype("set_rows", ids, DType.I32)
@@ -145,5 +161,13 @@ _register("concat", _concat, lambda a, b, axis: (np.concatenate([a, b], axis),),
 _register("repeat", _repeat, _repeat_compute, view=_repeat_view)
 _register("pad", _pad, lambda x, before, after: (np.pad(x, list(zip(before, after, strict=True))),))
 _register("set", _set, _set_compute, places=_set_places)
-_register("get_rows", _get_rows, _get_rows_compute, work=_picked_rows)
+_WITHIN = "get_rows_within"
+_register("get_rows", _get_rows, _get_rows_compute, work=_picked_rows, cuts=lambda *_: (Cut({0: -2}, {}, _WITHIN),))
+_register(
+    _WITHIN,
+    _rows_within,
+    _rows_within_compute,
+    work=lambda into, table, ids, **_: Work({**_picked_rows(table, ids).reads, 0: 0}),
+    cuts=lambda *_, **_attrs: (Cut({1: -2}, {}, _WITHIN),),
+)
 _register("set_rows", _set_rows, _set_rows_compute, work=_written_rows)

@@ -53,10 +53,14 @@ class Work:
 class Cut:
     """An axis along which an op falls into parts that know nothing of each other: the axis, counted from the last (-1),
     of each operand that has it. An operand without it belongs to every part. Operands differ in its length where one
-    element of the shortest meets a run of them."""
+    element of the shortest meets a run of them.
+
+    part: the op of parts that write into one output, each what it finds; it takes that output before all else, and as
+    `first` and `n_rows` which elements of the axis it has, of how many."""
 
     inputs: Mapping[int, int]
     outputs: Mapping[int, int]
+    part: str = ""
 
 
 def _all_of_it(*_inputs: Tensor, **_attrs: Any) -> Work:
