@@ -1,7 +1,7 @@
 """Workers that compute nothing, in this process: a script answers each job at once, as the real ones promise to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,10 +36,10 @@ class FakeWorkers:
     state: str = "ok"
     jobs: list[Job] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
-    ended: list[str] = field(default_factory=list)
 
-    async def submit(self, job: Job) -> AsyncIterator[Event]:
+    async def submit(self, job: Job) -> AsyncGenerator[Event]:
         self.jobs.append(job)
+        ended = False
         try:
             for event in (self.script or self._spoken)(job):
                 if isinstance(event, Exception):
@@ -47,13 +47,12 @@ class FakeWorkers:
                 if isinstance(event, float):
                     await asyncio.sleep(event)
                     continue
+                ended = isinstance(event, Done | Failed)
                 yield event
                 await asyncio.sleep(0)
         finally:
-            self.ended.append(job.id)
-
-    def cancel(self, job_id: str) -> None:
-        self.cancelled.append(job_id)
+            if not ended:
+                self.cancelled.append(job.id)
 
     def health(self) -> Health:
         return Health(self.state, (WorkerHealth(self.state, "fake", 1.0),))  # type: ignore[arg-type]
@@ -64,11 +63,11 @@ class FakeWorkers:
     def metrics(self) -> Metrics:
         return Metrics(10, 4, 20, 0.5, 1.5, {"stop": 3, "failed": 1}, 1, 2, 1, 4)
 
-    async def save(self, slot: int, path: Path) -> int:
-        path.write_bytes(b"state")
+    async def save(self, slot: int, path: str) -> int:
+        Path(path).write_bytes(b"state")
         return 7
 
-    async def restore(self, slot: int, path: Path) -> int:
+    async def restore(self, slot: int, path: str) -> int:
         return 7
 
     async def erase(self, slot: int) -> int:

@@ -9,9 +9,10 @@ from typing import Any
 from ..jobs import Done, Event, Failed, Job, Progress, Token
 from .endpoint import Call
 from .errors import ApiError
-from .parsing import Delta, Parser
+from .parsing import Arguments, Content, Delta, Parser, Reasoning
+from .parsing import Call as Called
 
-HELD = 256  # events of a request that a slow reader may leave lying before its jobs wait
+HELD = 16  # events of a request that may lie here: what a slow reader leaves is the workers' to hold
 
 
 @dataclass
@@ -26,29 +27,26 @@ class Step:
 
 
 async def events(call: Call, jobs: Sequence[Job]) -> AsyncGenerator[tuple[int, Event | Exception]]:
-    """Events of all jobs, each with its job's place. What is left when nobody asks any more is cancelled."""
-    workers = call.served.workers
+    """Events of all jobs, each with its job's place. Those left when nobody asks any more are closed, which cancels."""
     queue: asyncio.Queue[tuple[int, Event | Exception]] = asyncio.Queue(HELD)
-    left = dict(enumerate(jobs))
+    left = set(range(len(jobs)))
 
     async def pump(i: int, job: Job) -> None:
         try:
-            async with aclosing(workers.submit(job)) as coming:  # pyright: ignore[reportArgumentType]
+            async with aclosing(call.served.workers.submit(job)) as coming:
                 async for event in coming:
                     await queue.put((i, event))
         except Exception as error:
             await queue.put((i, error))
 
-    tasks = [asyncio.create_task(pump(i, job)) for i, job in left.items()]
+    tasks = [asyncio.create_task(pump(i, job)) for i, job in enumerate(jobs)]
     try:
         while left:
             i, event = await queue.get()
             if isinstance(event, Done | Failed | Exception):
-                left.pop(i, None)
+                left.discard(i)
             yield i, event
     finally:
-        for job in left.values():
-            workers.cancel(job.id)
         for task in tasks:
             task.cancel()
 
@@ -63,7 +61,7 @@ async def steps(call: Call, jobs: Sequence[Job], parsers: Sequence[Parser]) -> A
                 case Progress():
                     yield Step(i, progress=event)
                 case Done():
-                    yield Step(i, parsers[i].end(), done=event)
+                    yield Step(i, parsers[i].finish(), done=event)
                 case Failed():
                     raise failure(event)
                 case Exception():
@@ -103,19 +101,20 @@ class Answer:
 
     def take(self, step: Step) -> None:
         for delta in step.deltas:
-            self.content += delta.content
-            self.reasoning += delta.reasoning
-            if delta.call is not None:
-                self._take_call(delta.call.index, delta.call.id, delta.call.name, delta.call.arguments)
+            self._take(delta)
         self.tokens += step.tokens
         self.done = step.done or self.done
 
-    def _take_call(self, index: int, id: str, name: str, arguments: str) -> None:
-        if index == len(self.calls):
-            self.calls.append({"id": id, "type": "function", "function": {"name": "", "arguments": ""}})
-        called = self.calls[index]["function"]
-        called["name"] += name
-        called["arguments"] += arguments
+    def _take(self, delta: Delta) -> None:
+        match delta:
+            case Content(text):
+                self.content += text
+            case Reasoning(text):
+                self.reasoning += text
+            case Called(_, id, name):
+                self.calls.append({"id": id, "type": "function", "function": {"name": name, "arguments": ""}})
+            case Arguments(index, text):
+                self.calls[index]["function"]["arguments"] += text
 
 
 async def whole(coming: AsyncGenerator[Step], n: int) -> list[Answer]:

@@ -8,18 +8,20 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from .endpoint import Endpoint, Running
-from .endpoints import chat, completions, model, tokens
+from .endpoints import chat, completions, embeddings, messages, metrics, model, responses, slots, tokens
 from .errors import ApiError
 from .guard import Guard
 from .openapi import description_endpoint
 from .served import Served
 
-_ALWAYS = (model, tokens, completions, chat)
+_ALWAYS = (model, tokens, completions, chat, embeddings, responses, messages)
 
 
 def endpoints_of(served: Served) -> tuple[Endpoint, ...]:
     """Those that the server offers as it was started."""
-    offered = tuple(endpoint for module in _ALWAYS for endpoint in module.ENDPOINTS)
+    options = served.options
+    wanted = (*_ALWAYS, *([slots] if options.slots else []), *([metrics] if options.metrics else []))
+    offered = tuple(endpoint for module in wanted for endpoint in module.ENDPOINTS)
     return (*offered, description_endpoint(offered))
 
 

@@ -44,7 +44,7 @@ def parsed(data: bytes, model: type[Model]) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise invalid(error) from None
 
 
 def _json(data: bytes) -> Any:
@@ -85,7 +85,7 @@ def _check_text(text: str) -> None:
         raise ApiError(400, "body: a text with half a surrogate pair, which UTF-8 cannot write") from None
 
 
-def _invalid(error: ValidationError) -> ApiError:
+def invalid(error: ValidationError) -> ApiError:
     """The error that lies deepest is the one of the branch that was meant."""
     found = max(
         error.errors(include_url=False, include_input=False, include_context=False), key=lambda e: len(e["loc"])

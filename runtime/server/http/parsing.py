@@ -5,34 +5,43 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
-class CallDelta:
-    """More of the call at `index`; the first of a call has its id and name."""
-
-    index: int
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
+class Content:
+    text: str
 
 
 @dataclass(frozen=True)
-class Delta:
-    content: str = ""
-    reasoning: str = ""
-    call: CallDelta | None = None
+class Reasoning:
+    text: str
+
+
+@dataclass(frozen=True)
+class Call:
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Arguments:
+    index: int
+    text: str
+
+
+Delta = Content | Reasoning | Call | Arguments
 
 
 class Parser(Protocol):
     """Of one answer: takes its text piece by piece."""
 
     def feed(self, text: str) -> list[Delta]: ...
-    def end(self) -> list[Delta]: ...
+    def finish(self) -> list[Delta]: ...
 
 
 class PlainParser:
     """All of it is for the user."""
 
     def feed(self, text: str) -> list[Delta]:
-        return [Delta(text)] if text else []
+        return [Content(text)] if text else []
 
-    def end(self) -> list[Delta]:
+    def finish(self) -> list[Delta]:
         return []

@@ -7,17 +7,18 @@ from typing import Any
 from starlette.responses import Response
 
 from ...jobs import Progress, Token
-from ..answers import Answer, Step, begun, whole
-from ..asking import Wanted, chat_prompt, jobs_of, new_id
+from ..answers import Answer, Step, whole
+from ..asking import new_id
 from ..endpoint import Call, Endpoint
 from ..errors import Json
 from ..figures import chat_logprobs, timings, usage
 from ..jobs_done import finished, reason
-from ..parsing import Delta
+from ..parsing import Arguments, Content, Delta, Reasoning
+from ..parsing import Call as Called
 from ..schemas.chat import ChatRequest
 from ..schemas.replies import ChatReply
 from ..sse import EventStream, Frame
-from ..talking import parsers_for
+from ..talking import talk
 
 
 @dataclass
@@ -81,7 +82,7 @@ class _Writer:
         self.tokens += step.tokens if self.chat.body.logprobs else []
         made = []
         for delta in step.deltas:
-            self.has_calls |= delta.call is not None
+            self.has_calls |= isinstance(delta, Called)
             made.append(self.chat.chunk(self.index, delta_of(delta), logprobs=self._logprobs()))
         if step.done is not None:
             finish, took = reason(step.done, self.has_calls), timings(step.done)
@@ -94,17 +95,16 @@ class _Writer:
 
 
 def delta_of(delta: Delta) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    if delta.content:
-        made["content"] = delta.content
-    if delta.reasoning:
-        made["reasoning_content"] = delta.reasoning
-    if (call := delta.call) is not None:
-        head = {"id": call.id, "type": "function"} if call.id else {}
-        function = {"name": call.name} if call.name else {}
-        function["arguments"] = call.arguments
-        made["tool_calls"] = [{"index": call.index, **head, "function": function}]
-    return made
+    match delta:
+        case Content(text):
+            return {"content": text}
+        case Reasoning(text):
+            return {"reasoning_content": text}
+        case Called(index, id, name):
+            function = {"name": name, "arguments": ""}
+            return {"tool_calls": [{"index": index, "id": id, "type": "function", "function": function}]}
+        case Arguments(index, text):
+            return {"tool_calls": [{"index": index, "function": {"arguments": text}}]}
 
 
 def message_of(answer: Answer) -> dict[str, Any]:
@@ -121,15 +121,11 @@ def _progress(progress: Progress) -> dict[str, Any]:
 
 
 async def chat(call: Call, body: ChatRequest) -> Response:
-    n = body.n or 1
-    ids = await chat_prompt(call, body)
-    new_parser, grammar = parsers_for(call, body, ids)
-    wanted = Wanted(n, body.n_logprobs, stops=call.served.template.stops, grammar=grammar)
-    jobs = jobs_of(call, [ids], body, wanted)
-    coming, made = await begun(call, jobs, new_parser), Chat(call, body, n)
+    coming, _n_prompt = await talk(call, body)
+    made = Chat(call, body, body.n or 1)
     if body.stream:
         return EventStream(made.frames(coming), call.served.options.timeout_s)
-    return Json(made.whole(await whole(coming, n)))
+    return Json(made.whole(await whole(coming, made.n)))
 
 
 ENDPOINTS = (

@@ -12,7 +12,7 @@ from ..endpoint import Call, Endpoint
 from ..errors import ApiError, Json
 from ..figures import completion_logprobs, timings, usage
 from ..jobs_done import finished, reason
-from ..parsing import PlainParser
+from ..parsing import Content, PlainParser
 from ..schemas.plain import CompletionRequest
 from ..schemas.replies import CompletionReply
 from ..sse import EventStream, Frame
@@ -57,7 +57,7 @@ class Completion:
                 yield None, self.chunk([{"index": i, "text": text, "finish_reason": None, "logprobs": None}])
                 lengths[i] = len(text)
         async for step in coming:
-            text = "".join(delta.content for delta in step.deltas)
+            text = "".join(delta.text for delta in step.deltas if isinstance(delta, Content))
             choice = {"index": step.index, "text": text, "finish_reason": None}
             choice["logprobs"] = self._logprobs(step.tokens, lengths[step.index]) if step.tokens else None
             lengths[step.index] += len(text)

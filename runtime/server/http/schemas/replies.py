@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import RootModel
+
 from ..fields import Reply
 
 
@@ -172,6 +174,10 @@ class SlotReply(Reply):
     n_read: int
     n_reused: int
     n_generated: int
+
+
+class SlotsReply(RootModel[list[SlotReply]]):
+    """One entry a slot."""
 
 
 class SlotActionReply(Reply):

@@ -1,0 +1,28 @@
+"""schemathesis over the description: no crash, and no answer that is not described."""
+
+import pytest
+import schemathesis
+import schemathesis.specs.openapi.checks as checks
+from hypothesis import HealthCheck, Phase, settings
+from vkrun.runtime.server.http.app import make_app
+from vkrun.runtime.server.http.options import Options
+from vkrun.tests.unit.http_serving import BASE, served
+
+CHECKS = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+    checks.negative_data_rejection,
+]
+APP = make_app(served(Options(metrics=True, page=False)))
+SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP, headers={"Host": "localhost"})
+
+
+@pytest.mark.full
+@SCHEMA.parametrize()
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], database=None
+)
+def test_nothing_crashes_and_every_answer_is_described(case: schemathesis.Case) -> None:
+    case.call_and_validate(base_url=BASE, checks=CHECKS)
