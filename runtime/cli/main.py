@@ -15,6 +15,7 @@ from .commands import COMMANDS
 from .options import make_command
 
 _MODULES = {
+    "chat": "chat_remote",
     "inspect": "inspect_file",
     "test-ops": "ops_matrix",
     "list": "list_models",

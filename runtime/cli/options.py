@@ -11,6 +11,7 @@ from .grammar_options import from_grammar
 from .hub_options import OPTIONS as HUB_OPTIONS
 from .hub_options import from_hub
 from .run_options import RunOptions
+from .sampling_options import SAMPLING
 from .spelling import spelt_command, without_effect
 
 
@@ -52,15 +53,7 @@ _OPTIONS = [
         metavar="N",
         help="Tokens of context; 0: as many as the model was trained on [default: 4096].",
     ),
-    _option("-s", "--seed", type=int, default=-1, metavar="N", help="-1: another one each time [default: -1]."),
-    _option("--temp", "--temperature", "temp", type=float, default=0.8, show_default=True, help="0: greedy."),
-    _option("--top-k", type=int, default=40, show_default=True, help="0: off."),
-    _option("--top-p", type=float, default=0.95, show_default=True, help="1: off."),
-    _option("--min-p", type=float, default=0.05, show_default=True, help="0: off."),
-    _option("--repeat-penalty", type=float, default=1.0, show_default=True, help="1: off."),
-    _option("--repeat-last-n", type=int, default=64, show_default=True, help="Tokens that are penalised; -1: all."),
-    _option("--presence-penalty", type=float, default=0.0, show_default=True),
-    _option("--frequency-penalty", type=float, default=0.0, show_default=True),
+    *SAMPLING,
     _option("-r", "--reverse-prompt", multiple=True, metavar="TEXT", help="Stop before this text (repeatable)."),
     *GRAMMAR_OPTIONS,
     _option("-sys", "--system-prompt", metavar="TEXT", help="System message; the model's chat format is used."),

@@ -31,6 +31,7 @@ class Job:
     context has room for. stop: texts before which the answer ends. n_logprobs: likeliest tokens to tell beside each
     token with their logarithms of probability, 0 for the token's own alone, None for none. user: whom it is for, among
     whom the device is shared out. cache_prompt: may it go on from what earlier jobs left? pooling: as Model.embed's.
+    shown: texts of control tokens that are part of the answer, for what reads it.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Job:
     ignore_eos: bool = False
     embed: bool = False
     pooling: str | None = None
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

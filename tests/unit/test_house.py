@@ -71,7 +71,18 @@ ROOMS["model"] = {
     *("gguf", "text", "models", "engine", "backends/registry"),
 }
 ROOMS["bench"] = {"version", "errors", "ir", "text", "backends/base", "models", "engine", "model"}
-ROOMS["server"] = {"version", "errors", "config", "arguments", "gguf", "text", "engine", "backends/registry", "model"}
+ROOMS["server"] = {
+    "version",
+    "models",
+    "errors",
+    "config",
+    "arguments",
+    "gguf",
+    "text",
+    "engine",
+    "backends/registry",
+    "model",
+}
 ROOMS["cli"] = set(ROOMS) - {"ir", "shaders"}
 ROOMS["vkrun"] = {"version", "errors", "ir", "text", "counts", "model", "backends/registry"}
 ROOMS["__main__"] = {"cli"}

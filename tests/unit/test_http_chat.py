@@ -35,7 +35,7 @@ def test_a_chat() -> None:
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": SAID}
     assert answer["choices"][0]["finish_reason"] == "stop"
     (job,) = workers(ours).jobs
-    assert list(job.ids) == words()[1].encode(words()[0], HI)
+    assert list(job.ids) == words()[1].prompt(words()[0], HI).ids
     used = answer["usage"]
     assert used["prompt_tokens"] == len(job.ids) and used["prompt_tokens_details"]["cached_tokens"] == len(job.ids) // 2
     assert used["total_tokens"] == used["prompt_tokens"] + used["completion_tokens"]
@@ -282,6 +282,15 @@ def test_health_says_what_it_is() -> None:
     assert asked(served(), "GET", "/health").json() == {"status": "ok"}
     loading = asked(served(state="loading"), "GET", "/health")
     assert loading.status_code == 503 and error_of(loading)["code"] == "loading" and loading.headers["retry-after"]
+
+
+@pytest.mark.parametrize("state", ["loading", "failed", "draining"])
+def test_nothing_is_begun_while_no_worker_is_there(state: str) -> None:
+    ours = served(state=state)
+    for path, body in ((CHAT, {"messages": HI, "stream": True}), ("/v1/embeddings", {"input": "x"})):
+        refused = post(ours, path, body)
+        assert refused.status_code == 503 and refused.headers["retry-after"] and error_of(refused)["code"] == state
+    assert workers(ours).jobs == []
 
 
 def test_models_props_and_what_there_is_not() -> None:

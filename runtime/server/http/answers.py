@@ -6,12 +6,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...text.answers.deltas import Arguments, Content, Delta, Reasoning
+from ...text.answers.deltas import Call as Called
 from ..jobs import Done, Event, Failed, Job, Progress, Token
 from .endpoint import Call
 from .errors import ApiError
-from .parsing import Arguments, Content, Delta, Parser, Reasoning
-from .parsing import Call as Called
+from .parsing import Parser
 
+RETRY_S = 2.0  # a guess at when a worker is ready, which takes none to a minute more
 HELD = 16  # events of a request that may lie here: what a slow reader leaves is the workers' to hold
 
 
@@ -28,6 +30,7 @@ class Step:
 
 async def events(call: Call, jobs: Sequence[Job]) -> AsyncGenerator[tuple[int, Event | Exception]]:
     """Events of all jobs, each with its job's place. Those left when nobody asks any more are closed, which cancels."""
+    check_health(call)
     queue: asyncio.Queue[tuple[int, Event | Exception]] = asyncio.Queue(HELD)
     left = set(range(len(jobs)))
 
@@ -49,6 +52,13 @@ async def events(call: Call, jobs: Sequence[Job]) -> AsyncGenerator[tuple[int, E
     finally:
         for task in tasks:
             task.cancel()
+
+
+def check_health(call: Call) -> None:
+    """ApiError 503 while no worker takes jobs."""
+    found = call.served.workers.health()
+    if found.state != "ok":
+        raise ApiError(503, found.error or f"the server is {found.state}", code=found.state, retry_after=RETRY_S)
 
 
 async def steps(call: Call, jobs: Sequence[Job], parsers: Sequence[Parser]) -> AsyncGenerator[Step]:

@@ -8,7 +8,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from .endpoint import Endpoint, Running
-from .endpoints import chat, completions, embeddings, messages, metrics, model, responses, slots, tokens
+from .endpoints import chat, completions, embeddings, messages, metrics, model, page, responses, slots, tokens
 from .errors import ApiError
 from .guard import Guard
 from .openapi import description_endpoint
@@ -20,7 +20,10 @@ _ALWAYS = (model, tokens, completions, chat, embeddings, responses, messages)
 def endpoints_of(served: Served) -> tuple[Endpoint, ...]:
     """Those that the server offers as it was started."""
     options = served.options
-    wanted = (*_ALWAYS, *([slots] if options.slots else []), *([metrics] if options.metrics else []))
+    wanted = [*_ALWAYS]
+    wanted += [
+        each for each, is_on in ((page, options.page), (slots, options.slots), (metrics, options.metrics)) if is_on
+    ]
     offered = tuple(endpoint for module in wanted for endpoint in module.ENDPOINTS)
     return (*offered, description_endpoint(offered))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...text.chat import ChatPrompt
 from ..jobs import Grammar, Job
 from .endpoint import Call
 from .errors import ApiError
@@ -24,6 +25,7 @@ class Wanted:
     n_predict: int | None = None  # where the request says nothing
     stops: tuple[str, ...] = ()  # beside its own
     grammar: Grammar | None = None
+    shown: tuple[str, ...] = ()
 
 
 def jobs_of(call: Call, prompts: Sequence[list[int]], body: Sampling, wanted: Wanted) -> list[Job]:
@@ -45,6 +47,7 @@ def jobs_of(call: Call, prompts: Sequence[list[int]], body: Sampling, wanted: Wa
             user=call.user(body.user),
             cache_prompt=body.cache_prompt,
             ignore_eos=body.ignore_eos,
+            shown=wanted.shown,
         )
         for i, ids in enumerate(ids for ids in prompts for _ in range(n))
     ]
@@ -107,16 +110,20 @@ def _formats(body: Sampling) -> list[Grammar]:
     return [Grammar("json_schema", '{"type":"object"}')]
 
 
-async def chat_prompt(call: Call, body: ForTemplate) -> list[int]:
-    """Token ids of the messages; a template or arguments for it only where the server lets requests bring them."""
-    tools = None if isinstance(body, ChatRequest) and body.tool_choice == "none" else body.plain_tools()
+async def chat_prompt(call: Call, body: ForTemplate) -> ChatPrompt:
+    """Of the messages; a template or arguments for it only where the server lets requests bring them."""
     return await call.served.prompt(
         body.plain_messages(),
-        tools,
+        tools_of(body),
         body.chat_template,
         add_generation_prompt=body.add_generation_prompt,
         **template_arguments(call, body),
     )
+
+
+def tools_of(body: ForTemplate) -> list[dict[str, Any]] | None:
+    """Those that an answer may call."""
+    return None if isinstance(body, ChatRequest) and body.tool_choice == "none" else body.plain_tools()
 
 
 def template_arguments(call: Call, body: ForTemplate) -> dict[str, Any]:

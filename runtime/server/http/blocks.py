@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .parsing import Arguments, Call, Content, Delta
+from ...text.answers.deltas import Arguments, Call, Content, Delta
 
 Kind = Literal["text", "thinking", "call"]
 Change = tuple[Literal["open", "more", "close"], "Block", str]

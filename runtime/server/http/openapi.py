@@ -39,10 +39,11 @@ def description_endpoint(offered: Sequence[Endpoint]) -> Endpoint:
     made: dict[str, Any] = {}
 
     async def describe(_call: Call) -> Response:
+        if not made:  # when it is asked for: it takes as long as a start
+            made.update(description((*offered, own)))
         return Json(made)
 
     own = Endpoint("GET", PATH, describe, "This description", gives="application/json")
-    made |= description((*offered, own))
     return own
 
 

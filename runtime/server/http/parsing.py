@@ -1,37 +1,13 @@
-"""What an answer's text is made of: words for the user, what was thought, calls of tools."""
+"""What goes through an answer's text piece by piece."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
-
-@dataclass(frozen=True)
-class Content:
-    text: str
-
-
-@dataclass(frozen=True)
-class Reasoning:
-    text: str
-
-
-@dataclass(frozen=True)
-class Call:
-    index: int
-    id: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Arguments:
-    index: int
-    text: str
-
-
-Delta = Content | Reasoning | Call | Arguments
+from ...text.answers.deltas import Arguments, Call, Content, Delta
 
 
 class Parser(Protocol):
-    """Of one answer: takes its text piece by piece."""
+    """Of one answer."""
 
     def feed(self, text: str) -> list[Delta]: ...
     def finish(self) -> list[Delta]: ...
@@ -45,3 +21,20 @@ class PlainParser:
 
     def finish(self) -> list[Delta]:
         return []
+
+
+@dataclass
+class OneCall:
+    """Of the calls that another parser finds the first alone, as who wants no parallel ones asks for."""
+
+    parser: Parser
+
+    def feed(self, text: str) -> list[Delta]:
+        return _first(self.parser.feed(text))
+
+    def finish(self) -> list[Delta]:
+        return _first(self.parser.finish())
+
+
+def _first(deltas: list[Delta]) -> list[Delta]:
+    return [delta for delta in deltas if not isinstance(delta, Call | Arguments) or delta.index == 0]

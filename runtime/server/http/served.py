@@ -8,7 +8,7 @@ from anyio import CapacityLimiter, to_thread
 
 from ...errors import TextError
 from ...text.base import Tokenizer
-from ...text.chat import ChatTemplate, Message
+from ...text.chat import ChatPrompt, ChatTemplate, Message
 from ..jobs import Event, Health, Job, Metrics, SlotInfo
 from .errors import ApiError
 from .options import Options
@@ -81,11 +81,11 @@ class Served:
 
     async def prompt(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None, source: str | None, **kw: Any
-    ) -> list[int]:
-        """Token ids of messages in the chat format."""
+    ) -> ChatPrompt:
+        """Messages in the chat format, as text and as token ids."""
         template = self.template_for(source)
 
-        def made() -> list[int]:
-            return template.prompt(self.tokenizer, messages, tools=tools, **kw).ids
+        def made() -> ChatPrompt:
+            return template.prompt(self.tokenizer, messages, tools=tools, **kw)
 
         return await self.aside(made)

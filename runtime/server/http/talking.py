@@ -1,32 +1,36 @@
 """A chat under way, whichever API asked for it: its prompt, its jobs, and how the answer is read."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from pydantic import ValidationError
 
-from ..jobs import Grammar
 from .answers import Step, begun
-from .asking import Wanted, chat_prompt, jobs_of
+from .asking import Wanted, chat_prompt, jobs_of, tools_of
 from .body import invalid
 from .endpoint import Call
 from .errors import ApiError
-from .parsing import Parser, PlainParser
+from .parsing import OneCall, Parser
 from .schemas.chat import ChatRequest, NamedTool
 
 
 async def talk(call: Call, body: ChatRequest) -> tuple[AsyncGenerator[Step], int]:
     """What comes of it, and how many tokens the prompt has."""
-    ids = await chat_prompt(call, body)
-    new_parser, grammar = parsers_for(body)
-    wanted = Wanted(body.n or 1, body.n_logprobs, stops=call.served.template.stops, grammar=grammar)
-    return await begun(call, jobs_of(call, [ids], body, wanted), new_parser), len(ids)
-
-
-def parsers_for(body: ChatRequest) -> tuple[Callable[[], Parser], Grammar | None]:
-    """A maker of parsers, one a choice, and what forces a call where tool_choice demands it."""
     _check_choice(body)
-    return PlainParser, None
+    prompt = await chat_prompt(call, body)
+    template = call.served.template_for(body.chat_template)
+    shown = template.answers.shown
+    wanted = Wanted(body.n or 1, body.n_logprobs, stops=template.stops, grammar=None, shown=shown)
+    jobs = jobs_of(call, [prompt.ids], body, wanted)
+    return await begun(call, jobs, lambda: _parser(call, body, prompt.text)), len(prompt.ids)
+
+
+def _parser(call: Call, body: ChatRequest, prompt: str) -> Parser:
+    """In pieces calls are told of while they are made; whole answers tell of whole calls alone."""
+    template = call.served.template_for(body.chat_template)
+    reasoning = body.reasoning_format or call.served.options.reasoning_format
+    made = template.answers.parser(tools_of(body), prompt, reasoning, eager=bool(body.stream))
+    return OneCall(made) if body.parallel_tool_calls is False else made
 
 
 def _check_choice(body: ChatRequest) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from starlette.responses import Response
 
+from ....text.answers.deltas import Arguments, Content, Delta, Reasoning
+from ....text.answers.deltas import Call as Called
 from ...jobs import Progress, Token
 from ..answers import Answer, Step, whole
 from ..asking import new_id
@@ -13,8 +15,6 @@ from ..endpoint import Call, Endpoint
 from ..errors import Json
 from ..figures import chat_logprobs, timings, usage
 from ..jobs_done import finished, reason
-from ..parsing import Arguments, Content, Delta, Reasoning
-from ..parsing import Call as Called
 from ..schemas.chat import ChatRequest
 from ..schemas.replies import ChatReply
 from ..sse import EventStream, Frame

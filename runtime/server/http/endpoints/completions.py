@@ -6,13 +6,14 @@ from typing import Any
 
 from starlette.responses import Response
 
+from ....text.answers.deltas import Content
 from ..answers import Answer, Step, begun, whole
 from ..asking import Wanted, jobs_of, new_id
 from ..endpoint import Call, Endpoint
 from ..errors import ApiError, Json
 from ..figures import completion_logprobs, timings, usage
 from ..jobs_done import finished, reason
-from ..parsing import Content, PlainParser
+from ..parsing import PlainParser
 from ..schemas.plain import CompletionRequest
 from ..schemas.replies import CompletionReply
 from ..sse import EventStream, Frame

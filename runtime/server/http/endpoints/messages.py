@@ -163,7 +163,7 @@ async def messages(call: Call, body: MessagesRequest) -> Response:
 
 
 async def count_tokens(call: Call, body: CountRequest) -> Response:
-    return Json({"input_tokens": len(await chat_prompt(call, chat_of(body)))})
+    return Json({"input_tokens": len((await chat_prompt(call, chat_of(body))).ids)})
 
 
 ENDPOINTS = (

@@ -6,15 +6,14 @@ from typing import Any
 from starlette.responses import Response
 
 from ....version import VERSION
+from ..answers import check_health
 from ..endpoint import Call, Endpoint
 from ..errors import ApiError, Json
 from ..schemas.replies import HealthReply, ModelReply, ModelsReply, PropsReply
 
 
 async def health(call: Call) -> Response:
-    found = call.served.workers.health()
-    if found.state != "ok":
-        raise ApiError(503, found.error or f"the server is {found.state}", code=found.state, retry_after=2)
+    check_health(call)
     return Json({"status": "ok"})
 
 
