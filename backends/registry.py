@@ -1,5 +1,6 @@
 """The backends there are: built in, or brought by other packages through the entry points `vkrun.backends`."""
 
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -11,10 +12,12 @@ from . import probe
 from .base import Backend, Device, DeviceInfo
 
 GROUP = "vkrun.backends"
-ORDER = ("vulkan", "cuda", "kompute")  # by worth; then other packages' backends; the cpu backend last
+HERE = ("metal",) if sys.platform == "darwin" else ()  # nobody is told of it where it cannot be
+ORDER = (*HERE, "vulkan", "cuda", "kompute")  # by worth; then other packages' backends; the cpu backend last
 FASTER = {"vulkan": "cuda"}  # of two APIs of one card the one that docs/performance.md measures faster
 LAST = "cpu"
-BY_NAME = ("host",)  # for tests: neither listed nor chosen, but where it is named
+# neither listed nor chosen, but where it is named: for tests, or to be told why it cannot be used
+BY_NAME = ("host",) if HERE else ("host", "metal")
 BUILT_IN = {name: f"vkrun.backends.{name}:BACKEND" for name in (*ORDER, LAST, *BY_NAME)}
 
 

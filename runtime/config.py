@@ -28,12 +28,13 @@ SWITCHES = {
 
 # every other variable, and what it does
 VARIABLES = {
-    "VKRUN_BACKEND": "the backend to use: vulkan, cuda, kompute, cpu or (for tests) host",
+    "VKRUN_BACKEND": "the backend to use: vulkan, cuda, metal, kompute, cpu or (for tests) host",
     "VKRUN_DEVICE": "the device to use: its index, its UUID or a part of its name",
     "VKRUN_DEBUG": "0 to 4: 1 devices and memory, 2 times of dispatches, 3 barriers and plan, 4 shaders",
-    "VKRUN_VALIDATE": "1: Khronos validation layer with synchronisation validation; one buffer a tensor, as on CUDA",
+    "VKRUN_VALIDATE": "1: Khronos layer with synchronisation validation; one buffer a tensor, as on CUDA and Metal",
     "VKRUN_ROBUST": "1: the device checks the bounds of every buffer access",
     "VKRUN_SUBMIT_GFLOP": "most arithmetic in one submission, in 1e9 operations; lower it where the device is lost",
+    "VKRUN_METAL_REPLAY": "1: Metal keeps the commands of a step, from the M3 on, instead of being told them each time",
     "VKRUN_CACHE_DIR": "where everything compiled is kept, instead of $XDG_CACHE_HOME/vkrun or ~/.cache/vkrun",
 }
 
@@ -57,6 +58,7 @@ class Config:
     validate: bool = False
     robust: bool = False
     submit_gflop: float | None = None
+    metal_replay: bool = False
     cache_dir: Path | None = None
     off: frozenset[str] = field(default_factory=frozenset)
 
@@ -74,6 +76,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Config:
         validate=_flag(environ, "VKRUN_VALIDATE"),
         robust=_flag(environ, "VKRUN_ROBUST"),
         submit_gflop=_number(environ, "VKRUN_SUBMIT_GFLOP", 0.001, 1e9),
+        metal_replay=_flag(environ, "VKRUN_METAL_REPLAY"),
         cache_dir=cache_dir(environ),
         off=frozenset(name for name in SWITCHES if _flag(environ, f"VKRUN_NO_{name}")),
     )
@@ -135,6 +138,12 @@ def data_dir(environ: Mapping[str, str] = os.environ) -> Path | None:
 def of_drivers(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What is set of the variables that GPU drivers and their loaders read."""
     return {name: environ[name] for name in sorted(environ) if name.startswith(_OF_DRIVERS)}
+
+
+def of_us(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What is set of our own variables, but folders."""
+    known = {*VARIABLES, *(f"VKRUN_NO_{name}" for name in SWITCHES)} - {"VKRUN_CACHE_DIR"}
+    return {name: environ[name] for name in sorted(known & set(environ))}
 
 
 def of_python(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -6,9 +6,10 @@ from typing import Any
 
 from ...runtime.errors import BackendError
 from ...shaders.interface import n_threads, of_text
-from ...shaders.kernel import KernelCall, KernelCode
+from ...shaders.kernel import KernelCode
 from ...shaders.texts import text
 from ..base import Progress
+from ..lowered import Dispatch
 from ..together import made_together
 from . import api, nvrtc
 from .context import Context
@@ -24,8 +25,8 @@ class KernelKey:
     branches: bool
 
     @staticmethod
-    def of(call: KernelCall, branches: bool) -> "KernelKey":
-        return KernelKey(call.code, branches)
+    def of(dispatch: Dispatch) -> "KernelKey":
+        return KernelKey(dispatch.call.code, dispatch.branch is not None)
 
     @property
     def title(self) -> str:

@@ -1,41 +1,19 @@
-"""A plan's nodes as launches of kernels: lowered, with all that they are given."""
+"""Dispatches as launches of kernels, with all that they are given."""
 
 import ctypes
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ...runtime.errors import BackendError
-from ...runtime.ir.graph import Branch, Node
-from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Storage
-from ...shaders.catalogue import lower, refusal
 from ...shaders.interface import of_text
-from ...shaders.kernel import ARGUMENTS_NBYTES, Features, KernelCall
+from ...shaders.kernel import ARGUMENTS_NBYTES
+from ..lowered import Dispatch
 from ..packing import argument_bytes
 from . import api
 from .kernels import KernelKey, LoadedKernel
 
 At = Callable[[Storage], int]  # where a storage begins on the device
-
-
-@dataclass(frozen=True, eq=False)
-class Dispatch:
-    """A kernel's call for the plan's node of that number."""
-
-    node: int
-    call: KernelCall
-    branch: Branch | None
-
-    @property
-    def key(self) -> KernelKey:
-        return KernelKey.of(self.call, self.branch is not None)
-
-    @property
-    def storages(self) -> tuple[Storage, ...]:
-        decider = (self.branch.which,) if self.branch else ()
-        return tuple(t.storage for t in (*self.call.buffers.values(), *decider))
 
 
 class Launch:
@@ -63,21 +41,8 @@ class Launch:
         api.call("cuLaunchKernel", self.kernel.function, *self.grid, *block, 0, stream, parameters, 0)
 
 
-def dispatches_of(plan: Plan, features: Features) -> list[Dispatch]:
-    """BackendError names the first node that the device cannot run."""
-    listed = [_dispatch(i, node, features) for i, node in enumerate(plan.nodes)]
-    return [dispatch for dispatch in listed if dispatch]
-
-
 def launches_of(dispatches: list[Dispatch], kernels: Mapping[KernelKey, LoadedKernel], at: At) -> list[Launch]:
-    return [Launch(dispatch, kernels[dispatch.key], at) for dispatch in dispatches]
-
-
-def _dispatch(index: int, node: Node, features: Features) -> Dispatch | None:
-    if reason := refusal(node, features):
-        raise BackendError(f"{node.name or node.op}: {reason}")
-    call = lower(node, features)
-    return Dispatch(index, call, node.branch) if call else None
+    return [Launch(dispatch, kernels[KernelKey.of(dispatch)], at) for dispatch in dispatches]
 
 
 def _parameters(dispatch: Dispatch, at: At) -> list[Any]:

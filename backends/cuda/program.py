@@ -12,6 +12,7 @@ from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
 from ...shaders.kernel import Features
 from ..base import Progress, noted
+from ..lowered import dispatches_of
 from ..packing import packed_nbytes
 from ..replayed import IN_FLIGHT, Programs, ReplayedProgram, outputs_of
 from ..residents import Residents
@@ -19,8 +20,8 @@ from ..work import budget, pieces
 from . import api
 from .context import Context
 from .graphs import Copy, ExecutableGraph, graphs_of, seconds
-from .kernels import Kernels
-from .launches import dispatches_of, launches_of
+from .kernels import KernelKey, Kernels
+from .launches import launches_of
 from .memory import ArenaMemory, Place, Pool
 from .transfers import UNTIMED, Pinned, Uploads, timed_events
 
@@ -54,7 +55,7 @@ class CudaProgram(ReplayedProgram):
         self.storages = frozenset(s for d in dispatches for s in d.storages if s.kind is not Kind.TEMP)
         try:
             with self._context.current():
-                kernels = resources.kernels.get((d.key for d in dispatches), progress)
+                kernels = resources.kernels.get(map(KernelKey.of, dispatches), progress)
                 self._temps = self._own_temps()
                 self._launches = launches_of(dispatches, kernels, self._at)
                 self._take_results()

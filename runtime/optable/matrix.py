@@ -8,19 +8,40 @@ from rich.progress import track
 from rich.table import Table
 
 from ...backends import registry
+from ...backends.base import Device, DeviceInfo
 from ..errors import UsageError
 from ..gguf.keys import printable
+from .case import Case
 from .run import Outcome, run_case
 from .table import CASES, cases_for
 
 
+class Watch:
+    """Is told of devices and cases as they run, for those who keep an account of it."""
+
+    def opens(self, name: str, info: DeviceInfo) -> None:
+        """Before a backend's device is opened."""
+
+    def begins(self, case: Case) -> None:
+        """Before a case, which may end the process."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """After it."""
+
+
 def run_matrix(
-    ops: Sequence[str], backends: Sequence[str], device: str | None, verbose: bool, level: int | None = None
+    ops: Sequence[str],
+    backends: Sequence[str],
+    device: str | None,
+    verbose: bool,
+    level: int | None = None,
+    watch: Watch | None = None,
 ) -> bool:
     """Run the table (or some ops of it) on the backends that are here (or those named); print; True when all passed.
 
     level: of optimisation, 0 to 3, at which each case is planned; None runs each op as one node.
     """
+    watch = watch or Watch()
     known = list(dict.fromkeys(c.op for c in CASES))
     if unknown := [op for op in ops if op not in known]:
         raise UsageError(f"no cases for op {unknown[0]}; there are {', '.join(sorted(known))}")
@@ -30,16 +51,23 @@ def run_matrix(
         backend, info = registry.choose(name, device)
         console.print(escape(printable(f"{name}: {info.name}, {info.driver}")), highlight=False, soft_wrap=True)
         cases = [c for c in cases_for(info.is_software, level) if not ops or c.op in ops]
+        watch.opens(name, info)
         opened = backend.open(info)
         try:
-            outcomes[name] = [
-                run_case(c, opened, level) for c in track(cases, f"{name}", console=console, transient=True)
-            ]
+            shown = track(cases, f"{name}", console=console, transient=True)
+            outcomes[name] = [_watched(c, opened, level, watch) for c in shown]
         finally:
             opened.close()
     console.print(_matrix(outcomes))
     _list(console, outcomes, verbose)
     return all(o.status != "fail" for all_of in outcomes.values() for o in all_of)
+
+
+def _watched(case: Case, device: Device, level: int | None, watch: Watch) -> Outcome:
+    watch.begins(case)
+    outcome = run_case(case, device, level)
+    watch.ended(outcome)
+    return outcome
 
 
 def _matrix(outcomes: dict[str, list[Outcome]]) -> Table:

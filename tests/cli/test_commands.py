@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from vkrun.backends import registry
 from vkrun.backends.base import Backend, Device, DeviceInfo
-from vkrun.runtime.cli import devices
+from vkrun.runtime.cli import devices, ops_report
 from vkrun.runtime.cli.main import main
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.gguf.file import GGUFFile
@@ -160,6 +160,36 @@ def test_test_ops_fails_where_an_op_does(capsys, monkeypatch):
     assert main(["test-ops", "-o", "l2_norm", "--backend", "cpu"]) == 1
     out = capsys.readouterr().out
     assert "FAILED" in out and "as told to [red]" in out
+
+
+def test_test_ops_reports_machine_cases_and_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("VKRUN_DEBUG", "0")
+    monkeypatch.setattr(ops_report, "N_TOKENS", 4)
+    monkeypatch.chdir(tmp_path)
+    assert main(["test-ops", "-o", "l2_norm", "--backend", "cpu", "--report"]) == 0
+    lines = (tmp_path / "vkrun-report.txt").read_text().splitlines()
+    assert lines[0].startswith("vkrun 0.1.0, Python 3.") and "VKRUN_DEBUG=0" in lines
+    cases = [line for line in lines if line.startswith("l2_norm ")]
+    assert len(cases) > 3 and all(": pass, NMSE " in line and line.endswith(" s") for line in cases)
+    said = [line.partition(" s: ")[2] for line in lines if line.startswith("bundled model, 4 tokens on cpu: ")]
+    assert f"# in all: {len(cases)} pass" in lines and len(said) == 2 and said[0] == said[1] and len(said[0]) > 4
+
+
+def test_a_report_of_what_ends_early_names_the_case(tmp_path, monkeypatch):
+    from vkrun.runtime.optable import matrix
+
+    def end(case, _device, _level):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(matrix, "run_case", end)
+    assert main(["test-ops", "-o", "l2_norm", "--backend", "cpu", "--report", str(tmp_path / "r")]) != 0
+    *_, case, last = [line for line in (tmp_path / "r").read_text().splitlines() if line]
+    assert case.startswith("l2_norm ") and last.startswith("ended by KeyboardInterrupt")
+
+
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    assert main(["test-ops", "-o", "l2_norm", "--backend", "cpu", "--report", str(tmp_path / "no" / "r")]) == 2
+    assert "--report" in capsys.readouterr().err
 
 
 def test_test_ops_of_a_backend_that_is_not_there(capsys):

@@ -1,4 +1,4 @@
-"""The cuda backend on a stand-in driver, for the tests of this folder."""
+"""The cuda and metal backends on stand-ins of their APIs, for the tests of this folder."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,12 @@ from vkrun.backends import registry
 from vkrun.backends.cuda import BACKEND, api, nvrtc
 from vkrun.backends.cuda.device import CudaDevice
 from vkrun.backends.cuda.kernels import Kernels
+from vkrun.backends.metal import BACKEND as METAL
+from vkrun.backends.metal import api as metal_api
+from vkrun.backends.metal.device import MetalDevice
 from vkrun.tests.cuda_stand_in import StandIn
+from vkrun.tests.metal_stand_in.framework import StandIn as Mac
+from vkrun.tests.metal_stand_in.msl_kernels import compiled
 
 
 @pytest.fixture
@@ -42,5 +47,36 @@ def driver(put_in) -> Iterator[StandIn]:
 def device(driver: StandIn) -> Iterator[CudaDevice]:
     (info,) = BACKEND.devices()
     opened = BACKEND.open(info)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def put_in_mac(monkeypatch: pytest.MonkeyPatch):
+    """Puts a stand-in where Metal is; what is remembered of backends is forgotten before and after."""
+
+    def put(mac: Mac) -> Mac:
+        monkeypatch.setattr(metal_api, "framework", lambda: mac)
+        monkeypatch.setattr(metal_api, "bridge", lambda: mac.objc)
+        monkeypatch.setattr(metal_api, "system", lambda: mac.system)
+        registry.get.cache_clear()
+        return mac
+
+    yield put
+    monkeypatch.undo()
+    registry.get.cache_clear()
+
+
+@pytest.fixture
+def mac(put_in_mac) -> Iterator[Mac]:
+    made = put_in_mac(Mac(compiled))
+    yield made
+    assert made.alive == []
+
+
+@pytest.fixture
+def metal(mac: Mac) -> Iterator[MetalDevice]:
+    (info,) = METAL.devices()
+    opened = METAL.open(info)
     yield opened
     opened.close()

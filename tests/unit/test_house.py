@@ -48,6 +48,7 @@ ROOMS: dict[str, set[str]] = {
     "backends/staging": set(),
     "backends/work": {"config", "ir"},
     "backends/packing": {"errors", "ir", "shaders"},
+    "backends/lowered": {"errors", "ir", "shaders"},
     "backends/residents": {"errors", "config", "ir", "backends/packing", "backends/blocks"},
     "backends/replayed": {"errors", "ir", "backends/base", "backends/packing"},
     "backends/cpu": {"errors", "ir", "backends/base", "backends/host_memory", "backends/room"},
@@ -58,7 +59,7 @@ ROOMS: dict[str, set[str]] = {
     "counts": {"errors", "ir", "gguf", "shaders", "models"},
     "engine": {"errors", "units", "ir", "text", "models", "backends/base"},
 }
-HOSTS = {"backends/vulkan", "backends/kompute", "backends/host", "backends/cuda"}
+HOSTS = {"backends/vulkan", "backends/kompute", "backends/host", "backends/cuda", "backends/metal"}
 SHARED_BY_HOSTS = {name for name in ROOMS if name.startswith("backends/")} - {"backends/cpu", "backends/probe"}
 ROOMS |= {host: {"errors", "config", "caches", "ir", "shaders", *SHARED_BY_HOSTS} for host in HOSTS}
 ROOMS["backends/registry"] = {

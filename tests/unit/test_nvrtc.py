@@ -40,7 +40,7 @@ def used() -> dict[Variant, KernelKey]:
     features = Features(subgroup_size=32, shared_nbytes=49152, max_workgroup=1024, **own)
     nodes = (prepare(case).node for case in cases_for(False, None))
     calls = [catalogue.lower(node, features) for node in nodes if not catalogue.refusal(node, features)]
-    return {(call.code.stem, call.code.defines): KernelKey.of(call, False) for call in calls if call}
+    return {(call.code.stem, call.code.defines): KernelKey(call.code, False) for call in calls if call}
 
 
 def untyped(variant: Variant) -> Variant:

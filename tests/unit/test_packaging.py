@@ -46,7 +46,7 @@ def test_version_and_command() -> None:
     assert all(callable(c.load()) for c in command) and len(command) == 1
 
 
-@pytest.mark.parametrize("name", ["cpu", "vulkan", "cuda", "kompute", "host"])
+@pytest.mark.parametrize("name", ["cpu", "vulkan", "cuda", "kompute", "host", "metal"])
 def test_backends_are_entry_points(name: str) -> None:
     (backend,) = importlib.metadata.entry_points(group="vkrun.backends", name=name)
     assert backend.load() is not None
