@@ -35,6 +35,10 @@ class BackendError(VkrunError):
     """A backend or device that is missing, cannot do what is asked, or failed."""
 
 
+class SessionError(VkrunError):
+    """A saved session that cannot be written or read, is damaged, hostile or another model's."""
+
+
 class UsageError(VkrunError, ValueError):
     """Arguments out of their range."""
 

@@ -21,12 +21,14 @@ from .engine.fits import check_fits, why_not
 from .engine.generation import Generation
 from .engine.parked import Parked
 from .engine.runner import Runner
+from .engine.saved import Form
 from .engine.scheduler import Scheduler
 from .engine.sequence import Sequence, Timings
 from .engine.service import Service
 from .engine.slots import Slots
 from .errors import UsageError
 from .gguf.file import GGUFFile
+from .gguf.identity import identity
 from .gguf.keys import printable
 from .models import Architecture, Capacity, open_model
 from .models.architecture import POOLINGS
@@ -103,7 +105,7 @@ def load(
             opened.close()
             raise
         described = _described(f, model, info)
-        return Model(described, engine, tokenizer, dict(f.keys), limit)
+        return Model(described, engine, tokenizer, dict(f.keys), limit, identity(f))
 
 
 def _parked_limit(cache_ram: int | None) -> int | None:
@@ -177,9 +179,15 @@ class Model:
     """
 
     def __init__(
-        self, info: ModelInfo, engine: Engine, tokenizer: Tokenizer | None, keys: dict, limit: int | None = 0
+        self,
+        info: ModelInfo,
+        engine: Engine,
+        tokenizer: Tokenizer | None,
+        keys: dict,
+        limit: int | None = 0,
+        name: str = "",
     ) -> None:
-        """limit: bytes of the host for what is parked, None for no limit."""
+        """limit: bytes of the host for what is parked, None for no limit. name: what saved sessions know it by."""
         self.info, self.engine = info, engine
         self._tokenizer, self._keys = tokenizer, keys
         self._chat: ChatTemplate | None = None
@@ -187,7 +195,8 @@ class Model:
         room, states, runner = engine.model.capacity, engine.model.states, Runner(engine)
         parked = Parked(runner, limit) if limit != 0 else None
         slots = Slots(room.n_caches, room.n_states if states else 0, parked)
-        self._service = Service(Scheduler(runner, slots), info.name)
+        form = Form(name, info.n_vocab, room.n_ctx, runner.rows, runner.states) if name else None
+        self._service = Service(Scheduler(runner, slots, form), info.name)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -327,6 +336,19 @@ class Model:
         )
         self.timings = sequence.timings
         return Generation(self._service, sequence, self.tokenizer, stops)
+
+    def save_session(self, path: str | os.PathLike[str]) -> int:
+        """Write the tokens of the sequence that ran last, with their keys and states, to a file: how many tokens.
+        Another process that loads the same model may go on from there. Written whole or not at all; SessionError where
+        it cannot be, UsageError where nothing ran yet."""
+        with self._service.alone() as scheduler:
+            return scheduler.save_slot(None, Path(path))
+
+    def load_session(self, path: str | os.PathLike[str]) -> int:
+        """Bring back what save_session() wrote: how many tokens a prompt that begins with them need not read again.
+        SessionError for a file that is damaged, hostile or another model's."""
+        with self._service.alone() as scheduler:
+            return scheduler.restore_slot(None, Path(path))
 
     def close(self) -> None:
         """Give the device's memory back. Idempotent; a process that was forked off leaves it alone."""

@@ -42,6 +42,7 @@ class Runner:
         self.was_new = False  # did the latest step run for the first time, with all that drivers then do?
         self._copies = SlotCopies(engine)
         self._transfers = Transfers(engine)
+        self.rows, self.states = self._transfers.rows, self._transfers.states
         self.row_nbytes, self.state_nbytes = self._transfers.row_nbytes, self._transfers.state_nbytes
         self.take_keys, self.put_keys = self._transfers.take_keys, self._transfers.put_keys
         self.take_state, self.put_state = self._transfers.take_state, self._transfers.put_state

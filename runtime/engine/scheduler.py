@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Sequence as Rows
+from pathlib import Path
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from .decode import DecodeRun
 from .pace import Pace
 from .restoring import restore
 from .runner import Chosen, Runner, Wanted
+from .saved import Form
 from .sequence import Sequence
-from .slots import Checkpoint, Slots
+from .slot_files import SlotFiles
+from .slots import CacheSlot, Checkpoint, Slots
 
 WORTH_WAITING = 64  # tokens that another sequence is about to read
 
@@ -27,8 +30,10 @@ class Scheduler:
     device runs a step ahead of the host.
     """
 
-    def __init__(self, runner: Runner, slots: Slots) -> None:
+    def __init__(self, runner: Runner, slots: Slots, form: Form | None = None) -> None:
+        """form: of sessions in files."""
         self.runner, self.slots = runner, slots
+        self._files = SlotFiles(runner, slots, form)
         self.running: list[Sequence] = []
         self._joining: deque[Sequence] = deque()  # by any thread
         self._waiting: list[Sequence] = []
@@ -81,6 +86,51 @@ class Scheduler:
         finally:
             self.slots.release(seat, intact=False)
 
+    def save_slot(self, index: int | None, path: Path) -> int:
+        """Write what a slot holds to a file: how many tokens. See SlotFiles."""
+        self.rest()
+        return self._files.save(index, path, {s.seat.cache.index: s.seat.state for s in self.running if s.seat})
+
+    def restore_slot(self, index: int | None, path: Path) -> int:
+        """Let an idle slot hold what was saved: how many tokens. See SlotFiles."""
+        self.rest()
+        return self._files.restore(index, path)
+
+    def erase_slot(self, index: int) -> int:
+        """Forget what an idle slot holds: how many tokens."""
+        self.rest()
+        return self._files.erase(index)
+
+    def slots_info(self) -> list[dict[str, int | bool]]:
+        """Of each slot what servers tell."""
+        running = {s.seat.cache.index: s for s in self.running if s.seat}
+        return [self._info(c, running.get(c.index)) for c in self.slots.caches]
+
+    def parked_info(self) -> dict[str, int]:
+        """What is parked: tokens, states, bytes, of how many at most (-1: no limit), and what had to go so far."""
+        if (p := self.slots.parked) is None:
+            return {"n_tokens": 0, "n_states": 0, "nbytes": 0, "limit": 0, "n_evicted": 0}
+        limit = -1 if p.limit is None else p.limit
+        return {
+            "n_tokens": p.n_tokens,
+            "n_states": p.n_states,
+            "nbytes": p.nbytes,
+            "limit": limit,
+            "n_evicted": p.n_evicted,
+        }
+
+    def _info(self, cache: CacheSlot, s: Sequence | None) -> dict[str, int | bool]:
+        return {
+            "id": cache.index,
+            "n_ctx": self.runner.n_ctx,
+            "is_processing": cache.taken,
+            "n_held": len(cache.ids),
+            "n_checkpoints": len(cache.checkpoints),
+            "n_prompt": s.timings.n_prompt if s else 0,
+            "n_reused": s.timings.n_cached if s else 0,
+            "n_decoded": s.n_chosen if s else 0,
+        }
+
     def close(self) -> None:
         """Let the device come to rest, and drop the runner's programs."""
         self.rest()
@@ -96,7 +146,9 @@ class Scheduler:
         return not joins and going == self._rows and bool(self._run and (self._run.n_left or self._run.n_under_way))
 
     def _admit(self) -> None:
-        for s in [s for s in self._waiting if s.goes_on and not self._is_being_read(s)]:
+        for s in [s for s in self._waiting if s.goes_on]:
+            if self._is_being_read(s):
+                continue
             if not self._make_room():
                 return
             self._waiting.remove(s)

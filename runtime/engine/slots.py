@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..errors import UsageError
 from .chain import BLOCK, Beginning, extended
 from .parked import NOTHING, Found, Parked
 
@@ -133,9 +134,31 @@ class Slots:
         return cache.checkpoints[-1]
 
     def empty(self, cache: CacheSlot) -> None:
-        """Forget what an idle cache holds, parked before."""
+        """Forget what an idle cache holds, which is parked before."""
         assert not cache.taken
         self._lose(cache, 0)
+
+    def forget(self, cache: CacheSlot) -> None:
+        """Forget what an idle cache holds."""
+        assert not cache.taken
+        self._free += cache.cut(0)
+
+    def hold(self, cache: CacheSlot, ids: Sequence[int]) -> None:
+        """Tokens whose keys were brought to an empty cache, as were the states of the checkpoints that it has now."""
+        assert not cache.ids
+        cache.ids, cache.used = list(ids), self._now()
+        for c in cache.checkpoints:
+            c.filled = True
+
+    def oldest(self) -> CacheSlot:
+        """The idle cache that was used least recently; UsageError where all are taken."""
+        if not self.n_idle:
+            raise UsageError(f"slots: sequences run in all {len(self.caches)}")
+        return self._oldest()
+
+    def latest(self) -> CacheSlot:
+        """The cache that is in use, or else was last."""
+        return max(self.caches, key=lambda c: (c.taken, bool(c.ids), c.used))
 
     # seats
 

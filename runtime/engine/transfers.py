@@ -11,13 +11,14 @@ from .parked import Arrays
 
 
 class Transfers:
-    """`row_nbytes`: of a token's keys and values in all caches; `state_nbytes`: of all recurrent states of a slot."""
+    """`rows`, `states`: of each cache's row and of each recurrent state the numpy dtype and how many numbers;
+    `row_nbytes`, `state_nbytes`: of all of them together."""
 
     def __init__(self, engine: Engine) -> None:
         self._device = engine.device
         self._caches, self._states = engine.model.caches, engine.model.states
-        self.rows = [(s.dtype.numpy, prod(s.shape[2:])) for s in self._caches]
-        self.states = [(s.dtype.numpy, prod(s.shape[1:])) for s in self._states]
+        self.rows = [(np.dtype(s.dtype.numpy).str, prod(s.shape[2:])) for s in self._caches]
+        self.states = [(np.dtype(s.dtype.numpy).str, prod(s.shape[1:])) for s in self._states]
         self.row_nbytes = sum(np.dtype(dtype).itemsize * n for dtype, n in self.rows)
         self.state_nbytes = sum(np.dtype(dtype).itemsize * n for dtype, n in self.states)
 
