@@ -8,7 +8,7 @@ from .errors import UsageError
 from .gguf.file import GGUFFile
 from .ir.counts import counts_of
 from .ir.plan import Plan, lean_plan
-from .models import Capacity, open_model
+from .models import Architecture, Capacity, open_model
 from .models.step import StepInputs, StepShape
 
 # what GPUs of the last years offer; cooperative matrices, which only some have, left out
@@ -53,7 +53,12 @@ def plan_step(
         if not low <= value <= high:
             raise UsageError(f"{name}: {value}, expected {low} to {high}")
     with GGUFFile.open(path, header_only=True) as f:
-        model = open_model(f, Capacity(n_kv, n_seqs, n_seqs))
+        return plan_of(open_model(f, Capacity(n_kv, n_seqs, n_seqs)), opt, n_tokens, features)
+
+
+def plan_of(model: Architecture, opt: int = 3, n_tokens: int = 1, features: Features | None = None) -> Plan:
+    """Of a step over all that a model's caches hold, of as many sequences as there are."""
+    n_kv, n_seqs = model.capacity.n_ctx, model.capacity.n_caches
     shape = StepShape(((n_seqs, n_tokens),), n_kv, n_seqs, n_drawn=1 if n_tokens == 1 else 0)
     graph = model.graph(StepInputs(shape, model.tail))
     offered = features or USUAL_GPU

@@ -22,7 +22,7 @@ from vkrun.runtime.gguf.header import TensorInfo
 from vkrun.runtime.gguf.keys import GGUFKeys
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.quants import random_blocks
-from vkrun.runtime.models import ARCHITECTURES, Capacity
+from vkrun.runtime.models import ARCHITECTURES, Architecture, Capacity
 from vkrun.tools.presets import PRESETS, Preset
 
 TYPES = {"F16": 1, "Q8_0": 7, "Q4_0": 2, "Q4_K_M": 15, "MXFP4": 38}  # with what general.file_type says
@@ -94,11 +94,25 @@ def _is_precise(name: str, n_layers: int) -> bool:
 
 def tensors_of(preset: Preset, kind: str, n_layers: int = 0) -> tuple[dict[str, Any], list[TensorInfo]]:
     """The keys of the file, and its tensors in the order in which the family asks for them."""
+    keys, wishes = _wishes(preset, kind, n_layers)
+    _model_of(wishes, Capacity(256))
+    return keys, list(wishes.asked.values())
+
+
+def model_of(preset: Preset, kind: str, n_layers: int, capacity: Capacity) -> Architecture:
+    """The model of the file that would be written: to plan with, not to run."""
+    return _model_of(_wishes(preset, kind, n_layers)[1], capacity)
+
+
+def _model_of(wishes: Wishes, capacity: Capacity) -> Architecture:
+    return ARCHITECTURES[wishes.preset.architecture](wishes, capacity)  # pyright: ignore[reportArgumentType]
+
+
+def _wishes(preset: Preset, kind: str, n_layers: int) -> tuple[dict[str, Any], Wishes]:
+    """The keys of the file, and what stands in for it."""
     keys = {f"{preset.architecture}.{key}": value for key, value in _shortened(preset.keys, n_layers).items()}
     arrays = {key: np.array(v, np.int32) if isinstance(v, list) else v for key, v in keys.items()}
-    wishes = Wishes(preset, arrays, kind)
-    ARCHITECTURES[preset.architecture](wishes, Capacity(256))  # pyright: ignore[reportArgumentType]
-    return keys, list(wishes.asked.values())
+    return keys, Wishes(preset, arrays, kind)
 
 
 def _shortened(keys: Mapping[str, Any], n_layers: int) -> dict[str, Any]:

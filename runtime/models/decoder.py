@@ -26,12 +26,14 @@ class Layer(Protocol):
 class Decoder(Architecture):
     """A family says what its parameters are (`read`) and how a layer is put together (`layer`).
 
-    What `read` may set beside: embedding_scale, a factor of tokens' rows; logit_scale, a factor of logits; logit_cap:
+    What `read` may set beside: embedding_scale, a factor of tokens' rows; stream_scale, one of the rows between layers,
+    of which norms with eps times its square see nothing; logit_scale, a factor of logits; logit_cap:
     where not 0 logits z become cap * tanh(z / cap).
     """
 
     final_norm: ClassVar[str] = "output_norm"  # "": none
     embedding_scale: float = 1.0
+    stream_scale: float = 1.0
     logit_scale: float = 1.0
     logit_cap: float = 0.0
 
@@ -40,7 +42,7 @@ class Decoder(Architecture):
         self.params = p = self.read(Hyper(f, self.name))
         self.embedding = self.weights.matrix("token_embd.weight", (p.n_vocab, p.width))
         self.layers: Sequence[Layer] = [self.layer(i) for i in range(p.n_layers)]
-        self.norm = self.norm_of(self.final_norm, p.width) if self.final_norm else None
+        self.norm = self.stream_norm(self.final_norm) if self.final_norm else None
         tied = not self.weights.has("output.weight")
         self.head = self.embedding if tied else self.weights.matrix("output.weight", (p.n_vocab, p.width))
         self._zero = self.weights.constant("zero", (1, 1), lambda first, stop: np.zeros((stop - first, 1)))
@@ -60,12 +62,16 @@ class Decoder(Architecture):
             bias = self.weights.vector(f"{name}.bias", (n_out,))
         return Linear(weight, bias, self.weights.factor(name))
 
-    def norm_of(self, name: str, n: int) -> Norm:
-        """A norm of rows of n: a LayerNorm where it has a bias, else an RMSNorm."""
-        weight = self.weights.vector(f"{name}.weight", (n,))
+    def norm_of(self, name: str, n: int, scale: float = 1.0) -> Norm:
+        """A norm of rows of n that come times `scale`: a LayerNorm where it has a bias, else an RMSNorm."""
+        weight, eps = self.weights.vector(f"{name}.weight", (n,)), self.params.eps * scale**2
         if not self.weights.has(f"{name}.bias"):
-            return RMSNorm(weight, self.params.eps)
-        return LayerNorm(weight, self.weights.vector(f"{name}.bias", (n,)), self.params.eps)
+            return RMSNorm(weight, eps)
+        return LayerNorm(weight, self.weights.vector(f"{name}.bias", (n,)), eps)
+
+    def stream_norm(self, name: str) -> Norm:
+        """Of the rows between layers."""
+        return self.norm_of(name, self.params.width, self.stream_scale)
 
     def graph(self, inputs: StepInputs) -> Graph:
         g, step = Graph(), inputs.tensors()
@@ -84,8 +90,9 @@ class Decoder(Architecture):
 
     def embed(self, g: Graph, step: StepTensors) -> Tensor:
         """Rows of the embedding, or those that come in their place: [n_rows, width]."""
-        x = scaled(g, g.get_rows(self.embedding, step.ids), self.embedding_scale)
-        x = g.select("input", step.source, x, g.input("embeddings", (step.shape.n_rows, self.params.width)))
+        given = scaled(g, g.input("embeddings", (step.shape.n_rows, self.params.width)), self.stream_scale)
+        x = scaled(g, g.get_rows(self.embedding, step.ids), self.embedding_scale * self.stream_scale)
+        x = g.select("input", step.source, x, given)
         if not step.shape.embeddings:
             g.decided["input"] = 0
         return x

@@ -32,14 +32,16 @@ class SmolLM3(Llama):
 
 
 class Granite(Llama):
-    """Scales of embeddings, blocks and logits; some turn nothing."""
+    """Scales of embeddings, blocks and logits; some turn nothing. x + r f(norm(x)) is r (x / r + f(norm(x))): rows
+    between layers are held over r, and what blocks make is added as it is."""
 
     name = "granite"
     called = "Granite 3 and 4, dense"
 
     def read(self, h: Hyper) -> TransformerParams:
         self.embedding_scale = h.get_float("embedding_scale", 0.0) or 1.0
-        self.residual_scale = h.get_float("residual_scale", 0.0) or 1.0
+        if h.get_float("residual_scale", 0.0):
+            self.stream_scale = 1 / h.get_float("residual_scale", lo=1e-6)
         self.logit_scale = 1 / (h.get_float("logit_scale", 0.0) or 1.0)
         self.turns = h.get_bool("rope.scaling.finetuned", True)
         return super().read(h)

@@ -81,11 +81,11 @@ class FalconH1(WithMamba):
     def attention(self, i: int, at: str) -> Block:
         return Beside(self.usual_attention(i, at), self.mamba2(at))
 
-    def norm_of(self, name: str, n: int) -> Norm:
+    def norm_of(self, name: str, n: int, scale: float = 1.0) -> Norm:
         """Some files leave `.weight` out of a norm's name."""
         if self.weights.has(name) and not self.weights.has(f"{name}.weight"):
             return RMSNorm(self.weights.vector(name, (n,)), self.params.eps)
-        return super().norm_of(name, n)
+        return super().norm_of(name, n, scale)
 
 
 class NemotronH(WithMamba):

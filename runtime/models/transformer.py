@@ -56,7 +56,6 @@ class Transformer(Decoder):
     sliding_base: ClassVar[float | None] = None  # of rotary embedding where there is a window; None: as elsewhere
     sliding_scaled: ClassVar[bool] = True  # rotary embedding is scaled there too
     turns: bool = True  # attention turns q and k by their positions
-    residual_scale: float = 1.0
     attention_cap: float = 0.0
 
     def read(self, h: Hyper) -> TransformerParams:
@@ -107,8 +106,9 @@ class Transformer(Decoder):
         return Chain((attention, self.residual(at, self.feed(i, at), self.ffn_norms)))
 
     def residual(self, at: str, block: Block, norms: Names) -> Residual:
-        before, after = (self.norm_of(at + name, self.params.width) if name else None for name in norms)
-        return Residual(block, before, after, self.residual_scale)
+        first, last = norms
+        before = self.stream_norm(at + first) if first else None
+        return Residual(block, before, self.norm_of(at + last, self.params.width) if last else None)
 
     def attention(self, i: int, at: str) -> Block:
         return self.usual_attention(i, at)

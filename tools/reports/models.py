@@ -3,41 +3,49 @@
 
     tools/reports/models.py
 
-Blocks are read off the models that tests/models holds: what of a block is left out or as usual is not said.
+Blocks are read off the models that tests/models holds: what of a block is left out or as usual is not said. Dispatches
+are those of the models of real size in tools/presets.py.
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from vkrun.runtime.counts import plan_of
 from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.ir.ops import OPS
 from vkrun.runtime.models import ARCHITECTURES, Architecture, Capacity, open_model
 from vkrun.runtime.models.blocks.rope import Rope
 from vkrun.runtime.models.decoder import Decoder
 from vkrun.tests.models.drawn import Golden
+from vkrun.tools.presets import PRESETS
+from vkrun.tools.synthesize import model_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN, FAMILIES = ROOT / "tests/models/golden", ROOT / "tests/models/families"
 # those whose layers are another's, told apart by what surrounds the text
 AS = {"qwen2vl": "qwen2", "qwen3vl": "qwen3", "qwen3vlmoe": "qwen3moe"}
 ROUTING = [op.options for op in OPS.values() if {"score", "activation"} <= op.options.keys()]
+N_LAYERS, N_KV = 8, 4096
 USUAL = {value for options in ROUTING for value in options.values()}
 HEAD = """# Models
 
 Written by `tools/reports/models.py`. A file's `general.architecture` decides; its keys and tensors say the rest. Every
 family is held against transformers' own class, one shot, in chunks and token by token, as written and with all passes,
 on the models of `tests/models/golden` or `tests/models/families`. Of a block is said what not all of its kind have.
+Dispatches are what a token takes in a layer, from the least to the most: planned at sizes of real models in Q4_0, over
+4,096 keys, for a usual GPU without cooperative matrices.
 
 `tools/reports/held.py` holds files with weights of their own to what others computed on them. Of 40 that llama.cpp's
 converter made, of all these families but seven that are much like others, it says on vulkan (llvmpipe), kompute and cpu
 at levels 0 and 3: at most 7e-11 NMSE from transformers, quantised ones too, and 5e-11 between one shot and pieces; of
 falcon-h1's 2e-6, as its multipliers stand in F16 weights, rounded (llama.cpp's answer on it is as far off).
 
-| architecture | people call it | layers | held against |
-| --- | --- | --- | --- |
+| architecture | people call it | layers | dispatches | held against |
+| --- | --- | --- | --- | --- |
 """
 
 
@@ -98,6 +106,14 @@ def _option(name: str, value: Any) -> str:
     return f"{name} {value}" if isinstance(value, str) else f"not {name}" if value is False else name.replace("_", " ")
 
 
+def dispatches(name: str) -> str:
+    """The fewest and the most of a layer, by the first preset of an architecture."""
+    preset = next(p for p in PRESETS.values() if p.architecture == name)
+    nodes = plan_of(model_of(preset, "Q4_0", N_LAYERS, Capacity(N_KV))).nodes
+    found = Counter(node.name.split(".")[1] for node in nodes if node.name.startswith("blk.")).values()
+    return f"{min(found)}" if min(found) == max(found) else f"{min(found)} to {max(found)}"
+
+
 def page() -> str:
     found: dict[str, tuple[dict[str, None], list[str]]] = {}
     for name, file, model in models():
@@ -108,7 +124,7 @@ def page() -> str:
     for name, made in ARCHITECTURES.items():
         kinds, files = found[AS.get(name, name)]
         held = f"as {AS[name]}" if name in AS else ", ".join(files)
-        rows.append(f"| `{name}` | {made.called} | {'; '.join(kinds)} | {held} |\n")
+        rows.append(f"| `{name}` | {made.called} | {'; '.join(kinds)} | {dispatches(name)} | {held} |\n")
     return HEAD + "".join(rows)
 
 
