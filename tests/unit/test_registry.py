@@ -1,5 +1,6 @@
 """Finding backends and choosing devices."""
 
+import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from types import ModuleType
@@ -65,6 +66,13 @@ def test_built_in_backends_need_no_metadata(entry_point) -> None:
     entry_point()
     assert registry.names() == ["vulkan", "cuda", "kompute", "cpu"]
     assert registry.get("cpu").name == "cpu"
+
+
+def test_a_mac_has_metal_first_and_others_are_told_why_not() -> None:
+    code = "import sys; sys.platform = 'darwin'; from vkrun.backends import registry; print(*registry.names())"
+    made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert made.split() == ["metal", "vulkan", "cuda", "kompute", "cpu"]
+    assert sys.platform == "darwin" or registry.get("metal").why_missing() == "metal: there is no Metal but on macOS"
 
 
 def test_an_unknown_name_lists_the_known() -> None:
