@@ -16,6 +16,7 @@ from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.model import BUNDLED
 from vkrun.runtime.server.http.app import make_app
 from vkrun.runtime.server.http.options import Options
+from vkrun.runtime.server.http.protocol import BoundedProtocol
 from vkrun.runtime.server.http.served import Card, Served
 from vkrun.runtime.text.base import Tokenizer
 from vkrun.runtime.text.chat import ChatTemplate
@@ -82,7 +83,9 @@ def serving(of: Served) -> Iterator[str]:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         port = listening.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(make_app(of), log_level="error", lifespan="off"))
+        server = uvicorn.Server(
+            uvicorn.Config(make_app(of), http=BoundedProtocol, log_level="error", lifespan="off", timeout_keep_alive=1)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

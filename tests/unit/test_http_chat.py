@@ -8,7 +8,8 @@ import pytest
 from vkrun.runtime.server.http.endpoints.completions import N_PREDICT
 from vkrun.runtime.server.http.options import Options
 from vkrun.runtime.server.http.schemas import replies
-from vkrun.runtime.server.jobs import Done, Failed, Grammar, Progress, Refused, Timings, Token, Usage
+from vkrun.runtime.server.jobs import Done, Failed, Progress, Refused, Timings, Token, Usage
+from vkrun.runtime.text.grammar import Grammar
 from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.unit.http_serving import (
     HI,
@@ -147,6 +148,11 @@ def test_prompts_of_every_kind(prompt: Any, n: int) -> None:
     assert "".join(c["text"] for f in said for c in f["choices"] if c["index"] == 0) == answer["choices"][0]["text"]
 
 
+DEEP: dict = {}
+for _ in range(40):
+    DEEP = {"properties": {"x": DEEP}}
+
+
 @pytest.mark.parametrize(
     ("path", "more"),
     [
@@ -166,6 +172,8 @@ def test_prompts_of_every_kind(prompt: Any, n: int) -> None:
         (CHAT, {"messages": HI, "stop": [""]}),
         (CHAT, {"messages": HI, "tool_choice": "required"}),
         (CHAT, {"messages": HI, "response_format": {"type": "json_schema"}}),
+        (CHAT, {"messages": HI, "json_schema": DEEP}),
+        (CHAT, {"messages": HI, "regex": "a" * 300_000}),
         (CHAT, {"messages": HI, "response_format": {"type": "json_object"}, "regex": "a"}),
     ],
 )
@@ -186,7 +194,7 @@ def test_a_model_of_embeddings_makes_no_text() -> None:
 
 
 FORMATS: list[tuple[dict, Grammar]] = [
-    ({"response_format": {"type": "json_object"}}, Grammar("json_schema", '{"type":"object"}')),
+    ({"response_format": {"type": "json_object"}}, Grammar("json_schema", '{"type": "object"}')),
     ({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "null"}}}},
      Grammar("json_schema", '{"type": "null"}')),
     ({"json_schema": {"type": "null"}}, Grammar("json_schema", '{"type": "null"}')),

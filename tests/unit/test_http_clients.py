@@ -7,7 +7,8 @@ import anthropic
 import openai
 import pytest
 from vkrun.runtime.server.http.options import Options
-from vkrun.runtime.server.jobs import Failed, Grammar, Refused, Token
+from vkrun.runtime.server.jobs import Failed, Refused, Token
+from vkrun.runtime.text.grammar import Grammar
 from vkrun.tests.unit.http_serving import HI, served, serving, workers
 
 SAID = "def add(a, b):\n    return a + b\n"

@@ -4,14 +4,15 @@ import asyncio
 import hmac
 import json
 import math
+import socket
 from dataclasses import replace
 
 import pytest
-from vkrun.runtime.server.http import guard
+from vkrun.runtime.server.http import guard, protocol
 from vkrun.runtime.server.http.app import endpoints_of, make_app
 from vkrun.runtime.server.http.body import MAX_DEPTH
 from vkrun.runtime.server.http.options import OPEN, Options
-from vkrun.tests.unit.http_serving import HI, asked, error_of, post, served, workers
+from vkrun.tests.unit.http_serving import HI, asked, error_of, post, served, serving, workers
 
 KEYS = Options(keys=("first key", "second"))
 CHAT = "/v1/chat/completions"
@@ -249,3 +250,15 @@ def test_other_protocols_get_nothing() -> None:
 
     asyncio.run(call())
     assert sent == []
+
+
+def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 0.3)
+    whole = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with serving(served()) as base:
+        address = ("127.0.0.1", int(base.rpartition(":")[2]))
+        for sent, answers in ((b"", 0), (whole[:20], 0), (whole + whole[:20], 1), (whole, 1)):
+            with socket.create_connection(address, timeout=20) as connection:
+                connection.sendall(sent)
+                told = b"".join(iter(lambda c=connection: c.recv(4096), b""))  # until the server closes it
+            assert told.count(b'{"status":"ok"}') == answers

@@ -1,13 +1,13 @@
 """From what a request says to jobs."""
 
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ...text.chat import ChatPrompt
-from ..jobs import Grammar, Job
+from ...text.grammar import Grammar
+from ..jobs import Job
 from .endpoint import Call
 from .errors import ApiError
 from .schemas.chat import ChatRequest, ForTemplate
@@ -86,14 +86,11 @@ def _biases(call: Call, body: Sampling) -> tuple[tuple[int, float], ...]:
 
 
 def grammar_of(body: Sampling) -> Grammar | None:
-    """What an answer must match, if anything; 400 for two of them."""
+    """What an answer must match, if anything; 400 for two of them. UsageError for what is no schema, or too deep."""
     made = _formats(body)
-    given = [
-        ("json_schema", body.json_schema and json.dumps(body.json_schema)),
-        ("gbnf", body.grammar),
-        ("regex", body.regex),
-    ]
-    made += [Grammar(kind, text) for kind, text in given if text]  # pyright: ignore[reportArgumentType]
+    made += [] if body.json_schema is None else [Grammar.json(body.json_schema)]
+    made += [] if body.grammar is None else [Grammar("gbnf", body.grammar)]
+    made += [] if body.regex is None else [Grammar("regex", body.regex)]
     if len(made) > 1:
         raise ApiError(400, "response_format, json_schema, grammar, regex: more than one of them")
     return made[0] if made else None
@@ -103,11 +100,11 @@ def _formats(body: Sampling) -> list[Grammar]:
     wanted = body.response_format
     if wanted is None or wanted.type == "text":
         return []
-    if wanted.type == "json_schema":
-        if wanted.json_schema is None:
-            raise ApiError(400, "response_format.json_schema: missing", param="response_format")
-        return [Grammar("json_schema", json.dumps(wanted.json_schema.schema_))]
-    return [Grammar("json_schema", '{"type":"object"}')]
+    if wanted.type == "json_object":
+        return [Grammar.json()]
+    if wanted.json_schema is None:
+        raise ApiError(400, "response_format.json_schema: missing", param="response_format")
+    return [Grammar.json(wanted.json_schema.schema_)]
 
 
 async def chat_prompt(call: Call, body: ForTemplate) -> ChatPrompt:
