@@ -31,9 +31,9 @@ class Pace:
             self._took_more(max(0.0, seconds - gap), n_tokens)
 
     def _took_more(self, seconds: float, n_tokens: int) -> None:
-        """What larger steps are thought to take fades: one is tried some time, soon where nobody measured it."""
-        for k in [k for k in self._more if k > n_tokens]:
-            self._more[k] *= FADING if k in self._measured else FADING_GUESS
+        """What the next larger step is thought to take fades: it is tried some time, soon where nobody measured it."""
+        if larger := [k for k in self._more if k > n_tokens]:
+            self._more[min(larger)] *= FADING if min(larger) in self._measured else FADING_GUESS
         guess, old = self._estimate(n_tokens), self._more.get(n_tokens) if n_tokens in self._measured else None
         self._more[n_tokens] = _mean(old, min(seconds, MOST_AT_ONCE * guess))
         self._measured.add(n_tokens)
