@@ -152,6 +152,11 @@ def of_python(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {name: environ[name] for name in names if name in environ}
 
 
+def with_path(places: str) -> dict[str, str]:
+    """All that is set, with these places for Python to look for modules in."""
+    return dict(os.environ) | {"PYTHONPATH": places}
+
+
 def export(variables: Mapping[str, str]) -> None:
     """Set variables for libraries that read them in this process."""
     os.environ.update(variables)

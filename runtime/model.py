@@ -196,7 +196,8 @@ class Model:
         parked = Parked(runner, limit) if limit != 0 else None
         slots = Slots(room.n_caches, room.n_states if states else 0, parked)
         form = Form(name, info.n_vocab, room.n_ctx, runner.rows, runner.states) if name else None
-        self._service = Service(Scheduler(runner, slots, form), info.name)
+        self.scheduler = Scheduler(runner, slots, form)  # for who drives it alone, in the place of generations
+        self._service = Service(self.scheduler, info.name)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -319,23 +320,38 @@ class Model:
     ) -> Generation:
         """generate() from token ids and ready-made settings."""
         self._service.check()
+        sequence = self.sequence(ids, settings, max_tokens, ignore_eos, grammar=grammar)
+        self.timings = sequence.timings
+        return Generation(self._service, sequence, self.tokenizer, stops)
+
+    def sequence(
+        self,
+        ids: list[int],
+        settings: SamplerSettings,
+        max_tokens: int | None = None,
+        ignore_eos: bool = False,
+        n_logprobs: int | None = None,
+        cache_prompt: bool = True,
+        grammar: Grammar | None = None,
+    ) -> Sequence:
+        """A generation for `scheduler`, yet to join it. n_logprobs, cache_prompt: as Sequence's."""
         if not self.engine.model.causal:
             raise UsageError(f"{self.info.name}: {self.info.architecture} makes embeddings of texts, and no text")
         n_most, room = token_limit(max_tokens), self.info.n_ctx - len(ids) + 1
         if room < 1:
             raise UsageError(f"prompt: {len(ids)} tokens do not fit a context of {self.info.n_ctx} (n_ctx)")
         limit = room if n_most is None else min(n_most, room)
-        sequence = Sequence(
+        return Sequence(
             ids,
             settings,
             limit,
             frozenset() if ignore_eos else self.tokenizer.eos_ids,
             self._message_ends(ids),
             "length" if limit == n_most else "context",
+            n_logprobs,
+            cache_prompt,
             constraint=self._grammars.constraint(grammar) if grammar else None,
         )
-        self.timings = sequence.timings
-        return Generation(self._service, sequence, self.tokenizer, stops)
 
     def save_session(self, path: str | os.PathLike[str]) -> int:
         """Write the tokens of the sequence that ran last, with their keys and states, to a file: how many tokens.

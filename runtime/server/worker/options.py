@@ -1,0 +1,41 @@
+"""WorkerOptions: what is loaded into how many processes, and the bounds of what they are asked."""
+
+from dataclasses import dataclass
+
+from ...arguments import check_range
+from ...errors import UsageError
+
+MODULE = "vkrun.runtime.server.worker.main"
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """path, backend, device, n_ctx, n_seqs, opt, cache_ram: as for load(), for each of n_replicas processes.
+
+    max_queue: jobs that may wait, and those that may of one user. step_seconds: after which a process that has work and
+    gives no sign of it is taken for hung; load_seconds: the same while it loads or compiles. stall_seconds: how long a
+    reader may leave its answer unread. module: what a process runs.
+    """
+
+    path: str
+    backend: str | None = None
+    device: str | None = None
+    n_ctx: int = 4096
+    n_seqs: int = 4
+    opt: int = 3
+    cache_ram: int | None = None
+    n_replicas: int = 1
+    max_queue: int = 256
+    max_queue_user: int = 128
+    step_seconds: float = 120.0
+    load_seconds: float = 1800.0
+    stall_seconds: float = 60.0
+    module: str = MODULE
+
+    def __post_init__(self) -> None:
+        check_range("n_replicas", self.n_replicas, 1, 64)
+        check_range("max_queue", self.max_queue, 0, 1 << 20)
+        check_range("max_queue_user", self.max_queue_user, 0, 1 << 20)
+        for name in ("step_seconds", "load_seconds", "stall_seconds"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"{name}: {getattr(self, name)}, expected a positive number")
