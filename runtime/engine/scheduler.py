@@ -40,7 +40,7 @@ class Scheduler:
         self._every = max(FEWEST, 2 * runner.n_ctx // max(1, slots.n_checkpoints))  # tokens of a prompt
         self._run: DecodeRun | None = None
         self._rows: list[Sequence] = []  # of the run
-        self._pace, self._last = Pace(), 0.0  # when a run gave its latest tokens, 0 before its first
+        self._pace, self._last = Pace(runner.sizes), 0.0  # when a run gave its latest tokens, 0 before its first
 
     def join(self, sequence: Sequence) -> None:
         """Let a sequence take part, from the next step on for which there is a seat."""
@@ -244,7 +244,7 @@ class Scheduler:
         wanted = [
             Wanted(s.choice, s.ids) if n == s.n_unread and s.limit else None for s, n in zip(rows, lengths, strict=True)
         ]
-        groups = [group for group in ((reads, size), ([_chunk(s, 1) for s in ones], 1)) if group[0]]
+        groups = _groups(reads, size, [_chunk(s, 1) for s in ones])
         start = time.perf_counter()
         made = self.runner.step(groups, wanted)
         if ones and not self.runner.was_new:
@@ -285,6 +285,11 @@ class Scheduler:
             s.read(1)
             if not s.ended:
                 _choose(s, token if token >= 0 else not_finite(s.n_read))
+
+
+def _groups(reads: list[Chunk], size: int, ones: list[Chunk]) -> list[tuple[list[Chunk], int]]:
+    """Chunks of prompts and single tokens; all of one size are one group."""
+    return [group for group in ([([*reads, *ones], 1)] if size <= 1 else [(reads, size), (ones, 1)]) if group[0]]
 
 
 def _choose(s: Sequence, chosen: Chosen) -> None:

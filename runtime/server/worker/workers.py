@@ -50,12 +50,12 @@ class Workers:
 
     def submit(self, job: Job) -> JobStream:
         """Its events; Refused or UsageError at once."""
-        job = self._checked(job)
         try:
             self._require_room(job.user)
         except Refused:
             count(self._metrics, "refused")
             raise
+        job = self._checked(job)
         running = Running(job, self._stream(job.id))
         self._running[job.id] = running
         self._queue.push(job)
