@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "inspect": "keys, tensors and sizes of a GGUF file",
+    "serve": "OpenAI's API and a page to chat, for many at once",
     "chat": "chat with a server that runs somewhere",
     "devices": "backends and devices, and what is missing",
     "pull": "fetch a model from a hub ahead of its use",

@@ -28,6 +28,10 @@ has_header() {
     [ -r "/usr/include/$1" ] || [ -r "/usr/local/include/$1" ]
 }
 
+on_debian() {
+    [ -r /etc/os-release ] && (. /etc/os-release && [ "${ID:-}" = debian ])
+}
+
 on_bookworm() {
     [ -r /etc/os-release ] && (. /etc/os-release && [ "${VERSION_CODENAME:-}" = bookworm ])
 }
@@ -64,13 +68,16 @@ missing_needed() {
     if [ ! -x "$python" ] && lacks_venv; then python_package venv; fi
 }
 
-# Without these it runs, but shaders are not validated, kp is not built, or the validation layer's tests do not run.
+# Without these it runs, but shaders are not validated, kp is not built, or tests of the validation layer or of the
+# server's page do not run.
 missing_wanted() {
     has spirv-val || echo spirv-tools
     if [ "$kind" = dev ] && ! has_vulkan_file 'explicit_layer.d/*validation*.json'; then
         echo vulkan-validationlayers
     fi
     if [ "$kind" = dev ] && ! has clang++; then echo clang; fi # which runs the shaders as Metal has them
+    # for the test of the server's page; Ubuntu has it as a snap only
+    if [ "$kind" = dev ] && on_debian; then has chromium || echo chromium; fi
     if [ -n "${VKRUN_NO_KP:-}" ] || cmp -s "$root/tools/setup/build_kp.sh" "$stamps/kp"; then return; fi
     has_header vulkan/vulkan.hpp || echo libvulkan-dev
     has_header fmt/core.h || echo libfmt-dev

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from anyio import CapacityLimiter, to_thread
 
@@ -35,6 +35,12 @@ class Workers(Protocol):
     def health(self) -> Health: ...
     def slots(self) -> Sequence[SlotInfo]: ...
     def metrics(self) -> Metrics: ...
+
+
+@runtime_checkable
+class SavesSlots(Protocol):
+    """Workers that can write what a slot holds to a file. Each gives its number of tokens."""
+
     async def save(self, slot: int, path: str) -> int: ...
     async def restore(self, slot: int, path: str) -> int: ...
     async def erase(self, slot: int) -> int: ...

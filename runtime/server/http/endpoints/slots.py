@@ -12,6 +12,7 @@ from ..endpoint import Call, Endpoint
 from ..errors import ApiError, Json
 from ..fields import Body
 from ..schemas.replies import SlotActionReply, SlotsReply
+from ..served import SavesSlots
 
 ACTIONS = ("save", "restore", "erase")
 NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"  # of a file in the folder, and of nothing outside of it
@@ -53,6 +54,8 @@ async def act_on_slot(call: Call, body: SlotAction) -> Response:
 
 async def _act(call: Call, action: str, slot: int, body: SlotAction) -> int:
     workers = call.served.workers
+    if not isinstance(workers, SavesSlots):
+        raise ApiError(501, "slots: these workers save none")
     if action == "erase":
         return await workers.erase(slot)
     path = str(_path(call, body))
