@@ -53,6 +53,7 @@ _FLAGS = {
     "requests share a batch where there are several": "-cb --cont-batching -nocb --no-cont-batching -kvu --kv-unified "
     "-no-kvu --no-kv-unified",
     "a cache is kept whole": "--swa-full",
+    "all that was read is kept": "--prompt-cache-all",
     "weights are packed as the kernels want them": "--repack -nr --no-repack",
 }
 _SWITCHES = {
@@ -93,7 +94,7 @@ _REFUSED = {
     "--dry-allowed-length --dry-penalty-last-n --dry-sequence-breaker --dynatemp-exp -l --logit-bias",
     _LOG: "--log-file",
     _LATER: "--lora --lora-scaled --control-vector -md --model-draft --draft --draft-max --draft-min --mmproj --image "
-    "--prompt-cache --prompt-cache-all -bf --binary-file -i --interactive -if --interactive-first -mli "
+    "-bf --binary-file -i --interactive -if --interactive-first -mli "
     "--multiline-input --in-prefix --in-suffix -sp --special --check-tensors --override-kv --verbose-prompt "
     "--host --port",
 }

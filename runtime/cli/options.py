@@ -53,6 +53,14 @@ _OPTIONS = [
         metavar="N",
         help="Tokens of context; 0: as many as the model was trained on [default: 4096].",
     ),
+    _option(
+        *("-cram", "--cache-ram", "cache_ram"),
+        type=_Whole(-1, 1 << 30),
+        metavar="N",
+        help="MiB of the host's memory for what earlier prompts left and the device has no room for; 0: none, -1: no "
+        "limit [default: 8192, at most a quarter of what is free].",
+    ),
+    _option("--prompt-cache", metavar="FILE", help="Go on from what FILE holds of an earlier run, and write it anew."),
     *SAMPLING,
     _option("-r", "--reverse-prompt", multiple=True, metavar="TEXT", help="Stop before this text (repeatable)."),
     *GRAMMAR_OPTIONS,

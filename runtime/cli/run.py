@@ -10,6 +10,7 @@ from ..gguf.file import GGUFFile
 from ..model import Model, load
 from .answer import Answers, sampler_settings, stats_text
 from .chat import Chat
+from .kept_session import kept_session
 from .model_paths import check_model, model_path
 from .progress import Bar
 from .prompt import Asked, asked, with_stdin
@@ -43,17 +44,24 @@ def run(options: RunOptions) -> int:
             model, settings, _n_predict(options, wanted), options.ignore_eos, wanted.stops, options.grammar, bar
         )
         load_s = time.perf_counter() - before
-        if _chats(options, wanted):
-            once = options.single_turn or (wanted.prompt is not None and not options.conversation)
-            chat = Chat(answers, wanted.system, load_s, is_code=wanted.model is None, stats=options.stats)
-            return chat.run(wanted.prompt, once)
-        return complete(answers, wanted.prompt or "", options, load_s)
+        with kept_session(model, options.prompt_cache):
+            return _answer(answers, wanted, options, load_s)
+
+
+def _answer(answers: Answers, wanted: Asked, options: RunOptions, load_s: float) -> int:
+    if _chats(options, wanted):
+        once = options.single_turn or (wanted.prompt is not None and not options.conversation)
+        chat = Chat(answers, wanted.system, load_s, is_code=wanted.model is None, stats=options.stats)
+        return chat.run(wanted.prompt, once)
+    return complete(answers, wanted.prompt or "", options, load_s)
 
 
 def open_model(options: RunOptions, path: str, bar: Bar) -> Model:
     """The model, loaded with a bar on a terminal; says where it runs when that is no GPU or with -v."""
     n_ctx = _n_ctx_trained(path) if options.ctx_size == 0 else options.ctx_size or N_CTX
-    model = load(path, options.backend, options.device, n_ctx, opt=options.opt, progress=bar)
+    model = load(
+        path, options.backend, options.device, n_ctx, opt=options.opt, progress=bar, cache_ram=options.cache_ram
+    )
     bar.stop()
     _say_where(model, options)
     return model

@@ -18,6 +18,8 @@ class RunOptions:
     file: str | None = None
     predict: int | None = None
     ctx_size: int | None = None
+    cache_ram: int | None = None
+    prompt_cache: str | None = None
     seed: int = -1
     temp: float = 0.8
     top_k: int = 40

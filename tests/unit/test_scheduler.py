@@ -11,6 +11,7 @@ from vkrun.runtime.engine.sequence import N_AHEAD, Sequence
 from vkrun.runtime.engine.slots import Slots
 from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.pretend_device import PretendRunner, alone
+from vkrun.tests.sessions import session
 
 GREEDY = SamplerSettings(temp=0)
 ON_HOST = SamplerSettings(temp=0, repeat_penalty=1.1)  # which the device cannot draw by
@@ -163,6 +164,20 @@ def test_two_chats_take_turns() -> None:
             s = room.ask(chat, 20, marks=[100])
             assert s.timings.n_cached >= (len(chat) - 30 if turn else 64 * i)
             chats[i] = [*s.ids, *ids(turn + 5, 10)]
+
+
+@pytest.mark.parametrize("n_states, limit, most, total", [(0, None, 63, 26), (10, None, 63, 263), (10, 0, 512, 2264)])
+def test_forty_turns_of_an_agent(n_states: int, limit: int | None, most: int, total: int) -> None:
+    """Tokens reread a turn, and in all."""
+    room = Room(1, n_states, limit=limit)
+
+    def ask(prompt: list[int], marks: list[int]) -> tuple[list[int], int]:
+        s = room.ask(prompt, 12, marks)
+        return room.got[s], s.timings.n_cached
+
+    turns = list(session(ask, 40, 4096, 4096, longest=100))
+    assert max(t.n_reread for t in turns) <= most and sum(t.n_reread for t in turns) <= total
+    assert sum(t.n_seen for t in turns) == 15001
 
 
 def test_a_family_without_states_cuts_anywhere() -> None:
