@@ -7,7 +7,7 @@ namespace {
 
 struct Array {
     const char *begin;
-    unsigned nbytes;
+    unsigned nbytes, grain;  // what two threads may touch apart: an element, or 4 bytes of it
     const char *name;
 };
 
@@ -25,6 +25,7 @@ bool is_own(const char *at) {
 }
 
 const Array *array_at(const char *at) {
+    if (at < shared_arrays->begin || at >= shared_arrays->end) return nullptr;
     for (unsigned i = 0; i < n_arrays; i++)
         if (at >= arrays[i].begin && at < arrays[i].begin + arrays[i].nbytes) return &arrays[i];
     return nullptr;
@@ -43,20 +44,31 @@ template <class T> bool holds(const T &array, const char *at) {
     return at >= begin && at < begin + sizeof array;
 }
 
-bool is_harmless(const char *at) {  // arguments, what lanes exchange, constants
+bool is_constant(const char *at) {  // in a loaded library, whose pages are remembered
+    static uintptr_t pages[64];
+    uintptr_t page = reinterpret_cast<uintptr_t>(at) >> 12;
+    Dl_info found;
+    if (pages[page % 64] == page) return true;
+    if (!dladdr(at, &found)) return false;
+    pages[page % 64] = page;
+    return true;
+}
+
+bool is_harmless(const char *at) {  // arguments, what lanes exchange, constants; not what lies between arrays
     const char *arguments = static_cast<const char *>(dispatch->arguments);
     if (at >= arguments && at < arguments + dispatch->arguments_nbytes) return true;
-    Dl_info found;
-    return holds(exchanges, at) || dladdr(at, &found);
+    bool is_shared = at >= shared_arrays->begin && at < shared_arrays->end;
+    return holds(exchanges, at) || (!is_shared && is_constant(at));
 }
 
 void touch(const char *at, unsigned nbytes, int how) {
     if (is_own(at)) return;
     if (const Array *array = array_at(at)) {
-        unsigned first = (at - array->begin) / 4, end = (at - array->begin + nbytes + 3) / 4;
-        if (at + nbytes > array->begin + array->nbytes) vkrun_out_of_bounds(last_site, array->name, end, array->nbytes / 4);
-        for (unsigned i = first; i < end; i++)
-            vkrun_touch_shared(&shared_arrays->cells[(array->begin - shared_arrays->begin) / 4 + i], how, array->name, i, last_site);
+        unsigned grain = array->grain, n = array->nbytes / grain;
+        unsigned first = (at - array->begin) / grain, end = (at - array->begin + nbytes + grain - 1) / grain;
+        if (end > n) vkrun_out_of_bounds(last_site, array->name, end - 1, n);
+        vkrun_shared_cell *cells = shared_arrays->cells + (array->begin - shared_arrays->begin);
+        for (unsigned i = first; i < end; i++) vkrun_touch_shared(&cells[i], how, array->name, i, last_site);
         return;
     }
     int buffer = buffer_at(at);
@@ -76,8 +88,8 @@ extern "C" {
 
 int vkrun_run_instrumented(const vkrun_dispatch *work, void (*main)(const vkrun_dispatch *, const unsigned *), unsigned most,
                            bool waits, unsigned n_buffers, unsigned arguments_nbytes, vkrun_arrays *memory) {
-    size_t n_words = (memory->end - memory->begin + 3) / 4;
-    if (!memory->cells) memory->cells = static_cast<vkrun_shared_cell *>(calloc(n_words + 1, sizeof(vkrun_shared_cell)));
+    size_t nbytes = memory->end - memory->begin;
+    if (!memory->cells) memory->cells = static_cast<vkrun_shared_cell *>(calloc(nbytes + 1, sizeof(vkrun_shared_cell)));
     shared_arrays = memory, are_fibers = waits, n_arrays = 0, last_site = {"the kernel", 0}, last_name = "a buffer";
     stack_top = static_cast<const char *>(__builtin_frame_address(0));
     unsigned threads = work->threads ? work->threads : most;
@@ -86,10 +98,12 @@ int vkrun_run_instrumented(const vkrun_dispatch *work, void (*main)(const vkrun_
 }
 
 // Each thread says it at its start.
-void vkrun_declare(const void *array, unsigned nbytes, const char *name) {
+void vkrun_declare(const void *array, unsigned nbytes, unsigned each, const char *name) {
     for (unsigned i = 0; i < n_arrays; i++)
         if (arrays[i].begin == array) return;
-    if (n_arrays < sizeof arrays / sizeof *arrays) arrays[n_arrays++] = {static_cast<const char *>(array), nbytes, name};
+    if (n_arrays < sizeof arrays / sizeof *arrays) {
+        arrays[n_arrays++] = {static_cast<const char *>(array), nbytes, each < 4 ? each : 4, name};
+    }
 }
 
 // Element i, of that many bytes, of what begins at `array`.

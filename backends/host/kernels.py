@@ -28,7 +28,7 @@ OPTIONS = (
     # variables without a value get a strange one; what GLSL leaves undefined calls the handlers of lanes.cpp
     *("-ftrivial-auto-var-init=pattern", "-fsanitize=bounds,shift-exponent,integer-divide-by-zero", "-nodefaultlibs"),
 )
-RUNNER_OPTIONS = ("-std=c++17", "-O1", "-w", "-fPIC", "-shared")  # no sanitiser: it has the handlers
+RUNNER_OPTIONS = ("-std=c++17", "-O2", "-w", "-fPIC", "-shared")  # no sanitiser: it has the handlers
 TIMEOUT_S = 300
 HERE = Path(__file__).resolve().parent
 PRELUDES = HERE.parent.parent / "shaders" / "preludes"

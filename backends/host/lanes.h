@@ -42,9 +42,9 @@ struct vkrun_dispatch {  // as the Python side fills it in
     unsigned threads;  // of a workgroup, where it is not the kernel that says so
 };
 
-struct vkrun_arrays {  // where all shared memory of a kernel stands, and who touched each word
+struct vkrun_arrays {  // where all shared memory of a kernel stands, and who touched it
     char *begin, *end;
-    vkrun_shared_cell *cells;
+    vkrun_shared_cell *cells;  // as many as bytes: of what stands in a grain of its own, from its array's first on
 };
 
 struct vkrun_exchange {  // what lanes bring to a subgroup operation: those of `active`, of n
@@ -70,7 +70,7 @@ void vkrun_touch_buffer(vkrun_cell *, int how, const char *name, unsigned i, vkr
 // Of kernels that are instrumented, see accesses.cpp: `most` threads, all their arrays in one piece of memory.
 int vkrun_run_instrumented(const vkrun_dispatch *, void (*main)(const vkrun_dispatch *, const unsigned *group), unsigned most,
                            bool waits, unsigned n_buffers, unsigned arguments_nbytes, vkrun_arrays *);
-void vkrun_declare(const void *array, unsigned nbytes, const char *name);
+void vkrun_declare(const void *array, unsigned nbytes, unsigned each, const char *name);
 void vkrun_check_index(const void *array, unsigned long long i, unsigned nbytes, const char *name, vkrun_site);
 void vkrun_access(const volatile void *address, unsigned nbytes, int how);
 [[noreturn]] void vkrun_fail(vkrun_site, const char *why);

@@ -25,7 +25,7 @@ HALVES = ("-Xclang", "-fallow-half-arguments-and-returns")
 CHECK = ("-fsyntax-only", *HALVES)
 RUN = (
     *("-O1", "-fPIC", "-shared", "-nodefaultlibs", "-ffp-contract=off", "-fwrapv", "-fno-strict-aliasing", *HALVES),
-    *("-fsanitize=thread,bounds,shift-exponent,integer-divide-by-zero", "-ftrivial-auto-var-init=pattern"),
+    *("-fsanitize=thread,array-bounds,shift-exponent,integer-divide-by-zero", "-ftrivial-auto-var-init=pattern"),
     *("-mllvm", "-tsan-instrument-func-entry-exit=0", "-mllvm", "-tsan-compound-read-before-write=1"),
 )
 # clang's own of these names, which machines of one memory lay together: types differ, and instrumentation sees all
@@ -40,6 +40,13 @@ INDEX = (
     "-DVK_AT(x,i)=(*({ auto vkrun_i = (i); "
     "vkrun_check_index((const void *)(x), vkrun_i, sizeof *(x), #x, VK_HERE); (x) + vkrun_i; }))"
 )
+SECTION = '__attribute__((section("vkrun_threadgroup"), used, aligned(16)))'
+GAP_NBYTES = 64  # behind each array, which belongs to none
+DECLARED = (  # all in one piece of memory
+    rf"static {SECTION} threadgroup \1 \2[\3]; static {SECTION} char vkrun_gap_\2[{GAP_NBYTES}]; "
+    r'vkrun_declare((const void *)\2, sizeof \2, sizeof *\2, "\2");'
+)
+CHECKED = "-DVKRUN_CHECK"
 FORWARDS = Lanes(32, False)  # Apple's simdgroups
 ARRAY = re.compile(r"^threadgroup ([\w<>, ]+?) (\w+)\s*\[(.*)\];", re.MULTILINE)
 PRAGMA = re.compile(r"^#pragma .*$", re.MULTILINE)
@@ -72,11 +79,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Entry:
-    """A kernel function: `most` threads a threadgroup, as an expression."""
+    """A kernel function: `most` threads a threadgroup, as an expression, which share `n_arrays`."""
 
     name: str
     most: str
     parameters: tuple[Parameter, ...]
+    n_arrays: int
 
     @property
     def buffers(self) -> list[Parameter]:
@@ -126,18 +134,23 @@ def why_missing() -> str:
 
 def check(text: str) -> None:
     """BackendError shows the first error of a text with Metal's address spaces and attributes."""
-    entry, plain = read(text, "-DVKRUN_CHECK")
+    entry, plain = read(text, CHECKED)
     _require_attributes(entry)
     kernels.run([compiler().path, *LANGUAGE, *CHECK, "-"], SPACES + plain)
 
 
 def compiled(name: str, text: str) -> Library:
-    """A text, compiled and loaded. BackendError shows its first error."""
+    """A text, compiled and loaded. BackendError shows its first error, or what of Apple's limits it is over."""
     entry, plain = read(text, INDEX)
     _require_attributes(entry)
     loaded = kernels.library(compiler(), name, SPACES + plain + _host_entry(entry), (*LANGUAGE, *RUN))
-    barriers = np.zeros(loaded.vkrun_n_numbers(), np.uint8)
-    return Library(HostKernel(loaded.vkrun_kernel, barriers), entry, loaded.vkrun_threadgroup_nbytes())
+    nbytes, most = loaded.vkrun_threadgroup_nbytes(), loaded.vkrun_most_threads()
+    if nbytes > metal.LIMITS.threadgroup_nbytes or most > metal.LIMITS.threads:
+        raise BackendError(
+            f"msl: {entry.name} has {most} threads and {nbytes} bytes of threadgroup memory, "
+            f"at most {metal.LIMITS.threads} and {metal.LIMITS.threadgroup_nbytes} are allowed"
+        )
+    return Library(HostKernel(loaded.vkrun_kernel, np.zeros(loaded.vkrun_n_numbers(), np.uint8)), entry, nbytes)
 
 
 @functools.cache
@@ -162,10 +175,8 @@ def read(text: str, *defines: str) -> tuple[Entry, str]:
     if found is None:
         raise BackendError("msl: no kernel function with max_total_threads_per_threadgroup")
     parameters = tuple(_parameter(p) for p in _split(found[3]))
-    declare = "" if "-DVKRUN_CHECK" in defines else 'vkrun_declare((const void *)\\2, sizeof \\2, "\\2");'
-    section = "" if not declare else '__attribute__((section("vkrun_threadgroup"), aligned(16)))'
-    made = ARRAY.sub(rf"static {section} threadgroup \1 \2[\3]; {declare}", made)
-    return Entry(found[2], found[1], parameters), PRAGMA.sub("", made)
+    made, n_arrays = ARRAY.subn(r"static threadgroup \1 \2[\3];" if CHECKED in defines else DECLARED, made)
+    return Entry(found[2], found[1], parameters, n_arrays), PRAGMA.sub("", made)
 
 
 def _split(parameters: str) -> list[str]:
@@ -209,7 +220,8 @@ extern char vkrun_end[] __asm__("__stop_vkrun_threadgroup") __attribute__((weak,
 {PLAIN} static void vkrun_main(const vkrun_dispatch *work, const unsigned *group) {{ {entry.name}({given}); }}
 extern "C" {{
 unsigned vkrun_n_numbers() {{ return vkrun_n; }}
-unsigned vkrun_threadgroup_nbytes() {{ return vkrun_end - vkrun_begin; }}
+unsigned vkrun_most_threads() {{ return {entry.most}; }}
+unsigned vkrun_threadgroup_nbytes() {{ return vkrun_end - vkrun_begin - {GAP_NBYTES * entry.n_arrays}; }}
 {PLAIN} int vkrun_kernel(const vkrun_dispatch *work) {{
     static vkrun_arrays memory = {{vkrun_begin, vkrun_end, nullptr}};
     return vkrun_run_instrumented(

@@ -32,7 +32,8 @@ template <vk_Use use> struct coopmat<half, 16u, 16u, use> {
     coopmat() = default;
     VK_FN explicit coopmat(vk_Sums m) {
         static_assert(use == gl_MatrixUseAccumulator, "sums become halves, and no operand");
-        VK_UNROLL for (uint b = 0u; b < 4u; b++) blocks[b].thread_elements() = half2(m.blocks[b].thread_elements());
+        VK_UNROLL for (uint i = 0u; i < 8u; i++)
+            blocks[i / 2u].thread_elements()[i % 2u] = half(m.blocks[i / 2u].thread_elements()[i % 2u]);
     }
 };
 

@@ -98,7 +98,7 @@ def test_what_metal_refuses_is_refused(was: str, becomes: str, why: str) -> None
 
 def test_buffers_stand_in_the_order_of_their_bindings() -> None:
     for code in list(used().values())[::97]:
-        entry, _ = msl.read(metal.text_of(code), "-DVKRUN_CHECK")
+        entry, _ = msl.read(metal.text_of(code), msl.CHECKED)
         names = of_text(code.stem, code.defines).buffers
         first = {binding: name for name, binding in reversed(list(names.items()))}
         devices = [p for p in entry.buffers if p.type.startswith("device")]
