@@ -9,7 +9,7 @@ from .gguf.file import GGUFFile
 from .ir.counts import counts_of
 from .ir.plan import Plan, lean_plan
 from .models import Architecture, Capacity, open_model
-from .models.step import StepInputs, StepShape
+from .models.step import StepShape
 
 # what GPUs of the last years offer; cooperative matrices, which only some have, left out
 USUAL_GPU = Features(
@@ -60,6 +60,6 @@ def plan_of(model: Architecture, opt: int = 3, n_tokens: int = 1, features: Feat
     """Of a step over all that a model's caches hold, of as many sequences as there are."""
     n_kv, n_seqs = model.capacity.n_ctx, model.capacity.n_caches
     shape = StepShape(((n_seqs, n_tokens),), n_kv, n_seqs, n_drawn=1 if n_tokens == 1 else 0)
-    graph = model.graph(StepInputs(shape, model.tail))
+    graph = model.graph(model.inputs(shape))
     offered = features or USUAL_GPU
     return lean_plan(graph, opt, lambda node: refusal(node, offered))

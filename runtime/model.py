@@ -12,12 +12,11 @@ from typing import Any, Self
 import numpy as np
 
 from ..backends import registry
-from ..backends.base import Device, DeviceInfo
+from ..backends.base import DeviceInfo
 from ..backends.host_memory import host_nbytes_free
 from .arguments import check_range, stop_strings, token_ids, token_limit
 from .engine.embedding import normalised, pooled
 from .engine.engine import Engine, Progress
-from .engine.fits import check_fits, why_not
 from .engine.generation import Generation
 from .engine.parked import Parked
 from .engine.runner import Runner
@@ -30,8 +29,9 @@ from .errors import UsageError
 from .gguf.file import GGUFFile
 from .gguf.identity import identity
 from .gguf.keys import printable
-from .models import Architecture, Capacity, open_model
+from .models import Capacity, open_model
 from .models.architecture import POOLINGS
+from .opening import Fitted, fitted
 from .text.base import Tokenizer
 from .text.chat import ChatTemplate, Message
 from .text.constraints import Grammars
@@ -40,10 +40,10 @@ from .text.sampler import SamplerSettings
 from .text.tokenizer import need_tokenizer, tokenizer_from_gguf
 
 BUNDLED = Path(__file__).parent / "data" / "demo.gguf"
-MAX_SEQS = 256
+N_CTX = 4096  # where it fits
+MAX_SEQS, MAX_UBATCH = 256, 1 << 20
 Prompt = str | Ids[int] | np.ndarray  # a text, or token ids
 CACHE_RAM = 8192  # MiB
-CHECKPOINTS = 8, 16  # at least, and at most for each sequence
 
 
 @dataclass(frozen=True)
@@ -66,46 +66,52 @@ class ModelInfo:
     driver: str
     is_software: bool
     notes: tuple[str, ...]  # what of the file is not used
+    needs: str  # what is kept on the device, beside what it had free
+    shrunk: str  # why the context is smaller than it would be by itself, where it is
 
 
 def load(
     path: str | os.PathLike[str],
     backend: str | None = None,
     device: str | int | None = None,
-    n_ctx: int = 4096,
+    n_ctx: int | None = None,
     n_seqs: int = 1,
     opt: int = 3,
     progress: Progress | None = None,
     cache_ram: int | None = None,
+    n_ubatch: int | None = None,
+    swa_full: bool = False,
 ) -> "Model":
     """Load a GGUF model onto a device.
 
     backend, device: None for the best there is; a device by index, UUID or part of its name. n_ctx: tokens that each of
-    n_seqs sequences may hold. opt: how lean the graph is made, 0 to 3. progress(what, done, total): of "loading" in
-    bytes, and whenever a step of another size is made ready, of "compiling" in kernels; a total of 0 is not known yet.
+    n_seqs sequences may hold; None for 4096, or where memory is short for as many as fit, which the model's info says.
+    opt: how lean the graph is made, 0 to 3. progress(what, done, total): of "loading" in bytes, and whenever a step of
+    another size is made ready, of "compiling" in kernels; a total of 0 is not known yet.
     cache_ram: MiB of the host's memory for what sequences left and the device has no room for; 0 for none, -1 for no
-    limit, None for 8192 but at most a quarter of what the host has free.
+    limit, None for 8192 but at most a quarter of what the host has free. n_ubatch: most tokens of a step, None for what
+    suits the device. swa_full: caches of layers with a window hold all tokens, and not just those that a step can see,
+    so that a prompt may go on from any beginning that it shares.
     Raises GGUFError or ModelError for a bad file (before any device is touched), BackendError, UsageError, which
     includes a context that is too large for the device (before anything is uploaded).
     """
-    check_range("n_ctx", n_ctx, 1, 1 << 24)
+    check_range("n_ctx", N_CTX if n_ctx is None else n_ctx, 1, 1 << 24)
     check_range("n_seqs", n_seqs, 1, MAX_SEQS)
     check_range("opt", opt, 0, 3)
+    check_range("n_ubatch", 1 if n_ubatch is None else n_ubatch, 1, MAX_UBATCH)
     limit = _parked_limit(cache_ram)
     with GGUFFile.open(path) as f:
-        model = _open(f, n_ctx, n_seqs)
-        tokenizer = tokenizer_from_gguf(f.keys, model.params.n_vocab)
+        room = Capacity(N_CTX if n_ctx is None else n_ctx, n_seqs)
+        tokenizer = tokenizer_from_gguf(f.keys, open_model(f, room).params.n_vocab)
         found, info = registry.choose(backend, device)
         opened = found.open(info)
         try:
-            model = _fitting(f, model, opened)
-            check_fits(model, lambda n: _open(f, n, n_seqs, 1), opened, opt)
-            engine = Engine(model, opened, opt, progress)
+            made = fitted(f, room, opened, opt, 0 if swa_full else n_ubatch, n_ctx is None)
+            engine = Engine(made.model, opened, opt, progress, n_ubatch)
         except BaseException:
             opened.close()
             raise
-        described = _described(f, model, info)
-        return Model(described, engine, tokenizer, dict(f.keys), limit, identity(f))
+        return Model(_described(f, made, info), engine, tokenizer, dict(f.keys), limit, identity(f))
 
 
 def _parked_limit(cache_ram: int | None) -> int | None:
@@ -116,7 +122,8 @@ def _parked_limit(cache_ram: int | None) -> int | None:
     return None if cache_ram < 0 else cache_ram << 20
 
 
-def _described(f: GGUFFile, model: Architecture, info: DeviceInfo) -> ModelInfo:
+def _described(f: GGUFFile, made: Fitted, info: DeviceInfo) -> ModelInfo:
+    model = made.model
     return ModelInfo(
         architecture=model.name,
         kind=model_kind(f),
@@ -134,30 +141,9 @@ def _described(f: GGUFFile, model: Architecture, info: DeviceInfo) -> ModelInfo:
         driver=info.driver,
         is_software=info.is_software,
         notes=model.notes,
+        needs=made.needs,
+        shrunk=made.shrunk,
     )
-
-
-def _open(f: GGUFFile, n_ctx: int, n_seqs: int, n_checkpoints: int | None = None) -> Architecture:
-    """The file's model, with room for the states of its sequences, for a new one's, and for checkpoints: by default as
-    many as a sixteenth of the weights' memory holds."""
-    model = open_model(f, Capacity(n_ctx, n_seqs, 1))
-    if not model.states:
-        return model
-    if n_checkpoints is None:
-        fewest, most = CHECKPOINTS
-        n_checkpoints = model.weights.nbytes // 16 // sum(s.nbytes for s in model.states)
-        n_checkpoints = max(fewest, min(n_checkpoints, most * n_seqs))
-    return open_model(f, Capacity(n_ctx, n_seqs, n_seqs + 1 + n_checkpoints))
-
-
-def _fitting(f: GGUFFile, model: Architecture, device: Device) -> Architecture:
-    """The model with fewer checkpoints where the device has no room for all of them; it may be too large even so."""
-    room = model.capacity
-    n_checkpoints = room.n_states - room.n_caches - 1
-    while n_checkpoints > 1 and why_not(model, device):
-        n_checkpoints //= 2
-        model = _open(f, room.n_ctx, room.n_caches, n_checkpoints)
-    return model
 
 
 def model_kind(f: GGUFFile) -> str:
@@ -192,11 +178,11 @@ class Model:
         self._tokenizer, self._keys = tokenizer, keys
         self._chat: ChatTemplate | None = None
         self.timings = Timings()
-        room, states, runner = engine.model.capacity, engine.model.states, Runner(engine)
-        parked = Parked(runner, limit) if limit != 0 else None
-        slots = Slots(room.n_caches, room.n_states if states else 0, parked)
-        form = Form(name, info.n_vocab, room.n_ctx, runner.rows, runner.states) if name else None
-        self.scheduler = Scheduler(runner, slots, form)  # for who drives it alone, in the place of generations
+        model, runner = engine.model, Runner(engine)
+        parked = Parked(runner, limit) if limit != 0 and not model.n_window_rows else None
+        form = Form(name, info.n_vocab, model.capacity.n_ctx, runner.rows, runner.states) if name else None
+        # for who drives it alone, in the place of generations
+        self.scheduler = Scheduler(runner, Slots.of(model, parked), form)
         self._service = Service(self.scheduler, info.name)
 
     @property

@@ -11,10 +11,12 @@ from vkrun.runtime.engine.choice import TokenChoice
 from vkrun.runtime.engine.copies import Pair
 from vkrun.runtime.engine.runner import Chosen, Group, Wanted
 from vkrun.runtime.engine.sizes import SOFTWARE, StepSizes
+from vkrun.runtime.engine.slots import NO_RINGS, Rings
 from vkrun.runtime.ir.composites.slots import SPAN
 from vkrun.runtime.models.step import Chunk
 
 N_VOCAB = 50
+NOTHING = -1, -1
 Tokens = tuple[int, ...]
 
 
@@ -41,6 +43,7 @@ class PretendRunner:
     n_states: int = 8
     n_ctx: int = 4096
     sizes: StepSizes = SOFTWARE
+    rings: Rings = NO_RINGS  # of tokens with their positions, as caches of layers with a window
     n_steps: int = 0
     n_tokens: int = 0  # that were read
     was_new: bool = False
@@ -51,6 +54,7 @@ class PretendRunner:
 
     def __post_init__(self) -> None:
         self.caches = [[-1] * self.n_ctx for _ in range(self.n_caches)]
+        self.held = [[NOTHING] * self.rings.n_rows for _ in range(self.n_caches)]
         self.states = [None] * max(0, self.n_states - 1) + [()] * (self.n_states > 0)
 
     @property
@@ -67,6 +71,7 @@ class PretendRunner:
             src, dst = caches
             assert src != dst
             self.caches[dst][:n] = self.caches[src][:n]
+            self.held[dst][:] = self.held[src]
 
     def take_keys(self, cache: int, start: int, stop: int) -> list[np.ndarray]:
         assert 0 <= start < stop <= self.n_ctx
@@ -89,6 +94,7 @@ class PretendRunner:
 
     def clear_keys(self, cache: int) -> None:
         self.caches[cache][:] = [-1] * self.n_ctx
+        self.held[cache][:] = [NOTHING] * self.rings.n_rows
 
     def takes_snapshots(self, n_tokens: int) -> bool:
         return self.n_states > 0 and n_tokens >= SPAN
@@ -121,6 +127,7 @@ class PretendRunner:
             assert c.state_slot is not None and self.states[c.state_slot] == past
         made = (*past, *c.ids)
         self.caches[c.slot][c.pos : len(made)] = c.ids
+        self._see(c, made)
         if c.state_slot is not None:
             self.states[c.state_slot] = made
         for i, slot in enumerate(c.snapshots):
@@ -128,6 +135,14 @@ class PretendRunner:
                 assert i * SPAN < len(c.ids)
                 self.states[slot] = made[: c.pos + min((i + 1) * SPAN, len(c.ids))]
         return made
+
+    def _see(self, c: Chunk, made: Tokens) -> None:
+        """Write a chunk into a ring, and look at what its tokens see there."""
+        held, n_rows = self.held[c.slot], self.rings.n_rows
+        for pos in range(c.pos, len(made)) if n_rows else ():
+            held[pos % n_rows] = pos, made[pos]
+        for pos in range(max(0, c.pos + 1 - self.rings.window), len(made)) if n_rows else ():
+            assert held[pos % n_rows] == (pos, made[pos])
 
 
 @dataclass

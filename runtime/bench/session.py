@@ -44,7 +44,8 @@ class Session:
         # without replay every step is compiled anew, and a bar would be measured with it
         progress = None if wanted.no_replay else self.progress
         n_seqs = max(wanted.n_seqs)
-        with load(path, backend, device, n_ctx=wanted.n_ctx, n_seqs=n_seqs, progress=progress) as model:
+        most = max(setting.n_planned(is_software=False) for setting in wanted.settings())
+        with load(path, backend, device, wanted.n_ctx, n_seqs, progress=progress, n_ubatch=most) as model:
             self._start()
             ceilings = measure_ceilings(model.engine.device) if wanted.profile else None
             self._notes += self._tables(self._tests(model, ceilings))

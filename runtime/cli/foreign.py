@@ -52,7 +52,6 @@ _FLAGS = {
     "--stats prints timings": "--perf --no-perf",
     "requests share a batch where there are several": "-cb --cont-batching -nocb --no-cont-batching -kvu --kv-unified "
     "-no-kvu --no-kv-unified",
-    "a cache is kept whole": "--swa-full",
     "all that was read is kept": "--prompt-cache-all",
     "weights are packed as the kernels want them": "--repack -nr --no-repack",
 }

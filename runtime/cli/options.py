@@ -51,7 +51,7 @@ _OPTIONS = [
         *("-c", "--ctx-size", "ctx_size"),
         type=_Whole(0, 1 << 24),
         metavar="N",
-        help="Tokens of context; 0: as many as the model was trained on [default: 4096].",
+        help="Tokens of context; 0: as many as the model was trained on [default: 4096, or as many as fit].",
     ),
     _option(
         *("-cram", "--cache-ram", "cache_ram"),
@@ -61,6 +61,7 @@ _OPTIONS = [
         "limit [default: 8192, at most a quarter of what is free].",
     ),
     _option("--prompt-cache", metavar="FILE", help="Go on from what FILE holds of an earlier run, and write it anew."),
+    _option("--swa-full", is_flag=True, help="Caches of layers with a window hold the whole context."),
     *SAMPLING,
     _option("-r", "--reverse-prompt", multiple=True, metavar="TEXT", help="Stop before this text (repeatable)."),
     *GRAMMAR_OPTIONS,

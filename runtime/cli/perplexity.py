@@ -61,9 +61,7 @@ def _run(
 
     def opened(n: int) -> Model:
         with Bar() as bar:
-            made = load(path, backend, device, n, opt=opt, progress=bar)
-        made.engine.configure(opt, n_batch)
-        return made
+            return load(path, backend, device, n, opt=opt, progress=bar, n_ubatch=n_batch)
 
     if kl_divergence:
         _diverge(opened, base or "", n_ctx, chunks)

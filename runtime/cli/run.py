@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import click
 
@@ -17,7 +18,6 @@ from .prompt import Asked, asked, with_stdin
 from .run_options import RunOptions
 from .screen import Screen, lines, note
 
-N_CTX = 4096
 N_PREDICT_BUNDLED = 256  # it never ends by itself: it was trained on whole files
 INTERRUPTED = 130
 
@@ -58,10 +58,9 @@ def _answer(answers: Answers, wanted: Asked, options: RunOptions, load_s: float)
 
 def open_model(options: RunOptions, path: str, bar: Bar) -> Model:
     """The model, loaded with a bar on a terminal; says where it runs when that is no GPU or with -v."""
-    n_ctx = _n_ctx_trained(path) if options.ctx_size == 0 else options.ctx_size or N_CTX
-    model = load(
-        path, options.backend, options.device, n_ctx, opt=options.opt, progress=bar, cache_ram=options.cache_ram
-    )
+    n_ctx = _n_ctx_trained(path) if options.ctx_size == 0 else options.ctx_size
+    kept: dict[str, Any] = {"cache_ram": options.cache_ram, "swa_full": options.swa_full}
+    model = load(path, options.backend, options.device, n_ctx, opt=options.opt, progress=bar, **kept)
     bar.stop()
     _say_where(model, options)
     return model
@@ -103,8 +102,11 @@ def _say_where(model: Model, options: RunOptions) -> None:
     if options.verbose:
         note(f"{info.name}: {info.architecture}, {info.n_params / 1e6:.1f} M parameters, {info.nbytes / 2**20:.1f} MiB")
         note(f"on {info.backend}: {info.device}, {info.driver}")
+        note(f"memory: {info.needs}")
         for line in info.notes:
             note(line)
+    if info.shrunk:
+        note(info.shrunk)
     if info.is_software:
         hint = "" if options.backend or options.device else "; no GPU was found, `vkrun devices` tells more"
         note(f"running on a software device: {info.device} ({info.backend}){hint}")

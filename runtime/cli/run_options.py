@@ -20,6 +20,7 @@ class RunOptions:
     ctx_size: int | None = None
     cache_ram: int | None = None
     prompt_cache: str | None = None
+    swa_full: bool = False
     seed: int = -1
     temp: float = 0.8
     top_k: int = 40

@@ -58,6 +58,8 @@ _OPTIONS = [
             metavar="N", help="Slots: answers that are made side by side."),
     _option("-c", "--ctx-size", env="LLAMA_ARG_CTX_SIZE", type=_WHOLE(0, 1 << 24), metavar="N",
             help="Tokens of context that the slots share; 0: each what the model was trained on [default: 4096 each]."),
+    _option("--swa-full", env="LLAMA_ARG_SWA_FULL", is_flag=True,
+            help="Caches of layers with a window hold the whole context."),
     _option("-n", "--predict", "--n-predict", "predict", env="LLAMA_ARG_N_PREDICT", type=_WHOLE(-2),
             metavar="N", help="Most tokens of an answer; -1: no limit [default: -1; bundled model: 256]."),
     _option("--replicas", type=_WHOLE(1, 64), default=1, show_default=True, help="Workers, each on a device."),

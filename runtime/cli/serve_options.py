@@ -29,6 +29,7 @@ class ServeOptions:
     replicas: int = 1
     timeout: float = 600.0
     cache_ram: int | None = None
+    swa_full: bool = False
     max_queue: int = 256
     slots: bool = True
     metrics: bool = False

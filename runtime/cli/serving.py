@@ -148,6 +148,7 @@ def _workers(given: ServeOptions, path: str) -> Any:
         opt=given.opt,
         n_replicas=given.replicas,
         cache_ram=given.cache_ram,
+        swa_full=given.swa_full,
         max_queue=given.max_queue,
         max_queue_user=max(1, given.max_queue // 2),
     )

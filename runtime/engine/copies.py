@@ -46,7 +46,8 @@ class Copy:
 
 
 class SlotCopies:
-    """Copies slots of states [n_states, n], and the first rows of slots of caches [n_caches, n_rows, ...]."""
+    """Copies slots of states [n_states, n], and the first rows of slots of caches [n_caches, n_rows, ...], all that is
+    held of rings."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -94,7 +95,7 @@ def _state_part(storage: Storage) -> Part:
 
 def _cache_part(storage: Storage, n_rows: int) -> Part:
     n_slots, n, *rest = storage.shape
-    return Part(storage.tensor().reshape(n_slots * n, prod(rest)), n, n_rows, False)
+    return Part(storage.tensor().reshape(n_slots * n, prod(rest)), n, min(n, n_rows), False)
 
 
 def _graph(parts: Sequence[Part]) -> tuple[Graph, Storage, tuple[tuple[bool, int, int], ...]]:

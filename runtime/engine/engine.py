@@ -16,6 +16,7 @@ from ..models.architecture import Architecture
 from ..models.step import Chunk, StepInputs, StepShape
 from ..models.weights import Upload
 from .fits import sizes_that_fit
+from .sizes import StepSizes
 
 N_READERS = 8  # threads that bring weights to the device
 KV_SIZE = 256  # keys of the smallest planned step; the next ones double
@@ -37,6 +38,9 @@ class Engine:
     """Owns the model's memory on the device. One thread at a time.
 
     sizes: which steps are planned. n_ubatch: most tokens of one, where that is not as suits the device.
+
+    Where the model has n_window_rows, its caches of layers with a window are rings, which hold the last so many tokens
+    of a sequence: go on only behind what was read, or from a position that CacheSlot.holds.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class Engine:
         n_ubatch: int | None = None,
     ) -> None:
         self.model, self.device = model, device
-        self._own_sizes = sizes_that_fit(model, device)
+        self._own_sizes = self._within_rings(sizes_that_fit(model, device))
         self.configure(level, n_ubatch)
         self.last: Ready | None = None  # what was asked for latest
         self._ready: dict[tuple[int, bool, StepShape], Ready] = {}  # by level and replay
@@ -61,10 +65,15 @@ class Engine:
     def configure(self, level: int, n_ubatch: int | None = None, replay: bool = True) -> None:
         """Plan at another level or for other sizes from now on; weights, states and the programs so far stay.
 
-        Without replay every step builds, plans and records its graph anew, as runtimes without a plan do.
+        Without replay every step builds, plans and records its graph anew, as runtimes without a plan do. Steps are no
+        longer than the model's capacity says where caches are rings.
         """
         self.level, self.replay = level, replay
-        self.sizes = self._own_sizes.up_to(n_ubatch) if n_ubatch else self._own_sizes
+        self.sizes = self._within_rings(self._own_sizes.up_to(n_ubatch)) if n_ubatch else self._own_sizes
+
+    def _within_rings(self, sizes: StepSizes) -> StepSizes:
+        most = self.model.capacity.n_step
+        return sizes.up_to(most) if self.model.n_window_rows and most < sizes.most else sizes
 
     def reset(self, slot: int) -> None:
         """Forget the sequence in a slot."""
@@ -164,7 +173,7 @@ class Engine:
 
     def _compile(self, shape: StepShape) -> Ready:
         self._progress("compiling", 0, 0)
-        inputs = StepInputs(shape, self.model.tail, self._place_to_rest(shape))
+        inputs = self.model.inputs(shape, self._place_to_rest(shape))
         plan = self.plan(inputs)
         self.device.alloc(plan.storages(Kind.INPUT))
         (output,) = plan.graph.outputs.values()

@@ -7,10 +7,11 @@ from ..errors import BackendError, UsageError
 from ..ir.plan import lean_plan
 from ..ir.tensor import Kind, Storage
 from ..models.architecture import Architecture
-from ..models.step import StepInputs, StepShape
+from ..models.step import StepShape
 from ..units import size_text
 from .sizes import StepSizes, sizes_for
 
+KV_STEP = 256  # tokens of which a context that was chosen by what fits is a multiple
 SCRATCH_ROWS = 1 << 15  # of the model's width as floats: about what steps of prompts keep for themselves
 ROWS_OF_A_TOKEN = 32  # the same for each token of the largest planned step, with all smaller ones beside it
 
@@ -44,6 +45,23 @@ def why_not(model: Architecture, device: Device) -> str:
     return ""
 
 
+def n_ctx_that_fits(build: Callable[[int], Architecture], device: Device, n_ctx: int) -> int:
+    """The largest context below n_ctx that fits, of whole steps of keys; 0 where that is none."""
+    if why_not(build(KV_STEP), device):
+        return 0
+    return _largest(lambda n: not why_not(build(n), device), n_ctx) // KV_STEP * KV_STEP
+
+
+def needs_text(model: Architecture, device: Device) -> str:
+    """`weights 7.0 GiB, caches 1.2 GiB, states 80.0 MiB, steps 320.0 MiB, of 24.0 GiB free`"""
+    weights = sum(u.storage.nbytes for u in model.weights.uploads)
+    parts = {"weights": weights, "caches": sum(s.nbytes for s in model.caches)}
+    parts |= {"states": sum(s.nbytes for s in model.states), "steps": SCRATCH_ROWS * 4 * model.params.width}
+    free = device.nbytes_free()
+    known = "free memory unknown" if free is None else f"of {size_text(free)} free"
+    return ", ".join([*(f"{name} {size_text(n)}" for name, n in parts.items() if n), known])
+
+
 def sizes_that_fit(model: Architecture, device: Device) -> StepSizes:
     """What steps to plan: as suits the device, without the largest where memory is short beside the model."""
     planned, free = sizes_for(device.info.is_software), device.nbytes_free()
@@ -68,7 +86,7 @@ def _check_weights(model: Architecture, n_ctx: int, device: Device, level: int) 
     most = device.max_binding
     if most is None or all(s.nbytes <= most for s in _lasting(model)):
         return
-    inputs = StepInputs(StepShape(((1, 1),), n_ctx, 1), model.tail)
+    inputs = model.inputs(StepShape(((1, 1),), n_ctx, 1))
     plan = lean_plan(model.graph(inputs), level, device.supports)
     if why := next((why for node in plan.nodes if (why := device.supports(node))), ""):
         raise BackendError(f"{device.info.name}: {why}")

@@ -49,8 +49,8 @@ class Runner:
         self._draws = MaskedDraws(engine)
 
     def copy(self, state: Pair | None = None, caches: Pair | None = None, n: int = 0) -> None:
-        """A state slot to another one, and at least the first n keys and values of a cache slot to another one, where
-        the model has such: one submission."""
+        """A state slot to another one, and at least the first n keys and values of a cache slot to another one, of a
+        ring all that it holds, where the model has such: one submission."""
         self._copies.copy(state, caches, self._engine.kv_size(n) if n else 0)
 
     def clear_keys(self, cache: int) -> None:

@@ -108,7 +108,7 @@ class Sequence:
     def read(self, n: int) -> None:
         """The next n tokens stand in its slots now."""
         assert self.seat is not None
-        self.seat.cache.ids += self.ids[self.n_read : self.n_read + n]
+        self.seat.cache.add(self.ids[self.n_read : self.n_read + n])
         if self.on_read and not self.n_chosen:
             self.on_read(self.n_read)
         if not self.n_unread and not self.limit:

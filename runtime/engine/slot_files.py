@@ -72,4 +72,6 @@ class SlotFiles:
     def _known(self) -> Form:
         if self._form is None:
             raise SessionError("sessions: the model was loaded without a name that tells it from others")
+        if self._slots.caches[0].rings.n_rows:
+            raise SessionError("sessions: layers with a window hold no whole text; with --swa-full (swa_full) they do")
         return self._form

@@ -4,11 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..errors import UsageError
+from ..models.architecture import Architecture
 from .chain import BLOCK, Beginning, extended
 from .parked import NOTHING, Found, Parked
 
 WORTH_COPYING = 32  # tokens that are cheaper to copy from another cache than to read
 WORTH_PARKING = 64  # tokens that are lost, for which a copy is made first
+
+
+@dataclass(frozen=True)
+class Rings:
+    """Caches of layers with a window: rows of a sequence, 0 where they hold all tokens, and keys that a token sees."""
+
+    n_rows: int = 0
+    window: int = 0
+
+
+NO_RINGS = Rings()
 
 
 @dataclass(eq=False)
@@ -25,13 +37,19 @@ class Checkpoint:
 
 @dataclass(eq=False)
 class CacheSlot:
-    """The tokens whose keys and values a slot of the caches holds, and the checkpoints along them."""
+    """The tokens whose keys and values a slot of the caches holds, and the checkpoints along them.
+
+    rings: of layers with a window, where these hold the last rings.n_rows tokens alone; n_lost: the first tokens, over
+    which a ring has written since.
+    """
 
     index: int
     ids: list[int] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)
     used: int = 0
     taken: bool = False
+    rings: Rings = NO_RINGS
+    n_lost: int = 0
     _chain: list[bytes] = field(default_factory=list)
 
     def n_shared(self, wanted: Beginning) -> int:
@@ -41,12 +59,24 @@ class CacheSlot:
     def n_kept(self, wanted: Beginning, has_states: bool) -> int:
         """How many of wanted, at most all but the last, need no work given this cache."""
         n = min(self.n_shared(wanted), len(wanted.ids) - 1)
-        return max((c.pos for c in self.checkpoints if c.pos <= n), default=0) if has_states else n
+        ends = [c.pos for c in self.checkpoints if c.pos <= n] if has_states else [n]
+        return max(filter(self.holds, ends), default=0)
+
+    def add(self, ids: Sequence[int]) -> None:
+        """The keys and values of these tokens stand behind the others now."""
+        self.ids += ids
+        if self.rings.n_rows:
+            self.n_lost = max(self.n_lost, len(self.ids) - self.rings.n_rows)
+
+    def holds(self, n: int) -> bool:
+        """May a sequence go on from the first n of the tokens? Only where rings hold all that the next one sees."""
+        return n == 0 or max(0, n + 1 - self.rings.window) >= self.n_lost
 
     def cut(self, n: int) -> list[int]:
         """Keep the first n tokens; the state slots of the checkpoints behind them."""
         gone = [c.state for c in self.checkpoints if c.pos > n]
         self.checkpoints = [c for c in self.checkpoints if c.pos <= n]
+        self.n_lost = self.n_lost if n else 0
         del self.ids[n:]
         del self._chain[len(self.ids) // BLOCK :]
         return gone
@@ -77,16 +107,22 @@ class Slots:
     Before it goes it is parked, where there is a `parked` for it, and comes back from there.
 
     n_states: 0 in a family without recurrent states, else more than n_caches + 1: one for each running sequence,
-    `origin`, which stays as a new sequence's state begins, and the checkpoints'.
+    `origin`, which stays as a new sequence's state begins, and the checkpoints'. rings: see CacheSlot.
     """
 
-    def __init__(self, n_caches: int, n_states: int, parked: Parked | None = None) -> None:
+    def __init__(self, n_caches: int, n_states: int, parked: Parked | None = None, rings: Rings = NO_RINGS) -> None:
         assert n_states == 0 or n_states > n_caches + 1
-        self.caches = [CacheSlot(i) for i in range(n_caches)]
+        self.caches = [CacheSlot(i, rings=rings) for i in range(n_caches)]
         self.origin = n_states - 1
         self.parked = parked
         self._free = list(range(n_states - 1))
         self._clock = 0
+
+    @classmethod
+    def of(cls, model: Architecture, parked: Parked | None = None) -> "Slots":
+        """As many as its capacity says."""
+        room, rings = model.capacity, Rings(model.n_window_rows, model.window)
+        return cls(room.n_caches, room.n_states if model.states else 0, parked, rings)
 
     @property
     def has_states(self) -> bool:
@@ -109,6 +145,8 @@ class Slots:
         wanted = Beginning(ids)
         seat = self._reusing(wanted) if reuse else self._seat(self._oldest(), 0)
         seat.cache.ids, seat.cache.taken = list(ids[: seat.n_kept]), True
+        if seat.keys_from is not None:
+            seat.cache.n_lost = self.caches[seat.keys_from].n_lost
         return seat
 
     def release(self, seat: Seat, intact: bool = True) -> None:

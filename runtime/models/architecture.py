@@ -9,20 +9,26 @@ from ..ir.dtypes import DType
 from ..ir.graph import Graph
 from ..ir.layout import Shape
 from ..ir.tensor import Kind, Storage, Tensor
-from .step import StepInputs
+from .step import StepInputs, StepShape
 from .weights import Weights
 
+WINDOW_ROWS = 32  # of which the rows of a ring are a multiple
 POOLINGS = {1: "mean", 2: "cls", 3: "last"}  # by pooling_type
 
 
 @dataclass(frozen=True)
 class Capacity:
     """How much is kept on the device: the keys and values of n_caches sequences of up to n_ctx tokens, and n_states
-    recurrent states. Those of a sequence need not stand in slots of one number."""
+    recurrent states. Those of a sequence need not stand in slots of one number.
+
+    n_step: most tokens of a sequence that one step reads, by which caches of layers with a window can be shorter; 0
+    where these are as long as all others.
+    """
 
     n_ctx: int
     n_caches: int = 1
     n_states: int = 1
+    n_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,16 +45,18 @@ class Params:
 class Architecture(ABC):
     """A model file as weights to upload, memory to allocate and graphs to run.
 
-    `weights` says what is uploaded, `notes` what of the file is not; `caches` [n_caches, n_ctx, ...] may hold anything
-    at a sequence's begin, while `states` [n_states, ...] must be zeros then; `tail` is how many rows a convolution
-    remembers, 0 without any. causal: a token sees those before it, else all of its text, and there are no next tokens;
-    pooling: one of POOLINGS, how a text's rows become its embedding.
+    `weights` says what is uploaded, `notes` what of the file is not; `caches` [n_caches, n_ctx, ...], those of layers
+    with a window [n_caches, n_window_rows, ...] where that is not 0, may hold anything at a sequence's begin, while
+    `states` [n_states, ...] must be zeros then; `tail` is how many rows a convolution remembers, 0 without any; window:
+    how many keys layers with a window see, 0 without such layers. causal: a token sees those before it, else all of its
+    text, and there are no next tokens; pooling: one of POOLINGS, how a text's rows become its embedding.
     """
 
     name: ClassVar[str]  # general.architecture
     called: ClassVar[str] = ""  # what people call the models of it
     params: Params
     tail: int = 0
+    window: int = 0
     notes: tuple[str, ...] = ()
     causal: bool = True
     pooling: str = ""
@@ -68,9 +76,22 @@ class Architecture(ABC):
         says so rows of the input "embeddings" [n_rows, width] may stand in the place of tokens.
         """
 
-    def cache(self, name: str, width: int, dtype: DType = DType.F32) -> Tensor:
-        """A cache of one row a token, [n_caches, n_ctx, width]."""
-        return self._lasting(self.caches, name, dtype, (self.capacity.n_caches, self.capacity.n_ctx, width))
+    @property
+    def n_window_rows(self) -> int:
+        """Rows of a sequence in caches of layers with a window, where they are fewer than n_ctx, else 0. Then they are
+        a ring, where position p stands in row p % n_window_rows: a step of n_step tokens writes over none that one of
+        them sees."""
+        room, rows = self.capacity, -(-(self.window + self.capacity.n_step) // WINDOW_ROWS) * WINDOW_ROWS
+        return rows if self.window and room.n_step and self.causal and rows < room.n_ctx else 0
+
+    def inputs(self, shape: StepShape, logits: Storage | None = None) -> StepInputs:
+        """logits: see StepInputs."""
+        return StepInputs(shape, self.tail, logits, self.n_window_rows)
+
+    def cache(self, name: str, width: int, dtype: DType = DType.F32, window: int = 0) -> Tensor:
+        """A cache of one row a token, [n_caches, n_ctx, width], or of a layer with a window of as many as it needs."""
+        n_rows = (self.n_window_rows if window else 0) or self.capacity.n_ctx
+        return self._lasting(self.caches, name, dtype, (self.capacity.n_caches, n_rows, width))
 
     def state(self, name: str, n: int) -> Tensor:
         """A recurrent state of n numbers, [n_states, n]."""

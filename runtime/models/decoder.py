@@ -135,5 +135,6 @@ def give_out(g: Graph, logits: Tensor, step: StepTensors) -> None:
     ids, pos = (t.reshape(n_out, 1) for t in (step.out_ids, step.out_pos))
     largest = g.top_k(logits, n_drawn)
     token = largest if n_drawn == 1 else g.one("draw", logits, largest, step.settings, pos)
-    g.emit("advance", logits, token, ids, pos, step.out_cache_rows, step.ring)
+    rings = (step.out_window_rows,) if step.n_window_rows else ()
+    g.emit("advance", logits, token, ids, pos, step.out_cache_rows, step.ring, *rings, n_window_rows=step.n_window_rows)
     g.output("ring", step.ring)

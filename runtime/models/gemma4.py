@@ -89,7 +89,7 @@ class Gemma4(Gemma3):
             q = self.linear(at + "attn_q", heads.n * heads.dim, self.params.width)
             self.weights.do_without(*(f"{at}attn_{name}.weight" for name in ("k", "v", "k_norm")))
             return self.attend(i, at, q, None, None, *self.kept_caches(i))
-        self.caches_of[sliding] = self.new_caches(at, heads)
+        self.caches_of[sliding] = self.new_caches(i, at)
         made = self.attend(i, at, *self.projections(i, at), *self.caches_of[sliding])
         return replace(made, v_norm=RMSNorm(None, self.params.eps))
 

@@ -64,7 +64,7 @@ class Qwen35(Transformer):
         heads, width = self.params.heads[i], self.params.width
         q = self.linear(at + "attn_q", 2 * heads.n * heads.dim, width)
         k, v = (self.linear(f"{at}attn_{name}", heads.n_kv * heads.dim, width) for name in "kv")
-        return replace(self.attend(i, at, q, k, v, *self.new_caches(at, heads)), gated=True)
+        return replace(self.attend(i, at, q, k, v, *self.new_caches(i, at)), gated=True)
 
     def _delta_net(self, at: str) -> DeltaNet:
         s, weights = self.delta, self.weights

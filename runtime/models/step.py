@@ -101,18 +101,20 @@ class GroupTensors:
 class StepTensors:
     """The step buffer's parts as tensors, those of all rows first.
 
-    ids, pos, cache_rows [n_rows], cache_rows being slot * n_ctx + pos; out_rows [n_out]; source [1]: 0 where rows are
-    looked up by ids, 1 where they come as embeddings; wants [1]: 0 where nobody reads the logits.
+    ids, pos, cache_rows [n_rows], cache_rows being slot * n_ctx + pos; window_rows [n_rows] where caches of layers with
+    a window are rings, else [0]: slot * n_window_rows + pos % n_window_rows; out_rows [n_out]; source [1]: 0 where rows
+    are looked up by ids, 1 where they come as embeddings; wants [1]: 0 where nobody reads the logits.
 
     Where tokens are drawn, for each row of logits settings [n_out, N_SETTINGS] and ring [n_out, RING], whose entry
-    pos % RING is the token drawn at pos; out_ids, out_pos, out_cache_rows [n_out], which move on: ids, pos and
-    cache_rows themselves in steps that do, else copies of no further use.
+    pos % RING is the token drawn at pos; out_ids, out_pos, out_cache_rows, out_window_rows [n_out], which move on: ids
+    and so on themselves in steps that do, else copies of no further use.
     """
 
     shape: StepShape
     ids: Tensor
     pos: Tensor
     cache_rows: Tensor
+    window_rows: Tensor
     out_rows: Tensor
     source: Tensor
     wants: Tensor
@@ -120,22 +122,29 @@ class StepTensors:
     out_ids: Tensor
     out_pos: Tensor
     out_cache_rows: Tensor
+    out_window_rows: Tensor
     ring: Tensor
     groups: tuple[GroupTensors, ...]
     logits: Tensor | None = None  # where they rest, [n_out, n_vocab], in steps that leave them on the device
+    n_window_rows: int = 0
     beside: Tensor | None = None  # what a family makes once and all its layers read beside x
+
+    def rows_written(self, window: int) -> Tensor:
+        """[n_rows]: where the step's keys and values go in caches of a layer with such a window, 0 for none."""
+        return self.window_rows if window and self.n_window_rows else self.cache_rows
 
 
 @dataclass(frozen=True, eq=False)
 class StepInputs:
     """The step buffer: one storage of I32, of which StepTensors are the parts.
 
-    Padding: pos, cache_rows and slots of -1, which attend to nothing and write nothing; n_valid of 0; settings of 0.
+    Padding: pos, rows of caches and slots of -1, which attend to nothing and write nothing; n_valid, settings of 0.
     """
 
     shape: StepShape
     tail: int  # rows that a convolution remembers, 0 without
     logits: Storage | None = None  # where they rest: [n_out, n_vocab]
+    n_window_rows: int = 0  # of a sequence in caches of layers with a window, 0 where these are as others
     storage: Storage = field(init=False)
 
     def __post_init__(self) -> None:
@@ -143,9 +152,10 @@ class StepInputs:
         object.__setattr__(self, "storage", Storage("step", Kind.INPUT, DType.I32, (n,)))
 
     def _shapes(self) -> dict[str, Shape]:
-        s = self.shape
+        s, n_rings = self.shape, min(1, self.n_window_rows)
         n_drawn, n_copies = (s.n_out if on else 0 for on in (s.n_drawn, s.n_drawn and not s.moves_on))
         shapes: dict[str, Shape] = dict.fromkeys(("ids", "pos", "cache_rows"), (s.n_rows,))
+        shapes |= {"window_rows": (n_rings * s.n_rows,), "out_window_rows": (n_rings * n_copies,)}
         shapes |= {"out_rows": (s.n_out,), "source": (1,), "wants": (1,)}
         shapes |= {"settings": (n_drawn, N_SETTINGS), "ring": (n_drawn, RING)}
         shapes |= dict.fromkeys(("out_ids", "out_pos", "out_cache_rows"), (n_copies,))
@@ -162,13 +172,11 @@ class StepInputs:
             made[name] = Tensor(DType.I32, Layout.contiguous(shape, at), self.storage)
             at += int(np.prod(shape))
         if self.shape.moves_on:
-            made |= {f"out_{name}": made[name] for name in ("ids", "pos", "cache_rows")}
+            made |= {f"out_{name}": made[name] for name in ("ids", "pos", "cache_rows", "window_rows")}
         firsts = self.shape.firsts
         groups = tuple(self._group(made, i, firsts[i], *group) for i, group in enumerate(self.shape.groups))
-        logits = self.logits.tensor() if self.logits else None
-        return StepTensors(
-            self.shape, groups=groups, logits=logits, **{name: t for name, t in made.items() if " " not in name}
-        )
+        logits, parts = self.logits and self.logits.tensor(), {n: t for n, t in made.items() if " " not in n}
+        return StepTensors(self.shape, groups=groups, logits=logits, n_window_rows=self.n_window_rows, **parts)
 
     def _group(self, made: dict[str, Tensor], i: int, first: int, n_seqs: int, n_tokens: int) -> GroupTensors:
         pos = made["pos"].slice(0, first, first + n_seqs * n_tokens).reshape(n_seqs, n_tokens)
@@ -215,6 +223,8 @@ class StepInputs:
             pos = np.arange(chunk.pos, chunk.pos + n)
             part["ids"][row : row + n], part["pos"][row : row + n] = chunk.ids, pos
             part["cache_rows"][row : row + n] = chunk.slot * n_ctx + pos
+            if ring := self.n_window_rows:
+                part["window_rows"][row : row + n] = chunk.slot * ring + pos % ring
             cache_slots[b], n_valid[b] = chunk.slot, n
             part[f"seen {i}"][b, :n] = chunk.pos + n - 1
             own = chunk.slot if chunk.state_slot is None else chunk.state_slot

@@ -75,6 +75,7 @@ class Transformer(Decoder):
             experts=read_experts(h, hidden[0], self.score, self.normalises),
             scale=h.get_float("attention.scale", 0.0),
         )
+        self.window = max(windows)
         self.causal, self.pooling = h.get_bool("attention.causal", self.causal), read_pooling(h)
         self.q_scales = self._temperatures(h)
         self.attention_cap = h.get_float("attn_logit_softcapping", self.attention_cap, lo=0)
@@ -114,8 +115,7 @@ class Transformer(Decoder):
         return self.usual_attention(i, at)
 
     def usual_attention(self, i: int, at: str) -> Attention:
-        heads = self.params.heads[i]
-        return self.attend(i, at, *self.projections(i, at), *self.new_caches(at, heads))
+        return self.attend(i, at, *self.projections(i, at), *self.new_caches(i, at))
 
     def attend(
         self, i: int, at: str, q: Linear, k: Linear | None, v: Linear | None, k_cache: Tensor, v_cache: Tensor
@@ -151,10 +151,11 @@ class Transformer(Decoder):
             q, k, v = (self.linear(name, n, self.params.width) for name, n in zip(names, sizes, strict=True))
         return q, k, v
 
-    def new_caches(self, at: str, heads: Heads) -> tuple[Tensor, Tensor]:
+    def new_caches(self, i: int, at: str) -> tuple[Tensor, Tensor]:
         """Of keys and of values."""
-        k = self.cache(at + "k_cache", heads.n_kv * heads.dim)
-        return k, self.cache(at + "v_cache", heads.n_kv * heads.dim_v)
+        heads, window = self.params.heads[i], self.params.windows[i]
+        k = self.cache(at + "k_cache", heads.n_kv * heads.dim, window=window)
+        return k, self.cache(at + "v_cache", heads.n_kv * heads.dim_v, window=window)
 
     def _head_norm(self, name: str, n: int, dim: int) -> Norm | None:
         """A norm of the whole projection or of each head; where the family need not have it, None without a weight."""

@@ -13,8 +13,8 @@ from .views import one_inf, transpose
 
 I32 = DType.I32
 BIASES = ("q_bias", "k_bias", "v_bias")
-# sequences, tokens, heads, key heads, dim, keys looked at, context
-SIZES = (
+Size = tuple[int, int, int, int, int, int, int]  # sequences, tokens, heads, key heads, dim, keys looked at, context
+SIZES: tuple[Size, ...] = (
     (1, 1, 1, 1, 16, 1, 8),
     (1, 1, 4, 2, 64, 100, 256),
     (2, 1, 8, 1, 20, 33, 64),
@@ -111,9 +111,30 @@ def _variants() -> Iterator[Case]:
     part_of_keys = Operand((3, 70, 36), view=lambda t: t.slice(2, 0, 16))
     yield Case("attention", "values are a part of wider rows", (q, k, part_of_keys, *rest), attrs)
     yield from _latent()
+    yield from _rings()
     for n_split in (1, 3):
         capped = {"scale": 0.2, "n_kv": SIZES[3][5], "n_split": n_split, "cap": 1.3}
         yield Case("attention_split", f"capped, {n_split} parts", sized_operands(*SIZES[3])[:5], capped)
+
+
+def _rings() -> Iterator[Case]:
+    """Caches shorter than what is looked at: windows that end at their end, go round it, and fill them."""
+    sizes: tuple[tuple[Size, tuple[dict, ...]], ...] = (
+        ((1, 1, 4, 2, 64, 300, 150), ({"window": 140},)),
+        ((2, 1, 8, 1, 20, 33, 7), ({"window": 7}, {"window": 1, "extra": ("sinks",)})),
+        ((3, 1, 6, 3, 100, 400, 256), ({"window": 256, "cap": 2.0}, {"window": 3, "extra": ("gate",)})),
+        ((2, 7, 3, 1, 36, 70, 20), ({"window": 14}, {"window": 5, "extra": ("gate", "sinks"), "cap": 3.0})),
+        ((1, 40, 2, 2, 32, 90, 64), ({"window": 20}, {"window": 64, "extra": ("gate",)})),
+        ((2, 65, 4, 2, 20, 200, 96), ({"window": 32}, {"window": 96, "extra": ("gate", "sinks"), "cap": 3.0})),
+    )
+    for size, ways in sizes:
+        operands = sized_operands(*size)
+        more = {"gate": operands[5], "sinks": Operand((size[2],), fill=uniform(-3, 3))}
+        for way in ways:
+            given = (more[name] for name in way.get("extra", ()))
+            what = "{} x {} tokens, {} heads on {} of {}, {} keys in {} rows".format(*size) + f", {way}"
+            attrs = {"scale": size[4] ** -0.5, "n_kv": size[5], **way}
+            yield Case("attention", what, (*operands[:5], *given), attrs, strided_out=size[4] == 36)
 
 
 def _latent() -> Iterator[Case]:

@@ -161,6 +161,11 @@ def _attention() -> Iterator[Case]:
         sharp = (sharp_queries(operands[0]), *operands[1:])
         case = _prompt("attention", f"{what}, sharp", sharp, {"scale": size[4] ** -0.5, "n_kv": size[5]})
         yield replace(case, nmse=1e-5, row=1e-1)  # logits of hundreds, halves of which are known to a tenth
+    for n_rows, way in ((96, {"window": 32}), (101, {"window": 100, "extra": ("gate",)}), (200, {"window": 130})):
+        operands = sized_operands(2, 70, 4, 2, 64, 330, n_rows)
+        attrs = {"scale": 0.125, "n_kv": 330, **way}
+        what = f"2 x 70 tokens, 330 keys in {n_rows} rows, {way}"
+        yield _prompt("attention", what, operands[: 5 + ("extra" in way)], attrs)
     q, k, v, *rest = sized_operands(*SIZES[0])[:5]
     large = (q, k, replace(v, fill=BEYOND), *rest)
     attrs = {"scale": 0.125, "n_kv": SIZES[0][5]}

@@ -111,12 +111,12 @@ def _advances() -> Iterator[Case]:
         one = Operand((n_seqs, 1), I32, fill=integers(0, n_vocab))
         apart = Operand((2 * n_seqs, 1), I32, _apart, _some_idle)
         rows = Operand((2 * n_seqs,), I32, _apart, integers(-1, 9999))
-        yield Case(
-            "advance",
-            f"{n_seqs} sequences, {n_vocab} tokens",
-            (logits, one, one, apart, rows, Operand((n_seqs, 8), I32, fill=integers(0, 9))),
-            {},
-        )
+        ring = Operand((n_seqs, 8), I32, fill=integers(0, 9))
+        what = f"{n_seqs} sequences, {n_vocab} tokens"
+        yield Case("advance", what, (logits, one, one, apart, rows, ring))
+        for n_rows in (0, 1, 5, 96):
+            of_windows, attrs = (logits, one, one, apart, rows, ring, rows), {"n_window_rows": n_rows}
+            yield Case("advance", f"{what}, windows of {n_rows} rows", of_windows, attrs)
 
 
 def _any_bits(rng: np.random.Generator, shape: Shape) -> np.ndarray:

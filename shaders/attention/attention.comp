@@ -3,6 +3,7 @@
 //   -DSPLIT    y[b, h, part] = sums of exp(z - top) v, then top and the sum of exp(z - top), of the part's keys
 // window: where not 0 only the last so many keys; cap: where not 0 logits z are cap * tanh(z / cap); -DSINKS: one more
 // logit a head, of value 0.
+// The key of position s stands in row s % n_ctx of its slot.
 // q, gate, y: inner stride 1; caches k [n_slots, n_ctx, heads * DIM], v [.., heads * DIM_V]; slots are clamped.
 // Grid: a workgroup for each part (or token) of each head of each sequence.
 #version 450
@@ -37,7 +38,7 @@ layout(std430, binding = SINKS_BINDING) readonly buffer Sinks { float sinks[]; }
 #endif
 layout(push_constant) uniform Push {
     uint n_seqs, n_heads, n_steps;  // steps: tokens, or parts
-    uint share, n_kv, n_slots, window;
+    uint share, n_kv, n_ctx, n_slots, window;
     uint cache_slot, cache_row, slots_0;
     uint q_seq, q_token, q_head, y_seq, y_step, y_head, pos_seq, pos_token;
     uint q_at, k_at, v_at, slots_at, pos_at, y_at;
@@ -107,18 +108,23 @@ void start(out float top, out float total) {
 
 // LANES keys from s on; top and total are those of the running softmax.
 void take_keys(uint s, inout float top, inout float total) {
-    bool is_key = s + LANE < last;
-    float z = is_key ? dot_key(p.k_at + cache + (s + LANE) * p.cache_row) : -INFINITY;
+    uint from = s % p.n_ctx, n_keys = min(LANES, last - s), n_before = min(n_keys, p.n_ctx - from);  // the ring's end
+    bool is_key = LANE < n_keys;
+    uint at = LANE < n_before ? from + LANE : from + LANE - p.n_ctx;
+    float z = is_key ? dot_key(p.k_at + cache + at * p.cache_row) : -INFINITY;
     float higher = max(top, group_max(z)), shrink = exp_of(top - higher);
     float weight = is_key ? exp_of(z - higher) : 0.0;
     total = total * shrink + group_sum(weight);
     weights[LANE] = weight;
     barrier();
-    uint n_keys = min(LANES, last - s), v_row = V_ROW > 0u ? V_ROW : p.cache_row, row = p.v_at + cache_v + s * v_row;
+    uint v_row = V_ROW > 0u ? V_ROW : p.cache_row, row = p.v_at + cache_v + from * v_row;
     EACH_DIM(i, d) {
         float sum = acc[i] * shrink;
-        for (uint j = 0u; j < n_keys; j++) {
+        for (uint j = 0u; j < n_before; j++) {
             sum += weights[j] * v[row + j * v_row + d];
+        }
+        for (uint j = n_before; j < n_keys; j++) {
+            sum += weights[j] * v[row + j * v_row + d - p.n_ctx * v_row];
         }
         acc[i] = sum;
     }

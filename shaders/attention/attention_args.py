@@ -12,7 +12,8 @@ def scan(node: Node, step: str) -> tuple[Defines, dict[str, Tensor], dict[str, A
     split = node.op == "attention_split"
     buffers, arguments = scanned(node, f"seq head {step}" if split else f"seq {step} head")
     arguments |= {f"n_{step}s": node.attrs["n_split"] if split else node.inputs[0].shape[1]}
-    arguments |= {"window": node.attrs.get("window", 0), "cap": float(node.attrs.get("cap", 0))}
+    arguments |= {"window": node.attrs.get("window", 0), "n_ctx": node.inputs[1].shape[1]}
+    arguments |= {"cap": float(node.attrs.get("cap", 0))}
     for name, t in extra.items():
         arguments |= placed(name, t, "seq token head" if name == "gate" else "")
     flags = ("SPLIT",) if split else (name.upper() for name in extra)

@@ -41,7 +41,7 @@ layout(std430, binding = SINKS_BINDING) readonly buffer Sinks { float sinks[]; }
 #endif
 layout(push_constant) uniform Push {
     uint n_seqs, n_heads, n_tokens;
-    uint share, n_kv, n_slots, window;
+    uint share, n_kv, n_ctx, n_slots, window;
     uint cache_slot, cache_row, slots_0;
     uint q_seq, q_token, q_head, y_seq, y_token, y_head, pos_seq, pos_token;
     uint q_at, k_at, v_at, slots_at, pos_at, y_at;
@@ -84,10 +84,15 @@ uvec4 halves(vec4 a, vec4 b) {
     return uvec4(packHalf2x16(a.xy), packHalf2x16(a.zw), packHalf2x16(b.xy), packHalf2x16(b.zw));
 }
 
-// Keys beyond the cache's end repeat the last one; their products are not used.
+// Where the key of position s stands.
+uint row_of(uint s) {
+    return cache + s % p.n_ctx * p.cache_row;
+}
+
+// Keys beyond the last repeat it; their products are not used.
 uint key_at(uint i, uint first) {
     uint key = min(first + item_of(i) / (DIM / 8u), p.n_kv - 1u), d = item_of(i) % (DIM / 8u) * 8u;
-    return (cache + key * p.cache_row + d) >> 2;
+    return (row_of(key) + d) >> 2;
 }
 
 void fetch_k(uint first) {
@@ -172,7 +177,7 @@ float sink_of(uint head) {
 float exact(uint i, uint token, uint head, uint d) {
     float top = sink_of(head), total = top > -INFINITY ? 1.0 : 0.0, sum = 0.0;
     for (uint s = starts[i]; s < stops[i]; s++) {
-        uint at = cache + s * p.cache_row;
+        uint at = row_of(s);
         float z = 0.0;
         for (uint j = 0u; j < DIM / 4u; j++) {
             z += dot(q[((q_rows + token * p.q_token) >> 2) + j] * p.scale, k[((p.k_at + at) >> 2) + j]);

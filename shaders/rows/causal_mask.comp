@@ -1,4 +1,5 @@
-// y [B, 1, T, n_kv] = 0 where key s <= pos[b, t] (and, with a window, s > pos[b, t] - window), else -inf; any layouts.
+// y [B, 1, T, n_kv] = 0 where row s is of a position from 0 on: the last up to pos[b, t] that is s modulo n_kv; with a
+// window only where that is > pos[b, t] - window. Else -inf; any layouts.
 // VALID: y [B, T] = 1 where token t < n_valid[b], else 0.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -9,7 +10,7 @@ layout(std430, binding = 1) buffer Y { float y[]; };
 layout(push_constant) uniform Push {
     WALK STRIDES(pos) STRIDES(y)
 #ifndef VALID
-    int window;
+    int window, n_kv;
 #endif
 } p;
 
@@ -19,8 +20,9 @@ void main() {
 #ifdef VALID
         y[AT(y, c)] = int(c.w) < pos[AT(pos, c)] ? 1.0 : 0.0;
 #else
-        int last = pos[AT(pos, c)], key = int(c.w);
-        y[AT(y, c)] = key <= last && (p.window == 0 || key > last - p.window) ? 0.0 : -INFINITY;
+        int last = pos[AT(pos, c)], distance = max(last, 0) % p.n_kv - int(c.w);
+        distance += distance < 0 ? p.n_kv : 0;
+        y[AT(y, c)] = distance <= last && (p.window == 0 || distance < p.window) ? 0.0 : -INFINITY;
 #endif
     }
 }

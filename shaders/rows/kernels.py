@@ -137,8 +137,8 @@ def _lower_causal_mask(node: Node, features: Features) -> KernelCall:
     pos, y = node.inputs[0], node.outputs[0]
     wide = Layout(y.shape, (pos.layout.strides[0], 0, pos.layout.strides[1], 0), pos.layout.offset)
     walked, _ = walk_apart(wide, y.layout, fences=(3,))
-    window = {"window": node.attrs.get("window", 0)}
-    return walked.call(("causal_mask", ()), {"pos": pos, "y": y}, features, window)
+    sizes = {"window": node.attrs.get("window", 0), "n_kv": y.shape[3]}
+    return walked.call(("causal_mask", ()), {"pos": pos, "y": y}, features, sizes)
 
 
 def _lower_valid_mask(node: Node, features: Features) -> KernelCall:

@@ -1,7 +1,7 @@
 """Kernels that choose the next token and move the step buffer on to it."""
 
 from ...runtime.ir.graph import Node
-from ..kernel import Arguments, Buffers, Features, Kernel, KernelCall, grid_of, placed
+from ..kernel import Arguments, Buffers, Defines, Features, Kernel, KernelCall, grid_of, placed
 from ..operands import FLOATS, INTS
 
 MASKED = 128  # logits of a workgroup
@@ -30,15 +30,18 @@ def _lower_mask(node: Node, _features: Features) -> KernelCall:
 
 
 def _lower_advance(node: Node, _features: Features) -> KernelCall:
-    (logits, token, *_), (ids, pos, rows, ring) = node.inputs, node.outputs
+    (logits, token, *_), (ids, pos, rows, ring, *window_rows) = node.inputs, node.outputs
     buffers = {"logits": logits, "token": token, "ids": ids, "pos": pos, "rows": rows, "ring": ring}
     n_seqs, n_vocab = logits.shape
     sizes = {"n_seqs": n_seqs, "n_vocab": n_vocab, "n_ring": ring.shape[1]}
+    for t in window_rows:
+        buffers["window_rows"], sizes["n_window_rows"] = t, node.attrs.get("n_window_rows", 0)
     arguments = {**sizes, **_a_row_each(buffers), "ring_place": ring.layout.strides[1]}
-    return KernelCall("advance", (), buffers, arguments, (1, 1, 1))
+    return KernelCall("advance", _WINDOWS if window_rows else (), buffers, arguments, (1, 1, 1))
 
 
-_ADVANCED = {"ids": INTS, "pos": INTS, "rows": INTS, "ring": INTS}
+_ADVANCED = {"ids": INTS, "pos": INTS, "rows": INTS, "ring": INTS, "window_rows?": INTS}
+_WINDOWS: Defines = (("WINDOWS", ""),)
 
 KERNELS = (
     Kernel(
@@ -56,6 +59,11 @@ KERNELS = (
         (("draw", ()),),
     ),
     Kernel(
-        "advance", {"logits": FLOATS.rows, "token": INTS, **_ADVANCED}, _ADVANCED, _lower_advance, (("advance", ()),)
+        "advance",
+        {"logits": FLOATS.rows, "token": INTS, **_ADVANCED},
+        _ADVANCED,
+        _lower_advance,
+        (("advance", ()), ("advance", _WINDOWS)),
+        options=frozenset({"n_window_rows"}),
     ),
 )

@@ -25,7 +25,8 @@ def _attention(
     whole = _by_hand if cap or "sinks" in given else _by_onnx
     out = np.empty((*q.shape[:3], v.shape[2] // n_keys))
     for b, slot in enumerate(clamped(slots, len(k))):
-        keys, values = (cache[slot, :n_kv].reshape(n_kv, n_keys, -1) for cache in (k, v))
+        rows = [s % k.shape[1] for s in range(n_kv)]
+        keys, values = (cache[slot, rows].reshape(n_kv, n_keys, -1) for cache in (k, v))
         seen = np.array([[s <= p and (not window or s > p - window) for s in range(n_kv)] for p in pos[b]])
         out[b] = whole(q[b], keys, values, seen, scale, cap, given.get("sinks"))
     return (onnx_op("Mul", out, onnx_op("Sigmoid", given["gate"])) if "gate" in given else out,)

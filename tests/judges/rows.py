@@ -46,9 +46,8 @@ def _tri(x: Array, lower: bool, diagonal: bool) -> tuple[Array]:
 def _causal_mask(pos: Array, n_kv: int, window: int = 0) -> tuple[Array]:
     out = np.full((pos.shape[0], 1, pos.shape[1], n_kv), -np.inf)
     for b, t in np.ndindex(pos.shape):
-        for key in range(n_kv):
-            if key <= pos[b, t] and (not window or pos[b, t] - key < window):
-                out[b, 0, t, key] = 0
+        for key in range(max(0, pos[b, t] + 1 - (window or n_kv)), pos[b, t] + 1):
+            out[b, 0, t, key % n_kv] = 0
     return (out,)
 
 

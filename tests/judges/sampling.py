@@ -79,8 +79,8 @@ def _pcg(number: int) -> int:
     return (word >> 22) ^ word
 
 
-def _advance(logits: Array, token: Array, ids: Array, pos: Array, rows: Array, ring: Array) -> tuple[Array, ...]:
-    ids, pos, rows, ring = (x.copy() for x in (ids, pos, rows, ring))
+def _advance(logits: Array, token: Array, *moved: Array, n_window_rows: int = 0) -> tuple[Array, ...]:
+    ids, pos, rows, ring, *window_rows = (x.copy() for x in moved)
     for b in range(len(token)):
         at = int(pos[b, 0])
         if at >= 0:
@@ -88,7 +88,9 @@ def _advance(logits: Array, token: Array, ids: Array, pos: Array, rows: Array, r
             ring[b, at % ring.shape[1]] = token[b, 0] if math.isfinite(logit) else -1
             ids[b, 0] = token[b, 0]
             pos[b, 0], rows[b] = at + 1, rows[b] + 1
-    return ids, pos, rows, ring
+            for wrapped in window_rows:
+                wrapped[b] += 1 if not n_window_rows else (at + 1) % n_window_rows - at % n_window_rows
+    return ids, pos, rows, ring, *window_rows
 
 
 JUDGES = {"draw": Judge(_draw), "advance": Judge(_advance)}

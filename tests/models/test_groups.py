@@ -9,7 +9,7 @@ from vkrun.runtime.ir.composites.slots import SPAN
 from vkrun.runtime.ir.counts import counts_of
 from vkrun.runtime.ir.ops.sampling import settings_row
 from vkrun.runtime.ir.plan import lean_plan
-from vkrun.runtime.models.step import Chunk, StepInputs, StepShape
+from vkrun.runtime.models.step import Chunk, StepShape
 from vkrun.shaders.catalogue import refusal
 from vkrun.tests.comparing import nmse
 from vkrun.tests.model_files import write_model
@@ -115,6 +115,6 @@ def test_unwanted_logits_are_not_computed(path, backend):
 
 def test_groups_cost_no_copy(path):
     with load(path) as model:
-        inputs = StepInputs(StepShape(((1, 8), (3, 1)), N_CTX, 4), model.engine.model.tail)
+        inputs = model.engine.model.inputs(StepShape(((1, 8), (3, 1)), N_CTX, 4))
         plan = lean_plan(model.engine.model.graph(inputs), 3, lambda node: refusal(node, USUAL_GPU))
     assert counts_of(plan)["copies"] == 1, [n.name for n in plan.nodes if n.is_copy]  # the rows whose logits are wanted

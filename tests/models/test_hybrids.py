@@ -22,8 +22,7 @@ def test_sequences_share_steps_and_go_on_from_checkpoints(name, tmp_path):
     golden = Golden.load(FOLDER / f"{name}.npz")
     path, n_vocab = golden.write(tmp_path / "a.gguf"), golden.shapes["token_embd.weight"][0]
     with vkrun.load(path, backend="cpu", n_ctx=256, n_seqs=3) as model:
-        room = model.engine.model.capacity
-        service = Service(Scheduler(Runner(model.engine), Slots(room.n_caches, room.n_states)), name)
+        service = Service(Scheduler(Runner(model.engine), Slots.of(model.engine.model)), name)
 
         def made(*prompts: list[int]) -> list[list[int | None]]:
             asked = [Sequence(prompt, SamplerSettings(temp=0), N_MADE) for prompt in prompts]

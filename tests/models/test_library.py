@@ -39,7 +39,7 @@ def test_the_signature_of_load() -> None:
         ("path", inspect.Parameter.empty),
         ("backend", None),
         ("device", None),
-        ("n_ctx", 4096),
+        ("n_ctx", None),
         ("n_seqs", 1),
         ("opt", 3),
     ]
@@ -242,6 +242,24 @@ def test_checkpoints_make_way_where_memory_is_short(ids_model: Path, monkeypatch
     monkeypatch.setattr(CpuDevice, "nbytes_free", lambda _: wanted + scratch - 8 * nbytes)
     with pytest.raises(BackendError, match="of memory wanted"):
         vkrun.load(ids_model, backend="cpu", n_ctx=32)
+
+
+def test_a_context_that_nobody_asked_for_shrinks_and_says_so(ids_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with vkrun.load(ids_model, backend="cpu") as model:
+        assert model.info.n_ctx == 4096 and not model.info.shrunk
+        assert re.fullmatch(r"weights .*, caches .*, states .*, steps .*, of .* free", model.info.needs)
+        kept, room = model.engine.model, model.engine.model.capacity
+        needed = kept.weights.nbytes + sum(s.nbytes for s in kept.caches) + SCRATCH_ROWS * 4 * Shape().width
+        needed += sum(s.nbytes for s in kept.states) // room.n_states * 3
+    monkeypatch.setattr(CpuDevice, "nbytes_free", lambda _: needed - 1)
+    with vkrun.load(ids_model, backend="cpu") as model:
+        assert model.info.n_ctx == 3840 and model.logits([1]).any()
+        said = r"a context of 3840 tokens, since 4096 are too many for .*: .* of memory wanted, .* free"
+        assert re.fullmatch(said, model.info.shrunk)
+    with pytest.raises(
+        UsageError, match=r"a context of 4096 tokens \(-c, n_ctx\) is too large for .* wanted, .* free; the"
+    ):
+        vkrun.load(ids_model, backend="cpu", n_ctx=4096)
 
 
 @pytest.mark.parametrize("prompt", [b"def", None, 7, 1.5, [1.0], ["def"], [[1]], [True], {"role": "user"}])

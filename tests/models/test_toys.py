@@ -72,8 +72,7 @@ def test_generation_draws_the_likeliest_token(toy):
 def test_sequences_share_steps_and_go_on_from_what_earlier_ones_left(toy):
     path, _ = toy
     with vkrun.load(path, backend="cpu", n_ctx=256, n_seqs=2) as model:
-        room, states = model.engine.model.capacity, model.engine.model.states
-        slots = Slots(room.n_caches, room.n_states if states else 0)
+        slots = Slots.of(model.engine.model)
         service = Service(Scheduler(Runner(model.engine), slots), path.stem)
 
         def made(*prompts: list[int]) -> list[list[int | None]]:
@@ -93,8 +92,8 @@ def test_sequences_share_steps_and_go_on_from_what_earlier_ones_left(toy):
         starts = [0]  # of a prompt's steps, near whose end states are kept
         while (size := model.engine.sizes.next(150 - starts[-1])) < 150 - starts[-1]:
             starts.append(starts[-1] + size)
-        assert cached[0] == cached[1] == [0] and cached[2] == ([starts[-1]] if states else [149])
-        assert cached[3] == ([max(s for s in starts if s <= 140)] if states else [140])
+        assert cached[0] == cached[1] == [0] and cached[2] == ([starts[-1]] if slots.has_states else [149])
+        assert cached[3] == ([max(s for s in starts if s <= 140)] if slots.has_states else [140])
         assert min(starts[-1], *cached[3], *cached[4]) >= 128
 
 

@@ -7,7 +7,8 @@ import pytest
 import vkrun
 from vkrun.backends.host import BACKEND as HOST
 from vkrun.runtime.engine.decode import decode
-from vkrun.runtime.errors import BackendError
+from vkrun.runtime.engine.fits import SCRATCH_ROWS
+from vkrun.runtime.errors import BackendError, UsageError
 from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.ir.tensor import Kind
 from vkrun.runtime.models.step import Chunk, StepInputs, StepShape
@@ -78,7 +79,7 @@ def test_a_graph_that_was_planned_is_as_it_was(driver: StandIn, path: Path) -> N
     """Fused and decomposed plans of one graph, made in turn, give the same logits; the graph keeps its nodes."""
     with load(path) as model:
         engine, device = model.engine, model.engine.device
-        inputs = StepInputs(StepShape(((1, 1),), 64, 1), engine.model.tail)
+        inputs = engine.model.inputs(StepShape(((1, 1),), 64, 1))
         graph = engine.model.graph(inputs)
         nodes, texts = graph.nodes, [str(node) for node in graph.nodes]
         device.alloc(inp := lean_plan(graph, 3, device.supports).storages(Kind.INPUT))
@@ -135,3 +136,18 @@ def test_the_bundled_model_writes_the_same_text(driver: StandIn) -> None:
         with vkrun.load(vkrun.BUNDLED, backend=backend, n_ctx=64) as model:
             texts.append("".join(model.generate("def f(n):", max_tokens=12, temperature=0)))
     assert texts[0] == texts[1] and texts[0]
+
+
+@runs_kernels
+def test_a_context_is_kept_or_refused_and_shrinks_by_default(driver: StandIn, path: Path) -> None:
+    with vkrun.load(path, backend="cpu") as model:
+        kept = model.engine.model
+        needed = kept.weights.nbytes + sum(s.nbytes for s in kept.caches) + SCRATCH_ROWS * 4 * kept.params.width
+        needed += sum(s.nbytes for s in kept.states) // kept.capacity.n_states * 3
+    driver.taken = MEMORY_NBYTES - needed + 1
+    with pytest.raises(
+        UsageError, match=r"^a context of 4096 tokens .* wanted, .* free; the largest that fits is 4\d\d\d$"
+    ):
+        vkrun.load(path, backend="cuda", n_ctx=4096)
+    with vkrun.load(path, backend="cuda") as model:
+        assert model.info.n_ctx == 3840 and "since 4096 are too many for" in model.info.shrunk

@@ -1,11 +1,13 @@
 """What fits a device: asked on the null backend, for models of real shape whose files are holes."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from vkrun.backends.base import DeviceInfo
-from vkrun.runtime.engine.fits import SCRATCH_ROWS, check_fits, sizes_that_fit
+from vkrun.runtime.engine.fits import SCRATCH_ROWS, check_fits, n_ctx_that_fits, needs_text, sizes_that_fit, why_not
 from vkrun.runtime.engine.sizes import GPU, SOFTWARE
 from vkrun.runtime.errors import BackendError, UsageError
 from vkrun.runtime.gguf.file import GGUFFile
@@ -13,6 +15,8 @@ from vkrun.runtime.models import Capacity, open_model
 from vkrun.runtime.models.architecture import Architecture
 from vkrun.tests.model_files import QWEN3_NEXT_80B, write_header
 from vkrun.tests.null_backend import NullDevice
+from vkrun.tools.presets import PRESETS
+from vkrun.tools.synthesize import write
 
 GIB, MIB = 1 << 30, 1 << 20
 SHAPE = replace(QWEN3_NEXT_80B, n_layers=4, n_experts=16)
@@ -76,6 +80,39 @@ def test_a_weight_that_no_op_can_cut_is_refused_before_it_is_uploaded(build) -> 
     assert not poor.written
     poor.max_binding = 2 * GIB  # nothing is larger, so that nothing has to be asked
     check_fits(build(4096), build, poor, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_rows", "whole", "rings"),
+    [("gemma3-12b", 3072, 24 * GIB, 6016 * MIB), ("gpt-oss-20b", 2176, 3 * GIB, 1638 * MIB)],
+)
+def test_caches_of_windows_are_as_long_as_these(name: str, n_rows: int, whole: int, rings: int, tmp_path: Path) -> None:
+    """At a context of 32768, by steps of at most 2048 tokens, and whole."""
+    write(tmp_path / "a.gguf", replace(PRESETS[name], n_vocab=1000), "Q4_K_M", header_only=True)
+    with GGUFFile.open(tmp_path / "a.gguf") as f:
+        for n_step, nbytes in ((0, whole), (GPU.most, rings)):
+            model = open_model(f, Capacity(32768, n_step=n_step))
+            assert sum(c.nbytes for c in model.caches) // MIB == nbytes // MIB
+            assert {c.shape[1] for c in model.caches} == ({n_rows, 32768} if n_step else {32768})
+        free = model.weights.nbytes + rings + 4 * SCRATCH_ROWS * model.params.width + MIB
+        assert not why_not(open_model(f, Capacity(32768, n_step=GPU.most)), device(free))
+        assert why_not(open_model(f, Capacity(32768)), device(free))
+        small = open_model(f, Capacity(n_rows, n_step=GPU.most))
+        assert not small.n_window_rows and {c.shape[1] for c in small.caches} == {n_rows}
+
+
+def test_what_is_needed_and_what_there_is_in_a_line(build) -> None:
+    said = needs_text(build(4096), device(8 * GIB))
+    assert re.fullmatch(r"weights .* [MG]iB, caches 16.0 MiB, states .*, steps 256.0 MiB, of 8.0 GiB free", said)
+    assert needs_text(build(4096), NullDevice()).endswith(", free memory unknown")
+
+
+def test_a_context_that_was_not_asked_for_shrinks(build) -> None:
+    model, grows = build(1), 2 * KV_NBYTES + 4 * SHAPE.rope_dims
+    fixed = model.weights.nbytes + sum(s.nbytes for s in model.states) + 4 * SCRATCH_ROWS * SHAPE.width
+    assert n_ctx_that_fits(build, device(fixed + 1000 * grows), 4096) == 768
+    assert n_ctx_that_fits(build, device(fixed + 256 * grows), 4096) == 256
+    assert n_ctx_that_fits(build, device(fixed + 255 * grows), 4096) == 0
 
 
 def test_large_steps_are_planned_where_memory_is_left(build) -> None:

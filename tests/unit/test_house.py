@@ -67,9 +67,10 @@ ROOMS["backends/registry"] = {
     *("backends/cpu", *HOSTS),
 }
 ROOMS["optable"] = {"errors", "ir", "gguf", "backends/base", "backends/cpu", "backends/registry"}
+ROOMS["opening"] = {"backends/base", "gguf", "models", "engine"}
 ROOMS["model"] = {
     *("errors", "arguments", "backends/base", "backends/host_memory"),
-    *("gguf", "text", "models", "engine", "backends/registry"),
+    *("opening", "gguf", "text", "models", "engine", "backends/registry"),
 }
 ROOMS["bench"] = {"version", "errors", "ir", "text", "backends/base", "models", "engine", "model"}
 ROOMS["server"] = {

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from vkrun.runtime.engine.parked import Parked
 from vkrun.runtime.engine.scheduler import Scheduler
 from vkrun.runtime.engine.sequence import N_AHEAD, Sequence
-from vkrun.runtime.engine.slots import Slots
+from vkrun.runtime.engine.sizes import SOFTWARE
+from vkrun.runtime.engine.slots import NO_RINGS, Rings, Slots
 from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.pretend_device import PretendRunner, alone
 from vkrun.tests.sessions import session
@@ -20,10 +21,19 @@ ON_HOST = SamplerSettings(temp=0, repeat_penalty=1.1)  # which the device cannot
 class Room:
     """A scheduler, and what its sequences have given out."""
 
-    def __init__(self, n_caches: int = 2, n_states: int = 8, n_ctx: int = 4096, limit: int | None = 0) -> None:
+    def __init__(
+        self,
+        n_caches: int = 2,
+        n_states: int = 8,
+        n_ctx: int = 4096,
+        limit: int | None = 0,
+        rings: Rings = NO_RINGS,
+        n_step: int = 512,
+    ) -> None:
         """limit: bytes of the host for what is parked."""
-        self.runner = PretendRunner(n_caches, n_states, n_ctx)
-        self.slots = Slots(n_caches, n_states, Parked(self.runner, limit) if limit != 0 else None)
+        self.runner = PretendRunner(n_caches, n_states, n_ctx, SOFTWARE.up_to(n_step), rings)
+        parked = Parked(self.runner, limit) if limit != 0 and not rings.n_rows else None
+        self.slots = Slots(n_caches, n_states, parked, rings)
         self.scheduler = Scheduler(self.runner, self.slots)  # type: ignore[arg-type]
         self.got: dict[Sequence, list[int]] = {}
 
@@ -187,6 +197,27 @@ def test_a_family_without_states_cuts_anywhere() -> None:
     assert room.ask([*prompt[:555], 40, 40], 5).timings.n_cached == 555
 
 
+def test_a_ring_goes_back_as_far_as_it_holds() -> None:
+    room, prompt = Room(2, 0, rings=Rings(96, 30), n_step=64), ids(1, 900)
+    room.ask(prompt, 5)  # 904 tokens were read, 96 are held from 808 on, and 30 of those come first
+    assert room.ask([*prompt[:840], 40, 40], 5).timings.n_cached == 840
+    assert room.ask([*prompt[:837], 41, 41], 5).timings.n_cached == 837
+    assert room.ask([*prompt[:836], 42, 42], 5).timings.n_cached == 0
+    assert room.ask([*prompt[:50], 43, 43], 5).timings.n_cached == 0
+    assert room.ask([*prompt[:30], 44, 44], 5).timings.n_cached == 30  # nothing is lost yet
+
+
+@pytest.mark.parametrize("n_states", [0, 12])
+def test_a_running_sequence_is_copied_with_its_ring(n_states: int) -> None:
+    room, prompt = Room(3, n_states, rings=Rings(96, 30), n_step=64), ids(1, 300)
+    first = room.join(prompt, 200, marks=[280])
+    while len(room.got[first]) < 20:
+        room.scheduler.step()
+        room.read(first)
+    again = room.ask([*prompt, *room.got[first][:5], 7], 60)
+    assert again.timings.n_cached >= (256 if n_states else 305) and room.got[first] == alone(prompt, 200)
+
+
 def test_a_step_that_fails_ends_who_took_part_and_nothing_of_it_is_reused() -> None:
     room, prompt = Room(), ids(1, 200)
     s = room.join(prompt, 100)
@@ -213,12 +244,16 @@ moves = st.one_of(
 
 
 budgets = st.one_of(st.sampled_from([0, None]), st.integers(1, 20_000))
+RINGS = (NO_RINGS, 512), (Rings(72, 8), 64), (Rings(96, 32), 64), (Rings(40, 33), 8)  # and tokens of the longest step
+rooms = st.sampled_from([RINGS[0], *RINGS])
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(moves, max_size=25), st.integers(1, 4), st.integers(0, 6), budgets)
-def test_random_schedules(schedule: list, n_caches: int, n_more: int, limit: int | None) -> None:
-    room = Room(n_caches, n_caches + 1 + n_more if n_more else 0, 1024, limit)
+@given(st.lists(moves, max_size=25), st.integers(1, 4), st.integers(0, 6), budgets, rooms)
+def test_random_schedules(
+    schedule: list, n_caches: int, n_more: int, limit: int | None, rings: tuple[Rings, int]
+) -> None:
+    room = Room(n_caches, n_caches + 1 + n_more if n_more else 0, 1024, limit, *rings)
     asked: dict[Sequence, tuple[list[int], int]] = {}
     for what, *how in schedule:
         joined = list(asked)

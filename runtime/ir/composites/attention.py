@@ -45,6 +45,9 @@ def attention(
     written; slots [B]; pos [B, T], a row of pos < 0 gives 0. Only the first n_kv keys are looked at; every pos is below
     n_kv. Returns [B, T, H, Dv].
 
+    The key of position s stands in row s % n_ctx. So a window's caches may be shorter than n_kv, as a ring, which must
+    still hold what any query sees: they have at least window + n - 1 rows where a sequence's step wrote n.
+
     gate [B, T, H, Dv]: the result times sigmoid(gate). sinks [H]: one more logit a head, whose value is 0. window: only
     the last so many keys, s > pos - window. cap: logits z become cap * tanh(z / cap), before the mask.
     """
@@ -70,7 +73,8 @@ def _infer(
     (n_seqs, n_tokens, n_heads, dim), n_keys = q.shape, k.shape[2] // max(q.shape[3], 1)
     ok = k.shape[0] > 0 and 0 not in (n_heads, n_keys) and k.shape[2] == n_keys * dim and n_heads % n_keys == 0
     ok = ok and v.shape[:2] == k.shape[:2] and v.shape[2] % n_keys == 0
-    require(ok and n_kv <= k.shape[1], "attention", f"q {q.shape}, k {k.shape}, v {v.shape}, n_kv {n_kv}")
+    held = n_kv <= k.shape[1] or 0 < window <= k.shape[1]
+    require(ok and held, "attention", f"q {q.shape}, k {k.shape}, v {v.shape}, n_kv {n_kv}, window {window}")
     ok = slots.shape == (n_seqs,) and pos.shape == (n_seqs, n_tokens)
     require(ok, "attention", f"q {q.shape}, slots {slots.shape}, pos {pos.shape}")
     made = (n_seqs, n_tokens, n_heads, v.shape[2] // n_keys)
@@ -89,8 +93,9 @@ def _compute(q, k, v, slots, pos, *more, scale: float, n_kv: int, extra=(), wind
             stop = min(pos[b, t] + 1, n_kv)
             first = max(0, pos[b, t] + 1 - window) if window else 0
             if first < stop:
-                z = _logits(q[b, t], keys[first:stop], scale, cap)
-                out[b, t] = np.einsum("hs,shd->hd", _weights(z, given.get("sinks")), rows[first:stop])
+                seen = np.arange(first, stop) % k.shape[1]
+                z = _logits(q[b, t], keys[seen], scale, cap)
+                out[b, t] = np.einsum("hs,shd->hd", _weights(z, given.get("sinks")), rows[seen])
     return (out * sigmoid(given["gate"].astype(np.float64)) if "gate" in given else out,)
 
 
@@ -119,7 +124,7 @@ def _cached(g: Graph, cache: Tensor, slots: Tensor, n_kv: int, n_heads: int) -> 
 def _decompose(
     g: Graph, q, k, v, slots, pos, *more, scale: float, n_kv: int, extra=(), window: int = 0, cap: float = 0.0
 ) -> tuple[Tensor]:
-    given, n_keys = dict(zip(extra, more, strict=True)), k.shape[2] // q.shape[3]
+    given, n_keys, n_kv = dict(zip(extra, more, strict=True)), k.shape[2] // q.shape[3], min(n_kv, k.shape[1])
     keys = g.contiguous(_cached(g, k, slots, n_kv, n_keys))
     rows = g.contiguous(_cached(g, v, slots, n_kv, n_keys).permute(0, 1, 3, 2))
     scores, mask = g.mul_mat(keys, g.contiguous(q.permute(0, 2, 1, 3))), g.causal_mask(pos, n_kv, window)
@@ -140,6 +145,7 @@ def _softmax_beside(g: Graph, scores: Tensor, mask: Tensor, scale: float, sinks:
 
 def _work(q, k, v, slots, *_others: Tensor, n_kv: int, **_attrs: object) -> Work:
     """The first n_kv rows of the step's slots; q k^T and its product with v, over every planned key."""
+    n_kv = min(n_kv, k.shape[1])
     n_rows, n = slots.shape[0] * n_kv, q.layout.n_elements
     n_values = n // k.shape[2] * v.shape[2]
     return Work({1: n_rows * k.shape[2], 2: n_rows * v.shape[2]}, flops=2 * (n + n_values) * n_kv)

@@ -80,9 +80,10 @@ def _tri_infer(x: Tensor, lower: bool, diagonal: bool) -> tuple[Spec]:
 
 
 def _causal_mask_infer(pos: Tensor, n_kv: int, *, window: int = 0) -> tuple[Spec]:
-    """pos [B, T] -> [B, 1, T, n_kv]: 0 where key s <= pos, else -inf; a row of pos < 0 is -inf throughout.
+    """pos [B, T] -> [B, 1, T, n_kv]: 0 where a key is seen, else -inf; a row of pos < 0 is -inf throughout.
 
-    window: where it is not 0 only the last so many keys are seen, s > pos - window.
+    Row s is of the last position up to pos that is s modulo n_kv, which is not seen where it is negative. window:
+    where it is not 0 only the last so many positions are seen, those > pos - window.
     """
     require_dtype("causal_mask", pos, DType.I32)
     require(pos.ndim == 2, "causal_mask", f"pos {pos.shape}, expected two axes")
@@ -90,8 +91,9 @@ def _causal_mask_infer(pos: Tensor, n_kv: int, *, window: int = 0) -> tuple[Spec
 
 
 def _causal_mask(pos: np.ndarray, n_kv: int, window: int = 0) -> tuple[np.ndarray]:
-    key, last = np.arange(n_kv), pos[:, None, :, None]
-    seen = (key <= last) & (key > last - window) if window else key <= last
+    last = pos[:, None, :, None]
+    distance = (last - np.arange(n_kv)) % n_kv
+    seen = (distance <= last) & (distance < window) if window else distance <= last
     return (np.where(seen, 0, -np.inf),)
 
 

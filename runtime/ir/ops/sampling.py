@@ -61,26 +61,39 @@ def _draw(logits: np.ndarray, ids: np.ndarray, settings: np.ndarray, pos: np.nda
 
 
 def _advance_infer(
-    logits: Tensor, token: Tensor, ids: Tensor, pos: Tensor, rows: Tensor, ring: Tensor
+    logits: Tensor,
+    token: Tensor,
+    ids: Tensor,
+    pos: Tensor,
+    rows: Tensor,
+    ring: Tensor,
+    *window_rows: Tensor,
+    n_window_rows: int = 0,
 ) -> tuple[Tensor, ...]:
     """Move a step buffer on: ring[b, pos % R] = token, ids = token, pos and rows + 1; where pos < 0 nothing changes.
 
     logits [B, V]; token, ids, pos [B, 1]; rows [B]; ring [B, R], which gets -1 for a token whose logit is not finite.
+    There may be window_rows [B], which move on as rows do, but for n_window_rows back where that divides pos + 1.
     """
     n_seqs = token.shape[0]
     ok = token.shape == ids.shape == pos.shape == (n_seqs, 1) and rows.shape == (n_seqs,)
     require(ok, "advance", f"token {token.shape}, ids {ids.shape}, pos {pos.shape}, rows {rows.shape}")
     ok = logits.ndim == 2 and logits.shape[0] == ring.shape[0] == n_seqs and 0 not in (logits.shape[1], ring.shape[1])
     require(ok, "advance", f"token {token.shape}, logits {logits.shape}, ring {ring.shape}")
-    return ids, pos, rows, ring
+    shapes = [t.shape for t in window_rows]
+    ok = n_window_rows >= 0 and (shapes == [rows.shape] or not (shapes or n_window_rows))
+    require(ok, "advance", f"window_rows {shapes}, rows {rows.shape}, n_window_rows {n_window_rows}")
+    return ids, pos, rows, ring, *window_rows
 
 
-def _advance(logits, token, ids, pos, rows, ring) -> tuple[np.ndarray, ...]:
+def _advance(logits, token, ids, pos, rows, ring, *window_rows, n_window_rows: int = 0) -> tuple[np.ndarray, ...]:
     live = pos[:, 0] >= 0
     ring = ring.copy()
     chosen = np.take_along_axis(logits, np.clip(token, 0, logits.shape[1] - 1), 1)
     ring[live, pos[live, 0] % ring.shape[1]] = np.where(np.isfinite(chosen), token, -1)[live, 0]
-    return np.where(live[:, None], token, ids), pos + live[:, None], rows + live, ring
+    begins = live & ((pos[:, 0] + 1) % max(n_window_rows, 1) == 0)
+    moved = (r + live - n_window_rows * begins for r in window_rows)
+    return np.where(live[:, None], token, ids), pos + live[:, None], rows + live, ring, *moved
 
 
 register(Op("draw", _draw_infer, _draw))
@@ -115,7 +128,7 @@ def _mask_tokens(logits: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray]:
 register(Op("mask_tokens", _mask_tokens_infer, _mask_tokens))
 
 
-def _advance_work(_logits: Tensor, token: Tensor, *_buffer: Tensor) -> Work:
+def _advance_work(_logits: Tensor, token: Tensor, *_buffer: Tensor, **_attrs: object) -> Work:
     return Work(reads={0: token.layout.n_elements})
 
 

@@ -78,8 +78,9 @@ class Attention:
         raw = k(g, x)
         n_heads = self.k_cache.shape[2] // self.dim
         v = heads(self.v(g, x) if self.v else raw, self.v_cache.shape[2] // n_heads)
-        cache_write(g, self.k_cache, step.cache_rows, self._turned(g, raw, self.k_norm, step))
-        cache_write(g, self.v_cache, step.cache_rows, self.v_norm(g, v) if self.v_norm else v)
+        rows = step.rows_written(self.window)
+        cache_write(g, self.k_cache, rows, self._turned(g, raw, self.k_norm, step))
+        cache_write(g, self.v_cache, rows, self.v_norm(g, v) if self.v_norm else v)
 
     def _turned(self, g: Graph, x: Tensor, norm: Norm | None, step: StepTensors) -> Tensor:
         """Normed and turned heads, [1, n_rows, heads, dim], of [n_rows, heads * dim] or of heads."""

@@ -58,6 +58,7 @@ def _load(pipe: Pipe) -> Model:
         options.opt,
         lambda what, done, total: pipe.send(Loading(what, done, total)),
         options.cache_ram,
+        swa_full=options.swa_full,
     )
 
 

@@ -10,7 +10,7 @@ MODULE = "vkrun.runtime.server.worker.main"
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """path, backend, device, n_ctx, n_seqs, opt, cache_ram: as for load(), for each of n_replicas processes.
+    """path, backend, device, n_ctx, n_seqs, opt, cache_ram, swa_full: as for load(), for each of n_replicas processes.
 
     max_queue: jobs that may wait, and those that may of one user. step_seconds: after which a process that has work and
     gives no sign of it is taken for hung; load_seconds: the same while it loads or compiles. stall_seconds: how long a
@@ -24,6 +24,7 @@ class WorkerOptions:
     n_seqs: int = 4
     opt: int = 3
     cache_ram: int | None = None
+    swa_full: bool = False
     n_replicas: int = 1
     max_queue: int = 256
     max_queue_user: int = 128
