@@ -10,10 +10,11 @@ import openai
 import pytest
 from vkrun.runtime.server.http.options import Options
 from vkrun.runtime.server.jobs import Done, Timings, Token, Usage
-from vkrun.runtime.text.chat import CHATML
 from vkrun.tests.unit.http_serving import HI, error_of, post, served, serving, workers
 
-HERMES = CHATML + '{#- <tool_call> {"name": ...} </tool_call> #}'
+HERMES = """{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\\n' + (message.content or '') + '<|im_end|>\\n' }}
+{%- endfor %}{#- <tool_call> {"name": ...} </tool_call> #}{{- '<|im_start|>assistant\\n' }}"""
 CALLS = [{"name": "add", "arguments": {"a": 1, "b": [2, "é"]}}, {"name": "now", "arguments": {}}]
 SAID = "<think>\nhm, so\n</think>\n\nLet me see.\n" + "\n".join(
     f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>" for call in CALLS
@@ -95,6 +96,12 @@ def test_a_response_calls_tools(base: str) -> None:
         assert [{"name": c.name, "arguments": json.loads(c.arguments)} for c in made.output[2:]] == CALLS
         assert made.output_text.strip() == "Let me see."
     assert kinds.count("response.function_call_arguments.done") == 2
+
+
+def test_a_call_that_nothing_can_force_yet_is_refused() -> None:
+    for choice in ("required", {"type": "function", "function": {"name": "now"}}):
+        refused = post(ours(), "/v1/chat/completions", {"messages": HI, "tools": TOOLS, "tool_choice": choice})
+        assert error_of(refused)["param"] == "tool_choice"
 
 
 def test_reasoning_stays_where_the_server_or_the_request_wants_it() -> None:

@@ -43,6 +43,7 @@ def _check_choice(body: ChatRequest) -> None:
         raise ApiError(400, "tool_choice: there are no tools to choose from", param="tool_choice")
     if isinstance(body.tool_choice, NamedTool) and body.tool_choice.function.name not in names:
         raise ApiError(400, "tool_choice: none of the tools", param="tool_choice")
+    raise ApiError(400, "tool_choice: no answer is held to calls yet; auto lets the model choose", param="tool_choice")
 
 
 def as_chat(**said: Any) -> ChatRequest:
