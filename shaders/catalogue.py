@@ -12,13 +12,13 @@ from .copies import kernels as copies
 from .elementwise import kernels as elementwise
 from .kernel import ARGUMENTS_NBYTES, MAX_GROUPS, Features, Kernel, KernelCall, Variant
 from .matmul import kernels as matmul
+from .moe import apart, unshared
 from .moe import kernels as moe
-from .moe import unshared
 from .recurrent import kernels as recurrent
 from .rows import kernels as rows
 from .sampling import kernels as sampling
 
-FAMILIES = (attention, copies, elementwise, matmul, moe, unshared, recurrent, rows, sampling)
+FAMILIES = (attention, copies, elementwise, matmul, moe, unshared, apart, recurrent, rows, sampling)
 
 KERNELS: dict[str, list[Kernel]] = {}
 for _family in FAMILIES:

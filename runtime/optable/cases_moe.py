@@ -234,10 +234,22 @@ def _ways_of_experts() -> Iterator[Case]:
         operands = (*first, *(more[name] for name in extra))
         fused = extra in (("residual",), ("shared", "shared_down", "residual"))
         yield Case("experts_down", f"Q8_0, {extra}", operands, {"extra": extra}, True, in_one=fused)
-    more["shared"] = plain((n, e))
-    for extra in ((), ("residual",), ("shared", "residual"), ("shared", "shared_gate")):
-        operands = (plain((n, k, e)), plain((n, k)), *(more[name] for name in extra))
-        yield Case("experts_sum", f"{extra}", operands, {"extra": extra}, True, in_one=False)
+    more |= {"shared": plain((n, e)), "ids": ids}
+    alone = (), ("residual",), ("residual", "ids", "down_bias")
+    for extra in (*alone, ("shared", "residual"), ("shared", "shared_gate"), ("ids", "down_bias")):
+        operands = (rows_apart((n, k, e)), permuted((n, k)), *(more[name] for name in extra))
+        yield Case(
+            "experts_sum", f"{extra}", operands, {"extra": extra}, strided_out=extra not in alone, in_one=extra in alone
+        )
+    yield from _glus()
+
+
+def _glus() -> Iterator[Case]:
+    for n, k, f, x in ((1, 4, 2880, 32), (7, 3, 65, 5), (2, 1, 1, 1)):
+        for activation in ("clamped", "silu", "gelu"):
+            sides, biases = (rows_apart((n, k, f), fill=uniform(-12, 12)),) * 2, (outer_cut((x, f)), plain((x, f)))
+            operands = (*sides, _ids(n, k, x, 2), *biases)
+            yield Case("experts_glu", f"{activation} {n}x{k}x{f} of {x}", operands, {"activation": activation})
 
 
 CASES: tuple[Case, ...] = (

@@ -20,11 +20,11 @@ def _clamp(x: Array, low: float, high: float) -> tuple[Array]:
     return (onnx_op("Clip", x, np.float64(low), np.float64(high)),)
 
 
-def _swiglu(gate: Array, up: Array) -> tuple[Array]:
+def swiglu(gate: Array, up: Array) -> tuple[Array]:
     return (onnx_op("Mul", onnx_op("Swish", gate), up),)
 
 
-def _geglu(gate: Array, up: Array) -> tuple[Array]:
+def geglu(gate: Array, up: Array) -> tuple[Array]:
     """(1 + tanh(z)) / 2 as sigmoid(2 z), whose small results keep their digits."""
     inner = onnx_op("Add", gate, onnx_op("Mul", np.float64(0.044715), onnx_op("Pow", gate, np.float64(3))))
     opened = onnx_op("Sigmoid", onnx_op("Mul", np.float64(np.sqrt(8 / np.pi)), inner))
@@ -58,7 +58,7 @@ JUDGES = {
     "div": _by("Div"),
     "scale": Judge(_scale, ROUNDING),
     "clamp": Judge(_clamp, ROUNDING, each=True),
-    "swiglu": Judge(_swiglu, ROUNDING, each=True),
-    "geglu": Judge(_geglu, ROUNDING, each=True),
+    "swiglu": Judge(swiglu, ROUNDING, each=True),
+    "geglu": Judge(geglu, ROUNDING, each=True),
     "select": Judge(_select),
 }

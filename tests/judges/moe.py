@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from .elementwise import geglu, swiglu
 from .judge import ROUNDING, Array, Judge
 from .matmul import LIMIT, mul_mat_id, product
 from .onnx_ops import onnx_op
@@ -46,8 +47,7 @@ def _glu(gate: Array, up: Array, activation: str) -> Array:
     if activation == "clamped":
         gate, up = np.minimum(gate, 7.0), np.clip(up, -7.0, 7.0)
         return onnx_op("Mul", onnx_op("Mul", gate, onnx_op("Sigmoid", 1.702 * gate)), up + 1)
-    opened = onnx_op("Swish", gate) if activation == "silu" else onnx_op("Gelu", gate, approximate="tanh")
-    return onnx_op("Mul", opened, up)
+    return (swiglu if activation == "silu" else geglu)(gate, up)[0]
 
 
 def _plus(y: Array, table: Array | None, ids: Array) -> Array:
@@ -69,6 +69,10 @@ def _experts_gate_up(
     return made, _glu(product(x, given["shared_gate"]), product(x, given["shared_up"]), activation)
 
 
+def _experts_glu(gate, up, ids, gate_bias, up_bias, activation="silu") -> tuple[Array]:
+    return (_glu(_plus(gate, gate_bias, ids), _plus(up, up_bias, ids), activation),)
+
+
 def _route_gate_up(logits, x, gate, up, *shared, k: int) -> tuple[Array, ...]:
     ids, weights = _route(logits, k=k)
     return *_experts_gate_up(x, gate, up, ids, *shared), ids, weights
@@ -78,7 +82,9 @@ def _experts_down(
     hidden, down, ids, weights, *more, extra=("shared", "shared_down", "shared_gate", "residual")
 ) -> tuple[Array]:
     given = dict(zip(extra, more, strict=True))
-    routed = _plus(mul_mat_id(down, hidden, ids), given.pop("down_bias", None), ids)
+    routed = mul_mat_id(down, hidden, ids)
+    if "down_bias" in given:
+        given = {**{n: t for n, t in given.items() if n != "down_bias"}, "ids": ids, "down_bias": given["down_bias"]}
     if "shared" in given:
         given["shared"] = product(given["shared"], given.pop("shared_down"))
     return _experts_sum(routed, weights, *given.values(), extra=tuple(given))
@@ -86,6 +92,7 @@ def _experts_down(
 
 def _experts_sum(routed, weights, *more, extra=("shared", "shared_gate", "residual")) -> tuple[Array]:
     given = dict(zip(extra, more, strict=True))
+    routed = _plus(routed, given["down_bias"], given["ids"]) if "ids" in given else routed
     out = given.get("residual", np.zeros((routed.shape[0], routed.shape[2]))).copy()
     if "shared" in given:
         opened = onnx_op("Sigmoid", given["shared_gate"]) if "shared_gate" in given else np.ones((1, 1))
@@ -113,6 +120,7 @@ def _moe_ffn(x, logits, gate, up, down, *more, k: int, extra=(), activation="sil
 JUDGES = {
     "route": Judge(_route, ROUNDING),
     "experts_gate_up": Judge(_experts_gate_up, LIMIT),
+    "experts_glu": Judge(_experts_glu, ROUNDING),
     "route_gate_up": Judge(_route_gate_up, LIMIT),
     "experts_down": Judge(_experts_down, LIMIT),
     "experts_sum": Judge(_experts_sum, ROUNDING),

@@ -10,7 +10,7 @@ from vkrun.tests.models.drawn import Golden
 
 FOLDER = Path(__file__).parents[1] / "models/families"
 MOST = {"qwen35": 8, "qwen35moe": 10, "lfm2": 8, "falcon-h1": 11, "nemotron-h": 8, "nomic-bert": 8}
-MOST |= {"granite": 6, "granite-hybrid-dense": 9}
+MOST |= {"gpt-oss": 14, "granite": 6, "granite-hybrid-dense": 9}
 
 
 @pytest.mark.parametrize("name", MOST)

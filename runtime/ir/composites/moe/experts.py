@@ -4,6 +4,7 @@ import numpy as np
 
 from ...dtypes import DType
 from ...graph import Graph
+from ...layout import Shape
 from ...ops.elementwise import sigmoid
 from ...ops.op import OPS, Op, OpKind, Spec, Work, n_picked, named_operands, register, require, require_dtype
 from ...tensor import Tensor
@@ -14,6 +15,7 @@ Array = np.ndarray
 SHARED_IN = ("shared_gate", "shared_up")
 SHARED_OUT = ("shared", "shared_down", "shared_gate", "residual")
 SHARED_SUM = ("shared", "shared_gate", "residual")
+SUM = (*SHARED_SUM, "ids", "down_bias")
 
 
 def _gate_up_infer(
@@ -56,8 +58,12 @@ def _gate_up(x, gate, up, ids, *more, extra=SHARED_IN, activation="silu") -> tup
 def _gate_up_parts(g: Graph, x, gate, up, ids, *more, extra=SHARED_IN, activation="silu") -> tuple[Tensor, ...]:
     given, glu, wide = dict(zip(extra, more, strict=True)), GLUS[activation].parts, x.unsqueeze(1)
     routed = [g.mul_mat_id(w, wide, ids) for w in (gate, up)]
-    biases = (given.get(name) for name in ("gate_bias", "up_bias"))
-    made = glu(g, *(y if b is None else g.add(y, g.get_rows(b, ids)) for y, b in zip(routed, biases, strict=True)))
+    biases = [given.get(name) for name in ("gate_bias", "up_bias")]
+    both = [b for b in biases if b is not None]
+    if len(both) == 2:
+        made = g.one("experts_glu", *routed, ids, *both, activation=activation)
+    else:
+        made = glu(g, *(y if b is None else g.add(y, g.get_rows(b, ids)) for y, b in zip(routed, biases, strict=True)))
     return (made, glu(g, *(g.mul_mat(given[name], x) for name in SHARED_IN))) if "shared_up" in given else (made,)
 
 
@@ -68,6 +74,36 @@ def _gate_up_work(x, gate, up, ids, *more: Tensor, extra=SHARED_IN, **_attrs: ob
 
 
 register(Op("experts_gate_up", _gate_up_infer, _gate_up, _gate_up_parts, OpKind.FUSED, work=_gate_up_work))
+
+
+def _glu_infer(
+    gate: Tensor, up: Tensor, ids: Tensor, gate_bias: Tensor, up_bias: Tensor, *, activation: str = "silu"
+) -> tuple[Spec]:
+    """experts_gate_up after its products: gate, up [N, k, F]; ids [N, k], clamped; biases [X, F] -> [N, k, F]."""
+    require_dtype("experts_glu", ids, DType.I32)
+    ok = gate.ndim == 3 and gate.shape == up.shape and ids.shape == gate.shape[:2] and activation in GLUS
+    ok = ok and gate_bias.shape == up_bias.shape and gate_bias.shape[1:] == gate.shape[2:] and gate_bias.shape[0] > 0
+    shapes = f"gate {gate.shape}, up {up.shape}, ids {ids.shape}, biases {gate_bias.shape}, {up_bias.shape}"
+    require(ok, "experts_glu", f"{shapes}, {activation}")
+    return (Spec(gate.shape),)
+
+
+def _glu(gate, up, ids, gate_bias, up_bias, *, activation: str = "silu") -> tuple[Array]:
+    picked = np.clip(ids, 0, len(gate_bias) - 1)
+    pairs = ((gate, gate_bias), (up, up_bias))
+    return (GLUS[activation].compute(*(y.astype(np.float64) + b[picked] for y, b in pairs)),)
+
+
+def _glu_parts(g: Graph, gate, up, ids, gate_bias, up_bias, *, activation: str = "silu") -> tuple[Tensor]:
+    pairs = ((gate, gate_bias), (up, up_bias))
+    return (GLUS[activation].parts(g, *(g.add(y, g.get_rows(b, ids)) for y, b in pairs)),)
+
+
+def _glu_work(gate, up, ids, gate_bias, up_bias, **_attrs: object) -> Work:
+    return Work({3: n_picked(gate_bias, ids), 4: n_picked(up_bias, ids)})
+
+
+register(Op("experts_glu", _glu_infer, _glu, _glu_parts, OpKind.FUSED, work=_glu_work))
 
 
 def _down_infer(
@@ -109,10 +145,10 @@ def _total(routed: Array, weights: Array, always: Array | None, gate: Array | No
 def _down_parts(g: Graph, hidden, down, ids, weights, *more, extra=SHARED_OUT) -> tuple[Tensor]:
     given, routed = dict(zip(extra, more, strict=True)), g.mul_mat_id(down, hidden, ids)
     if "down_bias" in given:
-        routed = g.add(routed, g.get_rows(given["down_bias"], ids))
+        given["ids"] = ids
     if "shared" in given:
         given["shared"] = g.mul_mat(given["shared_down"], given["shared"])
-    kept = {name: given[name] for name in SHARED_SUM if name in given}
+    kept = {name: given[name] for name in SUM if name in given}
     return (g.one("experts_sum", routed, weights, *kept.values(), extra=tuple(kept)),)
 
 
@@ -128,23 +164,33 @@ register(Op("experts_down", _down_infer, _down, _down_parts, OpKind.FUSED, work=
 def _sum_infer(routed: Tensor, weights: Tensor, *more: Tensor, extra: tuple[str, ...] = SHARED_SUM) -> tuple[Spec]:
     """residual + sum_j weights_j routed_j + sigmoid(shared_gate) * shared: experts_down after its products.
 
-    routed [N, k, E]; weights [N, k]; extra "shared", "residual" [N, E]; "shared_gate" [N, 1], before its sigmoid ->
-    [N, E].
+    routed [N, k, E]; weights [N, k]; extra "shared", "residual" [N, E]; "shared_gate" [N, 1], before its sigmoid; "ids"
+    [N, k], clamped, and "down_bias" [X, E] of each expert, before the weights -> [N, E].
     """
     n, k, e = routed.shape
     require(weights.shape == (n, k), "experts_sum", f"routed {routed.shape}, weights {weights.shape}")
-    shapes = {"shared": (n, e), "shared_gate": (n, 1), "residual": (n, e)}
-    named_operands("experts_sum", extra, more, shapes, {"shared_gate": "shared"})
+    shapes: dict[str, Shape] = {"shared": (n, e), "shared_gate": (n, 1), "residual": (n, e), "ids": (n, k)}
+    shapes["down_bias"] = next((t.shape for name, t in zip(extra, more, strict=False) if name == "down_bias"), ())
+    needs = {"shared_gate": "shared", "ids": "down_bias", "down_bias": "ids"}
+    named = named_operands("experts_sum", extra, more, shapes, needs)
+    if "ids" in named:
+        bias = named["down_bias"].shape
+        require(bias[1:] == (e,) and bias[0] > 0, "experts_sum", f"routed {routed.shape}, down_bias {bias}")
+        require_dtype("experts_sum", named["ids"], DType.I32)
     return (Spec((n, e)),)
 
 
 def _sum(routed, weights, *more, extra=SHARED_SUM) -> tuple[Array]:
     given = dict(zip(extra, more, strict=True))
+    if "ids" in given:
+        bias = given["down_bias"]
+        routed = routed.astype(np.float64) + bias[np.clip(given["ids"], 0, len(bias) - 1)]
     return (_total(routed, weights, *(given.get(name) for name in SHARED_SUM)),)
 
 
 def _sum_parts(g: Graph, routed, weights, *more, extra=SHARED_SUM) -> tuple[Tensor]:
     given = dict(zip(extra, more, strict=True))
+    routed = g.add(routed, g.get_rows(given["down_bias"], given["ids"])) if "ids" in given else routed
     total = g.mul_mat(routed.permute(0, 2, 1), weights.unsqueeze(1)).reshape(routed.shape[0], routed.shape[2])
     if "shared" in given:
         shared = given["shared"]
