@@ -93,4 +93,13 @@ def _advance(logits: Array, token: Array, *moved: Array, n_window_rows: int = 0)
     return ids, pos, rows, ring, *window_rows
 
 
-JUDGES = {"draw": Judge(_draw), "advance": Judge(_advance)}
+def _mask_tokens(logits: Array, mask: Array) -> tuple[Array]:
+    """By loops over the bits of each number, the lowest one first."""
+    made = np.full(logits.shape, -np.inf)
+    for row, token in np.ndindex(logits.shape):
+        if (int(mask[row, token // 32]) & WORD) >> token % 32 & 1:
+            made[row, token] = logits[row, token]
+    return (made,)
+
+
+JUDGES = {"draw": Judge(_draw), "advance": Judge(_advance), "mask_tokens": Judge(_mask_tokens)}
