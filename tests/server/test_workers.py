@@ -14,7 +14,20 @@ from vkrun.runtime.server.jobs import Embedded, Event, Grammar, Job, Progress, R
 from vkrun.runtime.server.worker.options import WorkerOptions
 from vkrun.runtime.server.worker.workers import Workers
 from vkrun.runtime.text.sampler import SamplerSettings
-from vkrun.tests.server.working import GREEDY, MODEL, done, events, failed, job, run, text, tokenizer, tokens, working
+from vkrun.tests.server.working import (
+    GREEDY,
+    MODEL,
+    done,
+    events,
+    failed,
+    job,
+    run,
+    text,
+    tokenizer,
+    tokens,
+    until,
+    working,
+)
 
 
 @cache
@@ -124,6 +137,28 @@ def test_a_second_turn_reads_what_is_new() -> None:
             assert done(made).usage.n_reused >= 200 and workers.metrics().n_reused >= 200
             again = await events(workers, job(1, 200, 10, cache_prompt=False))
             assert done(again).usage.n_reused == 0 and tokens(again) == answer
+
+    run(test)
+
+
+def test_slots_are_saved_restored_and_erased(tmp_path: Path) -> None:
+    path = tmp_path / "slot.bin"
+
+    async def test() -> None:
+        async with working(n_replicas=2, n_seqs=1) as workers:
+            await until(lambda: all(w.state == "ok" for w in workers.health().workers))
+            first = job(1, 200, 10)
+            answer = tokens(await events(workers, first))
+            n = await workers.save(0, str(path))
+            assert n >= 200 and await workers.erase(0) == n
+            with pytest.raises(UsageError, match="slot: 2, expected 0 to 1"):
+                await workers.save(2, str(path))
+            with pytest.raises(VkrunError):
+                await workers.restore(1, str(tmp_path / "none.bin"))
+            assert await workers.restore(0, str(path)) == n
+            made = await events(workers, job(1, 200, 10))
+            assert tokens(made) == answer and done(made).usage.n_reused >= 128
+            assert workers.metrics().n_restarts == 0
 
     run(test)
 

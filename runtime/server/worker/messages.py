@@ -6,7 +6,7 @@ A message is its length, 4 bytes with the least first, and a pickle that may nam
 import io
 import pickle
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ...errors import VkrunError
 from ...model import ModelInfo
@@ -45,6 +45,16 @@ class Hold:
 
 
 @dataclass(frozen=True)
+class SlotAct:
+    """n: tells one from another."""
+
+    n: int
+    what: Literal["save", "restore", "erase"]
+    slot: int
+    path: str
+
+
+@dataclass(frozen=True)
 class Stop:
     """Leave all work and end."""
 
@@ -72,6 +82,15 @@ class Given:
 
 
 @dataclass(frozen=True)
+class SlotDone:
+    """error: why nothing was done, empty where it was."""
+
+    n: int
+    n_tokens: int
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Died:
     """The last one: what the process ends of. own: the error is one of a file or of options, which stays."""
 
@@ -79,10 +98,10 @@ class Died:
     own: bool = False
 
 
-Command = Start | Run | Cancel | Hold | Stop
-Answer = Loading | Ready | Given | Died
+Command = Start | Run | Cancel | Hold | SlotAct | Stop
+Answer = Loading | Ready | Given | SlotDone | Died
 
-_CLASSES = (Start, Run, Cancel, Hold, Stop, Loading, Ready, Given, Died)
+_CLASSES = (Start, Run, Cancel, Hold, SlotAct, Stop, Loading, Ready, Given, SlotDone, Died)
 _VALUES = (jobs.Job, jobs.Grammar, jobs.Likely, jobs.Usage, jobs.Timings, SamplerSettings, WorkerOptions, ModelInfo)
 _EVENTS = (jobs.Progress, jobs.Token, jobs.Embedded, jobs.Done, jobs.Failed)
 _KNOWN = {(c.__module__, c.__qualname__): c for c in (*_CLASSES, *_VALUES, *_EVENTS)}

@@ -2,12 +2,13 @@
 
 import queue
 from collections import deque
+from pathlib import Path
 
-from ...errors import TextError, VkrunError
+from ...errors import BackendError, TextError, VkrunError
 from ...model import Model
 from ..jobs import Done, Embedded, Event, Failed, Job, Timings, Usage
 from .answer import Answer
-from .messages import Cancel, Command, Given, Hold, Run, Stop
+from .messages import Cancel, Command, Given, Hold, Run, SlotAct, SlotDone, Stop
 from .pipe import Pipe
 
 
@@ -64,6 +65,8 @@ class Work:
                 self._cancel(id)
             case Hold(id, on) if id in self._answers:
                 self._answers[id].held = on
+            case SlotAct():
+                self._pipe.send(self._slot(command))
             case Stop():
                 self._stopped = True
 
@@ -101,6 +104,22 @@ class Work:
             return
         usage = Usage(n_prompt=len(job.ids))
         self._events += [(job.id, Embedded(tuple(row.tolist()))), (job.id, Done("stop", usage, Timings()))]
+
+    def _slot(self, act: SlotAct) -> SlotDone:
+        scheduler = self._model.scheduler
+        try:
+            match act.what:
+                case "save":
+                    n = scheduler.save_slot(act.slot, Path(act.path))
+                case "restore":
+                    n = scheduler.restore_slot(act.slot, Path(act.path))
+                case "erase":
+                    n = scheduler.erase_slot(act.slot)
+        except VkrunError as error:
+            if isinstance(error, BackendError):
+                raise
+            return SlotDone(act.n, 0, str(error))
+        return SlotDone(act.n, n)
 
     def _give(self) -> None:
         """Tell what came of a step. Raises what ended a job and was not its own fault."""

@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Literal
 
 from ...arguments import token_ids
-from ...errors import BackendError, UsageError
+from ...errors import BackendError, UsageError, VkrunError
 from ...model import ModelInfo
 from ..jobs import Done, Event, Failed, Health, Job, Metrics, Refused, SlotInfo, State, Timings, Token, Usage
 from .fair import FairQueue
-from .messages import Answer, Cancel, Given, Hold, Ready, Run
+from .messages import Answer, Cancel, Given, Hold, Ready, Run, SlotAct, SlotDone
 from .options import WorkerOptions
 from .process import WorkerProcess
 from .routing import Router
@@ -31,6 +32,7 @@ class Workers:
         self._queue = FairQueue(options.max_queue, options.max_queue_user)
         self._router, self._metrics = Router(), Metrics()
         self._running: dict[str, Running] = {}  # those that wait too
+        self._slot_acts: dict[int, tuple[int, asyncio.Future[SlotDone]]] = {}  # with their worker
         self._draining, self._changed = False, asyncio.Event()
         self._mean_s = 1.0  # that a job takes
 
@@ -97,6 +99,16 @@ class Workers:
             n_running=len(self._running) - n_queued,
             n_seats=n_seats,
         )
+
+    async def save(self, slot: int, path: str) -> int:
+        """What a slot holds to a file; how many tokens. VkrunError where it cannot be."""
+        return await self._act("save", slot, path)
+
+    async def restore(self, slot: int, path: str) -> int:
+        return await self._act("restore", slot, path)
+
+    async def erase(self, slot: int) -> int:
+        return await self._act("erase", slot, "")
 
     async def drain(self, seconds: float) -> None:
         """Take no new jobs, and let those there are end; after so many seconds they fail."""
@@ -166,7 +178,8 @@ class Workers:
 
     def _is_busy(self, process: WorkerProcess) -> bool:
         """Jobs that are held make no steps."""
-        return any(not r.stream.is_held for r in self._of(process))
+        acts = any(worker == process.index for worker, _ in self._slot_acts.values())
+        return acts or any(not r.stream.is_held for r in self._of(process))
 
     def _free_seats(self) -> dict[int, float]:
         """How full those workers are that have a seat."""
@@ -188,6 +201,8 @@ class Workers:
                 self._seat(process, {id: slot for slot, id in seats})
                 for id, event in events:
                     self._give(id, event)
+            case SlotDone(n) if n in self._slot_acts:
+                self._slot_acts.pop(n)[1].set_result(answer)
             case Ready():
                 self._changed.set()
         self._dispatch()
@@ -228,7 +243,23 @@ class Workers:
         self._router.forget(process.index)
         for running in list(self._of(process)):
             self._fail(running, Failed(why, self._until_loaded()))
+        for n, (worker, future) in list(self._slot_acts.items()):
+            if worker == process.index:
+                del self._slot_acts[n]
+                future.set_result(SlotDone(n, 0, why))
         self._changed.set()
+
+    async def _act(self, what: Literal["save", "restore", "erase"], slot: int, path: str) -> int:
+        worker, own = divmod(slot, self.options.n_seqs)
+        if slot < 0 or worker >= len(self._processes):
+            raise UsageError(f"slot: {slot}, expected 0 to {self.options.n_seqs * len(self._processes) - 1}")
+        n, future = max(self._slot_acts, default=0) + 1, asyncio.get_running_loop().create_future()
+        self._processes[worker].send(SlotAct(n, what, own, path))
+        self._slot_acts[n] = worker, future
+        done = await future
+        if done.error:
+            raise VkrunError(done.error)
+        return done.n_tokens
 
     async def _change(self, seconds: float | None = None) -> None:
         """Wait for a worker to get ready or end, or a job to end, but no longer than so many seconds."""
