@@ -1,12 +1,15 @@
 """Pace: how much of prompts to read beside those that decode, so that no one of them waits for long."""
 
+from collections import deque
 from itertools import takewhile
 from math import inf
+from statistics import median
 
 from .decode import batch_size
 from .sizes import BESIDE_OTHERS, StepSizes
 
 LONGEST = 1.9  # of a gap between two tokens while a prompt is read, in usual ones; with room for what varies below 2
+N_GAPS = 15  # of which the median is the usual one
 NEWEST = 0.25  # the weight of the latest figure in a mean
 MOST_AT_ONCE = 4.0  # times as much as expected a figure may count, since some steps are late for reasons of their own
 FADING, FADING_GUESS = 0.998, 0.98
@@ -18,7 +21,7 @@ class Pace:
 
     def __init__(self, planned: StepSizes) -> None:
         self._sizes = planned.within(BESIDE_OTHERS).sizes
-        self._gaps: dict[int, float] = {}  # by batch size
+        self._gaps: dict[int, deque[float]] = {}  # the latest ones by batch size
         self._more: dict[int, float] = {}  # by planned size, measured or guessed
         self._measured: set[int] = set()
 
@@ -26,8 +29,7 @@ class Pace:
         """A step of n_tokens of prompts, as planned, and a token of each of n sequences."""
         gap, size = self._gap(n), batch_size(n)
         if not n_tokens:
-            old = self._gaps.get(size, seconds)
-            self._gaps[size] = old + NEWEST * (min(seconds, MOST_AT_ONCE * old) - old)
+            self._gaps.setdefault(size, deque(maxlen=N_GAPS)).append(seconds)
         elif gap is not None:
             place = next((i for i, s in enumerate(self._sizes) if s >= n_tokens), len(self._sizes) - 1)
             self._took_more(max(0.0, seconds - gap), place, gap)
@@ -55,4 +57,4 @@ class Pace:
         """The usual one, of as many or nearly as many."""
         size = batch_size(n)
         nearest = min(self._gaps, key=lambda k: abs(k - size), default=None)
-        return None if nearest is None else self._gaps[nearest]
+        return None if nearest is None else median(self._gaps[nearest])
