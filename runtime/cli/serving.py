@@ -50,7 +50,7 @@ def run(given: ServeOptions) -> int:
         certificate=_certificate(given),
         log=_logged if given.log else lambda _line: None,
     )
-    return server.serve(path, _alias(given), wanted, _workers(given, path), _template(given), note)
+    return server.serve(_alias(given), wanted, _workers(given, path), _template(given), note)
 
 
 def _part(name: str) -> Any:

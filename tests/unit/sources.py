@@ -9,7 +9,7 @@ from pathlib import Path
 from vkrun.runtime.cli import commands, main
 
 ROOT = Path(__file__).parents[2]
-PACKAGE, BESIDE = ("runtime", "shaders", "backends"), ("tests", "tools")
+PACKAGE, BESIDE = ("runtime", "serve", "shaders", "backends"), ("tests", "tools")
 Edges = Mapping[str, set[str]]
 
 

@@ -86,6 +86,7 @@ ROOMS["server"] = {
     "model",
 }
 ROOMS["cli"] = set(ROOMS) - {"ir", "shaders"}
+ROOMS["serve"] = {"server"}
 ROOMS["vkrun"] = {"version", "errors", "ir", "text", "counts", "model", "backends/registry"}
 ROOMS["__main__"] = {"cli"}
 KNOW_NO_OPS = {name for name, below in ROOMS.items() if "ir" not in below} - {"ir"}  # their words may sound like ops

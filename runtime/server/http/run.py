@@ -24,18 +24,17 @@ from ..worker.workers import Workers
 from .app import make_app
 from .options import Options
 from .served import Card, SavesSlots, Served
+from .served import Workers as AnyWorkers
 
 DRAIN_S = 30.0  # for answers under way, once a signal came
 MAX_CONNECTIONS = 2048
 Say = Callable[[str], None]
 
 
-def serve(
-    path: str, alias: str | None, options: Options, workers: WorkerOptions, template: str | None, say: Say
-) -> int:
+def serve(alias: str | None, options: Options, workers: WorkerOptions, template: str | None, say: Say) -> int:
     """Until SIGINT or SIGTERM: answers under way may end then. n_ctx 0 of `workers`: as the model was trained."""
     with _listening(options) as listening:
-        served = _served(path, alias, options, workers, template)
+        served = assembled(alias, options, workers, template)
         served.template.start()
         scheme = "http" if options.certificate is None else "https"
         host, port = listening.getsockname()[:2]
@@ -46,14 +45,21 @@ def serve(
             served.template.close()
 
 
-def _served(path: str, alias: str | None, options: Options, workers: WorkerOptions, template: str | None) -> Served:
-    with GGUFFile.open(path) as f:
+def assembled(
+    alias: str | None,
+    options: Options,
+    workers: WorkerOptions,
+    template: str | None = None,
+    make: Callable[[WorkerOptions], AnyWorkers] = Workers,
+) -> Served:
+    """What endpoints stand on: words of the model's file, and workers, which `make` makes of what they are to be."""
+    with GGUFFile.open(workers.path) as f:
         model = models.open_model(f, models.Capacity(1))
         workers = replace(workers, n_ctx=workers.n_ctx or model.params.n_ctx_train)
         tokenizer = need_tokenizer(tokenizer_from_gguf(f.keys, model.params.n_vocab))
         chat = ChatTemplate.from_gguf(f.keys, tokenizer)
         chat = chat if template is None else replace(chat, source=template, source_tools=None, kind="model")
-        made = Workers(workers)
+        made = make(workers)
         if options.slot_save_path is not None and not isinstance(made, SavesSlots):
             raise UsageError("--slot-save-path: not supported yet, as workers save no slots")
         return Served(made, _card(f, model, alias, workers), tokenizer, chat, options)

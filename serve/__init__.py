@@ -1,0 +1,1 @@
+"""Ways to serve that other programs start by name."""
