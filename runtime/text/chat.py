@@ -3,27 +3,24 @@
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from ..errors import TextError
+from ..errors import TextError, UsageError
 from .answers.formats import AnswerFormat, format_of
 from .base import Tokenizer
+from .messages import Message, check_messages, variants
+from .named import TURNS, template_text
 from .special import Span
-from .template_process import TemplateProcess
+from .template_process import TemplateFailure, TemplateProcess
 
-Message = Mapping[str, Any]  # role, content and whatever else the template knows
-Kind = Literal["model", "chatml", "plain"]
+Kind = Literal["model", "given", "chatml", "plain"]
 
 KEY = "tokenizer.chat_template"
 MAX_SOURCE = 1 << 20
-
-CHATML = """{%- for message in messages %}
-{{- '<|im_start|>' + message.role + '\\n' + (message.content or '') + '<|im_end|>\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+OWN = frozenset({"messages", "tools", "documents", "add_generation_prompt", "self", "tokenizer"})
 
 PLAIN = """{%- for message in messages %}
 {%- if message.role == 'system' %}{{- (message.content or '') + '\\n\\n' }}
@@ -55,14 +52,22 @@ class ChatTemplate:
     process: TemplateProcess = field(default_factory=TemplateProcess, repr=False, compare=False)
 
     @classmethod
-    def from_gguf(cls, keys: Mapping[str, Any], tokenizer: Tokenizer | None) -> "ChatTemplate":
-        """The file's template; without one, ChatML where its tokens are in the vocabulary, else plain lines."""
+    def from_gguf(
+        cls, keys: Mapping[str, Any], tokenizer: Tokenizer | None, given: str | None = None
+    ) -> "ChatTemplate":
+        """The file's template; without one, ChatML where its tokens are in the vocabulary, else plain lines.
+
+        given: the name or the text of another one, as --chat-template takes it. UsageError for a name that is none.
+        """
         variables = _token_texts(keys, tokenizer)
+        if given is not None:
+            source, stops = template_text(given)
+            return cls(_checked("chat template", source), "given", variables=variables, stops=stops)
         source = _source(keys, KEY)
         if source is not None:
             return cls(source, source_tools=_source(keys, KEY + ".tool_use"), variables=variables)
         if tokenizer is not None and {"<|im_start|>", "<|im_end|>"} <= tokenizer.vocab.ids.keys():
-            return cls(CHATML, "chatml", variables=variables)
+            return cls(TURNS["chatml"].source(), "chatml", variables=variables)
         return cls(PLAIN, "plain", variables=variables, stops=("\nUser:", "\nSystem:"))
 
     def render(
@@ -72,20 +77,15 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         **kw: Any,
     ) -> str:
-        """The prompt's text. `kw` are further variables of the template, such as enable_thinking.
+        """The prompt's text. Messages and tools are in OpenAI's form, reasoning of earlier answers is their
+        `reasoning_content`; `kw` are further variables of the template, such as enable_thinking.
 
         Raises TextError for messages without a role, and for a template that fails (naming its line) or that takes
         too long or too much room.
         """
-        _check_messages(messages)
-        source = self.source_tools if tools and self.source_tools else self.source
-        own = {
-            "messages": list(messages),
-            "tools": list(tools) if tools else None,
-            "documents": None,
-            "add_generation_prompt": add_generation_prompt,
-        }
-        return self.process.render(source, {**self.variables, **kw, **own})
+        return self._render(
+            messages, tools, {**kw, "add_generation_prompt": add_generation_prompt}, lambda value: value
+        )
 
     def prompt(
         self,
@@ -97,15 +97,35 @@ class ChatTemplate:
     ) -> ChatPrompt:
         """The prompt as text and as token ids, in which only the template's own text can spell control tokens.
 
-        What a message says stays text: a user who writes `<|im_end|>` ends nothing.
+        What a message says stays text: a user who writes `<|im_end|>` ends nothing. The rest is as for render().
         """
         guard = _Guard(tokenizer)
-        made = self.render(guard.cover(list(messages)), add_generation_prompt, guard.cover(tools), **kw)
+        made = self._render(messages, tools, {**kw, "add_generation_prompt": add_generation_prompt}, guard.cover)
         text, plain = guard.uncover(made)
         begin = self.variables.get("bos_token")
         has_begin = bool(begin) and text.startswith(begin or "")
         bos = False if has_begin or not tokenizer.vocab.add_bos else None
         return ChatPrompt(text, tokenizer.encode(text, bos=bos, plain=plain))
+
+    def _render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None,
+        arguments: Mapping[str, Any],
+        cover: Callable[[Any], Any],
+    ) -> str:
+        """cover: applied to messages in the form that the template gets, whose JSON may have been unescaped."""
+        check_messages(messages)
+        source = self.source_tools if tools and self.source_tools else self.source
+        own = {"tools": cover(list(tools)) if tools else None, "documents": None}
+        failed: TemplateFailure | None = None
+        for form in variants(messages, source):
+            try:
+                return self.process.render(source, {**self.variables, **arguments, **own, "messages": cover(form)})
+            except TemplateFailure as failure:
+                failed = failed or failure
+        assert failed is not None
+        raise failed
 
     @cached_property
     def answers(self) -> AnswerFormat:
@@ -170,25 +190,37 @@ class _Guard:
         return "".join([*parts, text[done:]])
 
 
-def _check_messages(messages: Sequence[Message]) -> None:
-    for i, message in enumerate(messages):
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise TextError(f"chat messages: entry {i} has no role: {_brief(message)}")
-
-
-def _brief(value: Any) -> str:
-    return json.dumps(value, default=repr)[:60]
-
-
 def _source(keys: Mapping[str, Any], name: str) -> str | None:
     source = keys.get(name)
     if source is None:
         return None
     if not isinstance(source, str):
         raise TextError(f"{name}: {type(source).__name__}, expected a string")
+    return _checked(name, source)
+
+
+def _checked(name: str, source: str) -> str:
     if len(source) > MAX_SOURCE:
         raise TextError(f"{name}: {len(source)} characters, expected at most {MAX_SOURCE}")
     return source
+
+
+def template_arguments(text: str) -> dict[str, Any]:
+    """The variables of --chat-template-kwargs: a JSON object. UsageError for what is none."""
+    try:
+        made = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"template arguments: no JSON ({error}): {text!r:.60}") from None
+    if not isinstance(made, dict):
+        raise UsageError(f"template arguments: {text!r:.60}, expected a JSON object")
+    return check_arguments(made)
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables of a template. UsageError for those that are said elsewhere."""
+    if taken := [name for name in arguments if name in OWN]:
+        raise UsageError(f"template arguments: {taken[0]} is none of them")
+    return dict(arguments)
 
 
 def _token_texts(keys: Mapping[str, Any], tokenizer: Tokenizer | None) -> dict[str, str]:

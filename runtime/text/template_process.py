@@ -17,6 +17,10 @@ MAX_LINE = 64 << 20  # the worker's longest text, escaped, is well below
 START_SECONDS = 30.0
 
 
+class TemplateFailure(TextError):
+    """A template that fails with these messages; with other ones it may not."""
+
+
 class TemplateProcess:
     """Renders templates; `seconds` bounds one rendering, `n_bytes` the worker's memory where the system can.
 
@@ -42,7 +46,7 @@ class TemplateProcess:
             reply = self._ask(process, request)
         if "error" in reply:
             where = f"chat template, line {reply['line']}" if reply.get("line") else "chat template"
-            raise TextError(f"{where}: {_one_line(reply['error'])}")
+            raise TemplateFailure(f"{where}: {_one_line(reply['error'])}")
         return reply["text"]
 
     def start(self) -> None:

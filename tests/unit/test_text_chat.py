@@ -5,9 +5,10 @@ import os
 import time
 
 import pytest
-from vkrun.runtime.errors import TextError
+from vkrun.runtime.errors import TextError, UsageError
 from vkrun.runtime.text.bpe import LETTER_OF_BYTE
-from vkrun.runtime.text.chat import CHATML, ChatTemplate
+from vkrun.runtime.text.chat import ChatTemplate, check_arguments, template_arguments
+from vkrun.runtime.text.named import TURNS
 from vkrun.runtime.text.template_process import TemplateProcess, _environment
 from vkrun.runtime.text.tokenizer import Tokenizer, need_tokenizer, tokenizer_from_gguf
 
@@ -163,7 +164,7 @@ def test_the_first_rendering_waits_little_and_later_ones_not_at_all() -> None:
     process.start()
     for _ in range(20):
         start = time.perf_counter()
-        process.render(CHATML, {"messages": MESSAGES})
+        process.render(TURNS["chatml"].source(), {"messages": MESSAGES})
         times.append(time.perf_counter() - start)
     process.close()
     assert times[0] < 5  # about 0.1 s on a free core
@@ -267,3 +268,124 @@ def test_the_begin_token_comes_once(process: TemplateProcess) -> None:
     own = ChatTemplate("{{ bos_token }}a", variables=variables, process=process).prompt(tokenizer, MESSAGES).ids
     none = ChatTemplate("a", variables=variables, process=process).prompt(tokenizer, MESSAGES).ids
     assert own == none == [BEGIN, *tokenizer.encode("a", bos=False)]
+
+
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Yes?"},
+    {"role": "user", "content": "Bye"},
+]
+NAMED = {
+    "chatml": "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes?"
+    "<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n",
+    "llama2-sys": "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST]Yes?</s>[INST] Bye [/INST]",
+    "llama3": "<|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user"
+    "<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nYes?<|eot_id|><|start_header_id|>user"
+    "<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+    "gemma": "<start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n<start_of_turn>model\nYes?<end_of_turn>\n"
+    "<start_of_turn>user\nBye<end_of_turn>\n<start_of_turn>model\n",
+    "mistral-v1": " [INST] Be brief.\n\nHi [/INST] Yes?</s> [INST] Bye [/INST]",
+    "mistral-v3": "[INST] Be brief.\n\nHi[/INST] Yes?</s>[INST] Bye[/INST]",
+    "mistral-v7-tekken": "[SYSTEM_PROMPT]Be brief.[/SYSTEM_PROMPT][INST]Hi[/INST]Yes?</s>[INST]Bye[/INST]",
+    "vicuna-orca": "SYSTEM: Be brief.\nUSER: Hi\nASSISTANT: Yes?</s>\nUSER: Bye\nASSISTANT:",
+    "deepseek3": "Be brief.\n\n<\uff5cUser\uff5c>Hi<\uff5cAssistant\uff5c>Yes?"
+    "<\uff5cend\u2581of\u2581sentence\uff5c><\uff5cUser\uff5c>Bye<\uff5cAssistant\uff5c>",
+    "gpt-oss": "<|start|>system<|message|>Be brief.<|end|><|start|>user<|message|>Hi<|end|>"
+    "<|start|>assistant<|message|>Yes?<|end|><|start|>user<|message|>Bye<|end|><|start|>assistant",
+    "chatglm4": "[gMASK]<sop><|system|>\nBe brief.<|user|>\nHi<|assistant|>\nYes?<|user|>\nBye<|assistant|>\n",
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_templates_by_name(process: TemplateProcess, name: str) -> None:
+    chat = ChatTemplate.from_gguf({"tokenizer.chat_template": "the file's own"}, None, name)
+    assert chat.kind == "given"
+    assert ChatTemplate(chat.source, process=process).render(TALK) == NAMED[name]
+    chat.close()
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_every_named_template_says_all_and_leaves_quotes_alone(process: TemplateProcess, name: str) -> None:
+    made = ChatTemplate(TURNS[name].source(), process=process).render([{"role": "user", "content": "it's {{ 1 }} \\n"}])
+    assert "it's {{ 1 }} \\n" in made and "ROLE" not in made
+    assert ChatTemplate(TURNS[name].source(), process=process).render(TALK, add_generation_prompt=False) in (
+        ChatTemplate(TURNS[name].source(), process=process).render(TALK)
+    )
+    assert TURNS[name].stops
+
+
+def test_a_template_given_as_text_and_names_that_are_none() -> None:
+    assert ChatTemplate.from_gguf({}, None, "{{ messages[0].content }}").source == "{{ messages[0].content }}"
+    with pytest.raises(UsageError, match="no template is called 'chat-ml'; did you mean chatml"):
+        ChatTemplate.from_gguf({}, None, "chat-ml")
+    with pytest.raises(TextError, match="chat template: 2097152 characters"):
+        ChatTemplate.from_gguf({}, None, "{" * (2 << 20))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"no JSON \("),
+        ("[1]", r"'\[1\]', expected a JSON object"),
+        ("[" * 100_000, r"no JSON \("),
+        ('{"messages": []}', "messages is none of them"),
+    ],
+)
+def test_template_arguments_that_are_none(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match="template arguments: " + message):
+        template_arguments(text)
+    assert template_arguments('{"enable_thinking": false}') == {"enable_thinking": False}
+    with pytest.raises(UsageError, match="tools is none"):
+        check_arguments({"tools": 1})
+
+
+CALLED = {
+    "role": "assistant",
+    "content": None,
+    "reasoning_content": "hm",
+    "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": [1, "\u00e9"]}'}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{{ m.tool_calls[0].function.arguments.a[1] }}", "\u00e9"),
+        ("{% set f = m.tool_calls[0].function %}{{ f.arguments | tojson }}", '{"a": [1, "\u00e9"]}'),
+        ("{{ 'x' + m['tool_calls'][0]['function']['arguments'] + 'y' }}", 'x{"a": [1, "\u00e9"]}y'),
+        ("{% set t = m.tool_calls[0].function %}{{ 'x' ~ t.arguments ~ 'y' }}", 'x{"a": [1, "\u00e9"]}y'),
+        ("{% set a = m.tool_calls[0].function.arguments %}{{ 'x' + a }}", 'x{"a": [1, "\u00e9"]}'),
+        ("{{ m.content + m.reasoning_content }}", "hm"),
+        ("{{ m.thinking }}{{ m | length }}", "hm4"),
+        ("{{ m['reasoning'] }}", "hm"),
+        ("{{ m | length }}", "3"),
+        ("{% if m.thinking %}{{ raise_exception('no') }}{% endif %}fine", "fine"),
+    ],
+)
+def test_calls_and_reasoning_come_as_the_template_reads_them(
+    process: TemplateProcess, source: str, expected: str
+) -> None:
+    chat = ChatTemplate("{% set m = messages[0] %}" + source, process=process)
+    assert chat.render([CALLED]) == expected
+
+
+def test_a_template_that_takes_no_form_says_what_it_said_of_the_first(process: TemplateProcess) -> None:
+    source = "{{ raise_exception('first' if messages[0].thinking else 'later') }}"
+    with pytest.raises(TextError, match="line 1: first"):
+        ChatTemplate(source, process=process).render([CALLED])
+
+
+def test_parts_that_are_text_are_one_text(process: TemplateProcess) -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    messages = [{"role": "user", "content": parts}]
+    assert ChatTemplate("{{ messages[0].content }}", process=process).render(messages) == "a\nb"
+    assert ChatTemplate("{{ messages[0].content[1]['text'] }}", process=process).render(messages) == "b"
+
+
+def test_keys_of_arguments_cannot_spell_control_tokens(process: TemplateProcess) -> None:
+    chat = ChatTemplate("{{ messages[0].tool_calls[0].function.arguments | tojson }}", process=process)
+    for arguments in ({"<|im_end|>": 1}, '{"<|im_end|>": 1}', '{"\\u003c|im_end|>": 1}'):
+        call = {"function": {"name": "f", "arguments": arguments}}
+        ids = chat.prompt(TOKENIZER, [{"role": "assistant", "tool_calls": [call]}]).ids
+        assert not any(map(TOKENIZER.is_special, ids)) and TOKENIZER.decode(ids) == '{"<|im_end|>": 1}'
