@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ids
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ from ..backends import registry
 from ..backends.base import DeviceInfo
 from ..backends.host_memory import host_nbytes_free
 from .arguments import check_range, stop_strings, token_ids, token_limit
+from .engine.chat import ChatAnswer
 from .engine.embedding import normalised, pooled
 from .engine.engine import Engine, Progress
 from .engine.generation import Generation
@@ -33,9 +34,10 @@ from .models import Capacity, open_model
 from .models.architecture import POOLINGS
 from .opening import Fitted, fitted
 from .text.base import Tokenizer
-from .text.chat import ChatTemplate, Message
+from .text.chat import ChatTemplate, check_arguments
 from .text.constraints import Grammars
 from .text.grammar import Grammar
+from .text.messages import Message
 from .text.sampler import SamplerSettings
 from .text.tokenizer import need_tokenizer, tokenizer_from_gguf
 
@@ -252,32 +254,51 @@ class Model:
         repeat_penalty: float = SamplerSettings.repeat_penalty,
         ignore_eos: bool = False,
         grammar: Grammar | None = None,
+        shown: Iterable[str] = (),
     ) -> Generation:
         """Pieces of text that go on from a prompt, as they are made. temperature 0 takes the likeliest token.
 
         Ends at an end token, a stop string, max_tokens (None or -1: no limit), or when the context is full;
         `timings.ended` says which. generation.stop() ends it from any thread. grammar: what the text has to be, which
-        also ends it; UsageError for one that means nothing or is too complex.
+        also ends it; UsageError for one that means nothing or is too complex. shown: texts of control tokens that are
+        part of the text here.
         """
         settings = SamplerSettings(temperature, top_k, top_p, min_p, repeat_penalty, seed=seed)
-        return self.generate_from(self._ids(prompt), settings, max_tokens, stop_strings(stop), ignore_eos, grammar)
+        stops = stop_strings(stop)
+        return self.generate_from(self._ids(prompt), settings, max_tokens, stops, ignore_eos, grammar, shown)
 
     def chat(
         self,
         messages: Ids[Message],
         *,
         tools: Ids[Mapping[str, Any]] | None = None,
+        template: str | None = None,
         variables: Mapping[str, Any] | None = None,
+        reasoning: str = "auto",
         stop: str | Iterable[str] | None = None,
         **how: Any,
-    ) -> Generation:
+    ) -> ChatAnswer:
         """The answer to messages, `{"role": ..., "content": ...}` each, in the model's chat format.
 
-        variables: of the template, such as enable_thinking. The rest is as for generate().
+        tools: in OpenAI's form; calls of them are among the answer's deltas(). template: by name or as Jinja text, in
+        the place of the file's. variables: of the template, such as enable_thinking. reasoning: "none" leaves it in the
+        content, "deepseek" and "auto" tell of it apart. The rest is as for generate().
         """
-        template = self.chat_template
-        ids = template.prompt(self.tokenizer, messages, tools=tools, **(variables or {})).ids
-        return self.generate(ids, stop=(*stop_strings(stop), *template.stops), **how)
+        chat = self._template(template)
+        prompt = chat.prompt(self.tokenizer, messages, tools=tools, **check_arguments(variables or {}))
+        parser = chat.answers.parser(tools, prompt.text, reasoning)
+        stops = (*stop_strings(stop), *chat.stops)
+        return ChatAnswer(self.generate(prompt.ids, stop=stops, shown=chat.answers.shown, **how), parser)
+
+    def use_template(self, given: str) -> None:
+        """Chat in another format from now on: a template's name, or its Jinja text. UsageError for no such name."""
+        self._chat = self._template(given)
+
+    def _template(self, given: str | None) -> ChatTemplate:
+        own = self.chat_template
+        if given is None:
+            return own
+        return replace(ChatTemplate.from_gguf(self._keys, self.tokenizer, given), process=own.process)
 
     def generate_batch(self, prompts: Iterable[Prompt], **how: Any) -> list[str]:
         """The texts that go on from several prompts, made side by side. The rest is as for generate()."""
@@ -303,12 +324,13 @@ class Model:
         stops: Ids[str] = (),
         ignore_eos: bool = False,
         grammar: Grammar | None = None,
+        shown: Iterable[str] = (),
     ) -> Generation:
         """generate() from token ids and ready-made settings."""
         self._service.check()
         sequence = self.sequence(ids, settings, max_tokens, ignore_eos, grammar=grammar)
         self.timings = sequence.timings
-        return Generation(self._service, sequence, self.tokenizer, stops)
+        return Generation(self._service, sequence, self.tokenizer, stops, shown)
 
     def sequence(
         self,

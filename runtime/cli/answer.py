@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -11,6 +11,9 @@ from ..engine.generation import Generation
 from ..engine.sequence import Timings
 from ..errors import VkrunError
 from ..model import Model
+from ..text.answers.deltas import Answer, Content, Delta, Reasoning, answer_of
+from ..text.answers.formats import PLAIN
+from ..text.answers.parser import AnswerParser
 from ..text.grammar import Grammar
 from ..text.sampler import SamplerSettings
 from .progress import Bar
@@ -62,9 +65,19 @@ def together(pieces: Iterator[str]) -> Iterator[str]:
     yield from pieces
 
 
+def read(parser: AnswerParser, pieces: Iterable[str]) -> Iterator[list[Delta]]:
+    """What each piece tells, and at last what the end does."""
+    for piece in pieces:
+        yield parser.feed(piece)
+    yield parser.finish()
+
+
 @dataclass
 class Answers:
-    """Makes answers with one model. `settings`, `n_predict` and `stops` may change between them."""
+    """Makes answers with one model. `settings`, `n_predict`, `stops` and `hides_reasoning` may change between them.
+
+    shown: texts of control tokens that parsers want to see.
+    """
 
     model: Model
     settings: SamplerSettings
@@ -76,26 +89,41 @@ class Answers:
     timings: Timings = field(default_factory=Timings)
     total_s: float = 0.0
     interrupted: bool = False
+    shown: tuple[str, ...] = ()
+    hides_reasoning: bool = False
 
-    def answer(self, ids: list[int], screen: Screen) -> str:
-        """Generate after `ids`, writing pieces as they come. VkrunError when they do not fit the context."""
+    def answer(self, ids: list[int], screen: Screen, parser: AnswerParser | None = None) -> Answer:
+        """Generate after `ids`, writing pieces as they come. VkrunError when they do not fit the context.
+
+        parser: what tells reasoning from content, where anything does.
+        """
         n_ctx = self.model.info.n_ctx
         if len(ids) >= n_ctx:
             raise VkrunError(f"the prompt has {len(ids)} tokens, the context holds {n_ctx}; a larger -c holds more")
-        start, pieces = time.perf_counter(), []
+        start, told = time.perf_counter(), []
+        parser = parser or PLAIN.parser(reasoning="none")
         with stoppable() as stop, lines_apart(screen), self.bar.lines_of_others() as write_begins:
-            made = self.model.generate_from(
-                ids, self.settings, self.n_predict, self.stops, self.ignore_eos, self.grammar
-            )
+            made = self._generation(ids)
             stop.generation, self.timings = made, made.timings
             made.watch(lambda n: self.bar("reading", n, len(ids)))
-            for piece in together(made):
+            for deltas in read(parser, together(made)):
                 write_begins()
-                screen.write(piece)
-                pieces.append(piece)
+                told += deltas
+                self._show(deltas, screen)
         self.total_s = time.perf_counter() - start
         self.interrupted = stop.asked
-        return "".join(pieces)
+        return answer_of(told)
+
+    def _generation(self, ids: list[int]) -> Generation:
+        how = self.settings, self.n_predict, self.stops, self.ignore_eos, self.grammar, self.shown
+        return self.model.generate_from(ids, *how)
+
+    def _show(self, deltas: Iterable[Delta], screen: Screen) -> None:
+        for delta in deltas:
+            if isinstance(delta, Content):
+                screen.write(delta.text)
+            elif isinstance(delta, Reasoning) and not self.hides_reasoning:
+                screen.think(delta.text)
 
 
 def sampler_settings(options: RunOptions) -> SamplerSettings:

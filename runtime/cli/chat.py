@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from ..errors import VkrunError
+from ..text.chat import ChatPrompt
 from .answer import Answers, stats_text
 from .conversation import STAND_INS, Conversation
 from .line_input import LineInput
@@ -24,9 +25,10 @@ TOO_FULL, FULL_AGAIN = 7 / 8, 5 / 8  # shares of the context: above the first tu
 class Chat:
     """One conversation. `load_s`: how long the model took to load, for the figures."""
 
-    def __init__(self, answers: Answers, system: str | None, load_s: float, is_code: bool, stats: bool) -> None:
+    def __init__(self, answers: Answers, conversation: Conversation, load_s: float, stats: bool) -> None:
         self._answers, self._load_s, self._stats = answers, load_s, stats
-        self._conversation = Conversation(answers.model, system, is_code)
+        self._conversation = conversation
+        self._answers.shown = conversation.answers.shown
         self._stops = answers.stops
         self._answered = self._leaving = False
         self._commands: dict[str, Callable[[str], None]] = {
@@ -88,11 +90,12 @@ class Chat:
         screen, talk = Screen(), self._conversation
         talk.add("user", message)
         try:
-            text = self._answers.answer(self._ids(), screen)
+            prompt = self._prompt()
+            answer = self._answers.answer(prompt.ids, screen, talk.parser(prompt))
         except BaseException:
             talk.take_back()
             raise
-        talk.add("assistant", text)
+        talk.add_answer(answer)
         screen.end_line()
         self._answered = True
         if self._answers.timings.ended == "context":
@@ -104,24 +107,23 @@ class Chat:
     def _n_ctx(self) -> int:
         return self._answers.model.info.n_ctx
 
-    def _ids(self) -> list[int]:
+    def _prompt(self) -> ChatPrompt:
         """The prompt, without the oldest turns where those leave too little room for an answer.
 
         Once turns have to go, so many go that the next ones need not: what is left is read anew. VkrunError when the
         message alone does not fit.
         """
-        ids, n_turns = self._conversation.ids(), 0
-        for share in (FULL_AGAIN, TOO_FULL, 1) if len(ids) > self._n_ctx * TOO_FULL else ():
-            ids, n_turns = self._conversation.shorten(int(self._n_ctx * share) - 1)
+        prompt, n_turns = self._conversation.prompt(), 0
+        for share in (FULL_AGAIN, TOO_FULL, 1) if len(prompt.ids) > self._n_ctx * TOO_FULL else ():
+            prompt, n_turns = self._conversation.shorten(int(self._n_ctx * share) - 1)
             if n_turns:
                 break
-        if len(ids) >= self._n_ctx:
-            n = len(ids)
+        if (n := len(prompt.ids)) >= self._n_ctx:
             raise VkrunError(f"the message has {n} tokens, the context holds {self._n_ctx}; a larger -c holds more")
         if n_turns:
             turns = "the oldest turn is" if n_turns == 1 else f"the {n_turns} oldest turns are"
             note(f"{turns} forgotten to make room in the context of {self._n_ctx} tokens")
-        return ids
+        return prompt
 
     def _command(self, line: str) -> None:
         name, _, rest = line.strip().partition(" ")

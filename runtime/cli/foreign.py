@@ -35,8 +35,7 @@ _READ = "files are read and never mapped, and no copy stays in memory"
 _ONE = "a model runs on one device, see --device"
 _TURNS = "one answer at a time"
 _SHIFT = "a recurrent state cannot be shifted"
-_TEMPLATE = "the file's own chat template is used, and rendered by Jinja"
-_REASONING = "what a model thinks is shown with its answer"
+_TEMPLATE = "chat templates are rendered by Jinja"
 _LOG = "there is no log, see -v and VKRUN_DEBUG"
 _SAMPLERS = "there is temperature, top-k, top-p, min-p and the penalties"
 _LATER = "see --help for what there is"
@@ -75,8 +74,6 @@ _SOME_VALUES = (
     (_ONE, "-mg --main-gpu", "0"),
     (_TURNS, "-np --parallel -ns --sequences", "1"),
     (_SHIFT, "--keep", "0"),
-    (_REASONING, "--reasoning-format", "none"),
-    (_REASONING, "--reasoning-budget", "-1"),
     (_SAMPLERS, "--mirostat --xtc-probability --dry-multiplier --dynatemp-range", "0 0.0"),
     (_SAMPLERS, "--typical --tfs", "1 1.0"),
     (_SAMPLERS, "--top-nsigma --top-n-sigma", "-1 -1.0"),
@@ -85,7 +82,7 @@ _REFUSED = {
     _DEVICE: "-ot --override-tensor -cmoe --cpu-moe -ncmoe --n-cpu-moe -nkvo --no-kv-offload --no-op-offload",
     _ONE: "-ts --tensor-split --rpc",
     _FILES: "-hfv -hffv -mu --model-url -dr --docker-repo",
-    _TEMPLATE: "--chat-template --chat-template-file --no-jinja --chat-template-kwargs",
+    _TEMPLATE: "--no-jinja",
     _SHIFT: "--context-shift -gan --grp-attn-n -gaw",
     "positions are taken as the file says": "--rope-scaling --rope-scale --rope-freq-base --rope-freq-scale "
     "--yarn-orig-ctx --yarn-ext-factor --yarn-attn-factor --yarn-beta-slow --yarn-beta-fast",

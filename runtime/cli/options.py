@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from ..version import VERSION
+from .chat_options import OPTIONS as CHAT_OPTIONS
+from .chat_options import from_values
 from .grammar_options import OPTIONS as GRAMMAR_OPTIONS
 from .grammar_options import from_grammar
 from .hub_options import OPTIONS as HUB_OPTIONS
@@ -72,6 +74,7 @@ _OPTIONS = [
         help="Chat, or complete text [default: chat when there is no prompt].",
     ),
     _option("-st", "--single-turn", is_flag=True, help="One answer in the chat format, then leave."),
+    *CHAT_OPTIONS,
     _option("--ignore-eos", is_flag=True, help="Go on after end tokens."),
     _option(
         *("-e", "--escape/--no-escape", "escape"),
@@ -100,8 +103,8 @@ prompt where none is given. Without a prompt, on a terminal, you chat.
 def make_command(epilog: str) -> click.Command:
     @click.pass_context
     def invoke(ctx: click.Context, /, **values: Any) -> int:
-        return import_module(".run", __package__).run(
-            RunOptions(hub=from_hub(values), grammar=from_grammar(values), **values, without_effect=without_effect(ctx))
-        )
+        hub, chat, grammar = from_hub(values), from_values(values), from_grammar(values)
+        options = RunOptions(hub=hub, chat=chat, grammar=grammar, **values, without_effect=without_effect(ctx))
+        return import_module(".run", __package__).run(options)
 
     return spelt_command("vkrun", invoke, _OPTIONS, asks_for_help=("--usage",), help=_HELP, epilog=epilog)

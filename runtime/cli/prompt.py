@@ -129,14 +129,14 @@ def _prompt(options: RunOptions, word: str | None) -> str | None:
     return _typed(options, word if word is not None else options.prompt, "prompt")
 
 
-def file_text(path: str) -> str:
-    """What -f names, without its last newline; VkrunError for what cannot be read or is no text."""
+def file_text(path: str, option: str = "-f") -> str:
+    """What an option names, without its last newline; VkrunError for what cannot be read or is no text."""
     try:
         with Path(path).open("rb") as f:
             data = f.read(MAX_NBYTES + 1)
     except (OSError, ValueError) as error:
-        raise VkrunError(f"-f {path}: cannot read: {getattr(error, 'strerror', None) or error}") from None
-    return _text(data, f"-f {path}")
+        raise VkrunError(f"{option} {path}: cannot read: {getattr(error, 'strerror', None) or error}") from None
+    return _text(data, f"{option} {path}")
 
 
 def _text(data: bytes, where: str) -> str:

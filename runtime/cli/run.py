@@ -9,12 +9,16 @@ import click
 from .. import config
 from ..gguf.file import GGUFFile
 from ..model import Model, load
+from ..text.chat import template_arguments
+from ..text.named import template_text
 from .answer import Answers, sampler_settings, stats_text
 from .chat import Chat
+from .chat_options import ChatOptions
+from .conversation import ChatFormat, Conversation
 from .kept_session import kept_session
 from .model_paths import check_model, model_path
 from .progress import Bar
-from .prompt import Asked, asked, with_stdin
+from .prompt import Asked, asked, file_text, with_stdin
 from .run_options import RunOptions
 from .screen import Screen, lines, note
 
@@ -24,12 +28,9 @@ INTERRUPTED = 130
 
 def run(options: RunOptions) -> int:
     """The exit code; raises VkrunError, and click's UsageError for what does not fit together."""
-    settings = sampler_settings(options)
-    wanted = asked(options)
-    if wanted.system is not None and options.conversation is False:
-        raise click.UsageError("-sys and -no-cnv: a system message needs the chat format")
-    if wanted.prompt is None and options.conversation is False and not wanted.on_stdin:
-        raise click.UsageError("-no-cnv: no prompt; give one as a word, with -p or with -f")
+    settings, wanted = sampler_settings(options), asked(options)
+    form, template = chat_format(options.chat)
+    _check_completes(options, wanted)
     path = model_path(wanted.model, options.hub, "vkrun MODEL.gguf")
     if wanted.on_stdin:
         check_model(path)  # before stdin, which may be long in coming
@@ -44,16 +45,15 @@ def run(options: RunOptions) -> int:
             model, settings, _n_predict(options, wanted), options.ignore_eos, wanted.stops, options.grammar, bar
         )
         load_s = time.perf_counter() - before
+        if template is not None:
+            model.use_template(template)
         with kept_session(model, options.prompt_cache):
-            return _answer(answers, wanted, options, load_s)
-
-
-def _answer(answers: Answers, wanted: Asked, options: RunOptions, load_s: float) -> int:
-    if _chats(options, wanted):
-        once = options.single_turn or (wanted.prompt is not None and not options.conversation)
-        chat = Chat(answers, wanted.system, load_s, is_code=wanted.model is None, stats=options.stats)
-        return chat.run(wanted.prompt, once)
-    return complete(answers, wanted.prompt or "", options, load_s)
+            if not _chats(options, wanted):
+                return complete(answers, wanted.prompt or "", options, load_s)
+            answers.hides_reasoning = options.chat.hides
+            talk = Conversation(model, wanted.system, wanted.model is None and template is None, form)
+            once = options.single_turn or (wanted.prompt is not None and not options.conversation)
+            return Chat(answers, talk, load_s, options.stats).run(wanted.prompt, once)
 
 
 def open_model(options: RunOptions, path: str, bar: Bar) -> Model:
@@ -79,10 +79,33 @@ def complete(answers: Answers, prompt: str, options: RunOptions, load_s: float) 
     return INTERRUPTED if answers.interrupted else 0
 
 
+def _check_completes(options: RunOptions, wanted: Asked) -> None:
+    """UsageError for what -no-cnv leaves no use for."""
+    if options.conversation is not False:
+        return
+    if wanted.system is not None:
+        raise click.UsageError("-sys and -no-cnv: a system message needs the chat format")
+    if options.chat.asks:
+        raise click.UsageError(f"{options.chat.asks} and -no-cnv: there is no chat format without a chat")
+    if wanted.prompt is None and not wanted.on_stdin:
+        raise click.UsageError("-no-cnv: no prompt; give one as a word, with -p or with -f")
+
+
 def _chats(options: RunOptions, wanted: Asked) -> bool:
     if options.conversation is not None:
         return options.conversation
-    return wanted.prompt is None or wanted.system is not None or options.single_turn
+    return wanted.prompt is None or wanted.system is not None or options.single_turn or options.chat.asks is not None
+
+
+def chat_format(options: ChatOptions) -> tuple[ChatFormat, str | None]:
+    """How to chat, and the template in the place of the file's, if one was given; UsageError for what is none."""
+    template = options.template
+    if options.file is not None:
+        template = file_text(options.file, "--chat-template-file")
+    elif template is not None:
+        template_text(template)
+    thinks = {} if options.budget == "-1" else {"enable_thinking": False}
+    return ChatFormat({**thinks, **template_arguments(options.arguments or "{}")}, options.reasoning), template
 
 
 def _n_predict(options: RunOptions, wanted: Asked) -> int | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ..text.grammar import Grammar
+from .chat_options import ChatOptions
 from .hub_options import FromHub
 
 
@@ -33,6 +34,7 @@ class RunOptions:
     reverse_prompt: tuple[str, ...] = ()
     system_prompt: str | None = None
     conversation: bool | None = None
+    chat: ChatOptions = field(default_factory=ChatOptions)
     single_turn: bool = False
     ignore_eos: bool = False
     escape: bool | None = None

@@ -9,6 +9,9 @@ from typing import TextIO
 # C0 but tab and newline, DEL and C1: what terminals take as commands
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
 
+DIM, DIM_END = "\x1b[2m", "\x1b[22m"
+THINK, THINK_END = "<think>\n", "</think>\n"
+
 
 def safe(text: str) -> str:
     """`text` with the controls a terminal would obey as visible escapes; tabs and newlines stay."""
@@ -21,6 +24,11 @@ def one_line(text: str) -> str:
 
 def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
+
+
+def dims() -> bool:
+    """Whether the terminal may be told to dim: NO_COLOR and terminals that know nothing of it say no."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def note(text: str) -> None:
@@ -43,25 +51,44 @@ class Screen:
 
     def __init__(self, echo: str = "") -> None:
         self._escapes = is_terminal(sys.stdout)
-        self._echo, self._at_start = echo, True
+        self._dims = self._escapes and dims()
+        self._echo, self._at_start, self._thinks = echo, True, False
 
     def write(self, text: str) -> None:
         text, self._echo = self._echo + text, ""
+        if text and self._thinks:
+            self._end_thought()
+        self._write(text)
+
+    def think(self, text: str) -> None:
+        """Reasoning: dimmed where the terminal can, else between tags."""
+        if not self._thinks:
+            self.write("" if self._dims else THINK)
+            self._thinks = True
+        self._write(text, self._dims)
+
+    def _end_thought(self) -> None:
+        self._thinks = False
+        self._write("\n\n" if self._dims else f"\n{THINK_END}\n")
+
+    def _write(self, text: str, dim: bool = False) -> None:
         if not text:
             return
-        sys.stdout.write(safe(text) if self._escapes else text)
+        text, self._at_start = safe(text) if self._escapes else text, text.endswith("\n")
+        sys.stdout.write(f"{DIM}{text}{DIM_END}" if dim else text)
         sys.stdout.flush()
-        self._at_start = text.endswith("\n")
 
     def end_line(self) -> None:
         """A newline, unless one was the last thing written; the echo, where nothing followed it."""
         self.write("")
+        if self._thinks and not self._dims:
+            self._end_thought()
         self.break_line()
 
     def break_line(self) -> None:
         """A newline where a line was begun, so that what comes next on stderr does not stick to it."""
         if not self._at_start:
-            self.write("\n")
+            self._write("\n")
 
 
 def forgive_encoding() -> None:

@@ -19,7 +19,8 @@ _ALIASES = {
 }
 _WHOLE = {"top_k", "repeat_last_n", "seed", "predict"}
 _SAMPLING = tuple(f.name for f in fields(SamplerSettings) if f.name != "logit_bias")  # numbers
-NAMES = (*_SAMPLING, "predict", "system")
+NAMES = (*_SAMPLING, "predict", "system", "reasoning")
+_REASONING = {"shown": False, "hidden": True}
 
 
 def change(answers: Answers, conversation: Conversation, text: str) -> str:
@@ -37,6 +38,10 @@ def change(answers: Answers, conversation: Conversation, text: str) -> str:
     elif name == "predict":
         n = _number(name, value)
         answers.n_predict = None if n < 0 else n
+    elif name == "reasoning":
+        if value not in _REASONING:
+            raise UsageError(f"reasoning: {value!r:.40}, expected {' or '.join(_REASONING)}")
+        answers.hides_reasoning = _REASONING[value]
     else:
         answers.settings = replace(answers.settings, **{name: _number(name, value)})
     return f"{name} is {value or 'empty'} now"
@@ -45,6 +50,7 @@ def change(answers: Answers, conversation: Conversation, text: str) -> str:
 def settings_text(answers: Answers, conversation: Conversation) -> str:
     values = {name: getattr(answers.settings, name) for name in _SAMPLING}
     values |= {"predict": -1 if answers.n_predict is None else answers.n_predict, "system": conversation.system or ""}
+    values["reasoning"] = "hidden" if answers.hides_reasoning else "shown"
     return "\n".join(f"{name:<18} {value}".rstrip() for name, value in values.items())
 
 

@@ -11,14 +11,22 @@ from .service import Service
 class Generation(Iterator[str]):
     """Pieces of text: whole characters only, cut before the first stop string. Any thread may stop() it.
 
-    `ids`: the tokens so far; `timings`: of this generation, whose `ended` says why it is over.
+    shown: texts of control tokens that are text here. `ids`: the tokens so far; `timings`: of this generation, whose
+    `ended` says why it is over.
     """
 
-    def __init__(self, service: Service, sequence: Sequence, tokenizer: Tokenizer, stops: Iterable[str]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        sequence: Sequence,
+        tokenizer: Tokenizer,
+        stops: Iterable[str],
+        shown: Iterable[str] = (),
+    ) -> None:
         self.timings = sequence.timings
         self.ids: list[int] = []
         self._service, self._sequence = service, sequence
-        self._detokenizer, self._finder = Detokenizer(tokenizer), StopFinder(stops)
+        self._detokenizer, self._finder = Detokenizer(tokenizer, shown=shown), StopFinder(stops)
         self._started = self._over = False
 
     def start(self) -> None:

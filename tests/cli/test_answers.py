@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 import vkrun
@@ -14,6 +15,7 @@ from vkrun.runtime.engine.runner import Runner
 from vkrun.runtime.engine.sequence import Timings
 from vkrun.runtime.engine.sizes import SOFTWARE
 from vkrun.runtime.errors import BackendError, VkrunError
+from vkrun.runtime.text.answers.formats import PLAIN
 from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.cli.running import MODEL
 
@@ -35,7 +37,7 @@ def answers(model):
 
 
 def test_an_answer_is_what_is_generated(model, answers):
-    assert answers.answer(IDS, Screen()) == "".join(model.generate(IDS, max_tokens=4, temperature=0))
+    assert answers.answer(IDS, Screen()).content == "".join(model.generate(IDS, max_tokens=4, temperature=0))
     timings = answers.timings
     assert (timings.n_prompt, timings.n_cached, timings.n_generated) == (len(IDS), 0, 4)
     assert not answers.interrupted and answers.total_s >= timings.prompt_s > 0
@@ -52,9 +54,9 @@ def test_ctrl_c_in_a_long_prompt_stops_between_two_chunks(answers, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Runner, "step", interrupted)
-        assert answers.answer(IDS, Screen()) == ""
+        assert answers.answer(IDS, Screen()).content == ""
     assert answers.interrupted and len(calls) == 2 and answers.timings.ended == "stopped"
-    text = answers.answer(IDS, Screen())
+    text = answers.answer(IDS, Screen()).content
     assert answers.timings.n_cached == 16 and not answers.interrupted  # the states were left whole
     with vkrun.load(MODEL, backend="cpu", n_ctx=128) as fresh:
         assert text == "".join(fresh.generate(IDS, max_tokens=4, temperature=0))
@@ -99,8 +101,8 @@ def test_two_turns_a_stop_string_and_ctrl_c_keep_what_was_read(model, answers):
     talk = Conversation(model, None, is_code=False)
     said = "tell me of many things"
     talk.add("user", said)
-    first = talk.ids()
-    text = answers.answer(first, Screen())
+    first = talk.prompt().ids
+    text = answers.answer(first, Screen()).content
     answers.stops = (text[1:3],)
     answers.answer(first, Screen())
     assert answers.timings.ended == "stop" and answers.timings.n_cached >= len(first) - 8
@@ -117,7 +119,7 @@ def test_two_turns_a_stop_string_and_ctrl_c_keep_what_was_read(model, answers):
         with pytest.MonkeyPatch.context() as patch:
             if interrupted:
                 patch.setattr(model, "generate_from", stopped)
-            answers.answer(talk.ids(), Screen())
+            answers.answer(talk.prompt().ids, Screen())
     assert answers.timings.n_cached >= len(first) - 16
 
 
@@ -177,9 +179,9 @@ def test_what_was_said_to_a_model_that_completes(model):
     talk.add("user", "def f(x):")
     talk.add("assistant", "\n    return")
     talk.add("user", "def g(x):")
-    assert model.detokenize(talk.ids()) == "def f(x):\n    return\ndef g(x):"
+    assert model.detokenize(talk.prompt().ids) == "def f(x):\n    return\ndef g(x):"
     talk.take_back()
-    assert model.detokenize(talk.ids()) == "def f(x):\n    return"
+    assert model.detokenize(talk.prompt().ids) == "def f(x):\n    return"
 
 
 def test_what_was_said_in_a_chat(model):
@@ -188,11 +190,11 @@ def test_what_was_said_in_a_chat(model):
     wanted = model.chat_template.prompt(
         model.tokenizer, [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
     ).ids
-    assert talk.ids() == wanted and talk.stops == model.chat_template.stops
+    assert talk.prompt().ids == wanted and talk.stops == model.chat_template.stops
     talk.clear()
     talk.system = None
     talk.add("user", "hi")
-    assert len(talk.ids()) < len(wanted)
+    assert len(talk.prompt().ids) < len(wanted)
 
 
 def test_what_a_terminal_would_obey_is_escaped():
@@ -204,3 +206,57 @@ def test_what_a_terminal_would_obey_is_escaped():
 
 def test_columns():
     assert columns([("a", "bb", "c"), ("ddd", "e", "")], right=(1,)) == "a    bb  c\nddd   e"
+
+
+class Written:
+    """A stream that says whether it is a terminal, and what was written to it."""
+
+    def __init__(self, is_terminal: bool) -> None:
+        self.text, self._is_terminal = "", is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def flush(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "environ", "wanted"),
+    [
+        (True, {"TERM": "xterm"}, "\x1b[2mhm\x1b[22m\x1b[2m\\x1b[0m\x1b[22m\n\nHi\n"),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, "<think>\nhm\\x1b[0m\n</think>\n\nHi\n"),
+        (True, {"TERM": "dumb"}, "<think>\nhm\\x1b[0m\n</think>\n\nHi\n"),
+        (False, {"TERM": "xterm"}, "<think>\nhm\x1b[0m\n</think>\n\nHi\n"),
+    ],
+)
+def test_reasoning_is_dimmed_or_between_tags(monkeypatch, is_terminal, environ, wanted):
+    stream = Written(is_terminal)
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(os, "environ", environ)
+    screen = Screen()
+    for piece in ("hm", "\x1b[0m"):
+        screen.think(piece)
+    screen.write("Hi")
+    screen.end_line()
+    assert stream.text == wanted
+
+
+def test_reasoning_that_never_ended_is_closed(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stream := Written(False))
+    screen = Screen("said: ")
+    screen.think("hm")
+    screen.end_line()
+    assert stream.text == "said: <think>\nhm\n</think>\n\n"
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_an_answers_reasoning_is_shown_apart_or_hidden(model, capsys, hides):
+    answers = Answers(model, SamplerSettings(temp=0), n_predict=4, hides_reasoning=hides)
+    made = answers.answer(IDS, Screen(), PLAIN.parser(prompt="<think>"))
+    text = "".join(model.generate(IDS, max_tokens=4, temperature=0))
+    assert (made.content, made.reasoning) == ("", text.strip()) and text.strip()
+    assert capsys.readouterr().out == ("" if hides else f"<think>\n{text.strip()}")

@@ -7,8 +7,9 @@ import pytest
 import vkrun as library
 from vkrun.runtime.cli import chat as chats
 from vkrun.runtime.cli.answer import Answers
-from vkrun.runtime.cli.conversation import Conversation
+from vkrun.runtime.cli.conversation import ChatFormat, Conversation
 from vkrun.runtime.errors import VkrunError
+from vkrun.runtime.text.answers.deltas import answer_of
 from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.cli.running import MODEL, ON_CPU, Terminal, errors, vkrun
 
@@ -49,6 +50,10 @@ def test_a_chat(home):
         assert "temp is 0 now" in terminal.wait_for(PROMPT)
         terminal.type("/set temp hot\n")
         assert "temp: 'hot', expected a number" in terminal.wait_for(PROMPT)
+        terminal.type("/set reasoning hidden\n")
+        assert "reasoning is hidden now" in terminal.wait_for(PROMPT)
+        terminal.type("/set reasoning loud\n")
+        assert "reasoning: 'loud', expected shown or hidden" in terminal.wait_for(PROMPT)
         terminal.type("/set\n")
         assert "temp               0.0" in terminal.wait_for(PROMPT)
         terminal.type("/help\n")
@@ -140,35 +145,69 @@ def test_a_full_context_forgets_the_oldest_turns(home):
 def test_so_many_turns_are_forgotten_that_the_next_need_not_be(model, monkeypatch):
     said: list[str] = []
     monkeypatch.setattr(chats, "note", said.append)
-    talk = chats.Chat(Answers(model, SamplerSettings(temp=0), n_predict=2), "be brief", 0.0, False, False)
+    said_so_far = Conversation(model, "be brief", is_code=False)
+    talk = chats.Chat(Answers(model, SamplerSettings(temp=0), n_predict=2), said_so_far, 0.0, False)
     sizes = []
     for i in range(12):
         talk._conversation.add("user", f"question {i}")
-        sizes.append(len(talk._ids()))
+        sizes.append(len(talk._prompt().ids))
         talk._conversation.add("assistant", f"answer {i}")
     n_ctx = model.info.n_ctx
     assert 0 < len(said) < 8 and any("oldest turns are forgotten" in line for line in said)
     assert max(sizes) <= n_ctx * chats.TOO_FULL
-    assert "be brief" in model.detokenize(talk._ids()) and "question 11" in model.detokenize(talk._ids())
+    assert "be brief" in model.detokenize(talk._prompt().ids) and "question 11" in model.detokenize(talk._prompt().ids)
     talk._conversation.add("user", "long " * n_ctx)
     with pytest.raises(VkrunError, match=f"the message has .* tokens, the context holds {n_ctx}"):
-        talk._ids()
+        talk._prompt()
     talk._conversation.take_back()
-    assert "question 11" in model.detokenize(talk._ids())  # forgotten for nothing
+    assert "question 11" in model.detokenize(talk._prompt().ids)  # forgotten for nothing
 
 
 def test_the_oldest_turn_goes_with_its_answer(model):
     talk = Conversation(model, None, is_code=True)
     for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), ("user", "e")):
         talk.add(role, text)
-    n = len(talk.ids())
-    assert talk.shorten(n) == (talk.ids(), 0)
-    assert talk.shorten(0) == (talk.ids(), 0) and len(talk.ids()) == n  # nothing helps, so nothing is forgotten
-    assert talk.shorten(n - 1) == (talk.ids(), 1) and model.detokenize(talk.ids()) == "cd\ne"
-    assert talk.shorten(1)[1] == 1 and model.detokenize(talk.ids()) == "e"
+    n = len(talk.prompt().ids)
+    assert talk.shorten(n) == (talk.prompt(), 0)
+    assert talk.shorten(0) == (talk.prompt(), 0)
+    assert len(talk.prompt().ids) == n  # nothing helps, so nothing is forgotten
+    assert talk.shorten(n - 1) == (talk.prompt(), 1) and model.detokenize(talk.prompt().ids) == "cd\ne"
+    assert talk.shorten(1)[1] == 1 and model.detokenize(talk.prompt().ids) == "e"
 
 
 def test_a_chat_from_a_pipe():
     done = vkrun(MODEL, *ON_CPU, "-cnv", "-n", "3", "-s", "1", stdin=b"one\n\n/stats\n")
     assert done.returncode == 0
     assert sum("eval time" in line for line in errors(done)) == 2
+
+
+THINKING = "{% for m in messages %}{{ m.content }}{{ m.reasoning_content }}{% endfor %}{{ more }}<think>\n"
+
+
+def test_reasoning_is_dimmed_and_reaches_the_next_prompt_as_the_template_wants(home):
+    options = ("--chat-template", THINKING, "--chat-template-kwargs", '{"more": "import"}', "-n", "6", "--ignore-eos")
+    with chat(home, *options) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("hi\n")
+        assert "\x1b[2m" in terminal.wait_for(PROMPT)
+        terminal.type("/set reasoning hidden\n")
+        terminal.wait_for(PROMPT)
+        terminal.type("hi\n")
+        assert "\x1b[2m" not in terminal.wait_for(PROMPT)
+        terminal.type("/bye\n")
+        assert terminal.ends() == 0
+
+
+def test_a_conversation_keeps_reasoning_apart(model, monkeypatch):
+    monkeypatch.setattr(model, "_chat", None)
+    model.use_template(
+        "{% for m in messages %}{{ m.role }}:{{ m.reasoning_content }}:{{ m.content }};{% endfor %}{{ x }}"
+    )
+    talk = Conversation(model, None, False, ChatFormat({"x": "<think>"}))
+    talk.add("user", "hi")
+    assert talk.prompt().text == "user::hi;<think>"
+    answer = answer_of(talk.parser(talk.prompt()).feed("hm</think>Yes"))
+    talk.add_answer(answer)
+    assert talk.prompt().text == "user::hi;assistant:hm:Yes;<think>"
+    talk._form = ChatFormat(reasoning="none")
+    assert answer_of(talk.parser(talk.prompt()).feed("<think>hm")).content == "<think>hm"

@@ -145,3 +145,20 @@ def test_an_unknown_pre_tokenizer_is_told_of_in_one_line(tmp_path):
     done = vkrun(str(tmp_path / "a.gguf"), "hello", *ON_CPU, "-n", "1")
     said = "vkrun: tokenizer.ggml.pre: 'qwenX' is not known; words are cut by the default rule"
     assert done.returncode == 0 and errors(done).count(said) == 1 and len(errors(done)) == 2
+
+
+def test_a_prompt_in_a_chat_format_of_ones_own(tmp_path):
+    """By text or from a file, with variables; what the model thinks is apart, and can be left in or hidden."""
+    path = tmp_path / "format.jinja"
+    path.write_text("{{ messages[0].content }}{{ more }}<think>\n")
+    given = ("--chat-template-file", str(path), "--chat-template-kwargs", '{"more": "import os"}')
+    same = ("--chat-template", "{{ messages[0].content }}import os<think>\n")
+    how = (MODEL, *ON_CPU, "-n", "6", "--temp", "0", "--ignore-eos", "-p", "x")
+    shown, plain, hidden = (
+        vkrun(*how, *more, *given) for more in ((), ("--reasoning-format", "none"), ("--hidethinking",))
+    )
+    assert shown.stdout.startswith(b"<think>\n") and shown.stdout.endswith(b"\n</think>\n\n")
+    assert plain.stdout.strip() == shown.stdout[8:-11].strip() != b"" and hidden.stdout == b""
+    assert vkrun(*how, *same).stdout == shown.stdout
+    missing = vkrun(*how, "--chat-template-file", str(tmp_path / "none"))
+    assert missing.returncode == 1 and "--chat-template-file" in errors(missing)[-1]

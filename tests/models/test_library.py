@@ -8,13 +8,17 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import vkrun
 from vkrun.backends.cpu import CpuDevice
+from vkrun.runtime.engine.chat import ChatAnswer
 from vkrun.runtime.engine.fits import SCRATCH_ROWS
 from vkrun.runtime.errors import BackendError, GGUFError, ModelError, TextError, UsageError, VkrunError
+from vkrun.runtime.text.answers.deltas import Answer
+from vkrun.runtime.text.answers.formats import format_of
 from vkrun.tests.model_files import Shape, write_model
 
 TEXT_MODEL = Path(__file__).parent / "golden" / "q8_0.gguf"
@@ -377,3 +381,30 @@ def test_a_forked_process_is_told_so_and_ends_as_others_do(ids_model: Path, back
     )
     assert ran.returncode == 0, ran.stderr
     assert re.search(r"random: loaded by process \d+, of which this one was forked; load it after forking", ran.stdout)
+
+
+def test_a_chat_with_a_template_tools_and_reasoning(on_cpu: vkrun.Model) -> None:
+    """What is generated is the same; which part of it is what, the prompt and the format say."""
+    how: dict[str, Any] = {"max_tokens": 6, "temperature": 0, "ignore_eos": True}
+    text = "".join(on_cpu.generate("import os<think>", **how))
+    messages = [{"role": "user", "content": "import"}]
+    template = "{{ messages[0].content }}{{ more }}<think>{# <tool_call> #}"
+    made = on_cpu.chat(messages, template=template, variables={"more": " os"}, **how)
+    assert "".join(made) == "" and made.answer == Answer(reasoning=text.strip())
+    assert made.timings.n_generated == 6 == len(made.ids)
+    made = on_cpu.chat(messages, template=template, variables={"more": " os"}, reasoning="none", **how)
+    assert list(made.deltas()) and made.answer.message() == {"role": "assistant", "content": text}
+    with pytest.raises(UsageError, match="template arguments: tools is none"):
+        on_cpu.chat(messages, variables={"tools": []})
+    with pytest.raises(UsageError, match="no template is called"):
+        on_cpu.chat(messages, template="chatlm")
+
+
+def test_a_call_comes_as_deltas(on_cpu: vkrun.Model) -> None:
+    call = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
+    pieces = iter(["Hi", call[:20], call[20:]])
+    parser = format_of("<tool_call>").parser([{"name": "f"}])
+    answer = ChatAnswer(on_cpu.generate("x", max_tokens=1), parser)
+    answer._generation = pieces  # type: ignore[assignment]
+    assert [type(delta).__name__ for delta in answer.deltas()][:2] == ["Content", "Call"]
+    assert answer.answer.content == "Hi" and answer.answer.calls[0].arguments == '{"a": 1}'
