@@ -61,6 +61,11 @@ class Vocab:
         """Control and unknown tokens: never text, and never to be read out of a user's text."""
         return frozenset(self.of_type(CONTROL, UNKNOWN))
 
+    def control_id(self, text: str) -> int | None:
+        """The control token of that very text, if there is one: what stands in a grammar as a token and not as text."""
+        token = self.ids.get(text)
+        return token if token in self.special_ids else None
+
     def check_id(self, token: int) -> int:
         if not 0 <= token < len(self.tokens):
             raise TextError(f"token id {token} is outside the vocabulary of {len(self.tokens)}")

@@ -70,6 +70,10 @@ def _of_tags(name: str) -> AnswerFormat:
     return AnswerFormat(name, tag_calls.TagParser, (tag_calls.OPEN, tag_calls.CLOSE, *THINK))
 
 
+def _mistral(name: str, tags: tuple[str, str]) -> AnswerFormat:
+    return AnswerFormat(name, MistralParser, ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", *tags), tags, tags == _BRACKETS)
+
+
 PLAIN = AnswerFormat("plain", AnswerParser, THINK)
 # what a template holds of a format, all of it, and the format; the first that fits
 _FORMATS: tuple[tuple[tuple[str, ...], AnswerFormat], ...] = (
@@ -85,15 +89,15 @@ _FORMATS: tuple[tuple[tuple[str, ...], AnswerFormat], ...] = (
         ),
     ),
     ((KimiParser.section,), _of_sections("kimi-k2", KimiParser)),
-    ((DeepSeekParser.call,), _of_sections("deepseek", DeepSeekParser)),
+    ((DeepSeekParser.call, "```json"), _of_sections("deepseek", DeepSeekParser)),
+    ((DeepSeekParser.call,), _of_sections("deepseek-v3.1", DeepSeekParser)),
     ((tag_calls.KEY,), _of_tags("glm")),
     ((tag_calls.FUNCTION, tag_calls.PARAMETER), _of_tags("qwen3-coder")),
     ((tag_calls.OPEN,), _of_tags("hermes")),
-    (
-        ("[TOOL_CALLS]", "[THINK]"),
-        AnswerFormat("mistral", MistralParser, ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", *_BRACKETS), _BRACKETS, True),
-    ),
-    (("[TOOL_CALLS]",), AnswerFormat("mistral", MistralParser, ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", *THINK))),
+    (("[TOOL_CALLS]", "[ARGS]", "[THINK]"), _mistral("mistral-args", _BRACKETS)),
+    (("[TOOL_CALLS]", "[THINK]"), _mistral("mistral", _BRACKETS)),
+    (("[TOOL_CALLS]", "[ARGS]"), _mistral("mistral-args", THINK)),
+    (("[TOOL_CALLS]",), _mistral("mistral", THINK)),
     (("<TOOLCALL>",), AnswerFormat("nemotron", NemotronParser, ("<TOOLCALL>", "</TOOLCALL>", *THINK))),
     (("<|tool_call|>",), AnswerFormat("granite", GraniteParser, ("<|tool_call|>", "<|/tool_call|>", *THINK))),
     (("<|start_header_id|>", "tools"), AnswerFormat("llama3", LlamaParser, ("<|python_tag|>", *THINK))),

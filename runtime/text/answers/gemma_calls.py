@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 from .parser import AnswerParser, Broken, Steps
 
@@ -28,14 +29,21 @@ class GemmaParser(AnswerParser):
 
 
 def json_of_call(text: str) -> str:
-    """The arguments as JSON; Broken for what is none of this format's."""
+    """The arguments as JSON; Broken for what is none of this format's, nor JSON already."""
+    if (value := _json(text)) is not None:
+        return json.dumps(value, ensure_ascii=False)
     parts = _TEXT.split(text)  # what stands between texts, and the texts, in turns
     plain = [_BARE_KEY.sub(r'\1"\2"\3', part) for part in parts[::2]]
     texts = [json.dumps(part, ensure_ascii=False) for part in parts[1::2]]
-    try:
-        value = json.loads("".join(a + b for a, b in zip(plain, [*texts, ""], strict=True)))
-    except (ValueError, RecursionError):
-        raise Broken from None
-    if not isinstance(value, dict):
+    value = _json("".join(a + b for a, b in zip(plain, [*texts, ""], strict=True)))
+    if value is None:
         raise Broken
     return json.dumps(value, ensure_ascii=False)
+
+
+def _json(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
