@@ -288,6 +288,16 @@ def test_an_object_that_is_no_call_stays_what_it_is() -> None:
         assert whole("llama3", text) == Answer(text)
 
 
+def test_gemmas_arguments() -> None:
+    text = '<|tool_call>call:f{a:<|"|>x, b:None,<|"|>,n:None,l:[1.5,<|"|>{c:1}<|"|>,{d:true}]}<tool_call|>'
+    (call,) = whole("gemma4", text).calls
+    assert json.loads(call.arguments) == {"a": "x, b:None,", "n": None, "l": [1.5, "{c:1}", {"d": True}]}
+
+
+def test_kimis_first_template_says_nothing_of_calls() -> None:
+    assert format_of("{% if tools %}<|im_system|>tool_declare<|im_middle|>").name == "kimi-k2"
+
+
 def test_the_message_for_the_next_prompt() -> None:
     answer = whole("hermes", '<think>hm</think>Hi<tool_call>{"name": "now"}</tool_call>')
     call = {"id": "0", "type": "function", "function": {"name": "now", "arguments": "{}"}}

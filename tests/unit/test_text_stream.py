@@ -37,6 +37,14 @@ def test_a_character_comes_out_whole_and_at_once() -> None:
     assert stream.flush() == ""
 
 
+def test_control_tokens_are_text_where_they_are_asked_for() -> None:
+    end = TOKENIZER.vocab.ids["<|im_end|>"]
+    assert TOKENIZER.vocab.control_id("<|im_end|>") == end and TOKENIZER.vocab.control_id("a") is None
+    assert Detokenizer(TOKENIZER).feed(end) == "" == Detokenizer(TOKENIZER, shown=["<|none|>"]).feed(end)
+    shown = Detokenizer(TOKENIZER, shown=["<|im_end|>", "<|none|>"])
+    assert [shown.feed(i) for i in (65, end)] == [TOKENIZER.decode([65]), "<|im_end|>"]
+
+
 def test_an_unfinished_character_is_flushed_and_the_stream_starts_anew() -> None:
     stream = Detokenizer(TOKENIZER)
     first = TOKENIZER.encode("👍")[:2]

@@ -74,6 +74,7 @@ def _mistral(name: str, tags: tuple[str, str]) -> AnswerFormat:
     return AnswerFormat(name, MistralParser, ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", *tags), tags, tags == _BRACKETS)
 
 
+_KIMI = _of_sections("kimi-k2", KimiParser)
 PLAIN = AnswerFormat("plain", AnswerParser, THINK)
 # what a template holds of a format, all of it, and the format; the first that fits
 _FORMATS: tuple[tuple[tuple[str, ...], AnswerFormat], ...] = (
@@ -88,7 +89,8 @@ _FORMATS: tuple[tuple[tuple[str, ...], AnswerFormat], ...] = (
             anywhere=True,
         ),
     ),
-    ((KimiParser.section,), _of_sections("kimi-k2", KimiParser)),
+    ((KimiParser.section,), _KIMI),
+    (("<|im_middle|>", "tools"), _KIMI),  # whose first template left the format of calls to the model
     ((DeepSeekParser.call, "```json"), _of_sections("deepseek", DeepSeekParser)),
     ((DeepSeekParser.call,), _of_sections("deepseek-v3.1", DeepSeekParser)),
     ((tag_calls.KEY,), _of_tags("glm")),

@@ -9,6 +9,7 @@ from .parser import AnswerParser, Broken, Steps
 OPEN, CLOSE, QUOTE = "<|tool_call>", "<tool_call|>", '<|"|>'
 _TEXT = re.compile(r'<\|"\|>(.*?)<\|"\|>', re.DOTALL)
 _BARE_KEY = re.compile(r"([{,]\s*)([^\s\"{}\[\],:]+)(\s*:)")
+_NONE = re.compile(r"(?<=[:,\[])\s*None(?=\s*[,\]}])")  # as the template writes null in earlier calls
 MAX_ARGUMENTS = 1 << 18
 
 
@@ -33,7 +34,7 @@ def json_of_call(text: str) -> str:
     if (value := _json(text)) is not None:
         return json.dumps(value, ensure_ascii=False)
     parts = _TEXT.split(text)  # what stands between texts, and the texts, in turns
-    plain = [_BARE_KEY.sub(r'\1"\2"\3', part) for part in parts[::2]]
+    plain = [_NONE.sub("null", _BARE_KEY.sub(r'\1"\2"\3', part)) for part in parts[::2]]
     texts = [json.dumps(part, ensure_ascii=False) for part in parts[1::2]]
     value = _json("".join(a + b for a, b in zip(plain, [*texts, ""], strict=True)))
     if value is None:
