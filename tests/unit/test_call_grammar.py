@@ -12,12 +12,13 @@ import pytest
 from vkrun.runtime.errors import TextError, UsageError
 from vkrun.runtime.text.answers.deltas import answer_of
 from vkrun.runtime.text.answers.formats import PLAIN, format_of
-from vkrun.runtime.text.answers.grammar import call_grammar
+from vkrun.runtime.text.answers.grammar import answer_grammar, call_grammar
 from vkrun.runtime.text.answers.section_calls import DeepSeekParser as Deep
 from vkrun.runtime.text.answers.section_calls import KimiParser as Kimi
 from vkrun.runtime.text.base import Tokenizer
 from vkrun.runtime.text.bpe import LETTER_OF_BYTE
 from vkrun.runtime.text.constraints import Grammars
+from vkrun.runtime.text.grammar import Grammar
 from vkrun.runtime.text.tokenizer import need_tokenizer, tokenizer_from_gguf
 
 TEMPLATES = {
@@ -187,6 +188,26 @@ def test_the_grammar_admits_what_the_family_writes(name: str, as_tokens: bool) -
     if name not in THOUGHT:
         opened = call_grammar(form, TOOLS, control_id, prompt="<think>\n")
         assert admits(tokenizer, opened, "hm</think>" + WRITTEN[name])
+
+
+@pytest.mark.parametrize("as_tokens", [True, False])
+@pytest.mark.parametrize("name", ["hermes", "harmony", "gemma4"])
+def test_content_is_held_to_a_schema_behind_reasoning(name: str, as_tokens: bool) -> None:
+    form = format_of(TEMPLATES[name])
+    tokenizer, thought = tokenizer_of(form.shown if as_tokens else ()), THOUGHT.get(name, "<think>hm</think>\n\n")
+    head = "<|channel|>final<|message|>" if name == "harmony" else ""
+    made = answer_grammar(form, Grammar.json(WEATHER), tokenizer.vocab.control_id)
+    assert admits(tokenizer, made, head + ARGUMENTS) and admits(tokenizer, made, thought + head + ARGUMENTS)
+    assert not admits(tokenizer, made, head + ARGUMENTS[1:]) and not admits(tokenizer, made, thought)
+    answer = answer_of((parser := form.parser()).feed(thought + head + ARGUMENTS) + parser.finish())
+    assert answer.content == ARGUMENTS and answer.reasoning == "hm"
+
+
+def test_other_grammars_stand_where_no_reasoning_was_begun() -> None:
+    form, gbnf = format_of("<tool_call>"), Grammar("gbnf", 'root ::= "a"')
+    assert answer_grammar(form, gbnf, lambda _text: None) is gbnf
+    with pytest.raises(UsageError, match="gbnf and reasoning"):
+        answer_grammar(form, gbnf, lambda _text: None, prompt="<think>\n")
 
 
 def test_one_call_or_several() -> None:

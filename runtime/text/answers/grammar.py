@@ -1,5 +1,6 @@
-"""The grammar of an answer that has to call tools, in llguidance's Lark: each family's own format, and arguments by the
-tools' schemas, so that what AnswerParser makes of the answer is JSON that the schema takes."""
+"""Grammars of whole answers, in llguidance's Lark: of one that has to call tools, in the family's own format with
+arguments by the tools' schemas, so that what AnswerParser makes of it is JSON that the schema takes; and of one whose
+content is held to something, with reasoning before it."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,6 +60,28 @@ def call_grammar(
     lark = _Lark(token_id)
     calls = write(lark, chosen, parallel and form.name != "harmony")
     lark.rule("start", f"{_thought(lark, form, prompt, reasoning)} {calls}")
+    return Grammar("lark", lark.text())
+
+
+def answer_grammar(
+    form: AnswerFormat, grammar: Grammar, token_id: TokenId, prompt: str = "", reasoning: bool = True
+) -> Grammar:
+    """What an answer of `form` has to be whose content is held to a JSON schema, with reasoning before it; other
+    grammars stand for the whole answer. UsageError where the prompt has begun to reason and they do.
+
+    The rest is as for call_grammar.
+    """
+    lark = _Lark(token_id)
+    thought = _thought(lark, form, prompt, reasoning)
+    if grammar.kind != "json_schema":
+        if thought and not thought.endswith(")?"):
+            raise UsageError(f"grammar: {grammar.kind} and reasoning, expected a JSON schema")
+        return grammar
+    if form.name == "harmony":
+        marks = lark.mark(harmony.CHANNEL), lark.mark(harmony.MESSAGE)
+        thought += f' {marks[0]} "final" {marks[1]}'
+    content = lark.json("content", json.loads(grammar.text))
+    lark.rule("start", f"{thought} {content}")
     return Grammar("lark", lark.text())
 
 
