@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ids
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +19,7 @@ from .engine.chat import ChatAnswer
 from .engine.embedding import normalised, pooled
 from .engine.engine import Engine, Progress
 from .engine.generation import Generation
+from .engine.info import ModelInfo
 from .engine.parked import Parked
 from .engine.runner import Runner
 from .engine.saved import Form
@@ -46,30 +47,6 @@ N_CTX = 4096  # where it fits
 MAX_SEQS, MAX_UBATCH = 256, 1 << 20
 Prompt = str | Ids[int] | np.ndarray  # a text, or token ids
 CACHE_RAM = 8192  # MiB
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What was loaded, and onto what. Sizes in bytes."""
-
-    architecture: str
-    kind: str  # as benchmarks name it: architecture, size, the type most bytes are of
-    name: str
-    path: str
-    n_params: int
-    nbytes: int
-    n_layers: int
-    n_vocab: int
-    n_ctx: int
-    n_ctx_train: int
-    n_seqs: int
-    backend: str
-    device: str
-    driver: str
-    is_software: bool
-    notes: tuple[str, ...]  # what of the file is not used
-    needs: str  # what is kept on the device, beside what it had free
-    shrunk: str  # why the context is smaller than it would be by itself, where it is
 
 
 def load(

@@ -1,0 +1,27 @@
+"""ModelInfo: what is said of a loaded model."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What was loaded, and onto what. Sizes in bytes."""
+
+    architecture: str
+    kind: str  # as benchmarks name it: architecture, size, the type most bytes are of
+    name: str
+    path: str
+    n_params: int
+    nbytes: int
+    n_layers: int
+    n_vocab: int
+    n_ctx: int
+    n_ctx_train: int
+    n_seqs: int
+    backend: str
+    device: str
+    driver: str
+    is_software: bool
+    notes: tuple[str, ...]  # what of the file is not used
+    needs: str  # what is kept on the device, beside what it had free
+    shrunk: str  # why the context is smaller than it would be by itself, where it is
