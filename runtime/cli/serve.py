@@ -72,7 +72,7 @@ _OPTIONS = [
     _option("--metrics", env="LLAMA_ARG_ENDPOINT_METRICS", is_flag=True, help="/metrics, for Prometheus."),
     _option("--webui/--no-webui", env="LLAMA_ARG_WEBUI", default=True, help="The page at / [default: on]."),
     _option("--slot-save-path", env="LLAMA_ARG_SLOT_SAVE_PATH", metavar="DIR", help="Where slots are saved."),
-    _option("--chat-template", env="LLAMA_ARG_CHAT_TEMPLATE", metavar="TEXT", help="Jinja, in place of the file's."),
+    _option("--chat-template", env="LLAMA_ARG_CHAT_TEMPLATE", metavar="NAME", help="A template by its name, or Jinja."),
     _option("--chat-template-file", env="LLAMA_ARG_CHAT_TEMPLATE_FILE", metavar="FILE", help="The same from a file."),
     _option("--chat-template-kwargs", env="LLAMA_CHAT_TEMPLATE_KWARGS", metavar="JSON", help="What it is told."),
     _option("--allow-request-templates", is_flag=True, help="Requests may bring a template, and arguments for it."),

@@ -98,10 +98,39 @@ def test_a_response_calls_tools(base: str) -> None:
     assert kinds.count("response.function_call_arguments.done") == 2
 
 
-def test_a_call_that_nothing_can_force_yet_is_refused() -> None:
-    for choice in ("required", {"type": "function", "function": {"name": "now"}}):
-        refused = post(ours(), "/v1/chat/completions", {"messages": HI, "tools": TOOLS, "tool_choice": choice})
-        assert error_of(refused)["param"] == "tool_choice"
+CHOICES = [
+    ("required", ["add", "now"]),
+    ({"type": "function", "function": {"name": "now"}}, ["now"]),
+    ("auto", []),
+    (None, []),
+]
+
+
+@pytest.mark.parametrize(("choice", "names"), CHOICES)
+def test_an_answer_that_has_to_call_is_held_to_a_grammar(choice: Any, names: list[str]) -> None:
+    of = ours()
+    made = post(of, "/v1/chat/completions", {"messages": HI, "tools": TOOLS, "tool_choice": choice})
+    assert made.status_code == 200
+    grammar = workers(of).jobs[0].grammar
+    assert (grammar is not None) == bool(names)
+    assert [name for name in ("add", "now") if grammar and f'\\"{name}\\"' in grammar.text] == names
+
+
+def test_who_wants_no_reasoning_gets_a_call_at_once() -> None:
+    texts = []
+    for effort in ("none", "low"):
+        of = ours()
+        body = {"messages": HI, "tools": TOOLS, "tool_choice": "required", "reasoning_effort": effort}
+        assert post(of, "/v1/chat/completions", body).status_code == 200
+        texts.append(workers(of).jobs[0].grammar.text)
+    assert len(texts[0]) < len(texts[1]) and "think" in texts[1] and "think" not in texts[0]
+
+
+def test_a_forced_call_and_a_schema_cannot_both_be() -> None:
+    body = {"messages": HI, "tools": TOOLS, "tool_choice": "required", "response_format": {"type": "json_object"}}
+    assert error_of(post(ours(), "/v1/chat/completions", body))["param"] == "tool_choice"
+    plain = post(served(), "/v1/chat/completions", {"messages": HI, "tools": TOOLS, "tool_choice": "required"})
+    assert "no calls of tools" in error_of(plain)["message"]
 
 
 def test_reasoning_stays_where_the_server_or_the_request_wants_it() -> None:

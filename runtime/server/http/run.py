@@ -57,8 +57,7 @@ def assembled(
         model = models.open_model(f, models.Capacity(1))
         workers = replace(workers, n_ctx=workers.n_ctx or model.params.n_ctx_train)
         tokenizer = need_tokenizer(tokenizer_from_gguf(f.keys, model.params.n_vocab))
-        chat = ChatTemplate.from_gguf(f.keys, tokenizer)
-        chat = chat if template is None else replace(chat, source=template, source_tools=None, kind="model")
+        chat = ChatTemplate.from_gguf(f.keys, tokenizer, template)
         made = make(workers)
         if options.slot_save_path is not None and not isinstance(made, SavesSlots):
             raise UsageError("--slot-save-path: not supported yet, as workers save no slots")

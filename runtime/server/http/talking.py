@@ -5,8 +5,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ...text.answers.grammar import call_grammar
+from ...text.grammar import Grammar
 from .answers import Step, begun
-from .asking import Wanted, chat_prompt, jobs_of, tools_of
+from .asking import Wanted, chat_prompt, grammar_of, jobs_of, tools_of
 from .body import invalid
 from .endpoint import Call
 from .errors import ApiError
@@ -19,8 +21,8 @@ async def talk(call: Call, body: ChatRequest) -> tuple[AsyncGenerator[Step], int
     _check_choice(body)
     prompt = await chat_prompt(call, body)
     template = call.served.template_for(body.chat_template)
-    shown = template.answers.shown
-    wanted = Wanted(body.n or 1, body.n_logprobs, stops=template.stops, grammar=None, shown=shown)
+    shown, grammar = template.answers.shown, _forced(call, body, prompt.text)
+    wanted = Wanted(body.n or 1, body.n_logprobs, stops=template.stops, grammar=grammar, shown=shown)
     jobs = jobs_of(call, [prompt.ids], body, wanted)
     return await begun(call, jobs, lambda: _parser(call, body, prompt.text)), len(prompt.ids)
 
@@ -33,6 +35,24 @@ def _parser(call: Call, body: ChatRequest, prompt: str) -> Parser:
     return OneCall(made) if body.parallel_tool_calls is False else made
 
 
+def _forced(call: Call, body: ChatRequest, prompt: str) -> Grammar | None:
+    """What an answer has to be where tool_choice demands a call. UsageError for a format that has none."""
+    if body.tool_choice in (None, "none", "auto"):
+        return None
+    if grammar_of(body) is not None:
+        raise ApiError(400, "tool_choice and response_format: an answer cannot be both", param="tool_choice")
+    name = body.tool_choice.function.name if isinstance(body.tool_choice, NamedTool) else None
+    return call_grammar(
+        call.served.template_for(body.chat_template).answers,
+        body.plain_tools() or [],
+        call.served.tokenizer.vocab.control_id,
+        name,
+        body.parallel_tool_calls is not False,
+        prompt,
+        reasoning=body.reasoning_effort != "none",
+    )
+
+
 def _check_choice(body: ChatRequest) -> None:
     names = [tool.function.name for tool in body.tools or ()]
     if len(set(names)) < len(names):
@@ -43,7 +63,6 @@ def _check_choice(body: ChatRequest) -> None:
         raise ApiError(400, "tool_choice: there are no tools to choose from", param="tool_choice")
     if isinstance(body.tool_choice, NamedTool) and body.tool_choice.function.name not in names:
         raise ApiError(400, "tool_choice: none of the tools", param="tool_choice")
-    raise ApiError(400, "tool_choice: no answer is held to calls yet; auto lets the model choose", param="tool_choice")
 
 
 def as_chat(**said: Any) -> ChatRequest:
