@@ -190,6 +190,16 @@ def test_forty_turns_of_an_agent(n_states: int, limit: int | None, most: int, to
     assert sum(t.n_seen for t in turns) == 15001
 
 
+def test_a_checkpoint_that_makes_way_before_it_is_filled_is_not_parked() -> None:
+    room, prompts = Room(2, 4, limit=None), [ids(1, 200), ids(2, 200)]  # room for one checkpoint
+    for prompt in prompts:
+        room.join(prompt, 3, marks=[64])
+    room.finish()
+    for s, prompt in zip(list(room.got), prompts, strict=True):
+        assert room.got[s] == alone(prompt, 3)
+        room.ask([*prompt[:150], 40, 40], 3)
+
+
 def test_a_family_without_states_cuts_anywhere() -> None:
     room, prompt = Room(2, 0), ids(1, 900)
     room.ask(prompt, 5)
