@@ -128,8 +128,7 @@ def test_random_trees_of_prompts(
             seen.append(prompt)
 
 
-@pytest.mark.parametrize("name, most", [("qwen3", 0), ("qwen3next", 63), ("lfm2", 63)])
-@pytest.mark.parametrize("n_caches", [1, 2])
+@pytest.mark.parametrize("name, most, n_caches", [("qwen3", 0, 1), ("qwen3next", 63, 1), ("lfm2", 63, 2)])
 def test_forty_turns_reread_at_most_a_span(
     room_of: Callable[[str, str], Room], name: str, most: int, n_caches: int
 ) -> None:
