@@ -60,7 +60,7 @@ def assembled(
         chat = ChatTemplate.from_gguf(f.keys, tokenizer, template)
         made = make(workers)
         if options.slot_save_path is not None and not isinstance(made, SavesSlots):
-            raise UsageError("--slot-save-path: not supported yet, as workers save no slots")
+            raise UsageError(f"--slot-save-path: {type(made).__name__} save no slots")
         return Served(made, _card(f, model, alias, workers), tokenizer, chat, options)
 
 
