@@ -31,7 +31,7 @@ def client(base: str) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture
-def claude(base: str) -> Iterator[anthropic.Anthropic]:
+def caller(base: str) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(base_url=base, api_key=KEY, max_retries=0) as client:
         yield client
 
@@ -109,29 +109,29 @@ def test_a_conversation_of_responses_becomes_messages(client: openai.OpenAI) -> 
     assert made.output_text == SAID
 
 
-def test_a_message(claude: anthropic.Anthropic) -> None:
-    made = claude.messages.create(model="demo", max_tokens=50, messages=HI, system="be kind", stop_sequences=["return"])
+def test_a_message(caller: anthropic.Anthropic) -> None:
+    made = caller.messages.create(model="demo", max_tokens=50, messages=HI, system="be kind", stop_sequences=["return"])
     assert made.content[0].text == "def add(a, b):\n    "
     assert (made.stop_reason, made.stop_sequence) == ("stop_sequence", "return")
     assert made.usage.input_tokens + made.usage.cache_read_input_tokens == len(workers(OURS).jobs[-1].ids)
 
 
-def test_a_message_in_pieces(claude: anthropic.Anthropic) -> None:
-    with claude.messages.stream(model="demo", max_tokens=50, messages=HI) as stream:
+def test_a_message_in_pieces(caller: anthropic.Anthropic) -> None:
+    with caller.messages.stream(model="demo", max_tokens=50, messages=HI) as stream:
         assert "".join(stream.text_stream) == SAID
         made = stream.get_final_message()
     assert made.stop_reason == "end_turn" and made.usage.output_tokens > 0
-    cut = claude.messages.create(model="demo", max_tokens=2, messages=HI)
+    cut = caller.messages.create(model="demo", max_tokens=2, messages=HI)
     assert cut.stop_reason == "max_tokens"
 
 
-def test_a_count_is_what_the_prompt_comes_to(claude: anthropic.Anthropic) -> None:
-    n = claude.messages.count_tokens(model="demo", messages=HI).input_tokens
-    claude.messages.create(model="demo", max_tokens=5, messages=HI)
+def test_a_count_is_what_the_prompt_comes_to(caller: anthropic.Anthropic) -> None:
+    n = caller.messages.count_tokens(model="demo", messages=HI).input_tokens
+    caller.messages.create(model="demo", max_tokens=5, messages=HI)
     assert n == len(workers(OURS).jobs[-1].ids)
 
 
-def test_blocks_of_a_message_become_messages(claude: anthropic.Anthropic) -> None:
+def test_blocks_of_a_message_become_messages(caller: anthropic.Anthropic) -> None:
     said = [
         {"role": "user", "content": [{"type": "text", "text": "add"}]},
         {"role": "assistant", "content": [
@@ -145,11 +145,11 @@ def test_blocks_of_a_message_become_messages(claude: anthropic.Anthropic) -> Non
         ]},
     ]  # fmt: skip
     tools = [{"name": "add", "input_schema": PARAMETERS}]
-    made = claude.messages.create(model="demo", max_tokens=50, messages=said, tools=tools)
+    made = caller.messages.create(model="demo", max_tokens=50, messages=said, tools=tools)
     assert made.content[0].text == SAID
 
 
-def test_errors_are_the_clients_own_kinds(base: str, client: openai.OpenAI, claude: anthropic.Anthropic) -> None:
+def test_errors_are_the_clients_own_kinds(base: str, client: openai.OpenAI, caller: anthropic.Anthropic) -> None:
     with openai.OpenAI(base_url=f"{base}/v1", api_key="wrong", max_retries=0) as stranger:
         with pytest.raises(openai.AuthenticationError) as refused:
             stranger.models.list()
@@ -158,7 +158,7 @@ def test_errors_are_the_clients_own_kinds(base: str, client: openai.OpenAI, clau
         client.chat.completions.create(model="demo", messages=HI, temperature=-1)
     assert bad.value.param == "temperature"
     with pytest.raises(anthropic.BadRequestError) as worse:
-        claude.messages.create(model="demo", max_tokens=0, messages=HI)
+        caller.messages.create(model="demo", max_tokens=0, messages=HI)
     assert worse.value.body["error"]["type"] == "invalid_request_error"
     stranger = anthropic.Anthropic(base_url=base, api_key="wrong", max_retries=0)
     with stranger, pytest.raises(anthropic.AuthenticationError):
@@ -172,9 +172,9 @@ def test_a_stream_that_breaks_raises_in_the_clients() -> None:
             list(client.chat.completions.create(model="demo", messages=HI, stream=True))
         with pytest.raises(openai.APIError, match="the device is lost"):
             list(client.responses.create(model="demo", input="hi", stream=True))
-        claude = anthropic.Anthropic(base_url=base, api_key="x", max_retries=0)
-        with claude, pytest.raises(anthropic.APIStatusError, match="the device is lost"):
-            list(claude.messages.create(model="demo", max_tokens=5, messages=HI, stream=True))
+        caller = anthropic.Anthropic(base_url=base, api_key="x", max_retries=0)
+        with caller, pytest.raises(anthropic.APIStatusError, match="the device is lost"):
+            list(caller.messages.create(model="demo", max_tokens=5, messages=HI, stream=True))
 
 
 def test_the_clients_ask_again_when_too_many_wait() -> None:
