@@ -135,6 +135,11 @@ def data_dir(environ: Mapping[str, str] = os.environ) -> Path | None:
     return Path(base) / "vkrun" if base and Path(base).is_absolute() else None
 
 
+def may_style(environ: Mapping[str, str] = os.environ) -> bool:
+    """May a terminal be told to dim? NO_COLOR and terminals that know nothing of it say no."""
+    return not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+
+
 def of_drivers(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What is set of the variables that GPU drivers and their loaders read."""
     return {name: environ[name] for name in sorted(environ) if name.startswith(_OF_DRIVERS)}

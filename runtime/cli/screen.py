@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
+from .. import config
+
 # C0 but tab and newline, DEL and C1: what terminals take as commands
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
 
@@ -24,11 +26,6 @@ def one_line(text: str) -> str:
 
 def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
-
-
-def dims() -> bool:
-    """Whether the terminal may be told to dim: NO_COLOR and terminals that know nothing of it say no."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def note(text: str) -> None:
@@ -51,7 +48,7 @@ class Screen:
 
     def __init__(self, echo: str = "") -> None:
         self._escapes = is_terminal(sys.stdout)
-        self._dims = self._escapes and dims()
+        self._dims = self._escapes and config.may_style()
         self._echo, self._at_start, self._thinks = echo, True, False
 
     def write(self, text: str) -> None:

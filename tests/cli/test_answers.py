@@ -236,7 +236,9 @@ class Written:
 def test_reasoning_is_dimmed_or_between_tags(monkeypatch, is_terminal, environ, wanted):
     stream = Written(is_terminal)
     monkeypatch.setattr(sys, "stdout", stream)
-    monkeypatch.setattr(os, "environ", environ)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
     screen = Screen()
     for piece in ("hm", "\x1b[0m"):
         screen.think(piece)
