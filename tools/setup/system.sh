@@ -141,8 +141,15 @@ install_system() {
     if [ -n "$wanted" ]; then
         say "installing with apt-get: $wanted"
         # shellcheck disable=SC2086 # words
-        try apt install --no-install-recommends $wanted || say "going on without: $wanted"
+        try apt install --no-install-recommends $wanted || install_each "$wanted"
     fi
+}
+
+# One that cannot be had keeps no other away.
+install_each() {
+    for package in $1; do
+        try apt install --no-install-recommends "$package" || say "going on without: $package"
+    done
 }
 
 explain_missing() {
