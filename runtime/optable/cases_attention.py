@@ -134,7 +134,8 @@ def _rings() -> Iterator[Case]:
             given = (more[name] for name in way.get("extra", ()))
             what = "{} x {} tokens, {} heads on {} of {}, {} keys in {} rows".format(*size) + f", {way}"
             attrs = {"scale": size[4] ** -0.5, "n_kv": size[5], **way}
-            yield Case("attention", what, (*operands[:5], *given), attrs, strided_out=size[4] == 36)
+            ins, strided = (*operands[:5], *given), size[4] == 36
+            yield Case("attention", what, ins, attrs, strided, in_one=size[1] <= 8)
 
 
 def _latent() -> Iterator[Case]:
