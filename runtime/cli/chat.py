@@ -46,10 +46,10 @@ class Chat:
         """Answer the first message, if there is one, and then, unless `once`, what is typed. The exit code."""
         self._greet(once)
         with LineInput() as typed:
-            message = first if first is not None else self._next(typed)
+            message = first if first is not None else typed.said()
             while message is not None and not self._leaving:
                 self._take(message, once)
-                message = None if once or self._leaving else self._next(typed)
+                message = None if once or self._leaving else typed.said()
         return INTERRUPTED if once and self._answers.interrupted else 0
 
     def _greet(self, once: bool) -> None:
@@ -61,18 +61,6 @@ class Chat:
             note(STAND_INS[kind])
         if not once:
             note(f"{info.name} on {info.device}; /help lists the commands")
-
-    def _next(self, typed: LineInput) -> str | None:
-        """The next message that says something; Ctrl-C while typing drops the line."""
-        while True:
-            try:
-                message = typed.message()
-            except KeyboardInterrupt:
-                lines("")
-                note("Ctrl-D or /bye leaves")
-                continue
-            if message is None or message.strip():
-                return message
 
     def _take(self, message: str, once: bool) -> None:
         """A command, an answer, or one line that says why there is none; with `once` that is the program's error."""

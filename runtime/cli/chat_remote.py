@@ -36,23 +36,9 @@ class RemoteChat:
             return INTERRUPTED if self._answer(first) else 0
         note(f"{self._remote.model()} at {self._remote.url}; /help lists the commands")
         with LineInput() as typed:
-            while (message := self._next(typed)) is not None:
+            while (message := typed.said()) is not None and message.strip() not in ("/bye", "/exit", "/quit"):
                 self._take(message)
         return 0
-
-    def _next(self, typed: LineInput) -> str | None:
-        """The next message that says something; None at the end. Ctrl-C while typing drops the line."""
-        while True:
-            try:
-                message = typed.message()
-            except KeyboardInterrupt:
-                lines("")
-                note("Ctrl-D or /bye leaves")
-                continue
-            if message is None or message.strip() in ("/bye", "/exit", "/quit"):
-                return None
-            if message.strip():
-                return message
 
     def _take(self, message: str) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import Self
 from .. import config
 from ..errors import VkrunError
 from .line_wait import LineWait
-from .screen import is_terminal
+from .screen import is_terminal, lines, note
 
 QUOTES = '"""'
 N_HISTORY = 1000
@@ -43,6 +43,18 @@ class LineInput:
             self._readline.set_history_length(N_HISTORY)
             with contextlib.suppress(OSError):  # the disk filled up meanwhile: no reason to fail on leaving
                 self._readline.write_history_file(self._history)
+
+    def said(self) -> str | None:
+        """The next message that says something, None at the end of input; Ctrl-C while typing drops the line."""
+        while True:
+            try:
+                message = self.message()
+            except KeyboardInterrupt:
+                lines("")
+                note("Ctrl-D or /bye leaves")
+                continue
+            if message is None or message.strip():
+                return message
 
     def message(self) -> str | None:
         '''The next message, None at the end of input; `"""` begins a block that ends at the next `"""`.

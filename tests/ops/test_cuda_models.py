@@ -6,19 +6,17 @@ import numpy as np
 import pytest
 import vkrun
 from vkrun.backends.host import BACKEND as HOST
-from vkrun.runtime.engine.decode import decode
 from vkrun.runtime.engine.fits import SCRATCH_ROWS
 from vkrun.runtime.errors import BackendError, UsageError
 from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.ir.tensor import Kind
 from vkrun.runtime.models.step import Chunk, StepInputs, StepShape
-from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.comparing import nmse
 from vkrun.tests.cuda_stand_in import MEMORY_NBYTES, OUT_OF_MEMORY, StandIn
 from vkrun.tests.model_files import write_model
+from vkrun.tests.ops.models_on_stand_ins import IDS, tokens
 
 runs_kernels = pytest.mark.skipif(bool(HOST.why_missing()), reason=HOST.why_missing())
-IDS = [1, 5, 9, 2, 4]
 
 
 @pytest.fixture
@@ -28,14 +26,6 @@ def path(tmp_path: Path) -> Path:
 
 def load(path: Path, backend: str = "cuda") -> vkrun.Model:
     return vkrun.load(path, backend=backend, n_ctx=64)
-
-
-def tokens(model: vkrun.Model, ids: list[int], n: int = 6) -> list[int]:
-    """The likeliest tokens that go on from ids, drawn on the device."""
-    model.engine.reset(0)
-    model.engine.prompt(0, 0, ids[:-1])
-    chunk = Chunk(0, len(ids) - 1, (ids[-1],))
-    return [int(made[0]) for made in decode(model.engine, [chunk], SamplerSettings(temp=0.0), n)]
 
 
 @runs_kernels

@@ -7,18 +7,15 @@ import vkrun
 from vkrun.backends.host import msl
 from vkrun.runtime.cli import ops_report
 from vkrun.runtime.cli.main import main
-from vkrun.runtime.engine.decode import decode
 from vkrun.runtime.errors import BackendError
-from vkrun.runtime.models.step import Chunk
-from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.comparing import nmse
 from vkrun.tests.metal_stand_in.framework import MEMORY_NBYTES
 from vkrun.tests.metal_stand_in.framework import StandIn as Mac
 from vkrun.tests.model_files import write_model
 from vkrun.tests.models.test_golden import GOLDEN, NAMES, golden
+from vkrun.tests.ops.models_on_stand_ins import IDS, tokens
 
 runs_kernels = pytest.mark.skipif(bool(msl.why_missing()), reason=msl.why_missing())
-IDS = [1, 5, 9, 2, 4]
 # of a step with nothing to be compiled or allocated: the pool that drains, command buffers, encoders
 PER_STEP = {
     *("autorelease_pool", "commandBufferWithUnretainedReferences", "computeCommandEncoderWithDispatchType_"),
@@ -35,14 +32,6 @@ def path(tmp_path: Path) -> Path:
 
 def load(path: Path, backend: str = "metal") -> vkrun.Model:
     return vkrun.load(path, backend=backend, n_ctx=64)
-
-
-def tokens(model: vkrun.Model, ids: list[int], n: int = 6) -> list[int]:
-    """The likeliest tokens that go on from ids, drawn on the device."""
-    model.engine.reset(0)
-    model.engine.prompt(0, 0, ids[:-1])
-    chunk = Chunk(0, len(ids) - 1, (ids[-1],))
-    return [int(made[0]) for made in decode(model.engine, [chunk], SamplerSettings(temp=0.0), n)]
 
 
 @runs_kernels

@@ -20,22 +20,9 @@ from vkrun.runtime.text.bpe import LETTER_OF_BYTE
 from vkrun.runtime.text.constraints import Grammars
 from vkrun.runtime.text.grammar import Grammar
 from vkrun.runtime.text.tokenizer import need_tokenizer, tokenizer_from_gguf
+from vkrun.tests.unit.answer_formats import TEMPLATES
 
-TEMPLATES = {
-    "hermes": "<tool_call>",
-    "qwen3-coder": "<tool_call><function=<parameter=",
-    "glm": "<tool_call><arg_key>",
-    "deepseek": f"{Deep.section}{Deep.call}```json",
-    "deepseek-v3.1": f"{Deep.section}{Deep.call}",
-    "kimi-k2": Kimi.section,
-    "mistral": "[TOOL_CALLS]",
-    "mistral-args": "[TOOL_CALLS][ARGS]",
-    "llama3": "<|start_header_id|>{{ tools }}",
-    "harmony": "<|start|><|channel|>analysis<|message|>",
-    "nemotron": "<TOOLCALL>",
-    "granite": "<|tool_call|>",
-    "gemma4": "<|tool_call>call:<tool_call|>",
-}
+FORMATS = sorted(TEMPLATES.keys() - {"plain"})
 WEATHER = {
     "type": "object",
     "properties": {
@@ -116,7 +103,7 @@ def walk(tokenizer: Tokenizer, grammar: Any, rng: random.Random) -> str:
 
 
 @pytest.mark.parametrize("as_tokens", [True, False])
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", FORMATS)
 def test_whatever_the_grammar_admits_is_calls_that_keep_to_their_schemas(name: str, as_tokens: bool) -> None:
     form, rng, schemas = format_of(TEMPLATES[name]), random.Random(name), {"weather": WEATHER, "code": CODE, "now": {}}
     tokenizer = tokenizer_of(form.shown if as_tokens else ())
@@ -173,7 +160,7 @@ def admits(tokenizer: Tokenizer, grammar: Any, text: str) -> bool:
 
 
 @pytest.mark.parametrize("as_tokens", [True, False])
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", FORMATS)
 def test_the_grammar_admits_what_the_family_writes(name: str, as_tokens: bool) -> None:
     form = format_of(TEMPLATES[name])
     tokenizer, thought = tokenizer_of(form.shown if as_tokens else ()), THOUGHT.get(name, "<think>hm</think>\n\n")

@@ -12,6 +12,7 @@ from vkrun.runtime.text.answers.formats import PLAIN, AnswerFormat, format_of
 from vkrun.runtime.text.answers.parser import random_ids
 from vkrun.runtime.text.answers.section_calls import DeepSeekParser as Deep
 from vkrun.runtime.text.answers.section_calls import KimiParser as Kimi
+from vkrun.tests.unit.answer_formats import TEMPLATES
 
 PROPERTIES = {
     "city": {"type": "string"},
@@ -24,23 +25,6 @@ TOOLS = [
     {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": PROPERTIES}}},
     {"type": "function", "function": {"name": "now"}},
 ]
-# What of each format's template tells it
-TEMPLATES = {
-    "hermes": "<tool_call>",
-    "qwen3-coder": "<tool_call><function=<parameter=",
-    "glm": "<tool_call><arg_key>",
-    "deepseek": f"{Deep.section}{Deep.call}```json",
-    "deepseek-v3.1": f"{Deep.section}{Deep.call}",
-    "kimi-k2": Kimi.section,
-    "mistral": "[TOOL_CALLS]",
-    "mistral-args": "[TOOL_CALLS][ARGS]",
-    "llama3": "<|start_header_id|>{{ tools }}",
-    "harmony": "<|start|><|channel|>analysis<|message|>",
-    "nemotron": "<TOOLCALL>",
-    "granite": "<|tool_call|>",
-    "gemma4": "<|tool_call>call:<tool_call|>",
-    "plain": "{{ messages }}",
-}
 PARIS = '{"city": "Paris \\"x\\"", "days": 3}'
 # Two calls in one answer, as each family writes them
 WRITTEN = {
