@@ -2,23 +2,30 @@
 
 import functools
 import re
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from time import thread_time
 
 import pytest
 from vkrun.backends.cuda import api, nvrtc
 from vkrun.backends.cuda.kernels import ENTRY, KernelKey
 from vkrun.backends.cuda.physical import MATRICES
 from vkrun.runtime.errors import BackendError
+from vkrun.runtime.ir.graph import Node
+from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.optable.run import prepare
 from vkrun.runtime.optable.table import cases_for
 from vkrun.shaders import catalogue
 from vkrun.shaders.compile import Defines
+from vkrun.shaders.interface import of_text
 from vkrun.shaders.kernel import Features, Variant
 from vkrun.shaders.texts import text
 
 ARCHITECTURES = "sm_75", "sm_90", "sm_120"
 SHARES = 4
+MOST_SECONDS = 10.0  # of a processor for one kernel, of which a first start compiles some dozens; 0.6 is usual
 COPY = "copy", (("SRC", "F32"), ("DST", "F16"))
 
 
@@ -33,25 +40,42 @@ def why_missing() -> str:
 pytestmark = pytest.mark.skipif(bool(why_missing()), reason=why_missing())
 
 
+OWN = Features(32, True, True, MATRICES, shared_nbytes=49152, max_workgroup=1024, delta_chunks=True)
+# each kernel is the first choice of one of these, or none
+WAYS = OWN, replace(OWN, cooperative_matrix=()), Features(), replace(OWN, software=True)
+
+
+def nodes() -> Iterator[Node]:
+    """Of the op table's cases, as they are and as a plan of theirs has them."""
+    for setting in map(prepare, cases_for(False, None)):
+        yield from (setting.node, *lean_plan(setting.graph, 3, lambda node: catalogue.refusal(node, OWN)).nodes)
+
+
 @functools.cache
 def used() -> dict[Variant, KernelKey]:
-    """Of each variant that a case of the op table takes, with the constants of one."""
-    own = {"float16": True, "int_dot": True, "cooperative_matrix": MATRICES, "delta_chunks": True}
-    features = Features(subgroup_size=32, shared_nbytes=49152, max_workgroup=1024, **own)
-    nodes = (prepare(case).node for case in cases_for(False, None))
-    calls = [catalogue.lower(node, features) for node in nodes if not catalogue.refusal(node, features)]
-    return {(call.code.stem, call.code.defines): KernelKey(call.code, False) for call in calls if call}
+    """Of each variant that such a node takes, and of those of other types of weights, with the constants of one."""
+    found: dict[Variant, KernelKey] = {}
+    for node in nodes():
+        for kernel, way in product(catalogue.KERNELS.get(node.op, ()), WAYS):
+            if all(t.layout.n_elements for t in node.outputs) and not kernel.refuses(node, way):
+                call = kernel.lower(node, way)
+                key, variant = KernelKey(call.code, False), (call.stem, call.defines)
+                for name in (variant, untyped(variant)):
+                    found.setdefault(name, key)
+    return found
 
 
 def untyped(variant: Variant) -> Variant:
-    """Types of weights change no constant."""
     return variant[0], tuple(d for d in variant[1] if not d[0].startswith(("TYPE_", "SECOND_")))
 
 
 def source(variant: Variant) -> str:
-    """With constants of the op table, be it for other weights; or the text's own."""
-    found = used().get(variant) or next((key for v, key in used().items() if untyped(v) == untyped(variant)), None)
-    return replace(found, code=replace(found.code, defines=variant[1])).source() if found else plain(*variant)
+    """With constants that a dispatch has. A text's own say nothing: in a workgroup of one invocation a loop over what
+    a workgroup shares is unrolled into thousands of steps, over which NVRTC takes minutes."""
+    if not of_text(*variant).constants:
+        return plain(*variant)
+    key = used().get(variant) or used()[untyped(variant)]
+    return replace(key, code=replace(key.code, defines=variant[1])).source()
 
 
 def plain(stem: str, defines: Defines, before: str = "") -> str:
@@ -66,8 +90,10 @@ def test_every_text_becomes_machine_code(arch: str, share: int, full: bool) -> N
     mine = mine if full else mine[ARCHITECTURES.index(arch) :: len(mine) // 6]
     assert len(mine) > 5
     for variant in mine:
-        code = nvrtc._compile(str(variant), source(variant), arch)
+        written, begun = source(variant), thread_time()
+        code = nvrtc._compile(str(variant), written, arch)
         assert code.startswith(nvrtc.ELF_MAGIC) and ENTRY in code, variant
+        assert thread_time() - begun < MOST_SECONDS, variant
 
 
 def test_kernels_of_branches_wait_before_they_look(monkeypatch: pytest.MonkeyPatch) -> None:
