@@ -18,6 +18,7 @@ from .mul_mat_args import Product, ceil_div, defines_of, in_words, lower_product
 
 FEWEST_COLS = 33  # of any type
 MANY_ROWS, FEW_COLS, SOME_COLS = 4096, 5, 12  # the fewest columns of blocks with so many rows, and of others
+FEW_TOKENS = 8  # from which experts are multiplied by matrices: see takes_experts
 MOST_FEW = 32  # columns, up to which FEW_TILES are for
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
 WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor
@@ -67,6 +68,7 @@ EXPERT_TILES = (
     Tile(128, 64, 2, 64, 32, 1),
     Tile(128, 64, 1, 64, 32, 1),
 )
+FEW_EXPERT_TILE = Tile(128, 16, 2, 32, 16, 1)  # of so few tokens that no expert has more columns
 LARGE_TILE = Tile(256, 48, 2, 64, 48, 1)  # of experts, where there are enough of it
 forced: tuple[Tile, int] | None = None  # a tile and slices to take whatever the shape, for those who measure
 
@@ -115,6 +117,12 @@ def takes_few(weights: Sequence[Tensor], n_cols: int, features: Features) -> boo
     n_rows, n_inner = sum(w.shape[0] for w in weights), weights[0].shape[-1]
     many = n_cols >= fewest_cols(weights[0], n_rows) and n_rows * n_cols * n_inner >= FEWEST_PRODUCTS
     return many and n_inner % (8 * GROUP) == 0 and not _for_matrices(features)
+
+
+def takes_experts(w: Tensor, n_tokens: int, n_slots: int, features: Features) -> bool:
+    """Are an expert's rows better read once for all of its tokens, in lists and by matrices, than for each token?"""
+    n_products = n_tokens * n_slots * w.shape[1] * w.shape[2]
+    return n_tokens >= FEW_TOKENS and n_products >= FEWEST_PRODUCTS and not _for_matrices(features)
 
 
 def _refuses_tile(tile: Tile | None, p: Product, features: Features) -> str:
@@ -173,6 +181,8 @@ def _expert_tile(node: Node, p: Product, features: Features, n_rows: int) -> Til
     if forced:
         return forced[0]
     room, mean = _beside_table(node, features), p.n_batch / node.inputs[0].shape[0]
+    if _n_tokens(node) <= FEW_EXPERT_TILE.cols and _fits(FEW_EXPERT_TILE, p, room):
+        return FEW_EXPERT_TILE
     n_large = ceil_div(n_rows, LARGE_TILE.rows) * ceil_div(p.n_batch, LARGE_TILE.cols)
     if n_large >= WANTED_GROUPS and _fits(LARGE_TILE, p, room):
         return LARGE_TILE
@@ -191,7 +201,7 @@ def _lower_lists(node: Node, features: Features) -> KernelCall:
     p, n_experts = operands_of(node), w.shape[0]
     tile = _expert_tile(node, p, features, p.n_rows)
     assert tile is not None
-    slices = _slices(ceil_div(p.n_rows, tile.rows))
+    slices = _slices(ceil_div(p.n_rows, tile.rows), _n_tokens(node), tile)
     starts = {"w_at": w, "x_at": x, "ids_at": lists, "y_at": y}
     arguments = {**p.arguments, **starts, "ids_batch0": 0, "ids_batch1": 0, "n_experts": n_experts}
     grid = grid_of(ceil_div(p.n_rows, tile.rows) * n_experts * slices)
@@ -229,18 +239,23 @@ def _lower_swiglu(node: Node, features: Features) -> KernelCall:
         **dict(y_at=y, y_batch0=p.y.strides[0], y_batch1=p.y.strides[1], y_inner=p.y.strides[3]),
     }
     row_tiles = ceil_div(p.n_rows, tile.rows // 2)
-    slices = _slices(row_tiles)
+    slices = _slices(row_tiles, _n_tokens(node), tile)
     constants = {**_spec(tile, features), "SLICES": slices}
     buffers = {"gate_words": gate, "up_words": up, "x_quads": x, "ids": lists, "y": y}
     defines, grid = defines_of(gate.dtype, "mul_mat", *_flags(gate)), grid_of(row_tiles * n_experts * slices)
     return KernelCall("mul_mat_id_swiglu", defines, buffers, arguments, grid, constants)
 
 
-def _slices(n_row_tiles: int) -> int:
+def _n_tokens(node: Node) -> int:
+    """Of a product of experts, whose last input are the lists: no token picks an expert twice."""
+    return node.inputs[-2].shape[0]
+
+
+def _slices(n_row_tiles: int, n_tokens: int, tile: Tile) -> int:
     """Workgroups that share the columns of an expert, some of which get many; most have nothing to do and cost it."""
     if forced:
         return forced[1]
-    return 8 if n_row_tiles <= 8 else 4
+    return min(8 if n_row_tiles <= 8 else 4, ceil_div(n_tokens, tile.cols))
 
 
 def _variants(op: str, stem: str) -> tuple[Variant, ...]:

@@ -9,6 +9,7 @@ from ...runtime.ir.tensor import Tensor
 from ..common.rows import SUBGROUPS, both_reductions, row_call, row_strides, rows
 from ..kernel import Argument, Constants, Features, Kernel, KernelCall, Variant, grid_of, placed, strides
 from ..matmul.dots import defines, form_of, local_of, most_tokens, row_words, variants
+from ..matmul.matrices import takes_experts
 from ..matmul.mul_mat_args import ceil_div
 from ..matmul.mul_mats import for_subgroups
 from ..matmul.wide import wide_joined, wide_tile
@@ -74,17 +75,20 @@ def _lower_scores(node: Node, features: Features) -> KernelCall:
     return replace(call, constants={**call.constants, **ways})
 
 
-def _fits(first: Tensor, second: Tensor, n_tokens: int, features: Features) -> str:
+def _fits(first: Tensor, second: Tensor, ids: Tensor, features: Features) -> str:
     """Experts and the shared one of types that have a variant, and few tokens."""
-    if n_tokens > (most := most_tokens(features)):
+    (n_tokens, n_slots), most = ids.shape, most_tokens(features)
+    if n_tokens > most:
         return f"{n_tokens} tokens, expected at most {most}"
+    if takes_experts(first, n_tokens, n_slots, features):
+        return f"{n_tokens} tokens, better by matrices"
     fits = (first.dtype, second.dtype) in PAIRS
     return "" if fits else f"experts of {first.dtype.name} with a shared one of {second.dtype.name}"
 
 
 def _gate_up_fits(node: Node, features: Features) -> str:
-    x, gate, _, _, shared_gate, _ = node.inputs
-    return _fits(gate, shared_gate, x.shape[0], features)
+    _, gate, _, ids, shared_gate, _ = node.inputs
+    return _fits(gate, shared_gate, ids, features)
 
 
 def _lower_gate_up(node: Node, features: Features) -> KernelCall:
@@ -158,8 +162,8 @@ def _gate_up_tile(node: Node, features: Features) -> tuple[int, Constants]:
 
 
 def _down_fits(node: Node, features: Features) -> str:
-    _, down, _, _, _, shared_down, _, residual = node.inputs
-    return _fits(down, shared_down, residual.shape[0], features)
+    _, down, ids, _, _, shared_down, _, _ = node.inputs
+    return _fits(down, shared_down, ids, features)
 
 
 def _lower_down(node: Node, features: Features) -> KernelCall:
