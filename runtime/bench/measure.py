@@ -1,7 +1,7 @@
 """What a benchmark runs: prompts, generations, both, at a depth, and several sequences side by side."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..models.step import Chunk
 from ..text.sampler import SamplerSettings
 
 GREEDY = SamplerSettings(temp=0, seed=0)
+VARIED = SamplerSettings(temp=1e6, top_k=40, top_p=1, min_p=0)
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,9 @@ def deviation(samples: list[float]) -> float:
 def run(engine: Engine, test: Test) -> int:
     """Nanoseconds that a test takes.
 
-    Prompts are random tokens; generation goes on from one token as it does for a user: each next token is the
-    likeliest, found on the device, and comes back to the host.
+    Prompts are random tokens; generation goes on from one token as it does for a user: each next token is drawn on the
+    device and comes back to the host. A sequence alone takes the likeliest; several take any of some likely ones, each
+    by a seed of its own: those that say the same would share the experts they read.
     """
     ids = np.random.default_rng(0).integers(0, engine.model.params.n_vocab, (test.n_seqs, test.n_ctx)).tolist()
     for slot in range(test.n_seqs):
@@ -92,9 +94,10 @@ def _prompt(engine: Engine, slot: int, pos: int, ids: list[int]) -> None:
 def _generate(engine: Engine, test: Test, first: list[int]) -> None:
     """n_gen steps from one token a sequence; without replay each step plans for itself."""
     pos, left, tokens = test.n_depth + test.n_prompt, test.n_gen, first
+    settings = [GREEDY] if test.n_seqs == 1 else [replace(VARIED, seed=slot) for slot in range(test.n_seqs)]
     while left:
         n = left if engine.replay else 1
         chunks = [Chunk(slot, pos, (token,)) for slot, token in enumerate(tokens)]
-        for drawn in decode(engine, chunks, GREEDY, n):
+        for drawn in decode(engine, chunks, settings, n):
             tokens = drawn.tolist()
         pos, left = pos + n, left - n

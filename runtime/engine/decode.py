@@ -67,15 +67,18 @@ class DecodeRun:
                 self._ready.program.wait()
 
 
-def decode(engine: Engine, chunks: Sequence[Chunk], settings: SamplerSettings, n: int) -> Iterator[np.ndarray]:
+def decode(
+    engine: Engine, chunks: Sequence[Chunk], settings: SamplerSettings | Sequence[SamplerSettings], n: int
+) -> Iterator[np.ndarray]:
     """int32 [n_seqs], n times: feed a token to each of some sequences, and go on with what is drawn.
 
-    All draw by the same settings. Where the reader stops early one step more may have run than was read.
+    settings: of all, or of each. Where the reader stops early one step more may have run than was read.
     """
-    choice, done = TokenChoice(settings), 0
-    rows = np.tile(choice.row, (len(chunks), 1))
+    of_each = [settings] * len(chunks) if isinstance(settings, SamplerSettings) else settings
+    choices, done = [TokenChoice(s) for s in of_each], 0
+    rows, n_drawn = np.stack([c.row for c in choices]), max(c.n_drawn for c in choices)
     while done < n:
-        run = DecodeRun(engine, chunks, rows, choice.n_drawn, n - done)
+        run = DecodeRun(engine, chunks, rows, n_drawn, n - done)
         try:
             while run.n_left or run.n_under_way:
                 tokens = run.next()

@@ -17,18 +17,19 @@ from ..tables import shared_nbytes
 from .mul_mat_args import Product, ceil_div, defines_of, in_words, lower_product, operands_of
 
 FEWEST_COLS = 33  # of any type
-MANY_ROWS, FEW_COLS, SOME_COLS = 4096, 5, 12  # the fewest columns of blocks with so many rows, and of others
+MANY_ROWS, FEW_COLS, SOME_COLS = 4096, 5, 8  # the fewest columns of blocks with so many rows, and of others
 FEW_TOKENS = 8  # from which experts are multiplied by matrices: see takes_experts
 MOST_FEW = 32  # columns, up to which FEW_TILES are for
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
-WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor
+WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor, or one of several teams
 BY_GROUPS = (DType.Q4_0,)  # types with a kernel for rows that start at multiples of 16 bytes
 GROUP = 32  # elements of dequant.glsl's groups
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows and columns of a workgroup's tile and of each subgroup's part of it; groups of 32 elements a stage."""
+    """Rows and columns of a workgroup's tile and of each subgroup's part of it; groups of 32 elements a stage; teams
+    that share the stages."""
 
     rows: int
     cols: int
@@ -36,6 +37,7 @@ class Tile:
     part_rows: int
     part_cols: int
     stages: int = 2
+    splits: int = 1
 
     @property
     def n_parts(self) -> int:
@@ -44,7 +46,11 @@ class Tile:
     @property
     def shared_nbytes(self) -> int:
         """What matrix_tile.glsl declares, and mul_mat_id_matrix.comp beside it."""
-        return 16 * self.stages * (self.rows + self.cols) * (4 * self.groups + 1) + 8 * self.cols
+        return 16 * self.splits * self.stages * (self.rows + self.cols) * (4 * self.groups + 1) + 8 * self.cols
+
+    def local(self, features: Features) -> int:
+        """Invocations of a workgroup."""
+        return self.n_parts * self.splits * features.subgroup_size
 
 
 TILES = (
@@ -55,12 +61,15 @@ TILES = (
     Tile(32, 32, 4, 16, 16, 1),
     Tile(32, 32, 1, 16, 16, 2),
 )
-FEW_TILES = (
+FEW_TILES = (  # of each number of columns the largest first, then what takes any row
     Tile(128, 16, 2, 32, 16, 1),
-    Tile(32, 16, 4, 16, 16, 1),
+    Tile(32, 16, 2, 32, 16, 1, 4),
+    Tile(16, 16, 2, 16, 16, 1, 8),
+    Tile(16, 16, 1, 16, 16, 1, 8),
     Tile(64, 32, 2, 16, 32, 1),
-    Tile(32, 32, 4, 16, 16, 1),
-    Tile(16, 32, 8, 16, 16, 1),
+    Tile(32, 32, 2, 32, 32, 1, 4),
+    Tile(16, 32, 2, 16, 32, 1, 6),
+    Tile(16, 32, 1, 16, 32, 1, 6),
 )
 EXPERT_TILES = (
     Tile(128, 32, 2, 32, 32, 1),
@@ -90,10 +99,9 @@ def _worth(p: Product) -> str:
 
 
 def _fits(tile: Tile, p: Product, features: Features) -> bool:
-    local = tile.n_parts * features.subgroup_size
     return (
         tile.shared_nbytes <= features.shared_nbytes
-        and local <= features.max_workgroup
+        and tile.local(features) <= features.max_workgroup
         and p.n_inner % (GROUP * tile.groups) == 0
     )
 
@@ -146,8 +154,12 @@ def tile_for(p: Product, features: Features) -> Tile | None:
         return forced[0]
     few = [t for t in FEW_TILES if p.n_cols <= t.cols < 2 * max(16, p.n_cols)]
     tiles = [t for t in (few if p.n_cols <= MOST_FEW else TILES) if _fits(t, p, features)]
-    enough = (t for t in tiles if ceil_div(p.n_rows, t.rows) * ceil_div(p.n_cols, t.cols) * p.n_batch >= WANTED_GROUPS)
+    enough = (t for t in tiles if _n_groups(t, p) >= WANTED_GROUPS // min(t.splits, 2))
     return next(enough, min(tiles, key=lambda t: t.rows * t.cols, default=None))
+
+
+def _n_groups(tile: Tile, p: Product) -> int:
+    return ceil_div(p.n_rows, tile.rows) * ceil_div(p.n_cols, tile.cols) * p.n_batch
 
 
 def _spec(tile: Tile, features: Features) -> Constants:
@@ -155,9 +167,9 @@ def _spec(tile: Tile, features: Features) -> Constants:
     assert shape is not None
     m, n, k = shape
     return {
-        **dict(local_size_x=tile.n_parts * features.subgroup_size, TILE_ROWS=tile.rows, TILE_COLS=tile.cols),
+        **dict(local_size_x=tile.local(features), TILE_ROWS=tile.rows, TILE_COLS=tile.cols),
         **dict(GROUPS=tile.groups, PART_ROWS=tile.part_rows, PART_COLS=tile.part_cols),
-        **dict(M=m, N=n, K=k, STAGES=tile.stages),
+        **dict(M=m, N=n, K=k, STAGES=tile.stages, SPLITS=tile.splits),
     }
 
 
@@ -165,8 +177,7 @@ def _lower(node: Node, features: Features) -> KernelCall:
     p = operands_of(node)
     tile = _tile(node, p, features)
     assert tile is not None
-    n_groups = ceil_div(p.n_rows, tile.rows) * ceil_div(p.n_cols, tile.cols) * p.n_batch
-    return lower_product(node, "mul_mat_matrix", _flags(node.inputs[0]), n_groups, _spec(tile, features))
+    return lower_product(node, "mul_mat_matrix", _flags(node.inputs[0]), _n_groups(tile, p), _spec(tile, features))
 
 
 def _flags(w: Tensor) -> tuple[str, ...]:
@@ -216,7 +227,7 @@ def _swiglu_rule(node: Node, features: Features) -> str:
     why = _for_matrices(features) or _worth(p) or _refuses_tile(tile, p, features)
     if why or tile is None:
         return why
-    n_items, local = tile.rows * tile.groups * (1 if _flags(w) else 2), tile.n_parts * features.subgroup_size
+    n_items, local = tile.rows * tile.groups * (1 if _flags(w) else 2), tile.local(features) // tile.splits
     return "" if n_items % (2 * local) == 0 else f"matrices: {n_items} loads, not as many a weight by {local}"
 
 

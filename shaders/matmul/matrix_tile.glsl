@@ -1,7 +1,8 @@
 // A tile of TILE_ROWS rows by TILE_COLS columns of a product, by cooperative matrices: operands as halves in shared
 // memory, sums in fp32. While one stage is multiplied, the next is loaded. A stage is GROUPS groups of dequant.glsl.
-// Each subgroup takes PART_ROWS x PART_COLS of the tile. Inner axes have stride 1, rows are whole groups, columns of x
-// start at multiples of 4 elements.
+// Each subgroup takes PART_ROWS x PART_COLS of the tile. For few columns SPLITS teams of subgroups take every SPLITS-th
+// stage each and add up in the end: what a lone team waits for one after the other they wait for side by side. Inner axes
+// have stride 1, rows are whole groups, columns of x start at multiples of 4 elements.
 // What halves cannot hold makes an output that is no number: store_tile computes such a one again in fp32.
 
 layout(local_size_x_id = 0) in;
@@ -13,13 +14,14 @@ layout(constant_id = 5) const uint PART_COLS = 32;
 layout(constant_id = 6) const uint M = 16;  // the shape of a cooperative matrix product
 layout(constant_id = 7) const uint N = 16;
 layout(constant_id = 8) const uint K = 16;
-layout(constant_id = 9) const uint STAGES = 2;  // in shared memory
+layout(constant_id = 9) const uint STAGES = 2;  // of a team in shared memory
+layout(constant_id = 11) const uint SPLITS = 1;
 
-const uint LOCAL = gl_WorkGroupSize.x;
+const uint LOCAL = gl_WorkGroupSize.x / SPLITS;  // of a team
 const uint PITCH = 4u * GROUPS + 1u;  // of a row in shared memory, in words of 8 halves; odd, so that banks differ
 const uint STAGE = (TILE_ROWS + TILE_COLS) * PITCH;
 const uint X_ITEMS = (TILE_COLS * GROUPS * 4u + LOCAL - 1u) / LOCAL;  // 8 elements of a column each
-const uint ROW_PARTS = TILE_ROWS / PART_ROWS;
+const uint ROW_PARTS = TILE_ROWS / PART_ROWS, COL_PARTS = TILE_COLS / PART_COLS, PARTS = ROW_PARTS * COL_PARTS;
 const uint ROW_SUMS = PART_ROWS / M, COL_SUMS = PART_COLS / N;
 
 #if !defined(X_BINDING)
@@ -29,15 +31,28 @@ layout(std430, binding = X_BINDING) readonly buffer XQuads {
     vec4 x_quads[];
 };
 
-shared uvec4 tile[STAGES * STAGE];
+shared uvec4 tile[SPLITS * STAGES * STAGE];
 
 #include "matrix_weights.glsl"
 
 uint w_starts[W_ITEMS], x_starts[X_ITEMS];
 vec4 x_next[2u * X_ITEMS];
 
+uint team() {
+    return gl_SubgroupID / PARTS;
+}
+
+void team_barrier() {
+    if (SPLITS > 1u && PARTS == 1u) {
+        subgroupBarrier();
+    } else {
+        barrier();
+    }
+}
+
 uint item_of(uint i) {
-    return i * LOCAL + gl_LocalInvocationID.x;
+    uint in_team = gl_SubgroupID % PARTS * gl_SubgroupSize + gl_SubgroupInvocationID;
+    return i * LOCAL + (SPLITS == 1u ? gl_LocalInvocationID.x : in_team);
 }
 
 uint row_of(uint i) {
@@ -89,7 +104,7 @@ uint part_row() {
 }
 
 uint part_col() {
-    return gl_SubgroupID / ROW_PARTS * PART_COLS;
+    return gl_SubgroupID / ROW_PARTS % COL_PARTS * PART_COLS;
 }
 
 // The first row in the tile of the subgroup's sums r. PAIRED: the tile's halves are rows of two weights, and each
@@ -133,23 +148,61 @@ void put_sums(uint i, uint at) {
     coopMatStore(sums[i], tile, at, M / 4u, gl_CooperativeMatrixLayoutColumnMajor);
 }
 
-// Sums of the whole tile; w_starts and x_starts hold where the items' rows and columns start.
+// Sums of the whole tile, of each team's stages; w_starts and x_starts hold where the items' rows and columns start.
 void multiply() {
-    uint n_stages = n_inner / (32u * GROUPS);
+    uint n_stages = n_inner / (32u * GROUPS), turns = (n_stages + SPLITS - 1u) / SPLITS;
+    uint first = team() * STAGES * STAGE;
     clear_sums();
-    fetch(0u);
-    put(0u);
-    fetch(min(1u, n_stages - 1u));
-    barrier();
-    for (uint s = 0u; s < n_stages; s++) {
-        add_stage(s % STAGES * STAGE);
-        if (STAGES == 1u) {
-            barrier();
+    fetch(min(team(), n_stages - 1u));
+    put(first);
+    fetch(min(team() + SPLITS, n_stages - 1u));
+    team_barrier();
+    for (uint turn = 0u; turn < turns; turn++) {
+        uint stage = turn * SPLITS + team();
+        if (SPLITS == 1u || stage < n_stages) {
+            add_stage(first + turn % STAGES * STAGE);
         }
-        put((s + 1u) % STAGES * STAGE);
-        fetch(min(s + 2u, n_stages - 1u));
+        if (STAGES == 1u) {
+            team_barrier();
+        }
+        put(first + (turn + 1u) % STAGES * STAGE);
+        fetch(min(stage + 2u * SPLITS, n_stages - 1u));
+        team_barrier();
+    }
+    if (SPLITS > 1u) {
         barrier();
     }
+}
+
+// One matrix of sums of every subgroup, to be read by sum_at until close_sums.
+void open_sums(uint i, uint at) {
+    put_sums(i, at + gl_SubgroupID * M * N / 4u);
+    if (SPLITS > 1u) {
+        barrier();
+    } else {
+        subgroupBarrier();
+    }
+}
+
+void close_sums() {
+    if (SPLITS > 1u) {
+        barrier();
+    } else {
+        subgroupBarrier();
+    }
+}
+
+// The bits of element e, from word `at` of the tile on: the sum of what the teams have.
+uint sum_at(uint at, uint e) {
+    at += gl_SubgroupID % PARTS * M * N / 4u + e / 4u;
+    if (SPLITS == 1u) {
+        return tile[at][e % 4u];
+    }
+    float sum = 0.0;
+    for (uint t = 0u; t < SPLITS; t++) {
+        sum += uintBitsToFloat(tile[at + t * PARTS * M * N / 4u][e % 4u]);
+    }
+    return floatBitsToUint(sum);
 }
 
 float exact(uint row_start, uint col_start) {
@@ -174,18 +227,16 @@ float number_or_exact(uint bits, uint row_start, uint col_start) {
 #if !defined(PAIRED)
 
 void store_tile(uint w_first, uint m, uint n_tile_cols) {
-    uint at = gl_SubgroupID * M * N / 4u;
     [[unroll]] for (uint i = 0u; i < ROW_SUMS * COL_SUMS; i++) {
-        put_sums(i, at);
-        subgroupBarrier();
-        for (uint e = gl_SubgroupInvocationID; e < M * N; e += gl_SubgroupSize) {
+        open_sums(i, 0u);
+        for (uint e = team() * gl_SubgroupSize + gl_SubgroupInvocationID; e < M * N; e += gl_SubgroupSize * SPLITS) {
             uint row = m + sums_row(i / COL_SUMS) + e % M, c = part_col() + i % COL_SUMS * N + e / M;
             if (row < n_rows && c < n_tile_cols) {
-                uint bits = tile[at + e / 4u][e % 4u];
+                uint bits = sum_at(0u, e);
                 y[y_start_of(c) + row * y_inner] = number_or_exact(bits, w_first + row * w_row, x_start_of(c));
             }
         }
-        subgroupBarrier();
+        close_sums();
     }
 }
 

@@ -54,22 +54,21 @@ uint row_start(uint expert, uint row) {
 
 void store_paired(uint expert, uint m, uint n_tile_cols) {
     const uint half_sums = ROW_SUMS / 2u;
-    uint at = gl_SubgroupID * M * N / 2u, up_first = at + M * N / 4u;
+    const uint up_first = SPLITS * PARTS * M * N / 4u;
     [[unroll]] for (uint i = 0u; i < half_sums * COL_SUMS; i++) {
-        put_sums(i, at);
-        put_sums(i + half_sums * COL_SUMS, up_first);
-        subgroupBarrier();
-        for (uint e = gl_SubgroupInvocationID; e < M * N; e += gl_SubgroupSize) {
+        put_sums(i, gl_SubgroupID * M * N / 4u);
+        open_sums(i + half_sums * COL_SUMS, up_first);
+        for (uint e = team() * gl_SubgroupSize + gl_SubgroupInvocationID; e < M * N; e += gl_SubgroupSize * SPLITS) {
             uint row = m + sums_row(i / COL_SUMS) + e % M, c = part_col() + i % COL_SUMS * N + e / M;
             if (row < n_rows && c < n_tile_cols) {
                 source = 0u;
-                float u = number_or_exact(tile[at + e / 4u][e % 4u], row_start(expert, row), x_start_of(c));
+                float u = number_or_exact(sum_at(0u, e), row_start(expert, row), x_start_of(c));
                 source = 1u;
-                float v = number_or_exact(tile[up_first + e / 4u][e % 4u], row_start(expert, row), x_start_of(c));
+                float v = number_or_exact(sum_at(up_first, e), row_start(expert, row), x_start_of(c));
                 y[y_start_of(c) + row * y_inner] = silu(u) * v;
             }
         }
-        subgroupBarrier();
+        close_sums();
     }
 }
 

@@ -11,7 +11,7 @@ from vkrun.runtime.optable.cases_prompts import CASES
 from vkrun.runtime.optable.run import Outcome, prepare, run_case
 from vkrun.shaders.catalogue import lower
 from vkrun.shaders.matmul import matrices
-from vkrun.shaders.matmul.matrices import EXPERT_TILES, LARGE_TILE, TILES, Tile
+from vkrun.shaders.matmul.matrices import EXPERT_TILES, FEW_EXPERT_TILE, FEW_TILES, LARGE_TILE, TILES, Tile
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
@@ -54,7 +54,10 @@ def test_cases(stem: str, full: bool) -> None:
 
 @pytest.mark.parametrize(
     ("case", "tile"),
-    [*((PRODUCT, tile) for tile in TILES), *((BY_EXPERTS, tile) for tile in (*EXPERT_TILES, LARGE_TILE))],
+    [
+        *((PRODUCT, tile) for tile in (*TILES, *FEW_TILES)),
+        *((BY_EXPERTS, tile) for tile in (*EXPERT_TILES, FEW_EXPERT_TILE, LARGE_TILE)),
+    ],
 )
 def test_every_tile(case: tuple[str, str], tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matrices, "forced", (tile, 4))
