@@ -6,6 +6,7 @@ from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.tensor import Kind, Storage
 from vkrun.shaders.catalogue import lower, refusal
 from vkrun.shaders.kernel import Features
+from vkrun.shaders.matmul.matrices import takes_experts
 
 GPU = Features(
     subgroup_size=32,
@@ -39,12 +40,21 @@ def tiles(n_tokens: int, shape: tuple[int, int, int, int], features: Features = 
         (2048, REAL, [LARGE, LARGE]),
         (512, REAL, [LARGE, LARGE]),
         (64, REAL, [(128, 32), (128, 32)]),
+        (32, REAL, [(128, 16), (128, 16)]),
         (512, BUNDLED, [None, (128, 64)]),
         (2048, BUNDLED, [None, (128, 64)]),
     ],
 )
 def test_tiles(n_tokens, shape, wanted) -> None:
     assert tiles(n_tokens, shape) == wanted
+
+
+@pytest.mark.parametrize(("n_tokens", "shape", "wanted"), [(16, REAL, False), (32, REAL, True), (32, BUNDLED, False)])
+def test_experts_of_many_tokens_at_work_go_by_lists(n_tokens, shape, wanted) -> None:
+    n_experts, used, hidden, width = shape
+    gate = Storage("gate", Kind.WEIGHT, DType.Q4_0, (n_experts, hidden, width)).tensor()
+    assert takes_experts(gate, n_tokens, used, GPU) is wanted
+    assert not takes_experts(gate, n_tokens, used, Features(subgroup_size=32))
 
 
 def test_a_device_with_little_shared_memory_takes_smaller_ones() -> None:
