@@ -67,16 +67,17 @@ class TokenChoice:
         if seed in (None, -1):
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         self.row = settings_row(settings.temp, settings.top_p, settings.min_p, settings.top_k, seed or 0)
+        self.failed: TextError | None = None  # why nobody knows what may come next
         self._sampler = Sampler(settings)
 
-    @property
-    def runs_ahead(self) -> bool:
-        """May the device choose the next tokens before the host knows this one?"""
-        return self.on_device and self.constraint is None
-
     def mask(self, n_vocab: int) -> np.ndarray:
-        """int32 [ceil(n_vocab / 32)]: a bit for each token that may come next."""
-        return np.full(n_words(n_vocab), -1, np.int32) if self.constraint is None else self.constraint.mask()
+        """int32 [ceil(n_vocab / 32)]: a bit for each token that may come next; all where none may or nobody knows."""
+        try:
+            if self.constraint and not self.constraint.is_over:
+                return self.constraint.mask()
+        except TextError as error:
+            self.failed = error
+        return np.full(n_words(n_vocab), -1, np.int32)
 
     def accept(self, token: int) -> bool:
         """Go on with a token; is that the end of all that may come?"""

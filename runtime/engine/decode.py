@@ -30,14 +30,21 @@ class DecodeRun:
     n_left: steps that may still begin; n_under_way: steps that have begun and were not read.
     """
 
-    def __init__(self, engine: Engine, chunks: Sequence[Chunk], rows: np.ndarray, n_drawn: int, limit: int) -> None:
-        """chunks: a token each; rows [n, N_SETTINGS]: settings of each; limit: steps, which must fit the context."""
+    def __init__(
+        self,
+        engine: Engine,
+        chunks: Sequence[Chunk],
+        rows: np.ndarray,
+        n_drawn: int,
+        limit: int,
+        rests: bool = False,
+    ) -> None:
+        """chunks: a token each; rows [n, N_SETTINGS]: settings of each; limit: steps, which must fit the context.
+        rests: as StepShape's."""
         n, last, model = batch_size(len(chunks)), max(c.pos for c in chunks), engine.model
         n_kv = engine.kv_size(last + 1)
-        self._engine, self._ready = (
-            engine,
-            engine.ready(StepShape(((n, 1),), n_kv, n, min(n_drawn, model.params.n_vocab))),
-        )
+        shape = StepShape(((n, 1),), n_kv, n, min(n_drawn, model.params.n_vocab), rests=rests)
+        self._engine, self._ready = engine, engine.ready(shape)
         inputs = self._ready.inputs
         engine.device.write(inputs.storage, inputs.fill([chunks], model.capacity.n_ctx, settings=rows))
         self._pos = np.array([c.pos for c in chunks])
@@ -48,12 +55,18 @@ class DecodeRun:
 
         goes_on: keep the device busy with the steps after it."""
         while self.n_left and self.n_under_way < (N_UNDER_WAY if goes_on else 1):
-            self._ready.program.submit()
-            self.n_left, self.n_under_way = self.n_left - 1, self.n_under_way + 1
+            self._begin()
         self._ready.program.wait()
+        return self._tokens(self._ready.program.read(self._ready.output))
+
+    def _begin(self) -> None:
+        self._ready.program.submit()
+        self.n_left, self.n_under_way = self.n_left - 1, self.n_under_way + 1
+
+    def _tokens(self, ring: np.ndarray) -> np.ndarray:
+        """Of the oldest step under way, which is over."""
         self._engine.ran()
         self.n_under_way -= 1
-        ring = self._ready.program.read(self._ready.output)
         tokens = ring[np.arange(len(self._pos)), self._pos % RING]
         self._pos += 1
         return tokens

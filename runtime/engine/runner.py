@@ -7,14 +7,13 @@ import numpy as np
 
 from ..errors import TextError
 from ..ir.composites.slots import SPAN
-from ..ir.ops.sampling import N_SETTINGS, n_words
-from ..ir.tensor import Tensor
+from ..ir.ops.sampling import N_SETTINGS
 from ..models.step import RING, Chunk, StepShape
 from .choice import TokenChoice, not_finite
 from .copies import Pair, SlotCopies
 from .decode import DecodeRun, batch_size
 from .engine import Engine, Ready
-from .masks import MaskedDraws
+from .masks import MaskedDraws, MaskedRun
 from .transfers import Transfers
 
 Group = tuple[Sequence[Chunk], int]  # chunks, and the planned number of tokens of each
@@ -28,7 +27,6 @@ class Wanted:
     ids: list[int]
 
 
-Mask = np.ndarray | TextError  # int32 [ceil(n_vocab / 32)], or why there is none
 Chosen = int | TextError | None  # a token, why there is none, or nothing that was wanted
 
 
@@ -66,6 +64,8 @@ class Runner:
 
     def decode(self, chunks: Sequence[Chunk], choices: Sequence[TokenChoice], limit: int) -> DecodeRun:
         """Up to `limit` steps of chunks of one token, each next one drawn on the device, which all choices allow."""
+        if any(c.constraint for c in choices):
+            return MaskedRun(self._engine, chunks, choices, limit, self._draws)
         rows = np.stack([c.row for c in choices])
         return DecodeRun(self._engine, chunks, rows, max(c.n_drawn for c in choices), limit)
 
@@ -73,8 +73,8 @@ class Runner:
         """One run; what was chosen after each of the groups' chunks, one after the other, where it was wanted."""
         rows = [row for row, want in zip(_last_rows(groups), wanted, strict=True) if want]
         asked = [want for want in wanted if want]
-        n_drawn, rests = _n_drawn(asked), any(w.choice.constraint for w in asked)
-        ready = self._ready(groups, 0 if rests else n_drawn, rests)
+        n_drawn, held = _n_drawn(asked), any(w.choice.constraint for w in asked)
+        ready = self._ready(groups, n_drawn, rests=held and n_drawn > 0)
         shape = ready.inputs.shape
         self.was_new = shape not in self._stepped
         self._stepped.add(shape)
@@ -90,29 +90,24 @@ class Runner:
         )
         self._engine.device.write(ready.inputs.storage, filled)
         ready.program.submit()
-        masks = _masks(asked, self._engine.model.params.n_vocab) if rests else []  # while the device works
-        ready.program.wait()
-        self._engine.ran()
-        if rests and n_drawn:
-            made = self._draw(ready.output, n_drawn, places, asked, masks)
-        else:
-            made = ready.program.read(ready.output) if asked else ()
+        n_vocab = self._engine.model.params.n_vocab
+        masks = [want.choice.mask(n_vocab) for want in asked] if held else []  # while the device works
+        made = self._made(ready, dict(zip(places, masks, strict=False)), bool(asked))
         of_each = zip(places, asked, masks or [None] * len(asked), strict=True)
         chosen = iter([_one(made[i], want, n_drawn > 0, mask) for i, want, mask in of_each])
         return [next(chosen) if want else None for want in wanted]
 
-    def _draw(
-        self, logits: Tensor, n_drawn: int, places: Sequence[int], asked: Sequence[Wanted], masks: Sequence[Mask]
-    ) -> np.ndarray:
-        """int32 [n_out, RING]: as the ring of a step that drew the tokens itself."""
-        n_out, n_vocab = logits.shape
-        allowed, settings = np.full((n_out, n_words(n_vocab)), -1, np.int32), np.zeros((n_out, N_SETTINGS), np.int32)
-        pos = np.zeros(n_out, np.int32)
-        for i, want, mask in zip(places, asked, masks, strict=True):
-            settings[i], pos[i] = want.choice.row, len(want.ids) - 1
-            allowed[i] = allowed[i] if isinstance(mask, TextError) else mask
-        tokens = self._draws.draw(logits, allowed, settings, pos, min(n_drawn, n_vocab))
-        return np.repeat(tokens[:, None], RING, 1)
+    def _made(self, ready: Ready, masks: dict[int, np.ndarray], wanted: bool) -> np.ndarray:
+        """What a step under way gives: its logits or the ring of drawn tokens. masks: by the row of logits."""
+        if ready.inputs.shape.rests:
+            drawing = self._draws.of(ready)
+            drawing.submit(masks)
+            made = drawing.read(ready)
+        else:
+            ready.program.wait()
+            made = ready.program.read(ready.output) if wanted else np.empty(0)
+        self._engine.ran()
+        return made
 
     def logits(self, cache: int, state: int, ids: list[int], hidden: bool = False) -> np.ndarray:
         """float32 [len(ids), n_vocab]: the logits after each of a new sequence's tokens; hidden: as Engine.prompt's."""
@@ -151,21 +146,10 @@ def _last_rows(groups: Sequence[Group]) -> list[int]:
     return rows
 
 
-def _masks(asked: Sequence[Wanted], n_vocab: int) -> list[Mask]:
-    """For each which tokens may come next, or why nobody knows."""
-    made: list[Mask] = []
-    for want in asked:
-        try:
-            made.append(want.choice.mask(n_vocab))
-        except TextError as error:
-            made.append(error)
-    return made
-
-
-def _one(made: np.ndarray, want: Wanted, drawn: bool, mask: Mask | None) -> Chosen:
+def _one(made: np.ndarray, want: Wanted, drawn: bool, mask: np.ndarray | None) -> Chosen:
     """made: of one row, the ring of drawn tokens or else the logits."""
-    if isinstance(mask, TextError):
-        return mask
+    if want.choice.failed:
+        return want.choice.failed
     try:
         if not drawn:
             return want.choice.choose(made, want.ids, mask)

@@ -208,7 +208,7 @@ class Scheduler:
         readers, size = self._readers([s for s in going if s not in ones], len(ones))
         for s in ones:
             self._keep_now(s, {s.n_read: True} if s.n_uncheckpointed >= EVERY else {})
-        if readers or not all(s.choice.runs_ahead for s in ones):
+        if readers or not all(s.choice.on_device for s in ones):
             self._read(readers, size, ones)
         elif ones:
             limit = min(min(s.n_left, EVERY - s.n_uncheckpointed % EVERY) for s in ones)
@@ -284,7 +284,7 @@ class Scheduler:
         for s, token in zip(self._rows, tokens, strict=True):
             s.read(1)
             if not s.ended:
-                _choose(s, token if token >= 0 else not_finite(s.n_read))
+                _choose(s, s.choice.failed or (token if token >= 0 else not_finite(s.n_read)))
 
 
 def _groups(reads: list[Chunk], size: int, ones: list[Chunk]) -> list[tuple[list[Chunk], int]]:

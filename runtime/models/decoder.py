@@ -123,15 +123,21 @@ def scaled(g: Graph, x: Tensor, factor: float) -> Tensor:
 
 
 def give_out(g: Graph, logits: Tensor, step: StepTensors) -> None:
-    """The graph's output: logits, which may rest on the device, or the ring of tokens drawn by them, with which the
-    step buffer moves on.
+    """The graph's output: logits, or the ring of tokens drawn by them; where they are to rest, they do so until
+    draw_out() is run."""
+    if not step.shape.n_drawn:
+        g.output("logits", logits)
+    elif step.logits is None:
+        draw_out(g, logits, step)
+    else:
+        g.cpy(logits, step.logits)
+        g.output("ring", step.ring)
 
-    Tokens come from the n_drawn largest logits, with 1 by taking the largest.
-    """
+
+def draw_out(g: Graph, logits: Tensor, step: StepTensors) -> None:
+    """The ring as output, with tokens drawn by the n_drawn largest logits, with 1 by taking the largest; the step
+    buffer moves on to them."""
     n_drawn, n_out = step.shape.n_drawn, step.shape.n_out
-    if not n_drawn:
-        g.output("logits", logits if step.logits is None else g.cpy(logits, step.logits))
-        return
     ids, pos = (t.reshape(n_out, 1) for t in (step.out_ids, step.out_pos))
     largest = g.top_k(logits, n_drawn)
     token = largest if n_drawn == 1 else g.one("draw", logits, largest, step.settings, pos)

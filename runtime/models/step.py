@@ -23,7 +23,7 @@ class StepShape:
     n_drawn: with 0 the logits come back; else the next tokens are drawn on the device from so many candidates.
     embeddings: rows may come in place of tokens. snapshots: recurrent states may be kept at the ends of spans. hidden:
     rows behind the last norm come back in the place of logits. whole: every row sees all tokens of its sequence. rests:
-    the logits stay on the device, for tokens to be drawn from them once it is known which may be.
+    the logits stay on the device, and n_drawn is of the draw that follows once it is known which tokens may be.
     """
 
     groups: tuple[tuple[int, int], ...]

@@ -80,6 +80,21 @@ def test_others_in_the_batch_say_what_they_would_alone(models) -> None:
     assert json.loads("".join(held)) and "".join(free) == alone
 
 
+@pytest.mark.parametrize("backend", ["cpu", "vulkan"])
+def test_the_device_goes_on_while_the_host_finds_out_what_may_come(backend: str, models) -> None:
+    model = models(backend)
+    held = model.generate("x =", max_tokens=20, temperature=0, grammar=Grammar("regex", "[a-z ]{200}"))
+    free = model.generate("def fib(n):", max_tokens=30, temperature=0)
+    held.start(), next(free)
+    model.scheduler.step()  # which reads a token of each that was drawn before
+    for _ in range(5):
+        model.scheduler.step()
+        assert model.scheduler._run.n_under_way == 1
+    alone = "".join(model.generate("x =", max_tokens=20, temperature=0, grammar=Grammar("regex", "[a-z ]{200}")))
+    assert "".join(held) == alone
+    free.stop()
+
+
 def test_a_grammar_that_fails_ends_its_own_answer_alone(models, monkeypatch) -> None:
     model = models("vulkan")
     alone = "".join(model.generate("def fib(n):", max_tokens=20, temperature=0))

@@ -14,7 +14,7 @@ from vkrun.runtime.models.step import Chunk, StepInputs, StepShape
 from vkrun.tests.comparing import nmse
 from vkrun.tests.cuda_stand_in import MEMORY_NBYTES, OUT_OF_MEMORY, StandIn
 from vkrun.tests.model_files import write_model
-from vkrun.tests.ops.models_on_stand_ins import IDS, tokens
+from vkrun.tests.ops.models_on_stand_ins import IDS, odd_tokens, tokens
 
 runs_kernels = pytest.mark.skipif(bool(HOST.why_missing()), reason=HOST.why_missing())
 
@@ -33,11 +33,11 @@ def load(path: Path, backend: str = "cuda") -> vkrun.Model:
 def test_a_model_gives_the_same_tokens(driver: StandIn, path: Path, monkeypatch, validate: str) -> None:
     """Prompt, decode two steps deep; with every tensor in memory of its own too."""
     with load(path, "cpu") as model:
-        wanted, drawn = model.logits(IDS), tokens(model, IDS)
+        wanted, drawn, odd = model.logits(IDS), tokens(model, IDS), odd_tokens(model)
     monkeypatch.setenv("VKRUN_VALIDATE", validate)
     with load(path) as model:
         assert nmse(model.logits(IDS), wanted) < 1e-10
-        assert tokens(model, IDS) == drawn
+        assert tokens(model, IDS) == drawn and odd_tokens(model) == odd
         assert (model.engine.device.memory_used()["arena"] > 0) == (validate == "0")
 
 

@@ -13,7 +13,7 @@ from vkrun.tests.metal_stand_in.framework import MEMORY_NBYTES
 from vkrun.tests.metal_stand_in.framework import StandIn as Mac
 from vkrun.tests.model_files import write_model
 from vkrun.tests.models.test_golden import GOLDEN, NAMES, golden
-from vkrun.tests.ops.models_on_stand_ins import IDS, tokens
+from vkrun.tests.ops.models_on_stand_ins import IDS, odd_tokens, tokens
 
 runs_kernels = pytest.mark.skipif(bool(msl.why_missing()), reason=msl.why_missing())
 # of a step with nothing to be compiled or allocated: the pool that drains, command buffers, encoders
@@ -39,12 +39,12 @@ def load(path: Path, backend: str = "metal") -> vkrun.Model:
 def test_a_model_gives_the_same_tokens(mac: Mac, path: Path, monkeypatch, validate: str, replay: str) -> None:
     """Prompt, decode two steps deep; with every tensor in memory of its own too, and with commands that Metal keeps."""
     with load(path, "cpu") as model:
-        wanted, drawn = model.logits(IDS), tokens(model, IDS)
+        wanted, drawn, odd = model.logits(IDS), tokens(model, IDS), odd_tokens(model)
     monkeypatch.setenv("VKRUN_VALIDATE", validate)
     monkeypatch.setenv("VKRUN_METAL_REPLAY", replay)
     with load(path) as model:
         assert nmse(model.logits(IDS), wanted) < 1e-10
-        assert tokens(model, IDS) == drawn
+        assert tokens(model, IDS) == drawn and odd_tokens(model) == odd
         assert (model.engine.device.memory_used()["arena"] > 0) == (validate == "0")
     assert (mac.calls["executeCommandsInBuffer_withRange_"] > 0) == (replay == "1")
 
