@@ -73,6 +73,7 @@ class Case:
     in_one: a kernel takes it on every device; else some run it in parts.
     kept: operands, by index, that are made from each other, so that none is tried with other values alone.
     n_spare: operands, the last ones, that a device does without if it has no kernel for them: they change no meaning.
+    guard: elements around an output that must keep their bits; where it starts, too.
     nmse, row: limits of sum((a-b)^2)/sum(b^2), and of each row's largest |a-b| against its largest |b|.
     """
 
@@ -87,6 +88,7 @@ class Case:
     in_one: bool = True
     n_spare: int = 0
     kept: frozenset[int] = frozenset()
+    guard: int = 67
 
     def in_halves(self) -> "Case":
         """With the limits of kernels that round operands to halves, by 2^-11 of each number."""

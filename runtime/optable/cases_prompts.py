@@ -14,6 +14,7 @@ from .cases_attention import sharp_queries, sized_operands
 from .views import one_inf, transpose
 
 F32, F16, I32, Q4_0, Q8_0 = DType.F32, DType.F16, DType.I32, DType.Q4_0, DType.Q8_0
+Q6_K, IQ4_NL = DType.Q6_K, DType.IQ4_NL
 WEIGHTS = tuple(t for t in DType if t is not I32)
 BEYOND = values(*(1.0,) * 37, 1e5, -2.0, 3e6)  # what no half can hold
 
@@ -59,6 +60,38 @@ def _id(what: str, w: Operand, x: Operand, ids: Operand, strided: bool = False) 
 def _ids(n: int, k: int, n_experts: int) -> Operand:
     """The first k of k + 3 ids a token, some out of range."""
     return Operand((n, k + 3), I32, lambda t: t.slice(1, 0, k), integers(-1, n_experts + 1))
+
+
+def _halved(*shape: int) -> tuple[Operand, Operand]:
+    """x and its halves."""
+    x = np.random.default_rng(shape[0]).standard_normal(shape, np.float32)
+    (halves,) = OPS["halves"].compute(x)
+    return _known(x), _known(halves, F16)
+
+
+def _known(a: np.ndarray, dtype: DType = F32) -> Operand:
+    return Operand(a.shape, dtype, fill=lambda _rng, _shape: a)
+
+
+def _products_of_halves() -> Iterator[Case]:
+    for t in (F32, Q4_0, Q6_K, IQ4_NL):
+        yield _halves("mul_mat", f"{t.name}: halves of 150 columns", Operand((260, 1024), t), *_halved(150, 1024))
+    yield _halves("mul_mat", "Q4_0: halves of heads", Operand((516, 512), Q4_0), *_halved(3, 46, 512), strided=True)
+    for t, n, slots, n_experts in ((Q4_0, 72, 1, 6), (Q8_0, 100, 3, 15)):
+        (x, halves), w = _halved(n, slots, 512), Operand((n_experts, 516, 512), t)
+        what, more = f"{t.name}: halves of {n} x {slots}", (x, *_listed(n, 3, n_experts), halves)
+        yield _halves("mul_mat_id", what, w, *more, n_spare=2)
+        yield replace(_halves("mul_mat_id_swiglu", what, w, w, *more, strided=True), in_one=False)
+    for shape in ((1, 8), (70, 3, 264)):
+        yield Case("halves", f"{shape}", (Operand(shape),), nmse=1e-6, row=1e-3, guard=72)
+    for what, fill in (("beyond", BEYOND), ("inf and NaN", one_inf)):
+        yield Case("halves", what, (Operand((7, 64), fill=fill),), nmse=1e-6, row=1e-3, guard=72)
+
+
+def _halves(op: str, what: str, *operands: Operand, strided: bool = False, n_spare: int = 1) -> Case:
+    """Of a product whose last operand is the halves of another."""
+    made = _prompt(op, what, operands, strided=strided)
+    return replace(made, n_spare=n_spare, kept=frozenset(range(1, len(operands))))
 
 
 def _experts() -> Iterator[Case]:
@@ -227,4 +260,12 @@ def _delta_net() -> Iterator[Case]:
     yield replace(_delta("260 tokens, NaN in a key", _spoilt(nan, _leaning), normal), in_parts=False)
 
 
-CASES: tuple[Case, ...] = (*_products(), *_experts(), *_gates_and_ups(), *_lists(), *_attention(), *_delta_net())
+CASES: tuple[Case, ...] = (
+    *_products(),
+    *_products_of_halves(),
+    *_experts(),
+    *_gates_and_ups(),
+    *_lists(),
+    *_attention(),
+    *_delta_net(),
+)

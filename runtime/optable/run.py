@@ -17,8 +17,6 @@ from ..ir.plan import lean_plan, make_plan
 from ..ir.tensor import Kind, Storage, Tensor
 from .case import Case
 
-GUARD = 67  # elements around an output that must keep their bits
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -81,16 +79,16 @@ def _guarded(node: Node, case: Case, contents: dict[Storage, np.ndarray], rng: n
     outputs = []
     for t in node.outputs:
         if t.storage.kind is Kind.TEMP:
-            t = _guarded_output(t, case.strided_out)
+            t = _guarded_output(t, case.strided_out, case.guard)
             contents[t.storage] = rng.integers(1, 1000, t.storage.shape).astype(t.dtype.numpy)
         outputs.append(t)
     return Node(node.op, node.inputs, tuple(outputs), node.attrs, case.op)
 
 
-def _guarded_output(t: Tensor, strided: bool) -> Tensor:
+def _guarded_output(t: Tensor, strided: bool, guard: int) -> Tensor:
     room = (*t.shape[:-1], t.shape[-1] + 5) if strided and t.shape else t.shape
-    storage = Storage("out", Kind.STATE, t.dtype, (int(np.prod(room)) + 2 * GUARD,))
-    return Tensor(t.dtype, Layout(t.shape, contiguous_strides(room), GUARD), storage)
+    storage = Storage("out", Kind.STATE, t.dtype, (int(np.prod(room)) + 2 * guard,))
+    return Tensor(t.dtype, Layout(t.shape, contiguous_strides(room), guard), storage)
 
 
 def execute(setting: Setting, device: Device, level: int | None = None) -> dict[Storage, np.ndarray]:

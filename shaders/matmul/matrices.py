@@ -4,7 +4,7 @@ Their operands are halves: the error of an output is about 1e-3 of its row's lar
 tools/reports/products.py measured on an H100.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ...runtime.ir.dtypes import DType
@@ -12,7 +12,7 @@ from ...runtime.ir.graph import Node
 from ...runtime.ir.quants import packed_row_nbytes
 from ...runtime.ir.tensor import Tensor
 from ..kernel import Constants, Features, Kernel, KernelCall, Variant, grid_of, strides
-from ..operands import FLOATS, INTS, WEIGHTS
+from ..operands import FLOATS, INTS, WEIGHTS, Operand, Operands
 from ..tables import shared_nbytes
 from .mul_mat_args import Product, ceil_div, defines_of, in_words, lower_product, operands_of
 
@@ -20,9 +20,13 @@ FEWEST_COLS = 33  # of any type
 MANY_ROWS, FEW_COLS, SOME_COLS = 4096, 5, 8  # the fewest columns of blocks with so many rows, and of others
 FEW_TOKENS = 24  # from which experts are multiplied by matrices: see takes_experts
 MOST_FEW = 32  # columns, up to which FEW_TILES are for
+FEWEST_HALVED = 1 << 18  # elements of a weight whose input is halved beforehand
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
 WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor, or one of several teams
+WANTED_LARGE = 480  # of LARGE_TILE, of which four fit one
 BY_GROUPS = (DType.Q4_0,)  # types with a kernel for rows that start at multiples of 16 bytes
+Lower = Callable[[Node, Features], KernelCall]
+Rule = Callable[[Node, Features], str]
 GROUP = 32  # elements of dequant.glsl's groups
 
 
@@ -78,7 +82,7 @@ EXPERT_TILES = (
     Tile(128, 64, 1, 64, 32, 1),
 )
 FEW_EXPERT_TILE = Tile(128, 16, 2, 32, 16, 1)  # of at most MOST_FEW tokens
-LARGE_TILE = Tile(256, 48, 2, 64, 48, 1)  # of experts, where there are enough of it
+LARGE_TILE = Tile(128, 48, 2, 32, 48, 1)  # of experts, where there are enough of it
 forced: tuple[Tile, int] | None = None  # a tile and slices to take whatever the shape, for those who measure
 
 
@@ -178,7 +182,19 @@ def _lower(node: Node, features: Features) -> KernelCall:
     p = operands_of(node)
     tile = _tile(node, p, features)
     assert tile is not None
-    return lower_product(node, "mul_mat_matrix", _flags(node.inputs[0]), _n_groups(tile, p), _spec(tile, features))
+    plain, (w, x, *halves) = replace(node, inputs=node.inputs[:2]), node.inputs
+    call = lower_product(plain, "mul_mat_matrix", _flags(w), _n_groups(tile, p), _spec(tile, features))
+    return _halved(call, x, *halves)
+
+
+def _halved(call: KernelCall, x: Tensor, halves: Tensor | None = None) -> KernelCall:
+    """With x as halves, or without."""
+    return replace(
+        call,
+        buffers={**call.buffers, "x_halves": x if halves is None else halves},
+        arguments={**call.arguments, "halves_at": halves or 0},
+        constants={**call.constants, "HALVED": int(halves is not None)},
+    )
 
 
 def _flags(w: Tensor) -> tuple[str, ...]:
@@ -196,7 +212,7 @@ def _expert_tile(node: Node, p: Product, features: Features, n_rows: int) -> Til
     if _n_tokens(node) <= MOST_FEW and _fits(FEW_EXPERT_TILE, p, room):
         return FEW_EXPERT_TILE
     n_large = ceil_div(n_rows, LARGE_TILE.rows) * ceil_div(p.n_batch, LARGE_TILE.cols)
-    if n_large >= WANTED_GROUPS and _fits(LARGE_TILE, p, room):
+    if n_large >= WANTED_LARGE and _fits(LARGE_TILE, p, room):
         return LARGE_TILE
     tiles = [t for t in EXPERT_TILES if _fits(t, p, room)]
     return next((t for t in tiles if t.cols >= 1.3 * mean), tiles[-1] if tiles else None)
@@ -209,7 +225,7 @@ def _lists_rule(node: Node, features: Features) -> str:
 
 
 def _lower_lists(node: Node, features: Features) -> KernelCall:
-    (w, x, _ids, lists), (y,) = node.inputs, node.outputs
+    (w, x, _ids, lists, *halves), (y,) = node.inputs, node.outputs
     p, n_experts = operands_of(node), w.shape[0]
     tile = _expert_tile(node, p, features, p.n_rows)
     assert tile is not None
@@ -219,7 +235,7 @@ def _lower_lists(node: Node, features: Features) -> KernelCall:
     grid = grid_of(ceil_div(p.n_rows, tile.rows) * n_experts * slices)
     defines, buffers = defines_of(w.dtype, "mul_mat_id", *_flags(w)), {"weights": w, "x": x, "ids": lists, "y": y}
     constants = {**_spec(tile, features), "SLICES": slices}
-    return KernelCall("mul_mat_id_matrix", defines, buffers, arguments, grid, constants)
+    return _halved(KernelCall("mul_mat_id_matrix", defines, buffers, arguments, grid, constants), x, *halves)
 
 
 def _swiglu_rule(node: Node, features: Features) -> str:
@@ -239,7 +255,7 @@ def _as_product(node: Node) -> Node:
 
 
 def _lower_swiglu(node: Node, features: Features) -> KernelCall:
-    (gate, up, x, _ids, lists), (y,) = node.inputs, node.outputs
+    (gate, up, x, _ids, lists, *halves), (y,) = node.inputs, node.outputs
     p, n_experts = operands_of(_as_product(node)), gate.shape[0]
     tile = _expert_tile(node, p, features, 2 * p.n_rows)
     assert tile is not None
@@ -255,12 +271,12 @@ def _lower_swiglu(node: Node, features: Features) -> KernelCall:
     constants = {**_spec(tile, features), "SLICES": slices}
     buffers = {"gate_words": gate, "up_words": up, "x_quads": x, "ids": lists, "y": y}
     defines, grid = defines_of(gate.dtype, "mul_mat", *_flags(gate)), grid_of(row_tiles * n_experts * slices)
-    return KernelCall("mul_mat_id_swiglu", defines, buffers, arguments, grid, constants)
+    return _halved(KernelCall("mul_mat_id_swiglu", defines, buffers, arguments, grid, constants), x, *halves)
 
 
 def _n_tokens(node: Node) -> int:
-    """Of a product of experts, whose last input are the lists: no token picks an expert twice."""
-    return node.inputs[-2].shape[0]
+    """Of a product of experts, by its ids: no token picks an expert twice."""
+    return node.inputs[2 if node.op == "mul_mat_id" else 3].shape[0]
 
 
 def _slices(n_row_tiles: int, n_tokens: int, tile: Tile) -> int:
@@ -276,30 +292,61 @@ def _variants(op: str, stem: str) -> tuple[Variant, ...]:
 
 
 _X, _LISTS = FLOATS.rows.aligned(4), {"ids": INTS, "lists": INTS.contiguous}
-
-KERNELS = (
-    Kernel(
-        "mul_mat",
-        {"w": WEIGHTS.rows, "x": _X},
-        {"y": FLOATS},
-        _lower,
-        _variants("mul_mat", "mul_mat_matrix"),
-        _rule,
-    ),
-    Kernel(
+_WAYS: tuple[tuple[str, Operands, Lower, tuple[Variant, ...], Rule], ...] = (
+    ("mul_mat", {"w": WEIGHTS.rows, "x": _X}, _lower, _variants("mul_mat", "mul_mat_matrix"), _rule),
+    (
         "mul_mat_id",
         {"w": WEIGHTS.rows, "x": _X, **_LISTS},
-        {"y": FLOATS},
         _lower_lists,
         _variants("mul_mat_id", "mul_mat_id_matrix"),
         _lists_rule,
     ),
-    Kernel(
+    (
         "mul_mat_id_swiglu",
         {"gate": WEIGHTS.rows, "up": WEIGHTS.rows.typed_as("gate"), "x": _X, **_LISTS},
-        {"y": FLOATS},
         _lower_swiglu,
         _variants("mul_mat", "mul_mat_id_swiglu"),
         _swiglu_rule,
+    ),
+)
+
+
+def _with_halves(takes: Operands) -> Operands:
+    return {**takes, "x": _X.contiguous, "halves": Operand((DType.F16,)).contiguous.aligned(8)}
+
+
+def _worth_halving(rule: Rule) -> Rule:
+    """Small weights are not worth a dispatch more, and those of few rows read x only once or twice."""
+
+    def why(node: Node, features: Features) -> str:
+        m, k = node.inputs[0].shape[-2:]
+        return (
+            f"halves: a weight of {m} x {k}, at least {FEWEST_HALVED}"
+            if m * k < FEWEST_HALVED
+            else rule(node, features)
+        )
+
+    return why
+
+
+def _lower_halves(node: Node, _features: Features) -> KernelCall:
+    (x,), (y,) = node.inputs, node.outputs
+    n = x.layout.n_elements // 8
+    arguments = {"n_octets": n, "x_at": x, "y_at": y}
+    return KernelCall("halves", (), {"x": x, "y": y}, arguments, grid_of(ceil_div(n, 64)))
+
+
+KERNELS = (
+    *(Kernel(op, takes, {"y": FLOATS}, lower, variants, rule) for op, takes, lower, variants, rule in _WAYS),
+    *(
+        Kernel(op, _with_halves(takes), {"y": FLOATS}, lower, variants, _worth_halving(rule))
+        for op, takes, lower, variants, rule in _WAYS
+    ),
+    Kernel(
+        "halves",
+        {"x": _X.contiguous},
+        {"y": Operand((DType.F16,)).contiguous.aligned(8)},
+        _lower_halves,
+        (("halves", ()),),
     ),
 )

@@ -3,6 +3,7 @@
 // Each subgroup takes PART_ROWS x PART_COLS of the tile. For few columns SPLITS teams of subgroups take every SPLITS-th
 // stage each and add up in the end: what a lone team waits for one after the other they wait for side by side. Inner axes
 // have stride 1, rows are whole groups, columns of x start at multiples of 4 elements.
+// Of each four elements of a row the middle two change places, which unpacks codes of weights two at a time.
 // What halves cannot hold makes an output that is no number: store_tile computes such a one again in fp32.
 
 layout(local_size_x_id = 0) in;
@@ -16,6 +17,7 @@ layout(constant_id = 7) const uint N = 16;
 layout(constant_id = 8) const uint K = 16;
 layout(constant_id = 9) const uint STAGES = 2;  // of a team in shared memory
 layout(constant_id = 11) const uint SPLITS = 1;
+layout(constant_id = 12) const uint HALVED = 0;  // x stands there as halves.comp makes them too
 
 const uint LOCAL = gl_WorkGroupSize.x / SPLITS;  // of a team
 const uint PITCH = 4u * GROUPS + 1u;  // of a row in shared memory, in words of 8 halves; odd, so that banks differ
@@ -31,12 +33,18 @@ layout(std430, binding = X_BINDING) readonly buffer XQuads {
     vec4 x_quads[];
 };
 
+layout(std430, binding = HALVES_BINDING) readonly buffer XHalves {
+    uvec4 x_halves[];
+};
+
 shared uvec4 tile[SPLITS * STAGES * STAGE];
 
+#include "halved.glsl"
 #include "matrix_weights.glsl"
 
 uint w_starts[W_ITEMS], x_starts[X_ITEMS];
 vec4 x_next[2u * X_ITEMS];
+uvec4 x_octets[X_ITEMS];
 
 uint team() {
     return gl_SubgroupID / PARTS;
@@ -63,10 +71,6 @@ uint col_of(uint i) {
     return min(item_of(i) / (4u * GROUPS), TILE_COLS - 1u);
 }
 
-uvec2 halves(vec4 quad) {
-    return uvec2(packHalf2x16(QUAD(quad).xy), packHalf2x16(QUAD(quad).zw));
-}
-
 // Registers take the next stage's rows and columns.
 void fetch(uint stage) {
     [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
@@ -78,9 +82,13 @@ void fetch(uint stage) {
     [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
         uint chunk = item_of(i) % (4u * GROUPS);
         uint k = group_at(stage * GROUPS + (chunk >> 2)) + ((chunk & 1u) << 3) + (chunk >> 1 & 1u) * OCTET_STEP;
-        uint at = (x_starts[i] + k) >> 2;
-        x_next[2u * i] = x_quads[at];
-        x_next[2u * i + 1u] = x_quads[at + 1u];
+        if (HALVED != 0u) {
+            x_octets[i] = x_halves[(halves_at + x_starts[i] - x_at + k) >> 3];
+        } else {
+            uint at = (x_starts[i] + k) >> 2;
+            x_next[2u * i] = x_quads[at];
+            x_next[2u * i + 1u] = x_quads[at + 1u];
+        }
     }
 }
 
@@ -94,7 +102,7 @@ void put(uint first) {
     [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
         if (X_ITEMS * LOCAL == n_x || item_of(i) < n_x) {
             uint at = first + (TILE_ROWS + col_of(i)) * PITCH + item_of(i) % (4u * GROUPS);
-            tile[at] = uvec4(halves(x_next[2u * i]), halves(x_next[2u * i + 1u]));
+            tile[at] = HALVED != 0u ? x_octets[i] : uvec4(halves(x_next[2u * i]), halves(x_next[2u * i + 1u]));
         }
     }
 }

@@ -1,7 +1,7 @@
 // Weights on their way from a buffer to shared memory as halves: an item is a group of a row (BY_GROUPS, by 16-byte
 // loads), or half of one, two octets. fetch_w loads, put_w stores the quads a of octets from tile[at] on, quads b from
 // tile[at + 2].
-// QUAD: the order of four elements in shared memory, of x too. Codes become halves by bits: 0x6400 | q is 1024 + q.
+// Codes become halves by bits: 0x6400 | q is 1024 + q.
 
 #if defined(BY_GROUPS)
 const uint W_PARTS = 1u;
@@ -12,7 +12,6 @@ const uint W_ITEMS = (TILE_ROWS * GROUPS * W_PARTS + LOCAL - 1u) / LOCAL;
 
 #if defined(TYPE_Q4_0) || defined(TYPE_Q8_0)
 
-#define QUAD(v) (v).xzyw
 #if defined(TYPE_Q4_0)
 const uint MASK = 0x000f000fu;
 const float16_t ZERO = float16_t(1032.0);
@@ -92,8 +91,6 @@ void put_w(uint i, uint at) {
 
 #elif defined(TYPE_Q4_K)
 
-#define QUAD(v) (v).xzyw
-
 uvec2 w_codes[W_ITEMS];
 uvec4 w_heads[W_ITEMS];
 uint w_groups[W_ITEMS];
@@ -122,8 +119,6 @@ void put_w(uint i, uint at) {
 }
 
 #elif defined(TYPE_Q6_K)
-
-#define QUAD(v) (v).xzyw
 
 uvec4 w_codes[W_ITEMS];  // two words of low bits, two of high ones
 uvec3 w_scales[W_ITEMS];
@@ -158,8 +153,6 @@ void put_w(uint i, uint at) {
 
 #elif defined(GROUP_WORDS)
 
-#define QUAD(v) (v)
-
 uvec4 w_words[W_ITEMS];
 float w_d[W_ITEMS];
 uint w_octets[W_ITEMS];  // in the block
@@ -171,8 +164,7 @@ void fetch_w(uint i, uint row, uint g, uint part) {
 }
 
 uvec2 quad_halves(uint codes, float d) {
-    vec4 made = (bytes(codes) - CODE_OFFSET) * d;
-    return uvec2(packHalf2x16(made.xy), packHalf2x16(made.zw));
+    return halves((bytes(codes) - CODE_OFFSET) * d);
 }
 
 void put_w(uint i, uint at) {
@@ -185,20 +177,14 @@ void put_w(uint i, uint at) {
 
 #else
 
-#define QUAD(v) (v)
-
 uvec4 w_next[2u * W_ITEMS];
-
-uvec4 halves_of(vec4 a, vec4 b) {
-    return uvec4(packHalf2x16(a.xy), packHalf2x16(a.zw), packHalf2x16(b.xy), packHalf2x16(b.zw));
-}
 
 void fetch_w(uint i, uint row, uint g, uint part) {
     Scale s = scale_of(row, n_inner, g);
     uint octet = (g << 2) + (part << 1);
     Octet a = scaled(codes_of(row, octet), s), b = scaled(codes_of(row, octet + 1u), s);
-    w_next[2u * i] = halves_of(a.a, b.a);
-    w_next[2u * i + 1u] = halves_of(a.b, b.b);
+    w_next[2u * i] = uvec4(halves(a.a), halves(b.a));
+    w_next[2u * i + 1u] = uvec4(halves(a.b), halves(b.b));
 }
 
 void put_w(uint i, uint at) {

@@ -19,6 +19,9 @@ layout(push_constant) uniform Args {
 #elif defined(ADD)
     uint residual_at, residual_col;
 #endif
+#if defined(HALVES_BINDING)
+    uint halves_at;
+#endif
 };
 
 layout(std430, binding = 1) readonly buffer X {

@@ -73,7 +73,7 @@ def in_words(t: Tensor) -> Layout:
 
 def product_of(node: Node) -> Product:
     """The product with as much as possible of the batch seen as columns, so that weights are read once."""
-    (w, x), (y,) = node.inputs, node.outputs
+    (w, x, *_halves), (y,) = node.inputs, node.outputs
     p = Product(_four(in_words(w)), _four(x.layout), _four(y.layout))
     if p.w.shape[:2] == (1, 1):
         return _merge_batch(p)
@@ -134,7 +134,7 @@ def operands_of(node: Node) -> Product:
     """mul_mat_id is a product of one column, with batch (token, slot); w's batch 1 is the expert."""
     if node.op == "mul_mat":
         return product_of(node)
-    (w, x, ids, *_lists), (y,) = node.inputs, node.outputs
+    (w, x, ids, *_more), (y,) = node.inputs, node.outputs
     wide = x.layout.broadcast_to((*ids.shape, x.shape[2]))
     return Product(_four(in_words(w)), wide.unsqueeze(2), y.layout.unsqueeze(2))
 

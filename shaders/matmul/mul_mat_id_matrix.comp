@@ -11,6 +11,7 @@
 // workgroups that share an expert's columns.
 
 #define TABLE_SHARED
+#define HALVES_BINDING 4
 #include "dequant.glsl"
 #include "mul_mat_args.glsl"
 #include "matrix_tile.glsl"

@@ -13,6 +13,7 @@
 #define PAIRED
 #define WORDS_GIVEN
 #define X_BINDING 2
+#define HALVES_BINDING 5
 #include "maths.glsl"
 
 layout(std430, binding = 0) readonly buffer Gate { uint gate_words[]; };
@@ -26,6 +27,7 @@ layout(push_constant) uniform Args {
     uint n_rows, n_inner, n_experts, n_batch1;
     uint gate_row, gate_expert, up_row, up_expert;
     uint x_batch0, x_batch1, y_batch0, y_batch1, y_inner;
+    uint halves_at;
 };
 
 uint source = 0u;  // gate or up

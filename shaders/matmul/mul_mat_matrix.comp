@@ -9,6 +9,7 @@
 // TYPE_<name>: the type of w. Grid: tiles of rows fastest, then of columns, then batch.
 
 #define TABLE_SHARED
+#define HALVES_BINDING 3
 #include "dequant.glsl"
 #include "mul_mat_args.glsl"
 #include "matrix_tile.glsl"

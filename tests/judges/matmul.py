@@ -1,8 +1,10 @@
 """Judges of the products."""
 
 import numpy as np
+from vkrun.runtime.ir.dtypes import DType
 
 from .judge import Array, Judge, clamped
+from .numbers import rounded
 from .onnx_ops import onnx_op
 from .rows import rms_norm
 
@@ -14,7 +16,7 @@ def product(x: Array, w: Array) -> Array:
     return onnx_op("MatMul", x, onnx_op("Transpose", w, perm=(1, 0)))
 
 
-def _mul_mat(w: Array, x: Array) -> tuple[Array]:
+def _mul_mat(w: Array, x: Array, *_halves: Array) -> tuple[Array]:
     out, n_batch = np.empty((*x.shape[:-1], w.shape[-2])), w.ndim - 2
     for index in np.ndindex(x.shape[:-2]):
         sizes = zip(index[len(index) - n_batch :], x.shape[-2 - n_batch : -2], w.shape[:-2], strict=True)
@@ -38,7 +40,15 @@ def _expert_lists(ids: Array, n_experts: int) -> tuple[Array]:
     return (np.array(starts + [pair for pairs in lists for pair in pairs]),)
 
 
-def _mul_mat_id_swiglu(gate: Array, up: Array, x: Array, ids: Array, _lists: Array) -> tuple[Array]:
+def _halves(x: Array) -> tuple[Array]:
+    """Of each four the middle two change places."""
+    made = np.empty_like(x)
+    for *place, i in np.ndindex(x.shape):
+        made[(*place, i - i % 4 + (0, 2, 1, 3)[i % 4])] = x[(*place, i)]
+    return (rounded(made, DType.F16),)
+
+
+def _mul_mat_id_swiglu(gate: Array, up: Array, x: Array, ids: Array, *_more: Array) -> tuple[Array]:
     return (onnx_op("Mul", onnx_op("Swish", mul_mat_id(gate, x, ids)), mul_mat_id(up, x, ids)),)
 
 
@@ -61,7 +71,8 @@ JUDGES = {
     "glu_mul_mat": Judge(_glu_mul_mat, LIMIT),
     "norm_mul_mats": Judge(_norm_mul_mats, LIMIT),
     "mul_mat_add": Judge(lambda w, x, residual: (onnx_op("Add", residual, product(x, w)),), LIMIT),
-    "mul_mat_id": Judge(lambda w, x, ids, *_lists: (mul_mat_id(w, x, ids),), LIMIT),
+    "mul_mat_id": Judge(lambda w, x, ids, *_more: (mul_mat_id(w, x, ids),), LIMIT),
     "mul_mat_id_swiglu": Judge(_mul_mat_id_swiglu, LIMIT),
     "expert_lists": Judge(_expert_lists),
+    "halves": Judge(_halves),
 }

@@ -169,8 +169,18 @@ def _counts(compute, ids, n_experts):
 
 
 @wrong("ids wrapped", "mul_mat_id_swiglu")
-def _wrapped_pairs(compute, gate, up, x, ids, lists):
-    return compute(gate, up, x, ids % len(np.asarray(gate)), lists)
+def _wrapped_pairs(compute, gate, up, x, ids, *more):
+    return compute(gate, up, x, ids % len(np.asarray(gate)), *more)
+
+
+@wrong("halves in the order of x", "halves")
+def _in_order(compute, x):
+    return compute(x.reshape(-1, 4)[:, [0, 2, 1, 3]].reshape(x.shape))
+
+
+@wrong("halves cut off", "halves")
+def _cut_off(compute, x):
+    return compute((x.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32))
 
 
 @wrong("the first row of each token", "mul_mat_id_swiglu")

@@ -17,7 +17,8 @@ from vkrun.runtime.models.step import Chunk
 from vkrun.tests.model_files import Shape, write_model
 from vkrun.tests.null_backend import NullDevice
 
-COMPOSITES = [*(name for name, op in OPS.items() if op.decompose is not None), "expert_lists"]  # made by a fusion
+MADE_BY_FUSIONS = "expert_lists", "halves"
+COMPOSITES = [*(name for name, op in OPS.items() if op.decompose is not None), *MADE_BY_FUSIONS]
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Which tiles experts' products take: large ones where there are enough, those of small models as measured on them."""
 
+from dataclasses import replace
+
 import pytest
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
@@ -15,7 +17,7 @@ GPU = Features(
     max_workgroup=1024,
     cooperative_matrix=((16, 16, 16),),
 )
-LARGE, REAL, BUNDLED = (256, 48), (512, 10, 512, 2048), (12, 4, 128, 256)  # experts, used, hidden, width
+LARGE, REAL, BUNDLED = (128, 48), (512, 10, 512, 2048), (12, 4, 128, 256)  # experts, used, hidden, width
 
 
 def tiles(n_tokens: int, shape: tuple[int, int, int, int], features: Features = GPU) -> list[tuple[int, int] | None]:
@@ -58,5 +60,6 @@ def test_experts_of_many_tokens_at_work_go_by_lists(n_tokens, shape, wanted) -> 
 
 
 def test_a_device_with_little_shared_memory_takes_smaller_ones() -> None:
-    small = Features(**{**vars(GPU), "shared_nbytes": 32768})
+    metal, small = (replace(GPU, shared_nbytes=n) for n in (32768, 24576))
+    assert tiles(512, REAL, metal) == [LARGE, LARGE]
     assert tiles(512, REAL, small) == [(128, 32), (128, 32)]

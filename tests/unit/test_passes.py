@@ -1,6 +1,7 @@
 """The passes: results stay, graphs are not changed, and the copies that should go do go."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from vkrun.runtime.ir import composites  # noqa: F401  which the fuse pass makes
 from vkrun.runtime.ir.composites import PART_FUSIONS
@@ -184,6 +185,33 @@ def test_lists_of_ids_that_changed_are_made_anew():
 def test_products_go_by_ids_where_no_kernel_takes_lists():
     graph = fuse(expert_products(), lambda node: len(node.inputs) < 4, PART_FUSIONS)
     assert ops(graph) == ["mul_mat_id"] * 3
+
+
+def products(n_rows: int, *, changed: bool = False) -> Graph:
+    """Two products of a state, which changes between them or not; the second one sees it with an axis more."""
+    g, x = Graph(), Storage("x", Kind.STATE, DType.F32, (n_rows, 8)).tensor()
+    w = Storage("w", Kind.STATE, DType.F32, (5, 8)).tensor()
+    g.output("a", g.mul_mat(w, x))
+    if changed:
+        g.cpy(g.input("new", (n_rows, 8)), x)
+    g.output("b", g.mul_mat(w, x.unsqueeze(1)))
+    return g
+
+
+def test_products_of_one_input_share_its_halves_until_it_changes():
+    graph = fuse(products(40), anything, PART_FUSIONS)
+    assert ops(graph) == ["halves", "mul_mat", "mul_mat"]
+    (made,) = graph.nodes[0].outputs
+    assert [n.inputs[2].storage for n in graph.nodes[1:]] == [made.storage] * 2
+    assert [n.inputs[2].shape for n in graph.nodes[1:]] == [(40, 8), (40, 1, 8)]
+    changed = ops(fuse(products(40, changed=True), anything, PART_FUSIONS))
+    assert changed == ["halves", "mul_mat", "cpy", "halves", "mul_mat"]
+
+
+@pytest.mark.parametrize(("n_rows", "most"), [(32, 3), (40, 2)])
+def test_few_rows_are_not_halved_nor_what_no_kernel_takes(n_rows: int, most: int):
+    graph = fuse(products(n_rows), lambda node: len(node.inputs) <= most, PART_FUSIONS)
+    assert ops(graph) == ["mul_mat"] * 2
 
 
 def gate_and_up(*, also: bool = False) -> Graph:

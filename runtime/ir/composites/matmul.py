@@ -12,6 +12,7 @@ from ..ops.op import OPS, Op, OpKind, Out, Spec, Work, n_picked, register, requi
 from ..patterns import Fusion, make, maker, only_reader, readers, scope_of, stands
 from ..tensor import Kind, Tensor
 
+FEWEST_HALVED = 33  # tokens of an input: with fewer, weights and dispatches are what takes time
 MAX_PROJECTIONS = 3  # of one input in one dispatch: input, weights and outputs are a binding each
 
 
@@ -41,8 +42,8 @@ register(
 
 def _fuse(edit: Editing, i: int, node: Node) -> None:
     """Products of one input with several weights of one type."""
-    w, x = node.inputs
-    if w.ndim != 2 or x.ndim != 2 or w.storage.kind is not Kind.WEIGHT:
+    w, x, *halves = node.inputs
+    if halves or w.ndim != 2 or x.ndim != 2 or w.storage.kind is not Kind.WEIGHT:
         return
     kin = [(j, n) for j, n in edit.users(x.storage, i) if stands(edit, j, n) and _projects(n, x)]
     kin = [(j, n) for j, n in kin if n.inputs[0].dtype is w.dtype][:MAX_PROJECTIONS]
@@ -57,24 +58,29 @@ def _fuse(edit: Editing, i: int, node: Node) -> None:
 
 
 def _projects(n: Node, x: Tensor) -> bool:
-    if n.op != "mul_mat":
+    if n.op != "mul_mat" or len(n.inputs) != 2:
         return False
     w = n.inputs[0]
     return is_same(n.inputs[1], x) and w.ndim == 2 and w.storage.kind is Kind.WEIGHT and is_temp(n.outputs[0])
 
 
-def _mul_mat_id_swiglu_infer(gate: Tensor, up: Tensor, x: Tensor, ids: Tensor, lists: Tensor) -> tuple[Out, ...]:
-    """silu(gate_e x) * up_e x. gate, up [X, M, K], x [N, 1 or k, K], ids [N, k], their expert_lists -> [N, k, M]."""
-    require(gate.shape == up.shape, "mul_mat_id_swiglu", f"gate {gate.shape}, up {up.shape}")
-    return OPS["mul_mat_id"].infer(gate, x, ids, lists)
+def _mul_mat_id_swiglu_infer(gate: Tensor, up: Tensor, x: Tensor, ids: Tensor, *more: Tensor) -> tuple[Out, ...]:
+    """silu(gate_e x) * up_e x. gate, up [X, M, K], x [N, 1 or k, K], ids [N, k], their expert_lists, and where they are
+    known the halves of x -> [N, k, M]."""
+    require(
+        gate.shape == up.shape and bool(more),
+        "mul_mat_id_swiglu",
+        f"gate {gate.shape}, up {up.shape}, {len(more)} more",
+    )
+    return OPS["mul_mat_id"].infer(gate, x, ids, *more)
 
 
-def _mul_mat_id_swiglu(gate, up, x: np.ndarray, ids: np.ndarray, _lists: np.ndarray) -> tuple[np.ndarray, ...]:
+def _mul_mat_id_swiglu(gate, up, x: np.ndarray, ids: np.ndarray, *_more: np.ndarray) -> tuple[np.ndarray, ...]:
     u, v = (OPS["mul_mat_id"].compute(w, x, ids)[0] for w in (gate, up))
     return OPS["swiglu"].compute(u, v)
 
 
-def _swiglu_work(gate: Tensor, up: Tensor, _x: Tensor, ids: Tensor, _lists: Tensor) -> Work:
+def _swiglu_work(gate: Tensor, up: Tensor, _x: Tensor, ids: Tensor, *_more: Tensor) -> Work:
     n_picks = ids.layout.n_elements
     reads = {i: n_picked(w, ids) for i, w in enumerate((gate, up))}
     return Work(reads=reads, flops=4 * n_picks * gate.shape[1] * gate.shape[2])
@@ -85,7 +91,7 @@ register(
         "mul_mat_id_swiglu",
         _mul_mat_id_swiglu_infer,
         _mul_mat_id_swiglu,
-        lambda g, gate, up, x, ids, _lists: (g.swiglu(g.mul_mat_id(gate, x, ids), g.mul_mat_id(up, x, ids)),),
+        lambda g, gate, up, x, ids, *_more: (g.swiglu(g.mul_mat_id(gate, x, ids), g.mul_mat_id(up, x, ids)),),
         OpKind.FUSED,
         work=_swiglu_work,
     )
@@ -209,7 +215,7 @@ def _fuse_add(edit: Editing, i: int, node: Node) -> None:
         if found is None or residual.shape != product.shape or only_reader(edit, product, found[0], "add") is None:
             continue
         at, made = found
-        w, x = made.inputs
+        w, x, *_halves = made.inputs
         if w.storage.kind is not Kind.WEIGHT or w.ndim != 2 or x.ndim != 2 or edit.is_written(x, at + 1, i):
             continue
         fused = make("mul_mat_add", (w, x, residual), scope_of(made), node.outputs)
@@ -219,7 +225,34 @@ def _fuse_add(edit: Editing, i: int, node: Node) -> None:
             return
 
 
+X_OF = {"mul_mat": (1, 2), "mul_mat_id": (1, 4), "mul_mat_id_swiglu": (2, 5)}  # which operand x is, and of how many
+
+
+def _halve(edit: Editing, i: int, node: Node) -> None:
+    """A product of halves reads those of its input, which others of the same input share."""
+    at, n_operands = X_OF[node.op]
+    x = node.inputs[at]
+    n_tokens = x.layout.n_elements // max(1, x.shape[-1]) if node.op == "mul_mat" else x.shape[0]
+    if len(node.inputs) != n_operands or n_tokens < FEWEST_HALVED or x.dtype is not DType.F32 or x.shape[-1] % 8:
+        return
+    made = next((n for j, n in edit.users(x.storage, 0, i) if _are_halves(edit, j, n, x, i)), None)
+    halves = made or make("halves", (x,), scope_of(node))
+    product = replace(node, inputs=(*node.inputs, halves.outputs[0].reshape(*x.shape)))
+    if edit.supports(halves) and edit.supports(product):
+        edit.put(i, *(() if made else (halves,)), product)
+
+
+def _are_halves(edit: Editing, at: int, node: Node, x: Tensor, i: int) -> bool:
+    """Are these still the halves of x at position i? Experts see the rows of others with an axis more."""
+    same = node.op == "halves" and node.inputs[0].layout.collapse() == x.layout.collapse()
+    return same and not edit.is_written(x, at, i)
+
+
 FUSIONS = (Fusion("mul_mat", _fuse),)
 # after those, and before an add becomes one with a norm
 NORM_FUSIONS = (Fusion("rms_norm_scale", _fuse_norm), Fusion("add", _fuse_add))
-PART_FUSIONS = (Fusion("swiglu", _fuse_experts), Fusion("mul_mat_id", _list_experts))
+PART_FUSIONS = (
+    Fusion("swiglu", _fuse_experts),
+    Fusion("mul_mat_id", _list_experts),
+    *(Fusion(op, _halve) for op in X_OF),
+)
