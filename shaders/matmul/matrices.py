@@ -114,6 +114,8 @@ def _rule(node: Node, features: Features) -> str:
     p, w = operands_of(node), node.inputs[0]
     if p.n_cols < (fewest := fewest_cols(w, p.n_rows)):
         return f"matrices: {p.n_cols} columns, at least {fewest}"
+    if p.n_batch > 1 and not w.dtype.is_quantised:  # no model's weights, but what was computed: halves would lose it
+        return f"matrices: {p.n_batch} products of {w.dtype.name} side by side"
     return _for_matrices(features) or _worth(p) or _refuses_tile(_tile(node, p, features), p, features)
 
 
