@@ -9,6 +9,8 @@ from .decode import batch_size
 from .sizes import BESIDE_OTHERS, StepSizes
 
 LONGEST = 1.9  # of a gap between two tokens while a prompt is read, in usual ones; with room for what varies below 2
+SLOWEST = 1 / 16  # of the rate at which prompts are read alone; where what fits is slower, steps may take longer, and
+HARDLY_MORE = 1.25  # as many tokens are read then as take so many times as long as the fewest that are fast enough
 N_GAPS = 15  # of which the median is the usual one
 NEWEST = 0.25  # the weight of the latest figure in a mean
 MOST_AT_ONCE = 4.0  # times as much as expected a figure may count, since some steps are late for reasons of their own
@@ -17,30 +19,53 @@ FADING, FADING_GUESS = 0.998, 0.98
 
 class Pace:
     """Learns from seconds that steps took: those that decode alone, by their number, and what tokens of prompts beside
-    them took more, by the planned size that holds them."""
+    them took more, by the planned size that holds them; and what of it was too long, so that steps without any prompt
+    follow until the mean gap is below twice the usual one."""
 
     def __init__(self, planned: StepSizes) -> None:
-        self._sizes = planned.within(BESIDE_OTHERS).sizes
+        self._sizes, self._start = planned.within(BESIDE_OTHERS).sizes, planned.start
         self._gaps: dict[int, deque[float]] = {}  # the latest ones by batch size
         self._more: dict[int, float] = {}  # by planned size, measured or guessed
         self._measured: set[int] = set()
+        self._alone = 0.0  # tokens a second of prompts that are read alone
+        self._is_long, self._owed = False, 0.0  # is the step that comes too long by intent, and seconds of those before
 
     def took(self, seconds: float, n_tokens: int, n: int) -> None:
         """A step of n_tokens of prompts, as planned, and a token of each of n sequences."""
         gap, size = self._gap(n), batch_size(n)
-        if not n_tokens:
+        if not n:
+            self._alone = max(n_tokens / seconds, 0.99 * self._alone)
+        elif not n_tokens:
             self._gaps.setdefault(size, deque(maxlen=N_GAPS)).append(seconds)
         elif gap is not None:
             place = next((i for i, s in enumerate(self._sizes) if s >= n_tokens), len(self._sizes) - 1)
             self._took_more(max(0.0, seconds - gap), place, gap)
+            self._owed += max(0.0, seconds - 2 * gap) if self._is_long else 0.0
+
+    def rested(self, n: int) -> None:
+        """A step of n sequences with no prompt."""
+        self._owed = max(0.0, self._owed - (self._gap(n) or inf))
 
     def most(self, n: int) -> int:
-        """How many tokens of prompts a step may read beside n sequences that decode, at least one."""
+        """How many tokens of prompts a step may read beside n sequences that decode; 0: none before rested()."""
         gap = self._gap(n)
         if gap is None:
             return BESIDE_OTHERS
-        fits = takewhile(lambda s: self._more.get(s, inf) <= (LONGEST - 1) * gap, self._sizes)
-        return max(fits, default=1)
+        if self._owed > 0:
+            return 0
+        fits = max(self._within((LONGEST - 1) * gap), default=1)
+        larger = [s for s in self._sizes if s > fits and s in self._more]
+        self._is_long = bool(larger) and not self._is_fast(fits, gap)
+        if not self._is_long:
+            return fits
+        enough = next((s for s in larger if self._is_fast(s, gap)), larger[-1])
+        return max([enough, *self._within(HARDLY_MORE * self._more[enough])])
+
+    def _within(self, seconds: float) -> list[int]:
+        return list(takewhile(lambda s: self._more.get(s, inf) <= seconds, self._sizes))
+
+    def _is_fast(self, size: int, gap: float) -> bool:
+        return size >= SLOWEST * self._alone * (gap + self._more.get(size, 0.0))
 
     def _took_more(self, seconds: float, place: int, gap: float) -> None:
         """What the next larger step is thought to take fades: it is tried some time, soon where nobody measured it."""
@@ -50,7 +75,8 @@ class Pace:
         self._more[size] = old + NEWEST * (shown - old) if size in self._measured else shown
         self._measured.add(size)
         for after in larger[:1]:
-            guess = self._more.get(after, self._more[size] * after / size)
+            likely = self._more[size] * (self._start + after) / (self._start + size)
+            guess = self._more.get(after, likely)
             self._more[after] = guess * (FADING if after in self._measured else FADING_GUESS)
 
     def _gap(self, n: int) -> float | None:

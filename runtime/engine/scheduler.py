@@ -41,6 +41,7 @@ class Scheduler:
         self._run: DecodeRun | None = None
         self._rows: list[Sequence] = []  # of the run
         self._pace, self._last = Pace(runner.sizes), 0.0  # when a run gave its latest tokens, 0 before its first
+        self._given = 0.0  # when those that decode were given their latest tokens, 0 where they were given none
 
     def join(self, sequence: Sequence) -> None:
         """Let a sequence take part, from the next step on for which there is a seat."""
@@ -70,6 +71,7 @@ class Scheduler:
         while self._joining:
             self._waiting.append(self._joining.popleft())
         self._waiting = [s for s in self._waiting if not s.ended]
+        self._given = self._given if self.running else 0.0
 
     def logits(self, ids: list[int], hidden: bool = False) -> np.ndarray:
         """float32 [len(ids), n_vocab]: the logits after each token, from an empty state; hidden: as Engine.prompt's.
@@ -224,7 +226,8 @@ class Scheduler:
         if not reads:
             return [], 0
         planned = self.runner.sizes
-        most = self._pace.most(n_beside) if n_beside else planned.most
+        if not (most := self._pace.most(n_beside) if n_beside else planned.most):
+            return [], 0
         planned = planned.within(most)
         sizes = [planned.next(s.n_unread) for s in reads]
         most = max(1, most // sizes[0])
@@ -245,10 +248,9 @@ class Scheduler:
             Wanted(s.choice, s.ids) if n == s.n_unread and s.limit else None for s, n in zip(rows, lengths, strict=True)
         ]
         groups = _groups(reads, size, [_chunk(s, 1) for s in ones])
-        start = time.perf_counter()
+        start = self._given or time.perf_counter()
         made = self.runner.step(groups, wanted)
-        if ones and not self.runner.was_new:
-            self._pace.took(time.perf_counter() - start, size * len(readers), len(ones))
+        self._took(start, size * len(readers) if ones else sum(lengths), len(ones))
         for s, n, chosen in zip(rows, lengths, made, strict=True):
             s.read(n)
             _choose(s, chosen)
@@ -256,6 +258,13 @@ class Scheduler:
             c.filled = True
         for s, its in zip(readers, ends, strict=True) if not inside else ():
             self._keep_now(s, its)
+
+    def _took(self, start: float, n_tokens: int, n: int) -> None:
+        """Tell the pace how long n sequences that decode waited for a step, with what was done for others before it."""
+        now = time.perf_counter()
+        if not self.runner.was_new:
+            self._pace.took(now - start, n_tokens, n)
+        self._given = now if n else 0.0
 
     def _keep(self, s: Sequence, ends: dict[int, bool]) -> list[Checkpoint]:
         """New checkpoints of a sequence, yet to be filled."""
@@ -279,6 +288,8 @@ class Scheduler:
 
     def _take_drawn(self, run: DecodeRun, goes_on: bool = True) -> None:
         tokens, last, self._last = run.next(goes_on).tolist(), self._last, time.perf_counter()
+        self._given = self._last
+        self._pace.rested(len(self._rows))
         if last and goes_on:
             self._pace.took(self._last - last, 0, len(self._rows))
         for s, token in zip(self._rows, tokens, strict=True):

@@ -81,7 +81,8 @@ async def beside(args: argparse.Namespace, n: int, gaps: list[tuple[float, float
         n_before = len(gaps)
         await asyncio.sleep(args.pause)
         start = time.perf_counter()
-        (end,) = [now async for now in pieces(args, n, 1)]
+        came = [now async for now in pieces(args, n, 1)]
+        end = came[0]
         await asyncio.sleep(0.3)
         if i:
             firsts.append(end - start)
