@@ -11,6 +11,7 @@ from ..runtime.errors import BackendError
 from ..runtime.ir.graph import Node
 from ..runtime.ir.plan import Plan
 from ..runtime.ir.tensor import Storage, Tensor
+from ..runtime.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,14 @@ class Device(ABC):
     @abstractmethod
     def supports(self, node: Node) -> str:
         """Empty when the device can run the node; otherwise what it cannot take, in a line."""
+
+    def tune(self, tuning: Tuning) -> None:
+        """Choose kernels by these thresholds from the next plan on, where the device has kernels to choose from."""
+        return
+
+    def kernels(self, plan: Plan) -> tuple[object, ...]:
+        """What tells apart two plans whose kernels differ; nothing where there are none to choose from."""
+        return ()
 
     def require(self, plan: Plan) -> None:
         """BackendError names the first node that the device cannot run."""

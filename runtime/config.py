@@ -17,6 +17,7 @@ SWITCHES = {
     "MEMORY_BUDGET": "asking the driver for free memory",
     "MAPPED_WEIGHTS": "writing weights straight into device memory where the host can see it",
     "PIPELINE_CACHE": "the pipeline cache on disk",
+    "TUNING": "what `vkrun bench --tune` found on this device; kernels are chosen as on an H100",
     "CUDA_GRAPH": "CUDA graphs; each kernel is launched by itself",
     "DEPENDENT_LAUNCH": "the start of a CUDA kernel before the one ahead of it has ended",
     "DELTA_CHUNKS": "the delta rule in chunks of tokens on GPUs; tokens are scanned one by one",

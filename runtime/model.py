@@ -12,8 +12,9 @@ from typing import Any, Self
 import numpy as np
 
 from ..backends import registry
-from ..backends.base import DeviceInfo
+from ..backends.base import Device, DeviceInfo
 from ..backends.host_memory import host_nbytes_free
+from . import tuning
 from .arguments import check_range, stop_strings, token_ids, token_limit
 from .engine.chat import ChatAnswer
 from .engine.embedding import normalised, pooled
@@ -41,6 +42,7 @@ from .text.grammar import Grammar
 from .text.messages import Message
 from .text.sampler import SamplerSettings
 from .text.tokenizer import need_tokenizer, tokenizer_from_gguf
+from .version import VERSION
 
 BUNDLED = Path(__file__).parent / "data" / "demo.gguf"
 N_CTX = 4096  # where it fits
@@ -85,12 +87,13 @@ def load(
         found, info = registry.choose(backend, device)
         opened = found.open(info)
         try:
+            tuned = _tuned(opened)
             made = fitted(f, room, opened, opt, 0 if swa_full else n_ubatch, n_ctx is None)
             engine = Engine(made.model, opened, opt, progress, n_ubatch)
         except BaseException:
             opened.close()
             raise
-        return Model(_described(f, made, info), engine, tokenizer, dict(f.keys), limit, identity(f))
+        return Model(_described(f, made, info, tuned), engine, tokenizer, dict(f.keys), limit, identity(f))
 
 
 def _parked_limit(cache_ram: int | None) -> int | None:
@@ -101,7 +104,19 @@ def _parked_limit(cache_ram: int | None) -> int | None:
     return None if cache_ram < 0 else cache_ram << 20
 
 
-def _described(f: GGUFFile, made: Fitted, info: DeviceInfo) -> ModelInfo:
+def _tuned(device: Device) -> str:
+    """Choose its kernels as was measured on it, and say so."""
+    found, said = tuning.load(tuning_key(device.info))
+    device.tune(found)
+    return said
+
+
+def tuning_key(info: DeviceInfo) -> dict[str, str]:
+    """Whose a kept tuning is."""
+    return {"backend": info.backend, "device": info.name, "driver": info.driver, "version": VERSION}
+
+
+def _described(f: GGUFFile, made: Fitted, info: DeviceInfo, tuned: str) -> ModelInfo:
     model = made.model
     return ModelInfo(
         architecture=model.name,
@@ -121,6 +136,7 @@ def _described(f: GGUFFile, made: Fitted, info: DeviceInfo) -> ModelInfo:
         is_software=info.is_software,
         notes=model.notes,
         needs=made.needs,
+        tuning=tuned,
         shrunk=made.shrunk,
     )
 

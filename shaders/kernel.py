@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ..runtime.ir.graph import Node
 from ..runtime.ir.ops import OPS
 from ..runtime.ir.tensor import Tensor
+from ..runtime.tuning import Tuning
 from .compile import title
 from .operands import Operands, refusal
 
@@ -30,6 +31,11 @@ class Features:
     max_workgroup: int = 128
     delta_chunks: bool = False  # may the delta rule run in chunks of tokens, where shared memory allows it?
     software: bool = False  # a CPU: a workgroup runs on one thread, barriers are dear
+    tuning: Tuning = field(default_factory=Tuning)
+
+    def offered(self) -> dict[str, object]:
+        """By name, what the device has by itself."""
+        return {name: value for name, value in vars(self).items() if name != "tuning"}
 
 
 Argument = int | float | Tensor

@@ -8,12 +8,14 @@ from ...runtime import config
 from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
+from ...runtime.tuning import Tuning
 from ...shaders.catalogue import refusal
 from ...shaders.kernel import Features
 from ..base import DeviceInfo, Program
 from ..opened import ClosableDevice, Opened
 from ..packing import array_of, chunks, host_bytes, read_range, row_nbytes
 from ..residents import Residents
+from ..tuned import TunedDevice
 from .context import Context
 from .kernels import Kernels
 from .memory import ArenaMemory, Pool
@@ -24,7 +26,7 @@ from .transfers import SLOT_NBYTES, Uploads, download, zero
 OPENED = Opened()
 
 
-class CudaDevice(ClosableDevice):
+class CudaDevice(ClosableDevice, TunedDevice):
     """`features` stand in for the device's own where tests want a poorer one."""
 
     def __init__(self, physical: Physical, info: DeviceInfo, features: Features) -> None:
@@ -40,6 +42,10 @@ class CudaDevice(ClosableDevice):
 
     def supports(self, node: Node) -> str:
         return refusal(node, self.features)
+
+    def tune(self, tuning: Tuning) -> None:
+        super().tune(tuning)
+        self._living().features = self.features
 
     def alloc(self, storages: Iterable[Storage]) -> None:
         """Storages that have memory keep it; states and inputs become zeros either way."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -38,7 +38,7 @@ class Physical:
         return "sm_{}{}".format(*self.capability)
 
     def info(self) -> DeviceInfo:
-        features = {"capability": "{}.{}".format(*self.capability), **asdict(self.features)}
+        features = {"capability": "{}.{}".format(*self.capability), **self.features.offered()}
         return DeviceInfo(
             *("cuda", self.index, self.name, self.driver, self.kind, self.uuid, self.memory, None, features),
             missing=self.missing,

@@ -1,22 +1,25 @@
 """An open device of the host backend."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
+from ...runtime.tuning import Tuning
 from ...shaders import catalogue
-from ..base import Device, DeviceInfo, Program
+from ..base import DeviceInfo, Program
 from ..host_memory import host_nbytes_free
 from ..packing import array_of, device_bytes, host_bytes, packed_nbytes, read_range, row_nbytes
 from ..residents import homeless
 from ..room import require_room
+from ..tuned import TunedDevice
 from .program import LOCK, UNWRITTEN, HostProgram, Memory, Way
 
 
-class HostDevice(Device):
+class HostDevice(TunedDevice):
     """Storages are arrays of bytes, each of its own, so that no kernel reaches a neighbour unnoticed."""
 
     def __init__(self, info: DeviceInfo, way: Way) -> None:
@@ -28,6 +31,10 @@ class HostDevice(Device):
 
     def supports(self, node: Node) -> str:
         return catalogue.refusal(node, self.features)
+
+    def tune(self, tuning: Tuning) -> None:
+        super().tune(tuning)
+        self._way = replace(self._way, features=self.features)
 
     def alloc(self, storages: Iterable[Storage]) -> None:
         """Storages that have memory keep it; states and inputs become zeros either way."""

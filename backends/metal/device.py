@@ -9,12 +9,14 @@ from ...runtime import config
 from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
+from ...runtime.tuning import Tuning
 from ...shaders.catalogue import refusal
 from ...shaders.kernel import Features
 from ..base import DeviceInfo, Program
 from ..opened import ClosableDevice, Opened
 from ..packing import array_of, chunks, host_bytes, read_range, row_nbytes
 from ..residents import Residents
+from ..tuned import TunedDevice
 from .context import Context
 from .kernels import Kernels
 from .memory import ArenaMemory, Place, Pool
@@ -25,7 +27,7 @@ PACKED_NBYTES = 16 << 20  # that are packed at a time, each chunk straight into 
 OPENED = Opened()
 
 
-class MetalDevice(ClosableDevice):
+class MetalDevice(ClosableDevice, TunedDevice):
     """`features` stand in for the device's own where tests want a poorer one. Memory is shared with the GPU, so reads
     and writes wait until the GPU rests and touch it themselves."""
 
@@ -41,6 +43,10 @@ class MetalDevice(ClosableDevice):
 
     def supports(self, node: Node) -> str:
         return refusal(node, self.features)
+
+    def tune(self, tuning: Tuning) -> None:
+        super().tune(tuning)
+        self._living().features = self.features
 
     def alloc(self, storages: Iterable[Storage]) -> None:
         """Storages that have memory keep it; states and inputs become zeros either way."""

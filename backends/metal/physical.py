@@ -1,7 +1,7 @@
 """Metal devices as they are before one is opened, and what kernels may use of them."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...runtime import config
@@ -33,7 +33,7 @@ class Physical:
     def info(self) -> DeviceInfo:
         return DeviceInfo(
             *("metal", self.index, self.name, self.driver, self.kind, self.uuid, self.memory, None),
-            asdict(self.features),
+            self.features.offered(),
             missing=self.missing,
         )
 

@@ -8,10 +8,12 @@ import numpy as np
 from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
+from ...runtime.tuning import Tuning
 from ...shaders.kernel import Features
 from ..base import DeviceInfo, Program
 from ..opened import ClosableDevice, Opened
 from ..packing import array_of, chunks, host_bytes, read_range, row_nbytes
+from ..tuned import TunedDevice
 from .dispatches import problem
 from .instance import forget, instance
 from .memory import CACHED
@@ -23,7 +25,7 @@ from .transfers import SLOT_NBYTES, Uploads, download, zero
 OPENED = Opened(forget)
 
 
-class VulkanDevice(ClosableDevice):
+class VulkanDevice(ClosableDevice, TunedDevice):
     """`limits` and `features` stand in for the device's own where tests want a poorer one."""
 
     def __init__(self, physical: Physical, info: DeviceInfo, limits: Limits, features: Features) -> None:
@@ -41,6 +43,10 @@ class VulkanDevice(ClosableDevice):
 
     def supports(self, node: Node) -> str:
         return problem(node, self.features, self.limits)
+
+    def tune(self, tuning: Tuning) -> None:
+        super().tune(tuning)
+        self._living().features = self.features
 
     def alloc(self, storages: Iterable[Storage]) -> None:
         """Storages that have memory keep it; states and inputs become zeros either way."""

@@ -1,7 +1,7 @@
 """A physical device's facts: name, driver, memory, limits and features, and the feature chain that enables them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -111,7 +111,7 @@ class Physical:
             self.uuid,
             self.memory,
             self.memory_free(),
-            asdict(self.features),
+            self.features.offered(),
         )
 
     def feature_chain(self, robust: bool) -> Any:

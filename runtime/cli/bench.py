@@ -10,6 +10,7 @@ import click
 from ..bench.ranges import numbers, pairs
 from ..bench.session import Session
 from ..bench.settings import Wanted
+from ..bench.tune import tune
 from ..model import MAX_SEQS
 from .foreign import FOREIGN, Takes, table
 from .hub_options import OPTIONS as HUB_OPTIONS
@@ -70,6 +71,7 @@ _OPTIONS = [
     _many("--opt", "opts", default="3", text="How lean the graph is made, 0 to 3; with several, their ladder."),
     click.option("--no-replay", is_flag=True, help="Each test also with its graph planned and recorded at every step."),
     click.option("--profile", is_flag=True, help="Device time, bytes and arithmetic of each kernel of a step."),
+    click.option("--tune", is_flag=True, help="Measure which kernels suit the device; all its loads use them."),
     click.option("-r", "--repetitions", "n_runs", type=click.IntRange(1, 1000), default=5, show_default=True),
     click.option("--no-warmup", is_flag=True, help="Time the first run too, with its planning."),
     click.option("-o", "--output", "first", type=click.Choice(FORMATS), default="md", show_default=True),
@@ -100,7 +102,7 @@ def _run(
     LIST: 1,2,4 or 1-8 or 128-512+128 or 128-2048*2; every combination is run.
     """
     backend, device = values.pop("backend"), values.pop("device")
-    wanted = _wanted(values, (first, second))
+    tunes, wanted = values.pop("tune"), _wanted(values, (first, second))
     say: Callable[[str], None] = note if progress else lambda _: None
     for line in without_effect(ctx) if verbose else ():
         note(line)
@@ -110,6 +112,9 @@ def _run(
     for path in paths:
         check_model(path)  # each of them before the first is measured
     with Bar() as bar:
+        if tunes:
+            tune(paths, backend, device, click.echo, bar)
+            return
         Session(wanted, click.echo, lambda text: click.echo(text, err=True), say, bar).run(paths, backend, device)
 
 

@@ -19,6 +19,7 @@ TITLES = {
     "reading": "reading the prompt",
     "compiling": "compiling kernels for this device, once",
     "converting": "converting",
+    "tuning": "timing kernels",
 }
 _IN_BYTES = {"fetching", "loading"}
 

@@ -126,6 +126,8 @@ def _say_where(model: Model, options: RunOptions) -> None:
         note(f"{info.name}: {info.architecture}, {info.n_params / 1e6:.1f} M parameters, {info.nbytes / 2**20:.1f} MiB")
         note(f"on {info.backend}: {info.device}, {info.driver}")
         note(f"memory: {info.needs}")
+        if info.tuning:
+            note(info.tuning)
         for line in info.notes:
             note(line)
     if info.shrunk:

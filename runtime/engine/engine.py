@@ -122,7 +122,7 @@ class Engine:
         else:
             wanted = [b * n_tokens + len(c.ids) - 1 for b, c in enumerate(chunks)]
         rows = _embeddings(chunks, n_tokens)
-        ready = self.ready(self._step_shape(chunks, n_tokens, every, rows is not None, hidden))
+        ready = self.ready(self.step_shape(chunks, n_tokens, every, rows is not None, hidden))
         filled = ready.inputs.fill([chunks], self.model.capacity.n_ctx, [] if every else wanted, wants=wants)
         self.device.write(ready.inputs.storage, filled)
         if rows is not None:
@@ -132,7 +132,7 @@ class Engine:
         logits = ready.program.read(ready.output)
         return logits[wanted] if every else logits
 
-    def _step_shape(
+    def step_shape(
         self, chunks: Sequence[Chunk], n_tokens: int, every: bool, embeddings: bool, hidden: bool
     ) -> StepShape:
         causal = self.model.causal
@@ -149,9 +149,9 @@ class Engine:
         """The program for a step size, compiled on first use."""
         key = self.level, self.replay, shape
         if not self.replay and key in self._ready:
-            self._drop(self._ready.pop(key))
+            self.drop(self._ready.pop(key))
         if key not in self._ready:
-            self._ready[key] = self._compile(shape)
+            self._ready[key] = self.compile(shape)
         self.last = self._ready[key]
         return self.last
 
@@ -161,17 +161,19 @@ class Engine:
     def close(self) -> None:
         """Drop every program; the next step plans anew."""
         for ready in self._ready.values():
-            self._drop(ready)
+            self.drop(ready)
         self._ready.clear()
         self.device.free(self._resting.values())
         self._resting.clear()
         self.last = None
 
-    def _drop(self, ready: Ready) -> None:
+    def drop(self, ready: Ready) -> None:
+        """Give back what compile() made."""
         ready.program.close()
         self.device.free(ready.plan.storages(Kind.INPUT))
 
-    def _compile(self, shape: StepShape) -> Ready:
+    def compile(self, shape: StepShape) -> Ready:
+        """As ready(), but made anew and the caller's to drop."""
         self._progress("compiling", 0, 0)
         inputs = self.model.inputs(shape, self._place_to_rest(shape))
         plan = self.plan(inputs)

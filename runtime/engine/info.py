@@ -24,4 +24,5 @@ class ModelInfo:
     is_software: bool
     notes: tuple[str, ...]  # what of the file is not used
     needs: str  # what is kept on the device, beside what it had free
+    tuning: str  # by which thresholds kernels are chosen where some were kept for the device, or why they are not used
     shrunk: str  # why the context is smaller than it would be by itself, where it is

@@ -61,5 +61,7 @@ def row_words(t: Tensor) -> tuple[int, ...]:
 
 
 def most_tokens(features: Features) -> int:
-    """Of the experts' kernels."""
-    return MAX_COLS_SOFTWARE if features.software else MAX_COLS
+    """Of the experts' kernels, where matrices do not take them over earlier."""
+    if features.software:
+        return MAX_COLS_SOFTWARE
+    return MAX_COLS if features.cooperative_matrix else features.tuning.list_tokens - 1

@@ -17,8 +17,7 @@ from ..tables import shared_nbytes
 from .mul_mat_args import Product, ceil_div, defines_of, in_words, lower_product, operands_of
 
 FEWEST_COLS = 33  # of any type
-MANY_ROWS, FEW_COLS, SOME_COLS = 4096, 5, 8  # the fewest columns of blocks with so many rows, and of others
-FEW_TOKENS = 24  # from which experts are multiplied by matrices: see takes_experts
+MANY_ROWS = 4096  # of blocks, from which fewer columns pay
 MOST_FEW = 32  # columns, up to which FEW_TILES are for
 FEWEST_HALVED = 1 << 18  # elements of a weight whose input is halved beforehand
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
@@ -112,24 +111,24 @@ def _fits(tile: Tile, p: Product, features: Features) -> bool:
 
 def _rule(node: Node, features: Features) -> str:
     p, w = operands_of(node), node.inputs[0]
-    if p.n_cols < (fewest := fewest_cols(w, p.n_rows)):
+    if p.n_cols < (fewest := fewest_cols(w, p.n_rows, features)):
         return f"matrices: {p.n_cols} columns, at least {fewest}"
     if p.n_batch > 1 and not w.dtype.is_quantised:  # no model's weights, but what was computed: halves would lose it
         return f"matrices: {p.n_batch} products of {w.dtype.name} side by side"
     return _for_matrices(features) or _worth(p) or _refuses_tile(_tile(node, p, features), p, features)
 
 
-def fewest_cols(w: Tensor, n_rows: int) -> int:
+def fewest_cols(w: Tensor, n_rows: int, features: Features) -> int:
     """Columns from which matrices pay, of which all but one or two are multiplied for nothing."""
     if not w.dtype.is_quantised:
         return FEWEST_COLS
-    return FEW_COLS if n_rows >= MANY_ROWS else SOME_COLS
+    return features.tuning.few_cols if n_rows >= MANY_ROWS else features.tuning.some_cols
 
 
 def takes_few(weights: Sequence[Tensor], n_cols: int, features: Features) -> bool:
     """Are most rows of these weights better multiplied by matrices, each weight by itself?"""
     n_rows, n_inner = sum(w.shape[0] for w in weights), weights[0].shape[-1]
-    many = n_cols >= fewest_cols(weights[0], n_rows) and n_rows * n_cols * n_inner >= FEWEST_PRODUCTS
+    many = n_cols >= fewest_cols(weights[0], n_rows, features) and n_rows * n_cols * n_inner >= FEWEST_PRODUCTS
     return many and n_inner % (8 * GROUP) == 0 and not _for_matrices(features)
 
 
@@ -137,7 +136,7 @@ def takes_experts(w: Tensor, n_tokens: int, n_slots: int, features: Features) ->
     """Are an expert's rows better read once for all of its tokens, in lists and by matrices, than for each token? 32
     tokens that share experts by chance take as long (16 a fourth longer), those that share all of them half as long."""
     n_products = n_tokens * n_slots * w.shape[1] * w.shape[2]
-    return n_tokens >= FEW_TOKENS and n_products >= FEWEST_PRODUCTS and not _for_matrices(features)
+    return n_tokens >= features.tuning.expert_tokens and n_products >= FEWEST_PRODUCTS and not _for_matrices(features)
 
 
 def _refuses_tile(tile: Tile | None, p: Product, features: Features) -> str:

@@ -13,7 +13,7 @@ VARIANT: Variant = ("delta_chunks", ())
 SIZES = ((64, 32), (64, 16), (32, 32), (32, 16), (32, 8))  # tokens of a chunk, rows of the state
 STEP = 16  # columns staged at a time
 FEW_GROUPS, MANY_GROUPS = 64, 256  # of 32 rows each
-FEWEST_TOKENS, FEWEST_TOKENS_OF_MANY = 64, 256
+FEWEST_TOKENS_OF_MANY = 256
 forced: tuple[int, int] | None = None  # a size to take whatever the shape, for those who measure
 
 
@@ -21,7 +21,7 @@ def rule(node: Node, features: Features) -> str:
     if features.software or not features.delta_chunks:
         return "chunks: for GPUs"
     n_tokens, dim = node.inputs[2].shape[1], node.inputs[2].shape[3]
-    fewest = FEWEST_TOKENS if _n_groups(node) <= MANY_GROUPS else FEWEST_TOKENS_OF_MANY
+    fewest = max(features.tuning.delta_tokens, FEWEST_TOKENS_OF_MANY if _n_groups(node) > MANY_GROUPS else 0)
     if n_tokens < fewest and not forced:
         return f"chunks: {n_tokens} tokens, at least {fewest}"
     if _size(node, features) is None:

@@ -31,15 +31,17 @@ ROOMS: dict[str, set[str]] = {
     "units": set(),
     "config": {"errors"},
     "caches": set(),
+    "tuning": {"config", "caches"},
     "ir": {"errors", "config"},
     "gguf": {"errors", "units", "ir"},
     "text": {"errors", "config"},
     "hub": {"errors", "units", "gguf"},
     "perplexity": {"errors"},
     "convert": {"errors"},
-    "shaders": {"errors", "config", "caches", "ir"},
-    "backends/base": {"errors", "config", "ir"},
+    "shaders": {"errors", "config", "caches", "ir", "tuning"},
+    "backends/base": {"errors", "config", "ir", "tuning"},
     "backends/opened": {"errors", "backends/base"},
+    "backends/tuned": {"ir", "tuning", "shaders", "backends/base"},
     "backends/together": {"backends/base"},
     "backends/host_memory": set(),
     "backends/room": {"errors"},
@@ -61,7 +63,7 @@ ROOMS: dict[str, set[str]] = {
 }
 HOSTS = {"backends/vulkan", "backends/kompute", "backends/host", "backends/cuda", "backends/metal"}
 SHARED_BY_HOSTS = {name for name in ROOMS if name.startswith("backends/")} - {"backends/cpu", "backends/probe"}
-ROOMS |= {host: {"errors", "config", "caches", "ir", "shaders", *SHARED_BY_HOSTS} for host in HOSTS}
+ROOMS |= {host: {"errors", "config", "caches", "ir", "tuning", "shaders", *SHARED_BY_HOSTS} for host in HOSTS}
 ROOMS["backends/registry"] = {
     *("errors", "config", "backends/base", "backends/probe"),
     *("backends/cpu", *HOSTS),
@@ -69,10 +71,10 @@ ROOMS["backends/registry"] = {
 ROOMS["optable"] = {"errors", "ir", "gguf", "backends/base", "backends/cpu", "backends/registry"}
 ROOMS["opening"] = {"backends/base", "gguf", "models", "engine"}
 ROOMS["model"] = {
-    *("errors", "arguments", "backends/base", "backends/host_memory"),
+    *("version", "tuning", "errors", "arguments", "backends/base", "backends/host_memory"),
     *("opening", "gguf", "text", "models", "engine", "backends/registry"),
 }
-ROOMS["bench"] = {"version", "errors", "ir", "text", "backends/base", "models", "engine", "model"}
+ROOMS["bench"] = {"version", "tuning", "errors", "ir", "text", "backends/base", "models", "engine", "model"}
 ROOMS["server"] = {
     "version",
     "models",

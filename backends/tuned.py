@@ -1,0 +1,20 @@
+"""A device whose kernels are chosen by Features, and so by its Tuning."""
+
+from dataclasses import replace
+
+from ..runtime.ir.plan import Plan
+from ..runtime.tuning import Tuning
+from ..shaders.catalogue import lower
+from ..shaders.kernel import Features
+from .base import Device
+
+
+class TunedDevice(Device):
+    features: Features
+
+    def tune(self, tuning: Tuning) -> None:
+        self.features = replace(self.features, tuning=tuning)
+
+    def kernels(self, plan: Plan) -> tuple[object, ...]:
+        calls = (lower(node, self.features) for node in plan.nodes)
+        return tuple(call.code if call else None for call in calls)
