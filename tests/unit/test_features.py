@@ -9,6 +9,7 @@ from vkrun.runtime.ir.graph import Graph, Node
 from vkrun.runtime.ir.tensor import Kind, Storage
 from vkrun.runtime.optable.run import prepare
 from vkrun.runtime.optable.table import cases_for
+from vkrun.runtime.tuning import MOST, Tuning
 from vkrun.shaders.catalogue import lower, refusal
 from vkrun.shaders.kernel import Features
 
@@ -21,7 +22,7 @@ RICH = Features(
     max_workgroup=1024,
     delta_chunks=True,
 )
-POOR = Features()
+POOR = Features(tuning=Tuning(some_cols=MOST))
 
 
 def nodes() -> Iterator[Node]:
