@@ -4,7 +4,7 @@
     tools/synthesize.py --list
     tools/synthesize.py qwen3-next-80b-a3b OUT.gguf [--type Q4_0] [--layers N] [--header-only] [--seed 0]
 
-Types: F16, Q8_0, Q4_0 (with an output of Q6_K), Q4_K_M (with Q6_K where llama.cpp has it), MXFP4 (experts, the
+Types: F16, Q8_0, Q4_0 (with an output of Q6_K), Q4_K_M (with Q5_K and Q6_K where llama.cpp has them), MXFP4 (experts, the
 rest Q8_0). Which tensors there are and in which shapes says the family's own code, given the keys of tools/presets.py.
 Their values repeat after some millions, which is nothing to a device. 45 GB take 20 to 60 s, as fast as the disk is.
 """
@@ -79,6 +79,8 @@ def dtype_of(name: str, shape: tuple[int, ...], kind: str, n_layers: int) -> DTy
     dtype = wanted.get(kind) or DType[kind]
     if kind in ("Q4_0", "Q4_K_M") and (name == "output.weight" or (kind != "Q4_0" and _is_precise(name, n_layers))):
         dtype = DType.Q6_K
+    if kind == "Q4_K_M" and "attn_qkv." in name:
+        dtype = DType.Q5_K
     if dtype.block > 1 and shape[-1] % dtype.block:
         dtype = DType.Q8_0 if shape[-1] % 32 == 0 else DType.F16
     return dtype

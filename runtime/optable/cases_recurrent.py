@@ -343,7 +343,7 @@ def _ssm_conv() -> list[Case]:
     return cases + [Case("ssm_conv", what, (x, w), strided_out=strided) for what, x, w, strided in views]
 
 
-def _projected(batch: Batch, dtype: DType, width: int, make: Make, *n_rows: int, fill: Fill = normal) -> Case:
+def projected(batch: Batch, dtype: DType, width: int, make: Make, *n_rows: int, fill: Fill = normal) -> Case:
     """Projections of one token a sequence, the first of them convolved."""
     (_, _, state, slots, tails), x = (
         _conv(batch, n_rows[0], 4, make).operands,
@@ -358,17 +358,17 @@ def _projected(batch: Batch, dtype: DType, width: int, make: Make, *n_rows: int,
 def _projections() -> Iterator[Case]:
     for t in (t for t in DType if t is not I32):
         width = 2 * t.block if t.is_quantised else 70
-        yield _projected(BATCHES[1], t, width, plain, 65, 9)
+        yield projected(BATCHES[1], t, width, plain, 65, 9)
     q4, q8 = DType.Q4_0, DType.Q8_0
-    yield _projected(ONE, q4, 2048, plain, 160, 40, 8)
-    yield _projected(ONE, q4, 12800, plain, 5, 3)
-    yield _projected(BATCHES[2], q4, 2048, rows_apart, 40, 24)
-    yield _projected(Batch(1, (1,) * 9, tuple(range(9)), 9), q4, 1024, plain, 40, 24, 8)
-    yield _projected(ONE, DType.F32, 2048, plain, 33, 1)
-    yield _projected(ONE, DType.F32, 1099, plain, 33, 1)
-    yield _projected(Batch(1, (1, 1, 1), (2, -1, 1), 4), q8, 96, rows_apart, 70, 5)
-    yield _projected(BATCHES[1], q8, 64, plain, 20, 1, fill=uniform(-1e-4, 1e-4))
-    yield _projected(BATCHES[1], q8, 64, plain, 20, 4, fill=one_inf)
+    yield projected(ONE, q4, 2048, plain, 160, 40, 8)
+    yield projected(ONE, q4, 12800, plain, 5, 3)
+    yield projected(BATCHES[2], q4, 2048, rows_apart, 40, 24)
+    yield projected(Batch(1, (1,) * 9, tuple(range(9)), 9), q4, 1024, plain, 40, 24, 8)
+    yield projected(ONE, DType.F32, 2048, plain, 33, 1)
+    yield projected(ONE, DType.F32, 1099, plain, 33, 1)
+    yield projected(Batch(1, (1, 1, 1), (2, -1, 1), 4), q8, 96, rows_apart, 70, 5)
+    yield projected(BATCHES[1], q8, 64, plain, 20, 1, fill=uniform(-1e-4, 1e-4))
+    yield projected(BATCHES[1], q8, 64, plain, 20, 4, fill=one_inf)
 
 
 CASES: tuple[Case, ...] = (

@@ -73,7 +73,8 @@ uvec4 aligned_words4(uint i) {
 
 #include "dequant.glsl"
 
-#if defined(SECOND_F32) || defined(SECOND_F16) || defined(SECOND_Q8_0)
+#if defined(SECOND_F32) || defined(SECOND_F16) || defined(SECOND_Q8_0) || defined(SECOND_Q3_K) || defined(SECOND_Q4_K) \
+    || defined(SECOND_Q5_K) || defined(SECOND_Q6_K)
 
 #undef TYPE_F32
 #undef TYPE_F16
@@ -100,6 +101,14 @@ uvec4 aligned_words4(uint i) {
 #define TYPE_F32
 #elif defined(SECOND_F16)
 #define TYPE_F16
+#elif defined(SECOND_Q3_K)
+#define TYPE_Q3_K
+#elif defined(SECOND_Q4_K)
+#define TYPE_Q4_K
+#elif defined(SECOND_Q5_K)
+#define TYPE_Q5_K
+#elif defined(SECOND_Q6_K)
+#define TYPE_Q6_K
 #else
 #define TYPE_Q8_0
 #endif
@@ -122,6 +131,13 @@ uvec4 aligned_words4(uint i) {
 #define four_numbers second_four_numbers
 #define packed_of second_packed_of
 #define CODE_OFFSET SECOND_CODE_OFFSET
+#define BLOCK_WORDS SECOND_BLOCK_WORDS
+#define pairs second_pairs
+#define single_bits second_single_bits
+#define tail_scale second_tail_scale
+#define scale_and_min second_scale_and_min
+#define scale_made second_scale_made
+#define octet_made second_octet_made
 #include "dequant.glsl"
 #undef weight
 #undef OCTET_STEP
@@ -141,7 +157,17 @@ uvec4 aligned_words4(uint i) {
 #undef four_numbers
 #undef packed_of
 #undef CODE_OFFSET
+#undef BLOCK_WORDS
+#undef pairs
+#undef single_bits
+#undef tail_scale
+#undef scale_and_min
+#undef scale_made
+#undef octet_made
 #undef PLAIN
+
+#define TWO_TYPES
+const bool ORDERS_DIFFER = OCTET_STEP != SECOND_OCTET_STEP;  // of elements in octets
 
 bool is_first() {
     return source < N_FIRST;

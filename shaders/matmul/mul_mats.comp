@@ -16,13 +16,14 @@
 #endif
 #endif
 // y0, y1, y2 [n, m] = sum over k of x[n, k] w0, w1, w2 [m, k]: products of one input, see dots.glsl. Inner axes have
-// stride 1. TYPE_<name>: the type of the weights. Without a third weight its rows are 0.
+// stride 1. TYPE_<name>: the type of the first N_FIRST weights; SECOND_<name>: that of the others, if another. Without a
+// third weight its rows are 0.
 // NORM: x is normed first, and given out normed too, see normed.glsl; for devices with subgroups. CONV, with NORM: what w0
 // makes is convolved, see convolved.glsl.
 // Grid: tiles (WIDE: runs of tiles) of rows of w0, w1, w2, then columns.
 
 #define N_WEIGHTS 3
-#define N_FIRST 3u
+layout(constant_id = 10) const uint N_FIRST = 3u;
 #include "common.glsl"
 #if !defined(LANES)
 #define TABLE_SHARED
@@ -65,6 +66,10 @@ vec4 weighted_quad(uint c, uint p, uint quad);
 #elif defined(NORM)
 #define X_OF(c, k) weighted(c, k)
 float weighted(uint c, uint k);
+#endif
+#if defined(WIDE) && defined(TWO_TYPES)
+bool order_changes(uint t);
+#define ORDER_CHANGES(t) order_changes(t)
 #endif
 #include "dots.glsl"
 
@@ -144,6 +149,12 @@ uint n_tiles(uint n_rows) {
 }
 
 #if defined(WIDE)
+
+#if defined(TWO_TYPES)
+bool order_changes(uint t) {
+    return ORDERS_DIFFER && t == n_tiles(n_rows0) + (N_FIRST > 1u ? n_tiles(n_rows1) : 0u);
+}
+#endif
 
 uint first_col, m, n_rows, y_row;
 

@@ -11,10 +11,16 @@ from ..operands import FLOATS, INTS, WEIGHTS
 from .dots import LANES, MAX_COLS, defines, form_of, local_of, row_words, variants
 from .matrices import takes_few
 from .mul_mat_args import ceil_div, lanes_tile, vec_tile
-from .wide import FEWEST, wide_tile
+from .wide import FEWEST, takes_wide, wide_tile
 
 MAX_WEIGHTS = 3
 LEAST = 4  # invocations of a subgroup, for which normed.glsl has room
+_Q2_K, _Q3_K, _Q4_K, _Q5_K, _Q6_K = (DType[f"Q{n}_K"] for n in range(2, 7))
+# Types of weights of one input in files as llama.cpp mixes them: values with more bits than queries and keys,
+_MORE_BITS = ((_Q2_K, _Q3_K), (_Q2_K, _Q4_K), (_Q3_K, _Q4_K), (_Q3_K, _Q5_K), (_Q4_K, _Q5_K), (_Q4_K, _Q6_K))
+_OF_EIGHT = tuple((t, DType.Q8_0) for t in (_Q2_K, _Q3_K, _Q4_K, _Q5_K, _Q6_K))  # keys and values beside eight experts,
+_JOINED_FIRST = ((_Q4_K, _Q3_K), (_Q5_K, _Q4_K), (_Q6_K, _Q5_K))  # and queries, keys and values in one before a gate
+MIXES = (*_MORE_BITS, (_Q5_K, _Q6_K), *_OF_EIGHT, *_JOINED_FIRST)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,31 @@ def _joined(parts: Parts, features: Features) -> str:
     n, n_cols = len(parts.weights), parts.x.shape[0]
     if not 1 < n <= MAX_WEIGHTS:
         return f"{n} weights, expected 2 to {MAX_WEIGHTS}"
-    return f"{n_cols} columns, better by matrices" if takes_few(parts.weights, n_cols, features) else ""
+    if takes_few(parts.weights, n_cols, features):
+        return f"{n_cols} columns, better by matrices"
+    return _mixed(parts.weights, features)
+
+
+def _mixed(weights: Sequence[Tensor], features: Features) -> str:
+    """Weights of two types: those of the first one first, on devices with subgroups."""
+    types = [w.dtype for w in weights]
+    first, last = types[0], types[-1]
+    in_order = types == [first] * (n := types.count(first)) + [last] * (len(types) - n)
+    if first is last and in_order:
+        return ""
+    if not in_order or (first, last) not in MIXES:
+        return f"weights of {', '.join(t.name for t in types)}, expected one type or a known mix of two"
+    return "" if _form(weights, 1, features) else "weights of two types: for devices with subgroups"
+
+
+def _form(weights: Sequence[Tensor], n_cols: int, features: Features) -> tuple[str, ...]:
+    """Those of two types have no form for short rows, nor one without subgroups."""
+    form = form_of(features, *weights, n_cols=n_cols)
+    if weights[0].dtype is weights[-1].dtype or "LANES" in form:
+        return form
+    if not takes_wide(features, *(w.shape[1] for w in weights)):
+        return ()
+    return ("WIDE", "DOT") if features.int_dot and n_cols == 1 else ("WIDE",)
 
 
 def _norms(node: Node, features: Features) -> str:
@@ -58,6 +88,13 @@ def _norms(node: Node, features: Features) -> str:
     parts = _normed_parts(node) if node.op == "norm_mul_mats" else _convolved_parts(node)
     empty = "" if parts.x.shape[1] else "rows of 0 numbers, whose norm is none"
     return empty or for_subgroups(features, parts.weights[0].dtype) or _joined(parts, features)
+
+
+def _norms_convolved(node: Node, features: Features) -> str:
+    weights = _convolved_parts(node).weights
+    mix = weights[0].dtype, weights[-1].dtype
+    rare = mix[0] is not mix[1] and mix not in _JOINED_FIRST
+    return f"weights of {mix[0].name} and {mix[1].name}" if rare else _norms(node, features)
 
 
 def for_subgroups(features: Features, dtype: DType) -> str:
@@ -69,7 +106,7 @@ def for_subgroups(features: Features, dtype: DType) -> str:
 
 def _tile(x: Tensor, weights: Sequence[Tensor], features: Features) -> tuple[int, Constants]:
     """Workgroups, and the constants that say what each does."""
-    (n, n_inner), form = x.shape, form_of(features, *weights, n_cols=x.shape[0])
+    (n, n_inner), form = x.shape, _form(weights, x.shape[0], features)
     if "WIDE" in form:
         tile = wide_tile(sum(w.shape[0] for w in weights), n, n_inner, features, weights[0].dtype)
         groups, run = tile.runs(_n_tiles(weights, tile.tile_rows))
@@ -89,7 +126,7 @@ def _n_tiles(weights: Sequence[Tensor], rows: int) -> int:
 
 def _call(parts: Parts, features: Features) -> KernelCall:
     x, missing = parts.x, MAX_WEIGHTS - len(parts.weights)
-    (n_cols, n_inner), dtype = x.shape, parts.weights[0].dtype
+    (n_cols, n_inner), types = x.shape, [w.dtype for w in parts.weights]
     n_rows = [*(w.shape[0] for w in parts.weights), *[0] * missing]
     buffers: dict[str, Tensor] = {"x": x}
     arguments: dict[str, Argument] = {"n_cols": n_cols, "n_inner": n_inner, **placed("x", x, "col")}
@@ -99,7 +136,8 @@ def _call(parts: Parts, features: Features) -> KernelCall:
         arguments |= {f"w_at{i}": w, f"w_row{i}": row_words(w)[0], f"n_rows{i}": n}
         arguments |= {f"y_at{i}": y, f"y_col{i}": y.layout.strides[0]}
     groups, constants = _tile(x, parts.weights, features)
-    flags = defines(dtype, dtype, form_of(features, *parts.weights, n_cols=n_cols))
+    flags = defines(types[0], types[-1], _form(parts.weights, n_cols, features))
+    constants = {**constants, "N_FIRST": types.count(types[0])}
     return KernelCall("mul_mats", flags, buffers, arguments, grid_of(groups), constants)
 
 
@@ -139,14 +177,19 @@ def _with(call: KernelCall, flag: str, buffers: Buffers, arguments: Arguments) -
     )
 
 
-def _subgroup_variants(*flags: str) -> list[Variant]:
+def _mixed_variants(*forms: tuple[str, ...], mixes: Sequence[tuple[DType, DType]] = MIXES) -> list[Variant]:
+    return [("mul_mats", defines(*mix, form)) for mix in mixes for form in forms]
+
+
+def _subgroup_variants(*flags: str, mixes: Sequence[tuple[DType, DType]]) -> list[Variant]:
     """Of the forms for subgroups of GPUs."""
-    made = variants("mul_mats", ((t, t) for t in WEIGHTS.dtypes))
+    made = [*variants("mul_mats", ((t, t) for t in WEIGHTS.dtypes)), *_mixed_variants(*_WIDE, mixes=mixes)]
     more = tuple((flag, "") for flag in flags)
     return [(stem, (*d, *more)) for stem, d in made if {"WIDE", "SUBGROUPS"} & {name for name, _ in d}]
 
 
-_X, _W = FLOATS.rows.axis(0, most=MAX_COLS), WEIGHTS.rows.typed_as("w0")
+_WIDE = ("WIDE", "DOT"), ("WIDE",)
+_X, _W = FLOATS.rows.axis(0, most=MAX_COLS), WEIGHTS.rows
 
 KERNELS = (
     Kernel(
@@ -154,7 +197,7 @@ KERNELS = (
         {"x": _X, "w*": _W},
         {"y*": FLOATS.rows},
         _lower,
-        variants("mul_mats", ((t, t) for t in WEIGHTS.dtypes)),
+        [*variants("mul_mats", ((t, t) for t in WEIGHTS.dtypes)), *_mixed_variants(("LANES",), *_WIDE)],
         _few_weights,
     ),
     Kernel(
@@ -162,7 +205,7 @@ KERNELS = (
         {"x": _X, "norm": FLOATS.rows, "w*": _W},
         {"normed": FLOATS.rows, "y*": FLOATS.rows},
         _lower_normed,
-        _subgroup_variants("NORM"),
+        _subgroup_variants("NORM", mixes=MIXES),
         _norms,
     ),
     Kernel(
@@ -178,7 +221,7 @@ KERNELS = (
         },
         {"y": FLOATS.rows, "written": FLOATS.rows, "normed": FLOATS.rows, "y*": FLOATS.rows},
         _lower_convolved,
-        _subgroup_variants("NORM", "CONV"),
-        _norms,
+        _subgroup_variants("NORM", "CONV", mixes=_JOINED_FIRST),
+        _norms_convolved,
     ),
 )

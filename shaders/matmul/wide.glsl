@@ -4,7 +4,8 @@
 // A workgroup takes RUN tiles of rows one after the other, so that loads never wait for what ends a tile.
 // Kernels define take_tile(t), which sets `rows` of tile t, and store_tile(t), which stores `sums` where is_writer().
 // Kernels of several weights define FROM(r), a statement that says where row r is from. Kernels whose rows are joined of
-// several define TAKE(p), statements that make `piece` of p and set `rows` and n_inner, and X_QUAD(c, p, quad).
+// several define TAKE(p), statements that make `piece` of p and set `rows` and n_inner, and X_QUAD(c, p, quad). Kernels of
+// weights of two types define ORDER_CHANGES(t): is tile t the first to read columns in another order?
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint ROWS = 1;
@@ -145,9 +146,15 @@ bool is_first_tile;
 void end_first_tile();
 #define START_TILE(t, is_first) is_first_tile = is_first, take_tile(t)
 #define END_TILE if (is_first_tile) { end_first_tile(); }
+#elif defined(ORDER_CHANGES)
+#define START_TILE(t, is_first) take_tile(t)
+#define END_TILE
 #else
 #define START_TILE(t, is_first)
 #define END_TILE
+#endif
+#ifndef ORDER_CHANGES
+#define ORDER_CHANGES(t) false
 #endif
 
 // Pieces first to stop of the rows of tile t onto their sums. What comes next is always under way: the first piece was
@@ -188,7 +195,7 @@ void run_tiles(uint first, uint stop) {
     [[dont_unroll]] for (uint t = first; t < stop; t++) {
         clear_sums();
         START_TILE(t, t == first);
-        add_pieces(t, min(t + 1u, stop - 1u), 0u, n, t > first && n <= HELD);
+        add_pieces(t, min(t + 1u, stop - 1u), 0u, n, t > first && n <= HELD && !ORDER_CHANGES(t));
         END_TILE
         gather_sums(t);
         store_tile(t);

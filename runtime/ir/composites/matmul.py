@@ -41,20 +41,30 @@ register(
 
 
 def _fuse(edit: Editing, i: int, node: Node) -> None:
-    """Products of one input with several weights of one type."""
+    """Products of one input with several weights, of one type or of a mix that there is a kernel for."""
     w, x, *halves = node.inputs
     if halves or w.ndim != 2 or x.ndim != 2 or w.storage.kind is not Kind.WEIGHT:
         return
     kin = [(j, n) for j, n in edit.users(x.storage, i) if stands(edit, j, n) and _projects(n, x)]
-    kin = [(j, n) for j, n in kin if n.inputs[0].dtype is w.dtype][:MAX_PROJECTIONS]
-    if len(kin) < 2 or kin[0][0] != i or edit.is_written(x, i, kin[-1][0] + 1):
-        return
-    outs = [n.outputs[0] for _, n in kin]
-    fused = make("mul_mats", (x, *(n.inputs[0] for _, n in kin)), scope_of(node), outs)
-    if edit.supports(fused):
-        for j, _ in kin:
-            edit.remove(j)
-        edit.put(i, fused)
+    for found in _sets(kin, w.dtype):
+        if found[0][0] != i or edit.is_written(x, i, max(j for j, _ in found) + 1):
+            continue
+        outs = [n.outputs[0] for _, n in found]
+        fused = make("mul_mats", (x, *(n.inputs[0] for _, n in found)), scope_of(node), outs)
+        if edit.supports(fused):
+            for j, _ in found:
+                edit.remove(j)
+            edit.put(i, fused)
+            return
+
+
+def _sets(kin: list[tuple[int, Node]], dtype: DType) -> list[list[tuple[int, Node]]]:
+    """Products that could be one, larger sets first: those of the type, and after them those of one other."""
+    types = list(dict.fromkeys(n.inputs[0].dtype for _, n in kin))
+    by_type = {t: [(j, n) for j, n in kin if n.inputs[0].dtype is t] for t in types}
+    alike = by_type.pop(dtype)
+    found = [[*alike, *others][:MAX_PROJECTIONS] for others in ([], *by_type.values())]
+    return sorted((s for s in found if len(s) > 1), key=len, reverse=True)
 
 
 def _projects(n: Node, x: Tensor) -> bool:
