@@ -189,12 +189,17 @@ void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
 void run_tiles(uint first, uint stop) {
     uint n = n_inner >> 5;
     take_tile(first);
-    load_rows(min(invocation() % ALONG, n - 1u));
+    if (n > 0u) {
+        load_rows(min(invocation() % ALONG, n - 1u));
+    }
     await_late();
     START_ALL;
     [[dont_unroll]] for (uint t = first; t < stop; t++) {
         clear_sums();
         START_TILE(t, t == first);
+        if (n == 0u) {
+            take_tile(t);
+        }
         add_pieces(t, min(t + 1u, stop - 1u), 0u, n, t > first && n <= HELD && !ORDER_CHANGES(t));
         END_TILE
         gather_sums(t);
