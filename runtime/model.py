@@ -174,8 +174,8 @@ class Model:
         self._chat: ChatTemplate | None = None
         self.timings = Timings()
         model, runner = engine.model, Runner(engine)
-        parked = Parked(runner, limit) if limit != 0 and not model.n_window_rows else None
-        form = Form(name, info.n_vocab, model.capacity.n_ctx, runner.rows, runner.states) if name else None
+        parked = Parked(runner, limit) if limit != 0 else None
+        form = Form(name, info.n_vocab, model.capacity.n_ctx, *runner.widths) if name else None
         # for who drives it alone, in the place of generations
         self.scheduler = Scheduler(runner, Slots.of(model, parked), form)
         self._service = Service(self.scheduler, info.name)

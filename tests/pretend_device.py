@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from vkrun.runtime.engine.choice import TokenChoice
 from vkrun.runtime.engine.copies import Pair
+from vkrun.runtime.engine.parked import NO_RINGS, Rings
 from vkrun.runtime.engine.runner import Chosen, Group, Wanted
 from vkrun.runtime.engine.sizes import SOFTWARE, StepSizes
-from vkrun.runtime.engine.slots import NO_RINGS, Rings
 from vkrun.runtime.ir.composites.slots import SPAN
 from vkrun.runtime.models.step import Chunk
 
 N_VOCAB = 50
-NOTHING = -1, -1
+NOTHING: tuple[int, int] = -1, -1
 Tokens = tuple[int, ...]
 
 
@@ -49,11 +49,13 @@ class PretendRunner:
     was_new: bool = False
     n_copies: int = 0
     row_nbytes: int = 4
+    ring_nbytes: int = field(init=False)
     caches: list[list[int]] = field(init=False)
     states: list[Tokens | None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.caches = [[-1] * self.n_ctx for _ in range(self.n_caches)]
+        self.ring_nbytes = 8 if self.rings.n_rows else 0
         self.held = [[NOTHING] * self.rings.n_rows for _ in range(self.n_caches)]
         self.states = [None] * max(0, self.n_states - 1) + [()] * (self.n_states > 0)
 
@@ -81,6 +83,18 @@ class PretendRunner:
         (data,) = rows
         assert data.shape[1] == 1 and start + len(data) <= self.n_ctx
         self.caches[cache][start : start + len(data)] = data[:, 0].tolist()
+
+    def take_rings(self, cache: int, start: int, stop: int) -> list[np.ndarray]:
+        rows = [self.held[cache][pos % self.rings.n_rows] for pos in range(start, stop)]
+        assert [pos for pos, _ in rows] == list(range(start, stop))
+        return [np.array(rows, np.int32)]
+
+    def put_rings(self, cache: int, start: int, rows: Sequence[np.ndarray]) -> None:
+        (data,) = rows
+        assert len(data) <= self.rings.n_rows
+        for pos, (said, token) in enumerate(data.tolist(), start):
+            assert said == pos
+            self.held[cache][pos % self.rings.n_rows] = pos, token
 
     def take_state(self, state: int) -> list[np.ndarray]:
         held = self.states[state]

@@ -5,8 +5,9 @@
     tools/synthesize.py qwen3-next-80b-a3b OUT.gguf [--type Q4_0] [--layers N] [--header-only] [--seed 0]
 
 Types: F16, Q8_0, Q4_0 (with an output of Q6_K), Q4_K_M (with Q5_K and Q6_K where llama.cpp has them), MXFP4 (experts,
-the rest Q8_0). Which tensors there are and in which shapes says the family's own code, given the keys of tools/presets.py.
-Their values repeat after some millions, which is nothing to a device. 45 GB take 20 to 60 s, as fast as the disk is.
+the rest Q8_0). Which tensors there are and in which shapes says the family's own code, given the keys of
+tools/presets.py. Their values repeat after some millions, which is nothing to a device. 45 GB take 20 to 60 s, as fast
+as the disk is.
 """
 
 import argparse

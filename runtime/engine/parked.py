@@ -24,26 +24,49 @@ def pieces(first: int, stop: int) -> list[tuple[int, int]]:
     return [(at, min(at + PIECE, stop)) for at in range(first, stop, PIECE)]
 
 
+@dataclass(frozen=True)
+class Rings:
+    """Caches of layers with a window: rows of a sequence, 0 where they hold all tokens, and keys that a token sees."""
+
+    n_rows: int = 0
+    window: int = 0
+
+    def first_seen(self, n: int) -> int:
+        """The first token that the one behind n others sees; 0 without rings."""
+        return max(0, n + 1 - self.window) if self.n_rows else 0
+
+
+NO_RINGS = Rings()
+
+
 class Source(Protocol):
     """Where the bytes come from: a runner."""
 
-    row_nbytes: int  # of a token's keys and values
+    row_nbytes: int  # of a token's keys and values, but for those in rings
+    ring_nbytes: int  # of a token's in rings, 0 without any
     state_nbytes: int  # 0 in a family without recurrent states
+    rings: Rings
 
     def take_keys(self, cache: int, start: int, stop: int) -> Arrays: ...
+
+    def take_rings(self, cache: int, start: int, stop: int) -> Arrays: ...
 
     def take_state(self, state: int) -> Arrays: ...
 
 
 @dataclass(eq=False)
 class Block:
-    """The keys of at most BLOCK tokens, from position `first` on, and states at positions in (first, stop]."""
+    """The keys of at most BLOCK tokens, from position `first` on, and states at positions in (first, stop].
+
+    ring_keys: those of layers with a window, None where rings had lost some of them.
+    """
 
     key: bytes
     parent: "Block | None"
     first: int
     ids: list[int]
     keys: Arrays
+    ring_keys: Arrays | None = None
     states: dict[int, Arrays] = field(default_factory=dict)
     children: "dict[bytes, Block]" = field(default_factory=dict)
 
@@ -54,27 +77,33 @@ class Block:
 
 @dataclass(frozen=True)
 class Found:
-    """Of a prompt its first n_shared tokens are parked, and the first n_kept need no work."""
+    """Of a prompt its first n_shared tokens are parked, and the first n_kept need no work. n_lost: so many of
+    the first ones no token after those sees in a layer with a window."""
 
     blocks: Sequence[Block]
     n_shared: int
     n_kept: int
+    n_lost: int = 0
+    state: Arrays | None = None  # after n_kept tokens, wherever it is parked by the time it is read
 
     def keys(self, start: int, stop: int) -> Arrays:
-        """Rows [start, stop) of each cache."""
-        parts = [
-            [a[max(0, start - b.first) : stop - b.first] for a in b.keys]
-            for b in self.blocks
-            if b.stop > start and b.first < stop
-        ]
-        return [np.concatenate(each) for each in zip(*parts, strict=True)]
+        """Rows [start, stop) of each cache that is no ring."""
+        return _rows([(b.first, b.keys) for b in self._over(start, stop)], start, stop)
 
-    @property
-    def state(self) -> Arrays | None:
-        return next((b.states[self.n_kept] for b in self.blocks if self.n_kept in b.states), None)
+    def ring_keys(self, start: int, stop: int) -> Arrays:
+        """Rows of tokens [start, stop), of the last n_kept - n_lost, of each ring."""
+        return _rows([(b.first, b.ring_keys or []) for b in self._over(start, stop)], start, stop)
+
+    def _over(self, start: int, stop: int) -> Iterator[Block]:
+        return (b for b in self.blocks if b.stop > start and b.first < stop)
 
 
 NOTHING = Found((), 0, 0)
+
+
+def _rows(blocks: Sequence[tuple[int, Arrays]], start: int, stop: int) -> Arrays:
+    parts = [[a[max(0, start - first) : stop - first] for a in arrays] for first, arrays in blocks]
+    return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
 class Parked:
@@ -101,28 +130,47 @@ class Parked:
         whole, tails = self._shared(wanted)
         shared, most = len(whole) * BLOCK + max(tails.values(), default=0), len(wanted.ids) - 1
         if not self._has_states:
-            return Found([*whole, *_longest(tails)], shared, min(shared, most))
+            path = [*whole, *_longest(tails)]
+            return self._found(path, shared, self._farthest(path, min(shared, most)))
         for n in range(len(whole), -1, -1):
             ends = dict(self._states_at(whole[:n], wanted.ids[n * BLOCK : (n + 1) * BLOCK], most))
             if ends:
-                return Found([*whole[:n], ends[max(ends)]], shared, max(ends))
+                return self._found([*whole[:n], ends[max(ends)]], shared, max(ends))
         return Found((), shared, 0)
+
+    def _found(self, path: Sequence[Block], shared: int, kept: int) -> Found:
+        state = next((b.states[kept] for b in path if kept in b.states), None)
+        rings = self._source.rings
+        first = rings.first_seen(kept)
+        whole = first // BLOCK * BLOCK  # so that the block can be parked once more
+        n_lost = whole if kept - whole <= rings.n_rows else first
+        return Found(path if kept else (), shared, kept, n_lost, state)
+
+    def _farthest(self, path: Sequence[Block], most: int) -> int:
+        """How many of the first `most` tokens a prompt can go on from."""
+        ends = (min(b.stop, most) for b in reversed(path) if b.first < most)
+        return next((n for n in ends if self._sees_all(path, n)), 0)
+
+    def _sees_all(self, path: Sequence[Block], n: int) -> bool:
+        """Is there of rings all that the token behind the first n sees?"""
+        first = self._source.rings.first_seen(n)
+        return not self._source.ring_nbytes or all(b.ring_keys for b in path if b.stop > first and b.first < n)
 
     def _states_at(self, path: Sequence[Block], rest: Sequence[int], most: int) -> Iterator[tuple[int, Block]]:
         """States that a beginning can go on from in the blocks behind a path, of which any may share them."""
         for b in self._behind(path):
             if b.states:
                 stop = min(b.first + n_shared(b.ids, rest), most)
-                yield from ((pos, b) for pos in b.states if pos <= stop)
+                yield from ((pos, b) for pos in b.states if pos <= stop and self._sees_all([*path, b], pos))
 
     def use(self, found: Found) -> None:
         """To be told what was restored, which then goes last."""
         self._touch(found.blocks)
         self._use_state(found.blocks, found.n_kept)
 
-    def park(self, cache: int, own: Beginning, states: Mapping[int, int]) -> None:
+    def park(self, cache: int, own: Beginning, states: Mapping[int, int], n_lost: int = 0) -> None:
         """Keep what a cache slot holds, and of a family with recurrent states the state slots at some positions of it:
-        as much as there is room for."""
+        as much as there is room for. n_lost: the first tokens, which rings hold no more."""
         stop = max(states, default=0) if self._has_states else len(own.ids)
         if not stop:
             return
@@ -133,10 +181,10 @@ class Parked:
         held = {pos for b in whole for pos in b.states if pos <= have}
         new = sorted(pos for pos in states if pos not in held) if self._has_states else []
         first = stop if have == stop else _first_new(path, have)
-        stop, new = self._room(whole, first, stop, new)
+        stop, new = self._room(whole, first, stop, new, n_lost)
         if stop <= have and not new:
             return
-        blocks = self._grow(cache, own, path, have, stop) if have < stop else path
+        blocks = self._grow(cache, own, path, have, stop, n_lost) if have < stop else path
         for pos in new:
             block = next(b for b in blocks if b.first < pos <= b.stop)
             self._add_state(block, pos, self._source.take_state(states[pos]))
@@ -170,36 +218,41 @@ class Parked:
 
     # what is added
 
-    def _room(self, keep: Sequence[Block], first: int, stop: int, new: list[int]) -> tuple[int, list[int]]:
+    def _room(self, keep: Sequence[Block], first: int, stop: int, new: list[int], n_lost: int) -> tuple[int, list[int]]:
         """How far to park from `first` on, and which states: what there is room for besides blocks to keep; 0 for
         nothing."""
         if self.limit is None:
             return stop, new
         each, state = self._source.row_nbytes + 8 + OWN_NBYTES // BLOCK, self._source.state_nbytes
-        room = self.limit - sum(map(self._size, keep)) - OWN_NBYTES  # of a block that is not full
+        in_rings = max(0, stop - max(first, _whole_from(n_lost))) * self._source.ring_nbytes
+        room = self.limit - sum(map(self._size, keep)) - OWN_NBYTES - in_rings  # beside a block that is not full
         if self._has_states:
             room -= (stop - first) * each
             n = min(len(new), room // state)
             if room < 0 or n < min(1, len(new)):
                 return 0, []
             new = new[len(new) - n :]
+        elif self._source.ring_nbytes:  # the last tokens are those without which the others are of no use
+            stop = stop if room >= (stop - first) * each else 0
         else:
             stop = min(stop, first + max(0, room) // each)
         if stop > first or new:
-            self._evict(self.limit - OWN_NBYTES - (stop - first) * each - len(new) * state, keep)
+            self._evict(self.limit - OWN_NBYTES - in_rings - (stop - first) * each - len(new) * state, keep)
         return stop, new
 
-    def _grow(self, cache: int, own: Beginning, path: list[Block], have: int, stop: int) -> list[Block]:
+    def _grow(self, cache: int, own: Beginning, path: list[Block], have: int, stop: int, n_lost: int) -> list[Block]:
         """The blocks of own's first `stop` tokens, of which the path holds the first `have`."""
         first = _first_new(path, have)
         short = path.pop() if first < have else None
         for start, end in pieces(first, stop):
-            keys = self._source.take_keys(cache, start, end)
+            keys, ringed = self._source.take_keys(cache, start, end), max(start, _whole_from(n_lost))
+            ring_keys = self._source.take_rings(cache, ringed, end) if self._source.ring_nbytes and ringed < end else []
             for at in range(start, end, BLOCK):
                 ids = list(own.ids[at : min(at + BLOCK, end)])
                 parent = path[-1] if path else self._root
                 rows = [a[at - start : at - start + len(ids)].copy() for a in keys]
-                path.append(self._add(Block(link(parent.key, ids), parent, at, ids, rows)))
+                of_rings = [a[at - ringed : at - ringed + len(ids)].copy() for a in ring_keys if at >= ringed]
+                path.append(self._add(Block(link(parent.key, ids), parent, at, ids, rows, of_rings or None)))
         if short and short.key in self._blocks:
             self._merge(short, next(b for b in path if b.first == short.first))
         self._touch(path)
@@ -270,12 +323,17 @@ class Parked:
         del self._blocks[block.key], block.parent.children[block.key]
 
     def _size(self, block: Block) -> int:
-        n = len(block.ids)
-        return OWN_NBYTES + n * (self._source.row_nbytes + 8) + len(block.states) * self._source.state_nbytes
+        each = self._source.row_nbytes + 8 + (self._source.ring_nbytes if block.ring_keys else 0)
+        return OWN_NBYTES + len(block.ids) * each + len(block.states) * self._source.state_nbytes
 
 
 def _longest(tails: Mapping[Block, int]) -> list[Block]:
     return [max(tails, key=lambda b: tails[b])] if tails else []
+
+
+def _whole_from(n_lost: int) -> int:
+    """Where the first block begins of which rings have lost nothing."""
+    return -(-n_lost // BLOCK) * BLOCK
 
 
 def _first_new(path: Sequence[Block], have: int) -> int:

@@ -11,6 +11,8 @@ def restore(runner: Runner, seat: Seat) -> None:
     if found.n_kept:
         for start, stop in pieces(seat.n_own, found.n_kept):
             runner.put_keys(cache, start, found.keys(start, stop))
+        for start, stop in pieces(found.n_lost, found.n_kept) if runner.ring_nbytes else ():
+            runner.put_rings(cache, start, found.ring_keys(start, stop))
         if found.state is not None:
             runner.put_state(seat.state, found.state)
         return

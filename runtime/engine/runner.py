@@ -39,11 +39,12 @@ class Runner:
         self._stepped: set[StepShape] = set()
         self.was_new = False  # did the latest step run for the first time, with all that drivers then do?
         self._copies = SlotCopies(engine)
-        self._transfers = Transfers(engine)
-        self.rows, self.states = self._transfers.rows, self._transfers.states
-        self.row_nbytes, self.state_nbytes = self._transfers.row_nbytes, self._transfers.state_nbytes
-        self.take_keys, self.put_keys = self._transfers.take_keys, self._transfers.put_keys
-        self.take_state, self.put_state = self._transfers.take_state, self._transfers.put_state
+        made = Transfers(engine)
+        self.widths, self.rings = (made.rows, made.states, made.ring_rows), made.rings
+        self.row_nbytes, self.ring_nbytes, self.state_nbytes = made.row_nbytes, made.ring_nbytes, made.state_nbytes
+        self.take_keys, self.put_keys = made.take_keys, made.put_keys
+        self.take_rings, self.put_rings = made.take_rings, made.put_rings
+        self.take_state, self.put_state = made.take_state, made.put_state
         self._draws = MaskedDraws(engine)
 
     def copy(self, state: Pair | None = None, caches: Pair | None = None, n: int = 0) -> None:

@@ -1,9 +1,9 @@
 """Sessions in files: the tokens of a cache slot with their keys and states, written whole or not at all.
 
 A file is, all of it little-endian: MAGIC; VERSION and the header's length, uint32; the header in JSON; the tokens,
-int32 [n_tokens]; the keys in pieces (see parked.pieces), of each piece the rows of one cache after the other; the
-states by position, of each one recurrent state after the other; and the digest of all that. It is untrusted: whatever
-is not just so is a SessionError of one line.
+int32 [n_tokens]; the keys in pieces (see parked.pieces), of each piece the rows of one cache after the other; those of
+rings likewise, from token n_lost on; the states by position, of each one recurrent state after the other; and the
+digest of all that. It is untrusted: whatever is not just so is a SessionError of one line.
 """
 
 import json
@@ -23,7 +23,7 @@ import numpy as np
 from ..errors import SessionError
 from .parked import Arrays, Source, pieces
 
-MAGIC, VERSION = b"vkrun session\n", 1
+MAGIC, VERSION = b"vkrun session\n", 2
 HEAD = Struct("<14sII")
 MAX_HEADER = 1 << 20  # bytes
 N_DIGEST = 32
@@ -41,6 +41,7 @@ class Form:
     n_ctx: int
     rows: Widths
     states: Widths
+    ring_rows: Widths
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,35 @@ class Header:
     n_tokens: int
     rows: Widths
     states: Widths
+    ring_rows: Widths
     positions: list[int]  # ascending, of the states
+    n_lost: int  # tokens that rings hold no more, the first ones
 
     @property
     def nbytes(self) -> int:
         """Of all that follows the header."""
-        rows, states = (sum(np.dtype(dtype).itemsize * n for dtype, n in each) for each in (self.rows, self.states))
-        return self.n_tokens * (4 + rows) + len(self.positions) * states + N_DIGEST
+        rows, states, ring_rows = map(_nbytes, (self.rows, self.states, self.ring_rows))
+        in_rings = (self.n_tokens - self.n_lost) * ring_rows
+        return self.n_tokens * (4 + rows) + in_rings + len(self.positions) * states + N_DIGEST
 
 
-def save(path: Path, form: Form, cache: int, ids: Sequence[int], states: Mapping[int, int], source: Source) -> None:
-    """Write what a cache slot holds, and the state slots at some positions of it, in the place of what stood there."""
-    header = Header(form.model, len(ids), form.rows, form.states, sorted(states) if form.states else [])
+def _nbytes(widths: Widths) -> int:
+    return sum(np.dtype(dtype).itemsize * n for dtype, n in widths)
+
+
+def save(
+    path: Path,
+    form: Form,
+    cache: int,
+    ids: Sequence[int],
+    states: Mapping[int, int],
+    source: Source,
+    n_lost: int = 0,
+) -> None:
+    """Write what a cache slot holds, and the state slots at some positions of it, in the place of what stood there.
+    n_lost: see Header."""
+    positions = sorted(states) if form.states else []
+    header = Header(form.model, len(ids), form.rows, form.states, form.ring_rows, positions, n_lost)
     text = json.dumps(asdict(header)).encode()
     digest = blake2b(digest_size=N_DIGEST)
     with _whole(path) as file:
@@ -73,6 +91,9 @@ def save(path: Path, form: Form, cache: int, ids: Sequence[int], states: Mapping
         put(np.asarray(ids, "<i4").data)
         for start, stop in pieces(0, len(ids)):
             for rows in source.take_keys(cache, start, stop):
+                put(_little(rows))
+        for start, stop in pieces(n_lost, len(ids)) if form.ring_rows else ():
+            for rows in source.take_rings(cache, start, stop):
                 put(_little(rows))
         for pos in header.positions:
             for state in source.take_state(states[pos]):
@@ -102,7 +123,8 @@ def _whole(path: Path) -> Iterator[BinaryIO]:
 
 
 class Session:
-    """An open file, of which header and tokens are read. To be used in order: pieces(), states(), finish()."""
+    """An open file, of which header and tokens are read. To be used in order: pieces(), ring_pieces(), states(),
+    finish()."""
 
     def __init__(self, file: BinaryIO, path: Path, form: Form) -> None:
         self._file, self._path, self._form = file, path, form
@@ -130,6 +152,12 @@ class Session:
         """Where rows begin, and those of each cache."""
         for start, stop in pieces(0, self.header.n_tokens):
             yield start, [self._array(dtype, stop - start, n) for dtype, n in self.header.rows]
+
+    def ring_pieces(self) -> Iterator[tuple[int, Arrays]]:
+        """As pieces(), of rings."""
+        header = self.header
+        for start, stop in pieces(header.n_lost, header.n_tokens) if header.ring_rows else ():
+            yield start, [self._array(dtype, stop - start, n) for dtype, n in header.ring_rows]
 
     def states(self) -> Iterator[tuple[int, Arrays]]:
         for pos in self.header.positions:
@@ -171,17 +199,22 @@ def _checked(text: bytes, path: Path, form: Form) -> Header:
     """SessionError unless it is a header of this form."""
     try:
         said = json.loads(text)
-        rows, states = ([(str(d), int(n)) for d, n in said[name]] for name in ("rows", "states"))
-        header = Header(str(said["model"]), said["n_tokens"], rows, states, said["positions"])
+        sizes = [[(str(d), int(n)) for d, n in said[name]] for name in ("rows", "states", "ring_rows")]
+        rows, states, ring_rows = sizes
+        header = Header(
+            str(said["model"]), said["n_tokens"], rows, states, ring_rows, said["positions"], said["n_lost"]
+        )
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
         raise SessionError(f"{path}: {NOT_ONE}") from None
     if header.model != form.model:
         raise SessionError(f"{path}: saved with another model, {header.model:.12}, expected {form.model:.12}")
-    if (rows, states) != (form.rows, form.states):
+    if sizes != [form.rows, form.states, form.ring_rows]:
         raise SessionError(f"{path}: caches and states of other sizes, as another version of vkrun has them")
     if type(header.n_tokens) is not int or not 0 < header.n_tokens <= form.n_ctx:
         raise SessionError(f"{path}: {header.n_tokens!r:.20} tokens, the context holds 1 to {form.n_ctx}")
-    if not _are_positions(header.positions, header.n_tokens) or (header.positions and not states):
+    if type(header.n_lost) is not int or not 0 <= header.n_lost <= header.n_tokens:
+        raise SessionError(f"{path}: {header.n_lost!r:.20} of {header.n_tokens} tokens lost")
+    if not _are_positions(header.positions, header.n_tokens) or (header.positions and not form.states):
         raise SessionError(f"{path}: states at positions {header.positions!r:.40}")
     return header
 

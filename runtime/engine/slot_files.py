@@ -26,7 +26,7 @@ class SlotFiles:
         states = {c.pos: c.state for c in cache.checkpoints if c.filled}
         if cache.index in running:
             states[len(cache.ids)] = running[cache.index]
-        save(path, self._known(), cache.index, cache.ids, states, self._runner)
+        save(path, self._known(), cache.index, cache.ids, states, self._runner, cache.n_lost)
         return len(cache.ids)
 
     def restore(self, index: int | None, path: Path) -> int:
@@ -52,11 +52,16 @@ class SlotFiles:
     def _fill(self, cache: CacheSlot, session: Session) -> None:
         for start, rows in session.pieces():
             self._runner.put_keys(cache.index, start, rows)
+        n_lost = max(session.header.n_lost, len(session.ids) - self._runner.rings.n_rows)
+        for start, rows in session.ring_pieces():
+            if start + (n := len(rows[0])) > n_lost:
+                first = max(start, n_lost)
+                self._runner.put_rings(cache.index, first, [a[n - (start + n - first) :] for a in rows])
         for pos, state in session.states():
             if checkpoint := self._slots.keep(cache, pos):
                 self._runner.put_state(checkpoint.state, state)
         session.finish()
-        self._slots.hold(cache, session.ids)
+        self._slots.hold(cache, session.ids, n_lost if self._runner.ring_nbytes else 0)
 
     def _slot(self, index: int) -> CacheSlot:
         if not 0 <= index < len(self._slots.caches):
@@ -72,6 +77,4 @@ class SlotFiles:
     def _known(self) -> Form:
         if self._form is None:
             raise SessionError("sessions: the model was loaded without a name that tells it from others")
-        if self._slots.caches[0].rings.n_rows:
-            raise SessionError("sessions: layers with a window hold no whole text; with --swa-full (swa_full) they do")
         return self._form

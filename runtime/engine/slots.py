@@ -6,21 +6,10 @@ from dataclasses import dataclass, field
 from ..errors import UsageError
 from ..models.architecture import Architecture
 from .chain import BLOCK, Beginning, extended
-from .parked import NOTHING, Found, Parked
+from .parked import NO_RINGS, NOTHING, Found, Parked, Rings
 
 WORTH_COPYING = 32  # tokens that are cheaper to copy from another cache than to read
 WORTH_PARKING = 64  # tokens that are lost, for which a copy is made first
-
-
-@dataclass(frozen=True)
-class Rings:
-    """Caches of layers with a window: rows of a sequence, 0 where they hold all tokens, and keys that a token sees."""
-
-    n_rows: int = 0
-    window: int = 0
-
-
-NO_RINGS = Rings()
 
 
 @dataclass(eq=False)
@@ -70,7 +59,7 @@ class CacheSlot:
 
     def holds(self, n: int) -> bool:
         """May a sequence go on from the first n of the tokens? Only where rings hold all that the next one sees."""
-        return n == 0 or max(0, n + 1 - self.rings.window) >= self.n_lost
+        return n == 0 or self.rings.first_seen(n) >= self.n_lost
 
     def cut(self, n: int) -> list[int]:
         """Keep the first n tokens; the state slots of the checkpoints behind them."""
@@ -121,7 +110,7 @@ class Slots:
     @classmethod
     def of(cls, model: Architecture, parked: Parked | None = None) -> "Slots":
         """As many as its capacity says."""
-        room, rings = model.capacity, Rings(model.n_window_rows, model.window)
+        room, rings = model.capacity, Rings(model.n_window_rows, model.window if model.n_window_rows else 0)
         return cls(room.n_caches, room.n_states if model.states else 0, parked, rings)
 
     @property
@@ -147,6 +136,8 @@ class Slots:
         seat.cache.ids, seat.cache.taken = list(ids[: seat.n_kept]), True
         if seat.keys_from is not None:
             seat.cache.n_lost = self.caches[seat.keys_from].n_lost
+        if seat.parked.n_kept:
+            seat.cache.n_lost = seat.parked.n_lost
         return seat
 
     def release(self, seat: Seat, intact: bool = True) -> None:
@@ -181,10 +172,11 @@ class Slots:
         assert not cache.taken
         self._free += cache.cut(0)
 
-    def hold(self, cache: CacheSlot, ids: Sequence[int]) -> None:
-        """Tokens whose keys were brought to an empty cache, as were the states of the checkpoints that it has now."""
+    def hold(self, cache: CacheSlot, ids: Sequence[int], n_lost: int = 0) -> None:
+        """Tokens whose keys were brought to an empty cache, to rings but for those of the first n_lost, as were the
+        states of the checkpoints that it has now."""
         assert not cache.ids
-        cache.ids, cache.used = list(ids), self._now()
+        cache.ids, cache.n_lost, cache.used = list(ids), n_lost, self._now()
         for c in cache.checkpoints:
             c.filled = True
 
@@ -246,7 +238,7 @@ class Slots:
         """Cut a cache to its first n tokens."""
         if self.parked and len(cache.ids) - n >= WORTH_PARKING:
             held = {c.pos: c.state for c in cache.checkpoints if c.filled and not c.passing}
-            self.parked.park(cache.index, Beginning(cache.ids), held)
+            self.parked.park(cache.index, Beginning(cache.ids), held, cache.n_lost)
         self._free += cache.cut(n)
 
     # states
@@ -260,7 +252,8 @@ class Slots:
             return None
         oldest, cache = min(held, key=lambda h: (not h[0].passing, h[0].used))
         if self.parked and oldest.filled and not oldest.passing:
-            self.parked.park(cache.index, Beginning(cache.ids[: oldest.pos]), {oldest.pos: oldest.state})
+            own = Beginning(cache.ids[: oldest.pos])
+            self.parked.park(cache.index, own, {oldest.pos: oldest.state}, cache.n_lost)
         cache.checkpoints.remove(oldest)
         return oldest.state
 

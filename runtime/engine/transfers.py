@@ -1,39 +1,44 @@
 """Keys and states between the device and the host: what is parked or saved, and what comes back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import numpy as np
 
 from ..ir.tensor import Storage
 from .engine import Engine
-from .parked import Arrays
+from .parked import NO_RINGS, Arrays, Rings
 
 
 class Transfers:
-    """`rows`, `states`: of each cache's row and of each recurrent state the numpy dtype and how many numbers;
-    `row_nbytes`, `state_nbytes`: of all of them together."""
+    """`rows`, `ring_rows`, `states`: of each cache's row, each ring's and each recurrent state the numpy dtype and how
+    many numbers; `row_nbytes`, `ring_nbytes`, `state_nbytes`: of all of them together. rings: how long those are."""
 
     def __init__(self, engine: Engine) -> None:
-        self._device = engine.device
-        self._caches, self._states = engine.model.caches, engine.model.states
-        self.rows = [(np.dtype(s.dtype.numpy).str, prod(s.shape[2:])) for s in self._caches]
-        self.states = [(np.dtype(s.dtype.numpy).str, prod(s.shape[1:])) for s in self._states]
-        self.row_nbytes = sum(np.dtype(dtype).itemsize * n for dtype, n in self.rows)
-        self.state_nbytes = sum(np.dtype(dtype).itemsize * n for dtype, n in self.states)
+        model, self._device = engine.model, engine.device
+        self.rings = Rings(model.n_window_rows, model.window) if model.n_window_rows else NO_RINGS
+        self._caches = [s for s in model.caches if s.shape[1] != self.rings.n_rows]
+        self._rings = [s for s in model.caches if s.shape[1] == self.rings.n_rows]
+        self._states = model.states
+        self.rows, self.ring_rows = _widths(self._caches, 2), _widths(self._rings, 2)
+        self.states = _widths(self._states, 1)
+        self.row_nbytes, self.ring_nbytes, self.state_nbytes = map(_nbytes, (self.rows, self.ring_rows, self.states))
 
     def take_keys(self, cache: int, start: int, stop: int) -> Arrays:
-        """Rows [start, stop) of a cache slot, [stop - start, width] of each cache."""
-        made = []
-        for s, (_, width) in zip(self._caches, self.rows, strict=True):
-            first, each = _rows(s, cache)
-            made.append(self._device.read(s, first + start * each, (stop - start) * each).reshape(-1, width))
-        return made
+        """Rows of tokens [start, stop) of a cache slot, [stop - start, width] of each cache that is no ring."""
+        return [self._take(s, cache, start, stop) for s in self._caches]
 
     def put_keys(self, cache: int, start: int, rows: Sequence[np.ndarray]) -> None:
         for s, data in zip(self._caches, rows, strict=True):
-            first, each = _rows(s, cache)
-            self._device.write(s, data.reshape(-1, s.shape[-1]), first + start * each)
+            self._put(s, cache, start, data)
+
+    def take_rings(self, cache: int, start: int, stop: int) -> Arrays:
+        """Rows of tokens [start, stop) of a cache slot, which its rings still hold."""
+        return [self._take(s, cache, start, stop) for s in self._rings]
+
+    def put_rings(self, cache: int, start: int, rows: Sequence[np.ndarray]) -> None:
+        for s, data in zip(self._rings, rows, strict=True):
+            self._put(s, cache, start, data)
 
     def take_state(self, state: int) -> Arrays:
         """A state slot, [n] of each recurrent state."""
@@ -43,8 +48,30 @@ class Transfers:
         for s, data in zip(self._states, arrays, strict=True):
             self._device.write(s, data.reshape(1, -1), state)
 
+    def _take(self, s: Storage, slot: int, start: int, stop: int) -> np.ndarray:
+        each = prod(s.shape[2:-1])
+        parts = [self._device.read(s, row * each, n * each) for row, n in _runs(s, slot, start, stop)]
+        return np.concatenate(parts).reshape(stop - start, -1)
 
-def _rows(cache: Storage, slot: int) -> tuple[int, int]:
-    """Of a slot of a cache [n_slots, n_ctx, ..., width] the first row of the last axis, and how many a token has."""
-    each = prod(cache.shape[2:-1])
-    return slot * cache.shape[1] * each, each
+    def _put(self, s: Storage, slot: int, start: int, data: np.ndarray) -> None:
+        each, at = prod(s.shape[2:-1]), 0
+        for row, n in _runs(s, slot, start, start + len(data)):
+            self._device.write(s, data[at : at + n].reshape(-1, s.shape[-1]), row * each)
+            at += n
+
+
+def _widths(storages: Sequence[Storage], first: int) -> list[tuple[str, int]]:
+    return [(np.dtype(s.dtype.numpy).str, prod(s.shape[first:])) for s in storages]
+
+
+def _nbytes(widths: Sequence[tuple[str, int]]) -> int:
+    return sum(np.dtype(dtype).itemsize * n for dtype, n in widths)
+
+
+def _runs(cache: Storage, slot: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Where tokens [start, stop) stand in a cache [n_slots, n_rows, ...], perhaps a ring: first row, and how many."""
+    n_rows = cache.shape[1]
+    while start < stop:
+        n = min(stop - start, n_rows - start % n_rows)
+        yield slot * n_rows + start % n_rows, n
+        start += n

@@ -43,7 +43,7 @@ class Room:
     def scheduler(self, limit: int | None, n_caches: int = N_CACHES) -> Scheduler:
         n_states = N_STATES if self.engine.model.states else 0
         parked = Parked(self.runner, limit) if limit != 0 else None
-        form = Form("m", self.n_vocab, N_CTX, self.runner.rows, self.runner.states)
+        form = Form("m", self.n_vocab, N_CTX, *self.runner.widths)
         return Scheduler(self.runner, Slots(n_caches, n_states, parked), form)
 
     def asked(

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import vkrun
+from vkrun.runtime.engine.parked import Parked
 from vkrun.runtime.engine.runner import Runner
+from vkrun.runtime.engine.saved import Form
 from vkrun.runtime.engine.scheduler import Scheduler
 from vkrun.runtime.engine.sequence import Sequence
 from vkrun.runtime.engine.slots import Slots
@@ -55,9 +57,11 @@ def test_logits_are_those_of_whole_caches_however_a_text_is_cut(name, level, pat
 class Room:
     """A scheduler of a model's, and what its sequences give out."""
 
-    def __init__(self, model: vkrun.Model) -> None:
-        self.slots = Slots.of(model.engine.model)
-        self.scheduler = Scheduler(Runner(model.engine), self.slots)
+    def __init__(self, model: vkrun.Model, parks: bool = False) -> None:
+        runner = Runner(model.engine)
+        parked = Parked(runner, None) if parks else None
+        self.slots = Slots.of(model.engine.model, parked)
+        self.scheduler = Scheduler(runner, self.slots, Form("m", 1000, N_CTX, *runner.widths))
 
     def join(self, ids: list[int], n: int) -> Sequence:
         made = Sequence(ids, SamplerSettings(temp=0), n)
@@ -97,8 +101,56 @@ def test_batches_copies_and_ways_back(name, paths):
         made, cached = zip(*asked_in_turn(Room(model), ids), strict=True)
         assert list(made) == wanted
         assert cached[1:] == ([104], [118], [0])
-        with pytest.raises(SessionError, match="layers with a window hold no whole text; with --swa-full"):
-            model.load_session(path)
+
+
+def sessions(room: Room, ids: list[int]) -> Iterator[tuple[list[int], int]]:
+    """Two conversations that take turns in one slot, then one of them regenerated, and what begins as its first half:
+    what each makes, and how much of each prompt was there."""
+    chats = [ids[:70], ids[::-1][:81]]
+    for turn in range(6):
+        chat = chats[turn % 2]
+        s = room.join(chat, 6)
+        (chats[turn % 2],) = room.finish(s)
+        yield s.ids, s.timings.n_cached
+    for prompt in ([*chats[0][:-6], 3], [*chats[0][:64], 4], [*ids[:30], 5]):
+        s = room.join(prompt, 6)
+        room.finish(s)
+        yield s.ids, s.timings.n_cached
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_conversations_are_parked_and_come_back(name, paths):
+    path, ids = paths[name]
+    with load(path, full=True) as model:
+        alone = Room(model)
+        for c in alone.slots.caches:
+            c.holds = lambda n: n == 0  # type: ignore[method-assign]  # nothing is gone on from
+        wanted, none = zip(*sessions(alone, ids), strict=True)
+        assert set(none) == {0}
+    with load(path) as model:
+        made, cached = zip(*sessions(Room(model, parks=True), ids), strict=True)
+        assert made == wanted
+        assert cached[:6] == (0, 0, 75, 86, 81, 92)  # the last token of an answer is yet to be read
+        assert cached[6] >= 80 and cached[8] == 0  # what rings had lost by then is read again
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_session_goes_on_from_a_file(name, paths, tmp_path):
+    path, ids = paths[name]
+    with load(path) as model:
+        room = Room(model)
+        (first,) = room.finish(room.join(ids[:100], 6))
+        (wanted,) = room.finish(room.join([*first, 7], 9))
+        room = Room(model)
+        room.finish(room.join(ids[:100], 6))
+        assert room.scheduler.save_slot(None, tmp_path / "s") == 105
+    with load(path) as model:
+        room = Room(model)
+        assert room.scheduler.restore_slot(None, tmp_path / "s") == 105
+        s = room.join([*first, 7], 9)
+        assert room.finish(s) == [wanted] and s.timings.n_cached == 105
+    with load(path, full=True) as model, pytest.raises(SessionError, match="caches and states of other sizes"):
+        Room(model).scheduler.restore_slot(None, tmp_path / "s")
 
 
 @pytest.mark.full

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vkrun.runtime.engine.chain import BLOCK, Beginning, extended, link, n_shared
-from vkrun.runtime.engine.parked import OWN_NBYTES, Arrays, Parked
+from vkrun.runtime.engine.parked import NO_RINGS, OWN_NBYTES, Arrays, Parked, Rings
 
 STATE = 1000
 
@@ -13,8 +13,9 @@ STATE = 1000
 class Source:
     """Of each cache slot the tokens are its keys, and the state slot of a position holds that beginning."""
 
-    def __init__(self, state_nbytes: int = 0) -> None:
-        self.row_nbytes, self.state_nbytes = 4, state_nbytes
+    def __init__(self, state_nbytes: int = 0, rings: Rings = NO_RINGS) -> None:
+        self.row_nbytes, self.ring_nbytes, self.state_nbytes = 4, 3 if rings.n_rows else 0, state_nbytes
+        self.rings = rings
         self.ids: list[int] = []
         self.n_rows = 0  # that were taken
 
@@ -23,12 +24,17 @@ class Source:
         self.n_rows += stop - start
         return [np.array(self.ids[start:stop]).reshape(-1, 1)]
 
+    def take_rings(self, cache: int, start: int, stop: int) -> Arrays:
+        assert cache == 3 and len(self.ids) - self.rings.n_rows <= start < stop
+        return [np.array(self.ids[start:stop]).reshape(-1, 1)]
+
     def take_state(self, state: int) -> Arrays:
         return [np.array(self.ids[:state])]
 
     def park(self, parked: Parked, ids: list[int], states: list[int]) -> None:
         self.ids = ids
-        parked.park(3, Beginning(ids), {pos: pos for pos in states})
+        n_lost = max(0, len(ids) - self.rings.n_rows) if self.rings.n_rows else 0
+        parked.park(3, Beginning(ids), {pos: pos for pos in states}, n_lost)
 
 
 def check(parked: Parked, ids: list[int]) -> int:
@@ -39,6 +45,11 @@ def check(parked: Parked, ids: list[int]) -> int:
         assert keys[:, 0].tolist() == ids[: found.n_kept]
         (some,) = found.keys(found.n_kept // 2, found.n_kept)
         assert some[:, 0].tolist() == ids[found.n_kept // 2 : found.n_kept]
+        if parked._source.ring_nbytes:
+            first = max(0, found.n_kept + 1 - parked._source.rings.window)
+            assert first - BLOCK < found.n_lost <= first
+            (rows,) = found.ring_keys(found.n_lost, found.n_kept)
+            assert rows[:, 0].tolist() == ids[found.n_lost : found.n_kept]
         assert found.state is None or found.state[0].tolist() == ids[: found.n_kept]
     return found.n_kept
 
@@ -47,6 +58,7 @@ def held(parked: Parked) -> int:
     size, states = 0, 0
     for b in parked._blocks.values():
         size += OWN_NBYTES + len(b.ids) * (parked._source.row_nbytes + 8)
+        size += len(b.ids) * parked._source.ring_nbytes * (b.ring_keys is not None)
         states += len(b.states)
         assert b.parent is not None and b.parent.children[b.key] is b
         assert b.key == link(b.parent.key, b.ids) and b.first == b.parent.stop
@@ -108,6 +120,41 @@ def test_the_least_recently_used_goes_first(state: int) -> None:
     found = [check(parked, long(i, 300)) for i in (0, 1, 2, 5)]
     assert found[0] == 256 and found[1] < 256 and found[2:] == [256, 250] and parked.n_evicted > 0
     assert parked.nbytes == held(parked) <= parked.limit
+
+
+def test_what_was_found_stays_though_it_makes_way() -> None:
+    source = Source(STATE)
+    parked = Parked(source, 2 * OWN_NBYTES + 64 * 12 + STATE)
+    source.park(parked, long(1, 64), [64])
+    found = parked.find(Beginning(long(1, 70)))
+    source.park(parked, long(2, 64), [64])
+    assert parked.n_evicted == 1 and check(parked, long(1, 70)) == 0
+    assert found.n_kept == 64 and found.state is not None and found.state[0].tolist() == long(1, 64)
+    assert found.keys(0, 64)[0][:, 0].tolist() == long(1, 64)
+
+
+def test_of_rings_so_many_keys_are_parked_as_they_hold() -> None:
+    source = Source(rings=Rings(200, 100))
+    parked, one = Parked(source, None), long(1, 400)
+    source.park(parked, one, [])  # from 200 on, in blocks from 256 on
+    assert [check(parked, [*one[:n], 998, 998]) for n in (400, 380, 356, 354, 100)] == [400, 380, 356, 0, 0]
+    assert parked.nbytes == held(parked)
+    source.park(parked, [*one[:300], *long(2, 150)], [])
+    assert check(parked, [*one[:300], *long(2, 160)]) == 450 and check(parked, [*one, 998]) == 400
+    short = long(3, 90)
+    source.park(parked, short, [])  # of which nothing is lost
+    assert [check(parked, [*short[:n], 998]) for n in (90, 50, 1)] == [90, 50, 1]
+    assert parked.nbytes == held(parked)
+
+
+def test_of_rings_all_is_parked_or_nothing() -> None:
+    source = Source(rings=Rings(200, 100))
+    parked, ids = Parked(source, 400 * 20 + 144 * 3 + OWN_NBYTES - 1), long(1, 400)
+    source.park(parked, ids, [])
+    assert check(parked, ids) == 0 and parked.nbytes == held(parked) == 0
+    parked.limit += 1
+    source.park(parked, ids, [])
+    assert check(parked, ids) == 399 and parked.nbytes == held(parked) <= parked.limit
 
 
 def test_what_is_larger_than_the_limit_is_parked_in_part_or_not_at_all() -> None:

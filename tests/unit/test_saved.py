@@ -13,19 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vkrun.runtime.engine import saved
-from vkrun.runtime.engine.parked import PIECE, Arrays
+from vkrun.runtime.engine.parked import NO_RINGS, PIECE, Arrays
 from vkrun.runtime.engine.saved import HEAD, MAGIC, Form, Session, save
 from vkrun.runtime.errors import SessionError
 
-FORM = Form("cafe", 100, 5000, [("<f4", 3), ("<f2", 2)], [("<f4", 7)])
+FORM = Form("cafe", 100, 5000, [("<f4", 3), ("<f2", 2)], [("<f4", 7)], [])
+RINGS = [("<f4", 2)]
 
 
 class Source:
-    row_nbytes, state_nbytes = 16, 28
+    row_nbytes, ring_nbytes, state_nbytes, rings = 16, 8, 28, NO_RINGS
 
     def take_keys(self, cache: int, start: int, stop: int) -> Arrays:
         n = stop - start
         return [np.full((n, 3), start + cache, np.float32), np.arange(2 * n).reshape(n, 2).astype(np.float16) % 1000]
+
+    def take_rings(self, cache: int, start: int, stop: int) -> Arrays:
+        return [np.arange(2 * start, 2 * stop, dtype=np.float32).reshape(-1, 2) + cache]
 
     def take_state(self, state: int) -> Arrays:
         return [np.arange(7, dtype=np.float32) + state]
@@ -63,11 +67,12 @@ def test_what_is_saved_comes_back(path: Path) -> None:
 @pytest.mark.parametrize(
     "form, why",
     [
-        (Form("beef", 100, 5000, FORM.rows, FORM.states), "saved with another model, cafe, expected beef"),
-        (Form("cafe", 100, 5000, [("<f4", 4), ("<f2", 2)], FORM.states), "caches and states of other sizes"),
-        (Form("cafe", 100, 5000, FORM.rows, []), "caches and states of other sizes"),
-        (Form("cafe", 100, 19, FORM.rows, FORM.states), "20 tokens, the context holds 1 to 19"),
-        (Form("cafe", 19, 5000, FORM.rows, FORM.states), "token 19, expected 0 to 18"),
+        (Form("beef", 100, 5000, FORM.rows, FORM.states, []), "saved with another model, cafe, expected beef"),
+        (Form("cafe", 100, 5000, [("<f4", 4), ("<f2", 2)], FORM.states, []), "caches and states of other sizes"),
+        (Form("cafe", 100, 5000, FORM.rows, [], []), "caches and states of other sizes"),
+        (Form("cafe", 100, 5000, FORM.rows, FORM.states, RINGS), "caches and states of other sizes"),
+        (Form("cafe", 100, 19, FORM.rows, FORM.states, []), "20 tokens, the context holds 1 to 19"),
+        (Form("cafe", 19, 5000, FORM.rows, FORM.states, []), "token 19, expected 0 to 18"),
     ],
 )
 def test_what_does_not_fit_is_refused(path: Path, form: Form, why: str) -> None:
@@ -102,6 +107,10 @@ def forged(path: Path, **changes: object) -> None:
         ({"positions": "ab"}, "states at positions"),
         ({"rows": [["<f4", 1 << 62], ["<f2", 2]]}, "of other sizes"),
         ({"rows": [["O", 3], ["<f2", 2]]}, "of other sizes"),
+        ({"n_lost": 21}, "21 of 20 tokens lost"),
+        ({"n_lost": -1}, "-1 of 20 tokens lost"),
+        ({"n_lost": None}, "None of 20 tokens lost"),
+        ({"ring_rows": [["<f4", 1]]}, "of other sizes"),
         ({"rows": 3}, "no session that vkrun saved"),
         ({"states": None}, "no session that vkrun saved"),
     ],
@@ -114,22 +123,33 @@ def test_hostile_headers_are_refused(path: Path, changes: dict, why: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"GGUF", HEAD.pack(MAGIC, 1, 1 << 31), HEAD.pack(MAGIC, 1, 9) + b"[" * 9, HEAD.pack(b"x" * 14, 1, 2)]
+    "text", [b"", b"GGUF", HEAD.pack(MAGIC, 2, 1 << 31), HEAD.pack(MAGIC, 2, 9) + b"[" * 9, HEAD.pack(b"x" * 14, 1, 2)]
 )
 def test_what_is_no_session_is_refused(path: Path, text: bytes) -> None:
     path.write_bytes(text)
     with pytest.raises(SessionError, match="no session that vkrun saved"):
         read(path)
     deep = b"[" * 100_000
-    path.write_bytes(HEAD.pack(MAGIC, 1, len(deep)) + deep)
+    path.write_bytes(HEAD.pack(MAGIC, 2, len(deep)) + deep)
     with pytest.raises(SessionError, match="no session that vkrun saved"):
         read(path)
 
 
+def test_of_rings_the_last_rows_come_back(path: Path) -> None:
+    form, n = Form("cafe", 100, 5000, FORM.rows, [], RINGS), PIECE + 90
+    save(path, form, 2, [i % 100 for i in range(n)], {}, Source(), n_lost=70)
+    with Session.open(path, form) as session:
+        assert [start for start, _ in session.pieces()] == [0, PIECE]
+        made = [(start, rows[0]) for start, rows in session.ring_pieces()]
+        session.finish()
+    assert [start for start, _ in made] == [70, 70 + PIECE] and session.header.n_lost == 70
+    assert np.array_equal(np.concatenate([rows for _, rows in made]), Source().take_rings(2, 70, n)[0])
+
+
 def test_another_version_is_refused(path: Path) -> None:
     whole = write(path)
-    path.write_bytes(HEAD.pack(MAGIC, 2, HEAD.unpack(whole[: HEAD.size])[2]) + whole[HEAD.size :])
-    with pytest.raises(SessionError, match="version 2, expected 1"):
+    path.write_bytes(HEAD.pack(MAGIC, 3, HEAD.unpack(whole[: HEAD.size])[2]) + whole[HEAD.size :])
+    with pytest.raises(SessionError, match="version 3, expected 2"):
         read(path)
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence as Ids
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vkrun.runtime.engine.parked import Parked
+from vkrun.runtime.engine.parked import NO_RINGS, Parked, Rings
 from vkrun.runtime.engine.scheduler import Scheduler
 from vkrun.runtime.engine.sequence import N_AHEAD, Sequence
 from vkrun.runtime.engine.sizes import SOFTWARE
-from vkrun.runtime.engine.slots import NO_RINGS, Rings, Slots
+from vkrun.runtime.engine.slots import Slots
 from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.pretend_device import PretendRunner, alone
 from vkrun.tests.sessions import session
@@ -32,7 +32,7 @@ class Room:
     ) -> None:
         """limit: bytes of the host for what is parked."""
         self.runner = PretendRunner(n_caches, n_states, n_ctx, SOFTWARE.up_to(n_step), rings)
-        parked = Parked(self.runner, limit) if limit != 0 and not rings.n_rows else None
+        parked = Parked(self.runner, limit) if limit != 0 else None
         self.slots = Slots(n_caches, n_states, parked, rings)
         self.scheduler = Scheduler(self.runner, self.slots)  # type: ignore[arg-type]
         self.got: dict[Sequence, list[int]] = {}
