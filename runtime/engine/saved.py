@@ -89,16 +89,19 @@ def save(
 
         put(HEAD.pack(MAGIC, VERSION, len(text)) + text)
         put(np.asarray(ids, "<i4").data)
-        for start, stop in pieces(0, len(ids)):
-            for rows in source.take_keys(cache, start, stop):
-                put(_little(rows))
-        for start, stop in pieces(n_lost, len(ids)) if form.ring_rows else ():
-            for rows in source.take_rings(cache, start, stop):
-                put(_little(rows))
-        for pos in header.positions:
-            for state in source.take_state(states[pos]):
-                put(_little(state))
+        for array in _arrays(source, header, cache, states):
+            put(_little(array))
         file.write(digest.digest())
+
+
+def _arrays(source: Source, header: Header, cache: int, states: Mapping[int, int]) -> Iterator[np.ndarray]:
+    """What stands behind the tokens."""
+    for start, stop in pieces(0, header.n_tokens):
+        yield from source.take_keys(cache, start, stop)
+    for start, stop in pieces(header.n_lost, header.n_tokens) if header.ring_rows else ():
+        yield from source.take_rings(cache, start, stop)
+    for pos in header.positions:
+        yield from source.take_state(states[pos])
 
 
 def _little(array: np.ndarray) -> memoryview:
