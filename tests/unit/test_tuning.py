@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from vkrun.backends.cpu import BACKEND, CpuDevice
@@ -161,6 +162,14 @@ def test_a_way_with_other_results_never_wins(engine: Engine, monkeypatch: pytest
     bench.Tuner(engine, trials, lambda *_: None, lambda ready: 1.0).run()
     assert trials.notes == {"few_cols": "other results at 8: NMSE 5.0e-01"}
     assert trials.found(FEW) == (5, 1.0)
+
+
+def test_replays_are_timed_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [5.0]
+    program = SimpleNamespace(run=lambda: now.__setitem__(0, now[0] + 0.015))
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
+    assert bench.replay_seconds(SimpleNamespace(program=program)) == pytest.approx(0.015)  # type: ignore[arg-type]
+    assert now[0] == pytest.approx(5.045)  # as many as take 40 ms
 
 
 def test_the_table_and_where_it_is_kept(folder: Path) -> None:
