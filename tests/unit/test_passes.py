@@ -10,6 +10,8 @@ from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.layout import Layout
 from vkrun.runtime.ir.passes import branch, elide_copies, fuse, lean, order, select
 from vkrun.runtime.ir.tensor import Kind, Storage
+from vkrun.runtime.optable.case import Case, Operand
+from vkrun.runtime.optable.run import prepare
 from vkrun.tests.unit.random_graphs import graphs, results
 
 
@@ -185,6 +187,12 @@ def test_lists_of_ids_that_changed_are_made_anew():
 def test_products_go_by_ids_where_no_kernel_takes_lists():
     graph = fuse(expert_products(), lambda node: len(node.inputs) < 4, PART_FUSIONS)
     assert ops(graph) == ["mul_mat_id"] * 3
+
+
+def test_a_product_into_what_is_given_stays_alone():
+    case = Case("mul_mat", "", (Operand((5, 32), DType.Q4_0), Operand((1, 32))))
+    graph = prepare(case).graph
+    assert ops(fuse(graph, anything)) == ops(graph) == ["mul_mat"]
 
 
 def products(n_rows: int, *, changed: bool = False) -> Graph:

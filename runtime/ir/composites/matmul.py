@@ -62,7 +62,7 @@ def _sets(kin: list[tuple[int, Node]], dtype: DType) -> list[list[tuple[int, Nod
     """Products that could be one, larger sets first: those of the type, and after them those of one other."""
     types = list(dict.fromkeys(n.inputs[0].dtype for _, n in kin))
     by_type = {t: [(j, n) for j, n in kin if n.inputs[0].dtype is t] for t in types}
-    alike = by_type.pop(dtype)
+    alike = by_type.pop(dtype, [])  # none where the product itself cannot be joined
     found = [[*alike, *others][:MAX_PROJECTIONS] for others in ([], *by_type.values())]
     return sorted((s for s in found if len(s) > 1), key=len, reverse=True)
 
