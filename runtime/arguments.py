@@ -5,10 +5,19 @@ from numbers import Integral
 
 from .errors import UsageError
 
+CACHE_TYPES = ("f32", "f16")  # of keys and values
+DEFAULT_CACHE_TYPE = "f32"
+
 
 def check_range(name: str, value: object, low: int, high: int) -> None:
     if not isinstance(value, Integral) or not low <= int(value) <= high:
         raise UsageError(f"{name}: {value!r:.60}, expected {low} to {high}")
+
+
+def check_cache_types(**named: object) -> None:
+    for name, value in named.items():
+        if value not in CACHE_TYPES:
+            raise UsageError(f"{name}: {value!r:.40}, expected {' or '.join(CACHE_TYPES)}")
 
 
 def token_ids(name: str, given: object, n_vocab: int) -> list[int]:

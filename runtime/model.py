@@ -15,7 +15,7 @@ from ..backends import registry
 from ..backends.base import Device, DeviceInfo
 from ..backends.host_memory import host_nbytes_free
 from . import tuning
-from .arguments import check_range, stop_strings, token_ids, token_limit
+from .arguments import DEFAULT_CACHE_TYPE, check_cache_types, check_range, stop_strings, token_ids, token_limit
 from .engine.chat import ChatAnswer
 from .engine.embedding import normalised, pooled
 from .engine.engine import Engine, Progress
@@ -62,6 +62,8 @@ def load(
     cache_ram: int | None = None,
     n_ubatch: int | None = None,
     swa_full: bool = False,
+    cache_type_k: str = DEFAULT_CACHE_TYPE,
+    cache_type_v: str = DEFAULT_CACHE_TYPE,
 ) -> "Model":
     """Load a GGUF model onto a device.
 
@@ -72,17 +74,16 @@ def load(
     cache_ram: MiB of the host's memory for what sequences left and the device has no room for; 0 for none, -1 for no
     limit, None for 8192 but at most a quarter of what the host has free. n_ubatch: most tokens of a step, None for what
     suits the device. swa_full: caches of layers with a window hold all tokens, and not just those that a step can see,
-    so that a prompt may go on from any beginning that it shares.
+    so that a prompt may go on from any beginning that it shares. cache_type_k, cache_type_v: what keys and values are
+    kept as, "f32" or "f16", which holds nothing beyond 65504.
     Raises GGUFError or ModelError for a bad file (before any device is touched), BackendError, UsageError, which
     includes a context that is too large for the device (before anything is uploaded).
     """
-    check_range("n_ctx", N_CTX if n_ctx is None else n_ctx, 1, 1 << 24)
-    check_range("n_seqs", n_seqs, 1, MAX_SEQS)
-    check_range("opt", opt, 0, 3)
-    check_range("n_ubatch", 1 if n_ubatch is None else n_ubatch, 1, MAX_UBATCH)
+    _check_numbers(n_ctx, n_seqs, opt, n_ubatch)
+    check_cache_types(cache_type_k=cache_type_k, cache_type_v=cache_type_v)
     limit = _parked_limit(cache_ram)
     with GGUFFile.open(path) as f:
-        room = Capacity(N_CTX if n_ctx is None else n_ctx, n_seqs)
+        room = Capacity(N_CTX if n_ctx is None else n_ctx, n_seqs).kept_as(cache_type_k, cache_type_v)
         tokenizer = tokenizer_from_gguf(f.keys, open_model(f, room).params.n_vocab)
         found, info = registry.choose(backend, device)
         opened = found.open(info)
@@ -94,6 +95,13 @@ def load(
             opened.close()
             raise
         return Model(_described(f, made, info, tuned), engine, tokenizer, dict(f.keys), limit, identity(f))
+
+
+def _check_numbers(n_ctx: int | None, n_seqs: int, opt: int, n_ubatch: int | None) -> None:
+    check_range("n_ctx", N_CTX if n_ctx is None else n_ctx, 1, 1 << 24)
+    check_range("n_seqs", n_seqs, 1, MAX_SEQS)
+    check_range("opt", opt, 0, 3)
+    check_range("n_ubatch", 1 if n_ubatch is None else n_ubatch, 1, MAX_UBATCH)
 
 
 def _parked_limit(cache_ram: int | None) -> int | None:
@@ -130,6 +138,7 @@ def _described(f: GGUFFile, made: Fitted, info: DeviceInfo, tuned: str) -> Model
         n_ctx=model.capacity.n_ctx,
         n_ctx_train=model.params.n_ctx_train,
         n_seqs=model.capacity.n_caches,
+        cache_types=model.capacity.cache_types,
         backend=info.backend,
         device=info.name,
         driver=info.driver,

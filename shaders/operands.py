@@ -29,6 +29,7 @@ class Operand:
     is_whole: bool = False
     n_joined: int = 0
     alignment: int = 1
+    is_in_words: bool = False
     sizes: tuple[tuple[int, int, int, int], ...] = ()  # axis, least, most, multiple
     same_dtype: str = ""
     same_strides: str = ""
@@ -50,6 +51,11 @@ class Operand:
     def aligned(self, n: int) -> "Operand":
         """Offset and all strides but the last are multiples of n elements."""
         return replace(self, alignment=n)
+
+    @property
+    def in_words(self) -> "Operand":
+        """Offset and all strides but the last are whole 32-bit words."""
+        return replace(self, is_in_words=True)
 
     def axis(self, axis: int, least: int = 0, most: int = INDEX_LIMIT, multiple: int = 1) -> "Operand":
         """The axis has `least` to `most` entries, and a multiple of `multiple`."""
@@ -115,8 +121,9 @@ def _problem(operand: Operand, t: Tensor) -> str:
         return f"has strides {a.strides}, expected to be contiguous"
     if operand.n_joined and not _joins(a, operand.n_joined):
         return f"has strides {a.strides}, expected one for its first {operand.n_joined} axes"
-    if any(at % operand.alignment for at in (a.offset, *strides_that_count(t)[:-1])):
-        return f"has offset {a.offset} and strides {a.strides}, expected multiples of {operand.alignment}"
+    n = max(operand.alignment, 4 // t.dtype.block_bytes if operand.is_in_words else 1)
+    if any(at % n for at in (a.offset, *strides_that_count(t)[:-1])):
+        return f"has offset {a.offset} and strides {a.strides}, expected multiples of {n}"
     return _missized(operand, a.shape) or _too_large(t)
 
 

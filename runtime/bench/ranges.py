@@ -1,7 +1,7 @@
 """Numbers as llama-bench takes them: 1,2,4 or 1-8 or 128-512+128 or 128-2048*2."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..errors import UsageError
 
@@ -27,6 +27,14 @@ def pairs(option: str, texts: Iterable[str], high: int) -> list[tuple[int, int]]
         if len(two) != 2:
             raise UsageError(f"{option}: {text!r:.40}, expected two numbers such as 512,128")
         found.append((two[0], two[1]))
+    return found
+
+
+def words(option: str, texts: Iterable[str], known: Sequence[str]) -> list[str]:
+    """`f32,f16`: names out of those that are known."""
+    found = [part.strip() for text in texts for part in text.split(",")]
+    if bad := [word for word in found if word not in known]:
+        raise UsageError(f"{option}: {bad[0]!r:.40}, expected {' or '.join(known)}")
     return found
 
 

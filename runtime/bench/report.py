@@ -48,8 +48,8 @@ def _setting_fields(info: ModelInfo, setting: Setting) -> Row:
     return {
         "n_batch": setting.n_batch,
         "n_ubatch": setting.n_planned(info.is_software),
-        "type_k": "f32",
-        "type_v": "f32",
+        "type_k": info.cache_types[0],
+        "type_v": info.cache_types[1],
         "n_gpu_layers": 0 if info.backend == "cpu" else 99,
         "split_mode": "none",
         "main_gpu": 0,
@@ -101,12 +101,21 @@ _COLUMNS = {
     "ngl": ("n_gpu_layers", 3, True),
     "n_batch": ("n_batch", 7, True),
     "n_ubatch": ("n_ubatch", 8, True),
+    "type_k": ("type_k", 6, True),
+    "type_v": ("type_v", 6, True),
     "opt": ("opt", 3, True),
     "replay": ("replay", 6, True),
     "test": ("", 15, True),
     "t/s": ("", 20, True),
 }
-VARIED = ("n_batch", "n_ubatch", "opt", "replay")  # columns that are there only when a run varies them
+VARIED = (
+    "n_batch",
+    "n_ubatch",
+    "type_k",
+    "type_v",
+    "opt",
+    "replay",
+)  # columns that are there only when a run varies them
 
 
 class Markdown:

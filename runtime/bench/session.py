@@ -1,7 +1,9 @@
 """A benchmark from end to end: load each model once, run every test at every setting, print rows as they come."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
 
 from ..engine.engine import Progress
 from ..model import Model, load
@@ -31,21 +33,21 @@ class Session:
         both = zip(self.wanted.formats, emits, strict=True)
         self._printers = [printer(name, emit, varied) for name, emit in both if name != "none"]
         try:
-            for path in paths:
-                self._model(path, backend, device)
+            for path, types in product(paths, self.wanted.cache_types()):
+                self._model(path, backend, device, types)
         finally:
             for p in self._printers if self._has_started else []:
                 p.end()
         self._print_notes()
 
-    def _model(self, path: str, backend: str | None, device: str | None) -> None:
+    def _model(self, path: str, backend: str | None, device: str | None, types: Mapping[str, Any]) -> None:
         wanted = self.wanted
         self.say(f"loading {path}")
         # without replay every step is compiled anew, and a bar would be measured with it
         progress = None if wanted.no_replay else self.progress
         n_seqs = max(wanted.n_seqs)
         most = max(setting.n_planned(is_software=False) for setting in wanted.settings())
-        with load(path, backend, device, wanted.n_ctx, n_seqs, progress=progress, n_ubatch=most) as model:
+        with load(path, backend, device, wanted.n_ctx, n_seqs, progress=progress, n_ubatch=most, **types) as model:
             self._start()
             ceilings = measure_ceilings(model.engine.device) if wanted.profile else None
             self._notes += self._tables(self._tests(model, ceilings))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
+from ..arguments import DEFAULT_CACHE_TYPE
 from ..engine.sizes import sizes_for
 from .measure import Test
 
@@ -42,6 +43,8 @@ class Wanted:
     n_ubatch: Sequence[int] = (N_UBATCH,)
     n_seqs: Sequence[int] = (1,)
     opts: Sequence[int] = (3,)
+    types_k: Sequence[str] = (DEFAULT_CACHE_TYPE,)
+    types_v: Sequence[str] = (DEFAULT_CACHE_TYPE,)
     no_replay: bool = False
     n_runs: int = 5
     warmup: bool = True
@@ -55,6 +58,10 @@ class Wanted:
             yield from (Test(0, n, n_depth, n_seqs) for n in self.n_gen if n for n_seqs in self.n_seqs)
             yield from (Test(p, g, n_depth) for p, g in self.n_pg if p or g)
 
+    def cache_types(self) -> list[dict[str, str]]:
+        """Keywords of load(), for each of which the model is loaded anew."""
+        return [{"cache_type_k": k, "cache_type_v": v} for k, v in product(self.types_k, self.types_v)]
+
     def settings(self) -> list[Setting]:
         """Levels innermost, so that those of one test run one after the other."""
         replays = (False, True) if self.no_replay else (True,)
@@ -63,7 +70,12 @@ class Wanted:
 
     def varied(self) -> list[str]:
         """Columns to show: what is run with several values, or one that is not the default."""
-        lists = {"n_batch": (self.n_batch, N_BATCH), "n_ubatch": (self.n_ubatch, N_UBATCH), "opt": (self.opts, 3)}
+        lists: dict[str, tuple[Sequence[object], object]] = {
+            "n_batch": (self.n_batch, N_BATCH),
+            "n_ubatch": (self.n_ubatch, N_UBATCH),
+            "opt": (self.opts, 3),
+        }
+        lists |= {f"type_{x}": (of, DEFAULT_CACHE_TYPE) for x, of in (("k", self.types_k), ("v", self.types_v))}
         columns = [name for name, (values, default) in lists.items() if set(values) != {default}]
         return columns + ["replay"] * self.no_replay
 

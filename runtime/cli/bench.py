@@ -7,11 +7,13 @@ from typing import Any, ClassVar
 
 import click
 
-from ..bench.ranges import numbers, pairs
+from ..arguments import CACHE_TYPES, DEFAULT_CACHE_TYPE
+from ..bench.ranges import numbers, pairs, words
 from ..bench.session import Session
 from ..bench.settings import Wanted
 from ..bench.tune import tune
 from ..model import MAX_SEQS
+from .cache_options import text_of
 from .foreign import FOREIGN, Takes, table
 from .hub_options import OPTIONS as HUB_OPTIONS
 from .hub_options import from_hub
@@ -67,6 +69,7 @@ _OPTIONS = [
     _many("-d", "--n-depth", default="0", text="Tokens in the context before the test."),
     _many("-b", "--batch-size", "n_batch", default="2048", text="Most prompt tokens handed over at once."),
     _many("-ub", "--ubatch-size", "n_ubatch", default="0", text="Most tokens of a planned step; 0: the device's own."),
+    *(_many(f"-ct{x}", f"--cache-type-{x}", f"types_{x}", default=DEFAULT_CACHE_TYPE, text=text_of(x)) for x in "kv"),
     _many("--parallel", "n_seqs", default="1", text="Sequences that generate side by side."),
     _many("--opt", "opts", default="3", text="How lean the graph is made, 0 to 3; with several, their ladder."),
     click.option("--no-replay", is_flag=True, help="Each test also with its graph planned and recorded at every step."),
@@ -127,6 +130,8 @@ def _wanted(values: dict[str, Any], formats: tuple[str, str]) -> Wanted:
         n_batch=numbers("-b", values["n_batch"], 1, MAX_TOKENS),
         n_ubatch=numbers("-ub", values["n_ubatch"], 0, 4096),
         n_seqs=numbers("--parallel", values["n_seqs"], 1, MAX_SEQS),
+        types_k=words("-ctk", values["types_k"], CACHE_TYPES),
+        types_v=words("-ctv", values["types_v"], CACHE_TYPES),
         opts=numbers("--opt", values["opts"], 0, 3),
         no_replay=values["no_replay"],
         n_runs=values["n_runs"],

@@ -30,7 +30,6 @@ class Foreign:
 
 _DEVICE = "the whole model runs on the device"
 _FILES = "models are local files, or named with -hf"
-_CACHE = "the cache is float32"
 _READ = "files are read and never mapped, and no copy stays in memory"
 _ONE = "a model runs on one device, see --device"
 _TURNS = "one answer at a time"
@@ -69,7 +68,6 @@ _VALUES = {
 }
 # why, the options, the values that change nothing
 _SOME_VALUES = (
-    (_CACHE, "-ctk --cache-type-k -ctv --cache-type-v", "f32 f16 bf16"),
     (_ONE, "-sm --split-mode", "none layer"),
     (_ONE, "-mg --main-gpu", "0"),
     (_TURNS, "-np --parallel -ns --sequences", "1"),

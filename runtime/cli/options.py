@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ..version import VERSION
+from .cache_options import cache_options, taken_cache_types
 from .chat_options import OPTIONS as CHAT_OPTIONS
 from .chat_options import from_values
 from .grammar_options import OPTIONS as GRAMMAR_OPTIONS
@@ -64,6 +65,7 @@ _OPTIONS = [
     ),
     _option("--prompt-cache", metavar="FILE", help="Go on from what FILE holds of an earlier run, and write it anew."),
     _option("--swa-full", is_flag=True, help="Caches of layers with a window hold the whole context."),
+    *cache_options(),
     *SAMPLING,
     _option("-r", "--reverse-prompt", multiple=True, metavar="TEXT", help="Stop before this text (repeatable)."),
     *GRAMMAR_OPTIONS,
@@ -104,7 +106,10 @@ def make_command(epilog: str) -> click.Command:
     @click.pass_context
     def invoke(ctx: click.Context, /, **values: Any) -> int:
         hub, chat, grammar = from_hub(values), from_values(values), from_grammar(values)
-        options = RunOptions(hub=hub, chat=chat, grammar=grammar, **values, without_effect=without_effect(ctx))
+        types = taken_cache_types(values)
+        options = RunOptions(
+            hub=hub, cache_types=types, chat=chat, grammar=grammar, **values, without_effect=without_effect(ctx)
+        )
         return import_module(".run", __package__).run(options)
 
     return spelt_command("vkrun", invoke, _OPTIONS, asks_for_help=("--usage",), help=_HELP, epilog=epilog)

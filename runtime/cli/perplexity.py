@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import UsageError, VkrunError
 from ..model import Model, load
 from ..perplexity import base_file, lines, scores
+from .cache_options import cache_options, taken_cache_types
 from .hub_options import OPTIONS as HUB_OPTIONS
 from .hub_options import from_hub
 from .model_paths import check_model, model_path
@@ -35,6 +36,7 @@ _OPTIONS = [
     click.option("--kl-divergence-base", "--save-all-logits", "base", metavar="FILE",
                  help="Save log-probabilities there, in llama.cpp's format; with --kl-divergence read them."),
     click.option("--kl-divergence", is_flag=True, help="How far the model is from what was saved."),
+    *cache_options(),
     click.option("--backend", metavar="NAME", help="vulkan, cuda, kompute, cpu or host [default: the best there is]."),
     click.option("-dev", "--device", metavar="DEVICE", help="Index, UUID or part of the name; see `vkrun devices`."),
     click.option("--opt", type=click.IntRange(0, 3), default=3, show_default=True, help="How lean the graph is made."),
@@ -51,6 +53,7 @@ def _run(
     """
     if word is not None and model is not None:
         raise click.UsageError(f"{word} and {model}: two models; one is measured at a time")
+    types = taken_cache_types(values)
     path = model_path(word if model is None else model, from_hub(values), "vkrun perplexity MODEL.gguf")
     if kl_divergence and base is None:
         raise click.UsageError("--kl-divergence: from what? --kl-divergence-base FILE, which a run without it saves")
@@ -61,7 +64,7 @@ def _run(
 
     def opened(n: int) -> Model:
         with Bar() as bar:
-            return load(path, backend, device, n, opt=opt, progress=bar, n_ubatch=n_batch)
+            return load(path, backend, device, n, opt=opt, progress=bar, n_ubatch=n_batch, **types)
 
     if kl_divergence:
         _diverge(opened, base or "", n_ctx, chunks)

@@ -59,7 +59,7 @@ def run(options: RunOptions) -> int:
 def open_model(options: RunOptions, path: str, bar: Bar) -> Model:
     """The model, loaded with a bar on a terminal; says where it runs when that is no GPU or with -v."""
     n_ctx = _n_ctx_trained(path) if options.ctx_size == 0 else options.ctx_size
-    kept: dict[str, Any] = {"cache_ram": options.cache_ram, "swa_full": options.swa_full}
+    kept: dict[str, Any] = {"cache_ram": options.cache_ram, "swa_full": options.swa_full, **options.cache_types}
     model = load(path, options.backend, options.device, n_ctx, opt=options.opt, progress=bar, **kept)
     bar.stop()
     _say_where(model, options)

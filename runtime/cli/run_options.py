@@ -1,8 +1,10 @@
 """What the default command was given, as values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..text.grammar import Grammar
+from .cache_options import default_cache_types
 from .chat_options import ChatOptions
 from .hub_options import FromHub
 
@@ -22,6 +24,7 @@ class RunOptions:
     cache_ram: int | None = None
     prompt_cache: str | None = None
     swa_full: bool = False
+    cache_types: Mapping[str, str] = field(default_factory=default_cache_types)  # keywords of load()
     seed: int = -1
     temp: float = 0.8
     top_k: int = 40

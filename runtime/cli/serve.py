@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import click
 
+from .cache_options import cache_options, taken_cache_types
 from .foreign import FOREIGN, Takes, table
 from .hub_options import OPTIONS as HUB_OPTIONS
 from .hub_options import from_hub
@@ -60,6 +61,7 @@ _OPTIONS = [
             help="Tokens of context that the slots share; 0: each what the model was trained on [default: 4096 each]."),
     _option("--swa-full", env="LLAMA_ARG_SWA_FULL", is_flag=True,
             help="Caches of layers with a window hold the whole context."),
+    *cache_options(_option, **{letter: {"env": f"LLAMA_ARG_CACHE_TYPE_{letter.upper()}"} for letter in "kv"}),
     _option("-n", "--predict", "--n-predict", "predict", env="LLAMA_ARG_N_PREDICT", type=_WHOLE(-2),
             metavar="N", help="Most tokens of an answer; -1: no limit [default: -1; bundled model: 256]."),
     _option("--replicas", type=_WHOLE(1, 64), default=1, show_default=True, help="Workers, each on a device."),
@@ -92,9 +94,8 @@ _OPTIONS = [
 @click.pass_context
 def _run(ctx: click.Context, /, **values: Any) -> int:
     """Serve a model: OpenAI's API, Anthropic's messages, and a page to chat at /. docs/serve.md says more."""
-    given = ServeOptions(
-        hub=from_hub(values), sampling=taken_sampling(values), without_effect=without_effect(ctx), **values
-    )
+    hub, sampling, types = from_hub(values), taken_sampling(values), taken_cache_types(values)
+    given = ServeOptions(hub=hub, sampling=sampling, cache_types=types, without_effect=without_effect(ctx), **values)
     return import_module(".serving", __package__).run(given)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .cache_options import default_cache_types
 from .hub_options import FromHub
 
 
@@ -30,6 +31,7 @@ class ServeOptions:
     timeout: float = 600.0
     cache_ram: int | None = None
     swa_full: bool = False
+    cache_types: Mapping[str, str] = field(default_factory=default_cache_types)  # keywords of load()
     max_queue: int = 256
     slots: bool = True
     metrics: bool = False

@@ -149,6 +149,7 @@ def _workers(given: ServeOptions, path: str) -> Any:
         n_replicas=given.replicas,
         cache_ram=given.cache_ram,
         swa_full=given.swa_full,
+        **given.cache_types,
         max_queue=given.max_queue,
         max_queue_user=max(1, given.max_queue // 2),
     )

@@ -53,9 +53,10 @@ def n_ctx_that_fits(build: Callable[[int], Architecture], device: Device, n_ctx:
 
 
 def needs_text(model: Architecture, device: Device) -> str:
-    """`weights 7.0 GiB, caches 1.2 GiB, states 80.0 MiB, steps 320.0 MiB, of 24.0 GiB free`"""
+    """`weights 7.0 GiB, caches (f16) 1.2 GiB, states 80.0 MiB, steps 320.0 MiB, of 24.0 GiB free`"""
     weights = sum(u.storage.nbytes for u in model.weights.uploads)
-    parts = {"weights": weights, "caches": sum(s.nbytes for s in model.caches)}
+    types = "/".join(dict.fromkeys(s.dtype.name.lower() for s in model.caches))
+    parts = {"weights": weights, f"caches ({types})": sum(s.nbytes for s in model.caches)}
     parts |= {"states": sum(s.nbytes for s in model.states), "steps": SCRATCH_ROWS * 4 * model.params.width}
     free = device.nbytes_free()
     known = "free memory unknown" if free is None else f"of {size_text(free)} free"

@@ -18,6 +18,7 @@ class ModelInfo:
     n_ctx: int
     n_ctx_train: int
     n_seqs: int
+    cache_types: tuple[str, str]  # of keys and of values
     backend: str
     device: str
     driver: str

@@ -29,6 +29,7 @@ MAX_HEADER = 1 << 20  # bytes
 N_DIGEST = 32
 NOT_ONE = "no session that vkrun saved"
 
+_TYPES = {"<f4": "f32", "<f2": "f16"}
 Widths = list[tuple[str, int]]  # of each cache's row or each state: dtype, and how many numbers
 
 
@@ -211,6 +212,10 @@ def _checked(text: bytes, path: Path, form: Form) -> Header:
         raise SessionError(f"{path}: {NOT_ONE}") from None
     if header.model != form.model:
         raise SessionError(f"{path}: saved with another model, {header.model:.12}, expected {form.model:.12}")
+    known = all(dtype in _TYPES for dtype, _ in header.rows)
+    if known and header.rows != form.rows and [n for _, n in header.rows] == [n for _, n in form.rows]:
+        made, wanted = _types(header.rows), _types(form.rows)
+        raise SessionError(f"{path}: caches of {made}, expected {wanted} as this model was loaded")
     if sizes != [form.rows, form.states, form.ring_rows]:
         raise SessionError(f"{path}: caches and states of other sizes, as another version of vkrun has them")
     if type(header.n_tokens) is not int or not 0 < header.n_tokens <= form.n_ctx:
@@ -220,6 +225,11 @@ def _checked(text: bytes, path: Path, form: Form) -> Header:
     if not _are_positions(header.positions, header.n_tokens) or (header.positions and not form.states):
         raise SessionError(f"{path}: states at positions {header.positions!r:.40}")
     return header
+
+
+def _types(rows: Widths) -> str:
+    """`f16`, or several."""
+    return "/".join(dict.fromkeys(_TYPES[dtype] for dtype, _ in rows))
 
 
 def _are_positions(said: object, n: int) -> bool:

@@ -1,7 +1,7 @@
 """Architecture: what the engine sees of a model. Each family of models is one, and nothing else knows of families."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..gguf.file import GGUFFile
@@ -22,13 +22,24 @@ class Capacity:
     recurrent states. Those of a sequence need not stand in slots of one number.
 
     n_step: most tokens of a sequence that one step reads, by which caches of layers with a window can be shorter; 0
-    where these are as long as all others.
+    where these are as long as all others. type_k, type_v: F32 or F16, what keys and values are kept as.
     """
 
     n_ctx: int
     n_caches: int = 1
     n_states: int = 1
     n_step: int = 0
+    type_k: DType = DType.F32
+    type_v: DType = DType.F32
+
+    def kept_as(self, k: str, v: str) -> "Capacity":
+        """With types by their names, "f16" for F16."""
+        return replace(self, type_k=DType[k.upper()], type_v=DType[v.upper()])
+
+    @property
+    def cache_types(self) -> tuple[str, str]:
+        """Their names."""
+        return self.type_k.name.lower(), self.type_v.name.lower()
 
 
 @dataclass(frozen=True)
@@ -88,8 +99,10 @@ class Architecture(ABC):
         """logits: see StepInputs."""
         return StepInputs(shape, self.tail, logits, self.n_window_rows)
 
-    def cache(self, name: str, width: int, dtype: DType = DType.F32, window: int = 0) -> Tensor:
-        """A cache of one row a token, [n_caches, n_ctx, width], or of a layer with a window of as many as it needs."""
+    def cache(self, name: str, width: int, window: int = 0, values: bool = False) -> Tensor:
+        """A cache of one row a token, [n_caches, n_ctx, width], or of a layer with a window of as many as it needs; of
+        keys, or of values."""
+        dtype = self.capacity.type_v if values else self.capacity.type_k
         n_rows = (self.n_window_rows if window else 0) or self.capacity.n_ctx
         return self._lasting(self.caches, name, dtype, (self.capacity.n_caches, n_rows, width))
 

@@ -11,7 +11,7 @@ from ..ir.tensor import Tensor
 from .case import Case, Fill, Operand, integers, normal, uniform
 from .views import one_inf, transpose
 
-I32 = DType.I32
+F16, I32 = DType.F16, DType.I32
 BIASES = ("q_bias", "k_bias", "v_bias")
 Size = tuple[int, int, int, int, int, int, int]  # sequences, tokens, heads, key heads, dim, keys looked at, context
 SIZES: tuple[Size, ...] = (
@@ -64,6 +64,12 @@ def sized_operands(n_seqs: int, n_tokens: int, n_heads: int, n_keys: int, dim: i
     )
 
 
+def cached_in_halves(operands: tuple[Operand, ...]) -> tuple[Operand, ...]:
+    """Operands of attention over caches of F16."""
+    q, k, v, *rest = operands
+    return q, replace(k, dtype=F16), replace(v, dtype=F16), *rest
+
+
 def _attention() -> Iterator[Case]:
     for size in SIZES:
         n_kv, dim = size[5], size[4]
@@ -73,6 +79,7 @@ def _attention() -> Iterator[Case]:
         operands = sized_operands(*size)
         far = Operand((size[0],), I32, fill=given(*(-3, 99, 2)[: size[0]]))
         yield Case("attention", what, operands, gated, strided_out=dim == 64)
+        yield Case("attention", f"{what}, F16", cached_in_halves(operands), gated, strided_out=dim != 64)
         yield Case("attention", f"{what}, sharp", (sharp_queries(operands[0]), *operands[1:]), gated)
         if size[0] > 1:
             yield Case("attention", f"{what}, slots outside", (*operands[:3], far, *operands[4:]), gated)
@@ -80,6 +87,8 @@ def _attention() -> Iterator[Case]:
             if size[1] == 1 and n_split <= n_kv:
                 parts = {**attrs, "n_split": n_split}
                 yield Case("attention_split", f"{what}, {n_split} parts", operands[:5], parts, strided_out=dim == 64)
+                halves = cached_in_halves(operands[:5])
+                yield Case("attention_split", f"{what}, {n_split} parts, F16", halves, parts, strided_out=dim != 64)
                 if size[0] > 1:
                     ins = (*operands[:3], far, operands[4])
                     yield Case("attention_split", f"{what}, {n_split} parts, slots outside", ins, parts)
@@ -104,17 +113,29 @@ def _variants() -> Iterator[Case]:
             what = "{} x {} tokens, {} heads on {} of {}, {} of {} keys".format(*size) + f", {way or 'no gate'}"
             given = (*operands, *(more[name] for name in way.get("extra", ())))
             yield Case("attention", what, given, attrs, in_one=size[1] <= 8)
+            if len(way) > 1 or "cap" in way:
+                yield Case("attention", f"{what}, F16", cached_in_halves(given), attrs, True, in_one=size[1] <= 8)
+    yield from _apart()
+    yield from _latent()
+    yield from _rings()
+    for n_split in (1, 3):
+        capped = {"scale": 0.2, "n_kv": SIZES[3][5], "n_split": n_split, "cap": 1.3}
+        yield Case("attention_split", f"capped, {n_split} parts", sized_operands(*SIZES[3])[:5], capped)
+
+
+def _apart() -> Iterator[Case]:
+    """Values that are not as keys are, and rows of F16 that begin amid words."""
     q, k, _, *rest, _ = sized_operands(*SIZES[6])
     narrow = Operand((*k.shape[:2], 20))
     attrs = {"scale": 0.2, "n_kv": SIZES[6][5]}
     yield Case("attention", "narrower values", (q, k, narrow, *rest), attrs)
     part_of_keys = Operand((3, 70, 36), view=lambda t: t.slice(2, 0, 16))
     yield Case("attention", "values are a part of wider rows", (q, k, part_of_keys, *rest), attrs)
-    yield from _latent()
-    yield from _rings()
-    for n_split in (1, 3):
-        capped = {"scale": 0.2, "n_kv": SIZES[3][5], "n_split": n_split, "cap": 1.3}
-        yield Case("attention_split", f"capped, {n_split} parts", sized_operands(*SIZES[3])[:5], capped)
+    halves = Operand(k.shape, F16), Operand((*k.shape[:2], 48), F16, lambda t: t.slice(2, 4, 24))
+    yield Case("attention", "narrower values of wider rows, F16", (q, *halves, *rest), attrs)
+    yield Case("attention", "keys of F16, values of F32", (q, halves[0], narrow, *rest), attrs, in_one=False)
+    odd = Operand((3, 70, 40), F16, lambda t: t.slice(2, 3, 39))
+    yield Case("attention", "keys from amid words", (q, odd, odd, *rest), attrs, in_one=False)
 
 
 def _rings() -> Iterator[Case]:
@@ -136,6 +157,9 @@ def _rings() -> Iterator[Case]:
             attrs = {"scale": size[4] ** -0.5, "n_kv": size[5], **way}
             ins, strided = (*operands[:5], *given), size[4] == 36
             yield Case("attention", what, ins, attrs, strided, in_one=size[1] <= 8)
+            if "extra" not in way or "cap" in way:
+                halves = cached_in_halves(ins)
+                yield Case("attention", f"{what}, F16", halves, attrs, not strided, in_one=size[1] <= 8)
 
 
 def _latent() -> Iterator[Case]:
@@ -146,7 +170,12 @@ def _latent() -> Iterator[Case]:
         v = Operand(k.shape, view=view) if view else Operand((*k.shape[:2], dim_v))
         what, attrs = f"{n_seqs} x {n_heads} heads of {dim}, values of {dim_v}", {"scale": dim**-0.5, "n_kv": n_kv}
         yield Case("attention", what, (q, k, v, slots, pos), attrs, strided_out=dim == 36)
-        yield Case("attention_split", f"{what}, 3 parts", (q, k, v, slots, pos), {**attrs, "n_split": 3})
+        parts = {**attrs, "n_split": 3}
+        yield Case("attention_split", f"{what}, 3 parts", (q, k, v, slots, pos), parts)
+        halves, whole = cached_in_halves((q, k, v, slots, pos)), dim_v % 2 == 0
+        yield Case("attention", f"{what}, F16", halves, attrs, strided_out=dim != 36, in_one=whole)
+        if whole:
+            yield Case("attention_split", f"{what}, 3 parts, F16", halves, parts, strided_out=True)
 
 
 def sharp_queries(q: Operand) -> Operand:
@@ -219,12 +248,19 @@ def _inputs() -> Iterator[Case]:
         what = f"{n_seqs} x {n_tokens} tokens, {n_heads} and {n_keys} heads of {dim}, {n_dims} turned"
         eps = 0.5 if dim == 20 else 1e-6  # once one that counts
         normed, apart = {"eps": eps, "extra": ("q_norm", "k_norm")}, dim == 64
+        both = {"eps": eps, "extra": ("q_norm", "k_norm", *BIASES)}
         for way in ({}, {"neighbours": True}):
             named = f"{what}, eps {eps}{', neighbours' if way else ''}"
             yield Case("qk_rope_cache", named, (*operands, *norms), normed | way, strided_out=apart)
             yield Case("qk_rope_cache", f"{named}, no norms", operands, {"eps": 0.0} | way, strided_out=apart)
-        both = {"eps": eps, "extra": ("q_norm", "k_norm", *BIASES)}
         yield Case("qk_rope_cache", f"{what}, norms and biases", (*operands, *norms, *biases), both)
+        halves = *operands[:6], *(replace(cache, dtype=F16) for cache in operands[6:])
+        cases = (
+            Case("qk_rope_cache", f"{what}, eps {eps}, F16", (*halves, *norms), normed, strided_out=not apart),
+            Case("qk_rope_cache", f"{what}, no norms, F16", halves, {"eps": 0.0}, strided_out=apart),
+            Case("qk_rope_cache", f"{what}, norms and biases, F16", (*halves, *norms, *biases), both),
+        )
+        yield from (case.in_halves() for case in cases)
         alone = {"eps": 0.0, "extra": BIASES}
         yield Case("qk_rope_cache", f"{what}, biases", (*operands, *biases), alone, strided_out=apart)
 

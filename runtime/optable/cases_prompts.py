@@ -10,7 +10,7 @@ from ..ir.layout import Shape
 from ..ir.ops import OPS
 from ..ir.tensor import Kind, Storage, Tensor
 from .case import Case, Fill, Operand, integers, normal, uniform, values
-from .cases_attention import sharp_queries, sized_operands
+from .cases_attention import cached_in_halves, sharp_queries, sized_operands
 from .views import one_inf, transpose
 
 F32, F16, I32, Q4_0, Q8_0 = DType.F32, DType.F16, DType.I32, DType.Q4_0, DType.Q8_0
@@ -191,6 +191,9 @@ def _attention() -> Iterator[Case]:
             attrs = {"scale": size[4] ** -0.5, "n_kv": size[5], **way}
             ins = (*operands, *(more[name] for name in way.get("extra", ())))
             yield _prompt("attention", f"{what}, {way or 'no gate'}", ins, attrs, strided=size[4] == 64)
+            if len(way) != 1:
+                halves = cached_in_halves(ins)
+                yield _prompt("attention", f"{what}, {way or 'no gate'}, F16", halves, attrs, strided=size[4] != 64)
         sharp = (sharp_queries(operands[0]), *operands[1:])
         case = _prompt("attention", f"{what}, sharp", sharp, {"scale": size[4] ** -0.5, "n_kv": size[5]})
         yield replace(case, nmse=1e-5, row=1e-1)  # logits of hundreds, halves of which are known to a tenth
@@ -199,6 +202,8 @@ def _attention() -> Iterator[Case]:
         attrs = {"scale": 0.125, "n_kv": 330, **way}
         what = f"2 x 70 tokens, 330 keys in {n_rows} rows, {way}"
         yield _prompt("attention", what, operands[: 5 + ("extra" in way)], attrs)
+        halves = cached_in_halves(operands[: 5 + ("extra" in way)])
+        yield _prompt("attention", f"{what}, F16", halves, attrs, strided=True)
     q, k, v, *rest = sized_operands(*SIZES[0])[:5]
     large = (q, k, replace(v, fill=BEYOND), *rest)
     attrs = {"scale": 0.125, "n_kv": SIZES[0][5]}

@@ -3,7 +3,7 @@
 //   -DSPLIT    y[b, h, part] = sums of exp(z - top) v, then top and the sum of exp(z - top), of the part's keys
 // window: where not 0 only the last so many keys; cap: where not 0 logits z are cap * tanh(z / cap); -DSINKS: one more
 // logit a head, of value 0.
-// The key of position s stands in row s % n_ctx of its slot.
+// The key of position s stands in row s % n_ctx of its slot. -DHALVES: caches of fp16, whose heads have even sizes and places.
 // q, gate, y: inner stride 1; caches k [n_slots, n_ctx, heads * DIM], v [.., heads * DIM_V]; slots are clamped.
 // Grid: a workgroup for each part (or token) of each head of each sequence.
 #version 450
@@ -13,6 +13,7 @@
 #endif
 #include "rows.glsl"
 #include "maths.glsl"
+#include "cached.glsl"
 
 layout(constant_id = 3) const uint DIM = 64;
 layout(constant_id = 4) const uint DIM_V = 64;  // of values
@@ -20,8 +21,8 @@ layout(constant_id = 5) const uint V_SLOT = 0u;  // strides of v where they are 
 layout(constant_id = 6) const uint V_ROW = 0u;
 
 layout(std430, binding = 0) readonly buffer Q { float q[]; };
-layout(std430, binding = 1) readonly buffer K { float k[]; };
-layout(std430, binding = 2) readonly buffer V { float v[]; };
+layout(std430, binding = 1) readonly buffer K { PACK k[]; };
+layout(std430, binding = 2) readonly buffer V { PACK v[]; };
 layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
 layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
@@ -51,17 +52,28 @@ layout(push_constant) uniform Push {
 #endif
 } p;
 
-shared float query[DIM];
+shared NUMBERS query[DIM / N_PACK];
 shared float weights[gl_WorkGroupSize.x];
-float acc[DIM_V / gl_WorkGroupSize.x + 1u];  // of dims LANE, LANE + LANES, ...
+NUMBERS acc[DIM_V / N_PACK / gl_WorkGroupSize.x + 1u];  // of packs of dims LANE, LANE + LANES, ...
 
-#define EACH_DIM(i, d) for (uint i = 0u, d = LANE; d < DIM_V; i++, d += LANES)
+#define EACH_DIM(i, d) for (uint i = 0u, d = LANE; d < DIM_V / N_PACK; i++, d += LANES)
+
+#ifdef HALVES
+#define FROM(x, at, d) vec2(x[at + 2u * d], x[at + 2u * d + 1u])
+#define PUT(at, d, numbers)        \
+    y[at + 2u * d] = (numbers).x;  \
+    y[at + 2u * d + 1u] = (numbers).y;
+#else
+#define FROM(x, at, d) x[at + d]
+#define PUT(at, d, numbers) y[at + d] = numbers;
+#endif
 
 float dot_key(uint row) {
-    float z = 0.0;
-    for (uint d = 0u; d < DIM; d++) {
-        z += query[d] * k[row + d];
+    NUMBERS sum = NUMBERS(0.0);
+    for (uint d = 0u; d < DIM / N_PACK; d++) {
+        sum += query[d] * NUMBERS_OF(k[row / N_PACK + d]);
     }
+    float z = SUM_OF(sum);
     return p.cap > 0.0 ? p.cap * tanh_of(z / p.cap) : z;
 }
 
@@ -90,11 +102,11 @@ void find_keys() {
 
 void start(out float top, out float total) {
     uint q_row = p.q_at + seq * p.q_seq + token * p.q_token + head * p.q_head;
-    for (uint d = LANE; d < DIM; d += LANES) {
-        query[d] = q[q_row + d] * p.scale;
+    for (uint d = LANE; d < DIM / N_PACK; d += LANES) {
+        query[d] = FROM(q, q_row, d) * p.scale;
     }
     EACH_DIM(i, d) {
-        acc[i] = 0.0;
+        acc[i] = NUMBERS(0.0);
     }
     barrier();
     top = -INFINITY, total = 0.0;
@@ -117,14 +129,14 @@ void take_keys(uint s, inout float top, inout float total) {
     total = total * shrink + group_sum(weight);
     weights[LANE] = weight;
     barrier();
-    uint v_row = V_ROW > 0u ? V_ROW : p.cache_row, row = p.v_at + cache_v + from * v_row;
+    uint v_row = (V_ROW > 0u ? V_ROW : p.cache_row) / N_PACK, row = (p.v_at + cache_v) / N_PACK + from * v_row;
     EACH_DIM(i, d) {
-        float sum = acc[i] * shrink;
+        NUMBERS sum = acc[i] * shrink;
         for (uint j = 0u; j < n_before; j++) {
-            sum += weights[j] * v[row + j * v_row + d];
+            sum += weights[j] * NUMBERS_OF(v[row + j * v_row + d]);
         }
         for (uint j = n_before; j < n_keys; j++) {
-            sum += weights[j] * v[row + j * v_row + d - p.n_ctx * v_row];
+            sum += weights[j] * NUMBERS_OF(v[row + j * v_row + d - p.n_ctx * v_row]);
         }
         acc[i] = sum;
     }
@@ -136,10 +148,20 @@ void take_keys(uint s, inout float top, inout float total) {
     top = higher;
 }
 
+#ifdef HALVES
+vec2 open_of(vec2 gates) {
+    return vec2(sigmoid(gates.x), sigmoid(gates.y));
+}
+#else
+float open_of(float gate_) {
+    return sigmoid(gate_);
+}
+#endif
+
 #ifdef SPLIT
 void store(uint y_row, float top, float total) {
     EACH_DIM(i, d) {
-        y[y_row + d] = acc[i];
+        PUT(y_row, d, acc[i])
     }
     if (LANE == 0u) {
         y[y_row + DIM_V] = top;
@@ -153,11 +175,11 @@ void store(uint y_row, float top, float total) {
     uint gate_row = p.gate_at + seq * p.gate_seq + token * p.gate_token + head * p.gate_head;
 #endif
     EACH_DIM(i, d) {
-        float made = acc[i] * factor;
+        NUMBERS made = acc[i] * factor;
 #ifdef GATE
-        made *= sigmoid(gate[gate_row + d]);
+        made *= open_of(FROM(gate, gate_row, d));
 #endif
-        y[y_row + d] = made;
+        PUT(y_row, d, made)
     }
 }
 #endif

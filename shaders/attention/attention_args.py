@@ -1,8 +1,22 @@
 """What the kernels that scan a cache are told alike."""
 
+from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
 from ..kernel import Argument, Defines, placed, strides
+from ..operands import Operand
+
+CACHE = Operand((DType.F32, DType.F16)).rows.in_words
+HALVES: Defines = (("HALVES", ""),)  # of caches of fp16, see cached.glsl
+
+
+def halves(cache: Tensor) -> Defines:
+    return HALVES if cache.dtype is DType.F16 else ()
+
+
+def apart(cache: Tensor, *dims: int) -> str:
+    """Why the numbers of heads of these sizes are no whole words of a cache; empty where they are."""
+    return f"heads of {dims} in {cache.dtype.name}, expected even" if halves(cache) and any(n % 2 for n in dims) else ""
 
 
 def scan(node: Node, step: str) -> tuple[Defines, dict[str, Tensor], dict[str, Argument]]:
@@ -17,7 +31,7 @@ def scan(node: Node, step: str) -> tuple[Defines, dict[str, Tensor], dict[str, A
     for name, t in extra.items():
         arguments |= placed(name, t, "seq token head" if name == "gate" else "")
     flags = ("SPLIT",) if split else (name.upper() for name in extra)
-    return tuple((flag, "") for flag in flags), buffers | extra, arguments
+    return (*((flag, "") for flag in flags), *halves(node.inputs[1])), buffers | extra, arguments
 
 
 def scanned(node: Node, y_axes: str) -> tuple[dict[str, Tensor], dict[str, Argument]]:

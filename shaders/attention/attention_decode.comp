@@ -2,7 +2,8 @@
 // them. TILE keys at a time: EIGHT invocations make a key's scores, a quad of the key each in turn; subgroups make a head's
 // weights of them; then an invocation adds a quad of every KEY_SETS-th value for all heads.
 //   y[b, h, part] = sums of exp(z - top) v, then top and the sum of exp(z - top), of the part's keys
-// Heads of 4 n; q and y: inner stride 1; caches of one layout whose rows begin at 16 bytes; slots are clamped.
+// Heads of 4 n; q and y: inner stride 1; caches of one layout whose rows begin at quads, with
+// -DHALVES of fp16; slots are clamped.
 // Grid: a workgroup for each HEADS heads of each part of each sequence.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -10,6 +11,7 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "maths.glsl"
+#include "cached.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint DIM = 64;
@@ -17,8 +19,8 @@ layout(constant_id = 2) const uint HEADS = 1;
 layout(constant_id = 3) const uint TILE = 64;
 
 layout(std430, binding = 0) readonly buffer Q { float q[]; };
-layout(std430, binding = 1) readonly buffer K { vec4 k[]; };
-layout(std430, binding = 2) readonly buffer V { vec4 v[]; };
+layout(std430, binding = 1) readonly buffer K { QUAD k[]; };
+layout(std430, binding = 2) readonly buffer V { QUAD v[]; };
 layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
 layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
@@ -32,8 +34,8 @@ layout(push_constant) uniform Push {
 
 const uint EIGHT = 8u, QUADS = DIM / 4u, PACKS = (HEADS + 3u) / 4u;
 const uint TURNS = (QUADS + EIGHT - 1u) / EIGHT;
-const uint AT_ONCE = 4u;  // values loaded before the first is used
-const uint BURST = TURNS < 4u ? TURNS : 4u;  // quads of two keys, likewise
+const uint AT_ONCE = 4u * N_PACK;  // values loaded before the first is used
+const uint BURST = TURNS < AT_ONCE ? TURNS : AT_ONCE;  // quads of two keys, likewise
 const uint KEY_SETS = gl_WorkGroupSize.x / QUADS;
 
 shared vec4 query[HEADS * QUADS];  // then the sums of values
@@ -62,7 +64,7 @@ float capped(float z) {
 
 // Products with two keys of their quads `quad`, `quad` + EIGHT, ...
 void add_burst(uint row0, uint row1, uint quad) {
-    vec4 keys0[BURST], keys1[BURST];
+    QUAD keys0[BURST], keys1[BURST];
     [[unroll]] for (uint i = 0u; i < BURST; i++) {
         uint at = min(quad + i * EIGHT, QUADS - 1u);
         keys0[i] = k[row0 + at];
@@ -71,9 +73,10 @@ void add_burst(uint row0, uint row1, uint quad) {
     [[unroll]] for (uint i = 0u; i < BURST; i++) {
         uint at = quad + i * EIGHT;
         if (QUADS % (BURST * EIGHT) == 0u || at < QUADS) {
+            vec4 key0 = FOUR_OF(keys0[i]), key1 = FOUR_OF(keys1[i]);
             EACH_HEAD {
                 vec4 of = query[h * QUADS + at];
-                scores[h] += vec2(dot(of, keys0[i]), dot(of, keys1[i]));
+                scores[h] += vec2(dot(of, key0), dot(of, key1));
             }
         }
     }
@@ -128,7 +131,7 @@ void make_weights(uint n) {
     }
 }
 
-vec4 values[AT_ONCE];
+QUAD values[AT_ONCE];
 
 void load_values(uint first, uint from, uint n) {
     uint quad = invocation() % QUADS;
@@ -153,9 +156,9 @@ void add_values(uint first, uint n) {
             [[unroll]] for (uint j = 0u; j < PACKS; j++) {
                 pack[j] = s < n ? weights[s * PACKS + j] : vec4(0);
             }
-            values[i] = s < n ? values[i] : vec4(0);
+            vec4 value = s < n ? FOUR_OF(values[i]) : vec4(0);
             EACH_HEAD {
-                acc[h] += pack[h / 4u][h % 4u] * values[i];
+                acc[h] += pack[h / 4u][h % 4u] * value;
             }
         }
     }

@@ -1,21 +1,22 @@
 // Causal attention for prompts on CPUs: y[b, t, h] as in attention.comp, whole. A subgroup is a workgroup; each of its
 // lanes owns a query of one head. Every load is a gather there, so eight lanes load 32 numbers of a key or value at once
 // and hand them round. One key at a time and no more queries: LLVM takes seconds to compile what is unrolled further.
-// DIM is 32 or 64; subgroups have 8 lanes or more. Grid: tiles of queries fastest, then heads, then sequences.
+// DIM is 32 or 64; -DHALVES: caches of fp16; subgroups have 8 lanes or more. Grid: tiles of queries fastest, then heads, then sequences.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "maths.glsl"
+#include "cached.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint DIM = 64;
 const uint QUADS = DIM / 4u, LOADS = DIM / 32u;
 
 layout(std430, binding = 0) readonly buffer Q { float q[]; };
-layout(std430, binding = 1) readonly buffer K { float k[]; };
-layout(std430, binding = 2) readonly buffer V { float v[]; };
+layout(std430, binding = 1) readonly buffer K { PACK k[]; };
+layout(std430, binding = 2) readonly buffer V { PACK v[]; };
 layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
 layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
@@ -35,10 +36,15 @@ layout(push_constant) uniform Push {
 
 vec4 query[QUADS], acc[QUADS], quads[LOADS];
 
+#ifdef HALVES
+#define FOUR_AT(x, at) vec4(unpackHalf2x16(x[(at) / 2u]), unpackHalf2x16(x[(at) / 2u + 1u]))
+#else
+#define FOUR_AT(x, at) vec4(x[at], x[at + 1u], x[at + 2u], x[at + 3u])
+#endif
 #define LOAD(x, row)                                                               \
     [[unroll]] for (uint l = 0u; l < LOADS; l++) {                                 \
         uint at = (row) + l * 32u + (gl_SubgroupInvocationID & 7u) * 4u;           \
-        quads[l] = vec4(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);                \
+        quads[l] = FOUR_AT(x, at);                                                 \
     }
 #define HANDED(i) subgroupShuffle(quads[(i) / 8u], (i) % 8u)
 #define EACH_QUAD [[unroll]] for (uint i = 0u; i < QUADS; i++)

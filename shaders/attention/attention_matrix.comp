@@ -1,6 +1,6 @@
 // Attention over a cache for prompts, by cooperative matrices: attention.comp's whole form, with its options. Twice
 // over the keys, KEYS at a time: first for each row's largest logit, then for the weights; so sums need no rescaling.
-// Operands are halves, sums fp32. What halves cannot hold makes an output that is no number: it is computed again in
+// Operands are halves, as caches are with -DHALVES; sums fp32. What halves cannot hold makes an output that is no number: it is computed again in
 // fp32.
 // A workgroup takes QUERIES tokens of a head; each of its eight subgroups 16 of them and half of the keys or dims.
 // q, k, v: inner stride 1, rows start at multiples of 4 elements. Grid: tiles of tokens fastest, then heads, sequences.
@@ -12,6 +12,7 @@
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #include "maths.glsl"
+#include "cached.glsl"
 
 layout(local_size_x_id = 0) in;  // eight subgroups
 layout(constant_id = 3) const uint DIM = 64;
@@ -23,8 +24,8 @@ const uint ITEMS = KEYS * DIM / 8u / gl_WorkGroupSize.x;  // of 8 elements
 const uint N_DIMS = DIM / 32u;  // columns of 16 dims that a subgroup sums
 
 layout(std430, binding = 0) readonly buffer Q { vec4 q[]; };
-layout(std430, binding = 1) readonly buffer K { vec4 k[]; };
-layout(std430, binding = 2) readonly buffer V { vec4 v[]; };
+layout(std430, binding = 1) readonly buffer K { QUAD k[]; };
+layout(std430, binding = 2) readonly buffer V { QUAD v[]; };
 layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
 layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
@@ -62,7 +63,7 @@ shared float tops[QUERIES * 4u], totals[QUERIES * 4u];
 
 coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> queries[DIM / 16u];
 coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> sums[N_DIMS];
-vec4 next[2u * ITEMS];
+QUAD next[2u * ITEMS];
 
 uint cache, q_rows;  // where the head's cache starts, and the head's queries
 uint row, run;  // four invocations share a query, each takes every fourth run of 8 keys
@@ -83,6 +84,12 @@ uint part_col() {
 uvec4 halves(vec4 a, vec4 b) {
     return uvec4(packHalf2x16(a.xy), packHalf2x16(a.zw), packHalf2x16(b.xy), packHalf2x16(b.zw));
 }
+
+#ifdef HALVES
+#define AS_HALVES(a, b) uvec4(a, b)
+#else
+#define AS_HALVES(a, b) halves(a, b)
+#endif
 
 // Where the key of position s stands.
 uint row_of(uint s) {
@@ -113,7 +120,7 @@ void fetch_v(uint first) {
 
 void put() {
     [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
-        block[item_of(i) / (DIM / 8u) * PITCH + item_of(i) % (DIM / 8u)] = halves(next[2u * i], next[2u * i + 1u]);
+        block[item_of(i) / (DIM / 8u) * PITCH + item_of(i) % (DIM / 8u)] = AS_HALVES(next[2u * i], next[2u * i + 1u]);
     }
 }
 
@@ -180,12 +187,12 @@ float exact(uint i, uint token, uint head, uint d) {
         uint at = row_of(s);
         float z = 0.0;
         for (uint j = 0u; j < DIM / 4u; j++) {
-            z += dot(q[((q_rows + token * p.q_token) >> 2) + j] * p.scale, k[((p.k_at + at) >> 2) + j]);
+            z += dot(q[((q_rows + token * p.q_token) >> 2) + j] * p.scale, FOUR_OF(k[((p.k_at + at) >> 2) + j]));
         }
         z = capped(z);
         float higher = max(top, z), shrink = exp_of(top - higher), weight = exp_of(z - higher);
         total = total * shrink + weight;
-        sum = sum * shrink + weight * v[((p.v_at + at + d) >> 2)][d & 3u];
+        sum = sum * shrink + weight * FOUR_OF(v[((p.v_at + at + d) >> 2)])[d & 3u];
         top = higher;
     }
     return total > 0.0 ? sum / total : 0.0;

@@ -2,13 +2,15 @@
 
 from ...runtime.ir.graph import Node
 from ..kernel import Features, KernelCall, Variant, grid_of
-from .attention_args import scan
+from .attention_args import HALVES, scan
 
 FEWEST_TOKENS = 32  # of a sequence
 FEWEST_PRODUCTS = 1 << 20  # multiplications, below which nothing is gained
 TOKENS, PARTS = 64, 8  # of a workgroup: queries, subgroups
 EXTRAS = (), ("GATE",), ("SINKS",), ("GATE", "SINKS")
-VARIANTS: tuple[Variant, ...] = tuple(("attention_matrix", tuple((flag, "") for flag in flags)) for flags in EXTRAS)
+VARIANTS: tuple[Variant, ...] = tuple(
+    ("attention_matrix", (*((flag, "") for flag in flags), *cached)) for flags in EXTRAS for cached in ((), HALVES)
+)
 
 
 def shared_nbytes(dim: int) -> int:

@@ -13,6 +13,7 @@ from ..kernel import (
     Features,
     Kernel,
     KernelCall,
+    Variant,
     fills_subgroup,
     grid_of,
     placed,
@@ -20,7 +21,7 @@ from ..kernel import (
 )
 from ..operands import FLOATS, INTS
 from . import attention_matrix
-from .attention_args import scan, scanned
+from .attention_args import CACHE, HALVES, apart, halves, scan, scanned
 
 MAX_DIM, MAX_DIM_SCAN = 512, 640  # of attention.comp
 SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve several queries, or products
@@ -44,8 +45,9 @@ def _lanes(op: str, features: Features) -> tuple[int, Defines]:
 
 def _few_tokens(node: Node, features: Features) -> str:
     n_tokens = node.inputs[0].shape[1]
-    many = features.software and features.subgroup_size >= SOFTWARE_LANES and n_tokens > SOFTWARE_TOKENS
-    return f"{n_tokens} tokens on a CPU, where products are faster, expected at most {SOFTWARE_TOKENS}" if many else ""
+    if features.software and features.subgroup_size >= SOFTWARE_LANES and n_tokens > SOFTWARE_TOKENS:
+        return f"{n_tokens} tokens on a CPU, where products are faster, expected at most {SOFTWARE_TOKENS}"
+    return apart(node.inputs[1], node.inputs[0].shape[3], _values(node)["DIM_V"])
 
 
 def _lower_attention(node: Node, features: Features) -> KernelCall:
@@ -81,7 +83,8 @@ def _lower_lanes(node: Node, features: Features) -> KernelCall:
     for gate in node.inputs[5:]:
         buffers["gate"] = gate
         arguments |= placed("gate", gate, "seq token head")
-    defines, n_tiles = _GATE if "gate" in buffers else (), -(-n_tokens // SOFTWARE_LANES)
+    defines = (*(_GATE if "gate" in buffers else ()), *halves(buffers["k"]))
+    n_tiles = -(-n_tokens // SOFTWARE_LANES)
     constants = {"local_size_x": SOFTWARE_LANES, "DIM": dim}
     return KernelCall("attention_lanes", defines, buffers, arguments, grid_of(n_tiles * n_heads * n_seqs), constants)
 
@@ -107,7 +110,7 @@ def _lower_decode(node: Node, features: Features) -> KernelCall:
     arguments |= {"cache_slot": k.layout.strides[0] // 4, "cache_row": k.layout.strides[1] // 4}  # in quads
     grid = grid_of(n_seqs * n_parts * n_heads // heads)
     constants = {"local_size_x": DECODE_LOCAL, "DIM": dim, "HEADS": heads, "TILE": DECODE_TILE}
-    return KernelCall("attention_decode", (), buffers, arguments, grid, constants)
+    return KernelCall("attention_decode", halves(k), buffers, arguments, grid, constants)
 
 
 def _few_parts(node: Node, features: Features) -> str:
@@ -153,7 +156,7 @@ def _lower_qk(node: Node, features: Features) -> KernelCall:
     arguments |= {"half_dims": table.shape[1] // 2, "n_table": table.shape[0], "n_rows": k_cache.shape[0]}
     for name in "qkvy":
         arguments |= strides(name, _tokens(buffers[name]).strides, "token head")
-    flags = (*(_NORM if "q_norm" in given else ()), *(_BIAS if "q_bias" in given else ()))
+    flags = (*(_NORM if "q_norm" in given else ()), *(_BIAS if "q_bias" in given else ()), *halves(k_cache))
     if "q_norm" in given:
         arguments["eps"] = float(node.attrs["eps"])
     lanes, defines = _lanes("qk_rope_cache", features)
@@ -165,9 +168,13 @@ def _lower_qk(node: Node, features: Features) -> KernelCall:
     return KernelCall("qk_rope_cache", (*flags, *defines), buffers, arguments, grid, constants)
 
 
-def _variants(stem: str, *flags: str) -> tuple[tuple[str, Defines], ...]:
+def _of_whole_words(node: Node, _features: Features) -> str:
+    return apart(node.inputs[6], node.inputs[0].shape[3])
+
+
+def _variants(stem: str, *flags: str) -> tuple[Variant, ...]:
     own: Defines = tuple((flag, "") for flag in flags)
-    return (stem, own), (stem, (*own, *SUBGROUPS))
+    return tuple((stem, (*own, *cached, *more)) for cached in ((), HALVES) for more in ((), SUBGROUPS))
 
 
 def _lower_rope(node: Node, features: Features) -> KernelCall:
@@ -187,11 +194,12 @@ def _lower_rope(node: Node, features: Features) -> KernelCall:
 
 
 _HEADS = FLOATS.rows.axis(-1, most=MAX_DIM)
-_SCAN = {"q": _HEADS, "k": FLOATS.rows, "v": FLOATS.rows.strided_as("k").shaped_as("k"), "slots": INTS, "pos": INTS}
+_VALUES = CACHE.typed_as("k")
+_SCAN = {"q": _HEADS, "k": CACHE, "v": _VALUES.strided_as("k").shaped_as("k"), "slots": INTS, "pos": INTS}
 _GATED = _SCAN | {"gate?": FLOATS.rows}
 _WITH = _SCAN | {"extra*": FLOATS.rows}
-_OTHER_VALUES = {"q": FLOATS.rows.axis(-1, most=MAX_DIM_SCAN), "v": FLOATS.rows.axis(-1, least=1)}
-_QUADS = {"q": _HEADS.aligned(4), "k": FLOATS.rows.aligned(4), "v": _SCAN["v"].aligned(4)}
+_OTHER_VALUES = {"q": FLOATS.rows.axis(-1, most=MAX_DIM_SCAN), "v": _VALUES.axis(-1, least=1)}
+_QUADS = {"q": _HEADS.aligned(4), "k": CACHE.aligned(4), "v": _SCAN["v"].aligned(4)}
 _TOKENS, _WHOLE = _HEADS.joined(2), FLOATS.contiguous
 _QK = {
     "q": _TOKENS,
@@ -200,20 +208,20 @@ _QK = {
     "pos": INTS.contiguous,
     "table": _WHOLE,
     "rows": INTS.contiguous,
-    "k_cache": _WHOLE,
-    "v_cache": _WHOLE,
+    "k_cache": CACHE.contiguous,
+    "v_cache": CACHE.contiguous.typed_as("k_cache"),
     "q_norm?": _WHOLE,
     "k_norm?": _WHOLE,
     "q_bias?": _WHOLE,
     "k_bias?": _WHOLE,
     "v_bias?": _WHOLE,
 }
-_TURNED = {"y": _TOKENS, "k_written": _WHOLE, "v_written": _WHOLE}
+_TURNED = {"y": _TOKENS, **dict.fromkeys(("k_written", "v_written"), CACHE.contiguous.typed_as("k_cache"))}
 _Y = {"y": FLOATS.rows}
 
 _OPTIONS = frozenset({"gate", "sinks", "window", "cap"})
 _PAIRS = frozenset({"neighbours"})
-_LANES = ("attention_lanes", ()), ("attention_lanes", _GATE)
+_LANES = tuple(("attention_lanes", (*gate, *cached)) for gate in ((), _GATE) for cached in ((), HALVES))
 _EXTRAS = (), ("GATE",), ("SINKS",), ("GATE", "SINKS")
 _WHOLE_SCAN = tuple(v for extras in _EXTRAS for v in _variants("attention", *extras))
 _COMBINE = ("attention_combine", ()), ("attention_combine", _GATE)
@@ -242,7 +250,7 @@ KERNELS = (
         _DECODE,
         _Y,
         _lower_decode,
-        (("attention_decode", ()),),
+        (("attention_decode", ()), ("attention_decode", HALVES)),
         _for_large_gpus,
         frozenset({"cap", "grouped"}),
     ),
@@ -259,6 +267,6 @@ KERNELS = (
         "attention_combine", _PARTS, _Y, _lower_combine_wide, _COMBINE_WIDE, _few_parts, options=frozenset({"gate"})
     ),
     Kernel("attention_combine", _PARTS, _Y, _lower_combine, _COMBINE, options=frozenset({"gate"})),
-    Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _QK_VARIANTS, options=_PAIRS | _QK_EXTRAS),
+    Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _QK_VARIANTS, _of_whole_words, _PAIRS | _QK_EXTRAS),
     Kernel("rope", _ROPE, {"y": FLOATS}, _lower_rope, (("rope", ()),), options=_PAIRS),
 )

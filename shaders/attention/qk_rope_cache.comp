@@ -1,5 +1,6 @@
 // Attention's inputs: rope(q) into y, rope(k) and v into rows of their caches; rows outside are dropped. -DNORM: q and k
-// are normed first, by head. -DBIAS: before that each of q, k and v gets a bias.
+// are normed first, by head. -DBIAS: before that each of q, k and v gets a bias. -DHALVES: caches are fp16, rounded to
+// nearest, of heads of even sizes.
 // Tokens are counted over sequences. q, k, v, y [n, heads, dim]: inner stride 1; caches [n_rows, heads * dim] contiguous.
 // Grid: a workgroup for each head of q, then of k, then of v, of each token.
 #version 450
@@ -9,6 +10,10 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #endif
 #include "rows.glsl"
+#include "cached.glsl"
+#ifdef HALVES
+#include "numbers.glsl"
+#endif
 
 layout(constant_id = 3) const uint DIM = 64;
 layout(constant_id = 4) const uint NEIGHBOURS = 0u;  // pairs (2i, 2i + 1) in the place of (i, i + half)
@@ -20,8 +25,8 @@ layout(std430, binding = 3) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 4) readonly buffer Table { float table[]; };
 layout(std430, binding = 5) readonly buffer Rows { int rows[]; };
 layout(std430, binding = 6) buffer Y { float y[]; };
-layout(std430, binding = 7) buffer KCache { float k_cache[]; };
-layout(std430, binding = 8) buffer VCache { float v_cache[]; };
+layout(std430, binding = 7) buffer KCache { PACK k_cache[]; };
+layout(std430, binding = 8) buffer VCache { PACK v_cache[]; };
 #ifdef NORM
 layout(std430, binding = 9) readonly buffer QNorm { float q_norm[]; };
 layout(std430, binding = 10) readonly buffer KNorm { float k_norm[]; };
@@ -117,10 +122,34 @@ void turn(int position) {
     barrier();
 }
 
+float values(uint first, uint d) {
+    return BIASED(v[first + d], v_bias, d);
+}
+
+#ifdef HALVES
+uint pack_of(float a, float b) {
+    return f32_to_f16(a) | f32_to_f16(b) << 16;
+}
+#endif
+
 void store_values(uint token, uint to) {
     uint first = p.v_at + token * p.v_token + head * p.v_head;
-    [[dont_unroll]] for (uint d = LANE; d < p.dim; d += LANES) {
-        v_cache[p.v_cache_at + to + d] = BIASED(v[first + d], v_bias, d);
+    [[dont_unroll]] for (uint d = LANE; d < p.dim / N_PACK; d += LANES) {
+#ifdef HALVES
+        v_cache[(p.v_cache_at + to) / 2u + d] = pack_of(values(first, 2u * d), values(first, 2u * d + 1u));
+#else
+        v_cache[p.v_cache_at + to + d] = values(first, d);
+#endif
+    }
+}
+
+void store_keys(uint to) {
+    [[dont_unroll]] for (uint d = LANE; d < p.dim / N_PACK; d += LANES) {
+#ifdef HALVES
+        k_cache[(p.k_cache_at + to) / 2u + d] = pack_of(row_[2u * d], row_[2u * d + 1u]);
+#else
+        k_cache[p.k_cache_at + to + d] = row_[d];
+#endif
     }
 }
 
@@ -143,11 +172,13 @@ void main() {
     is_key = part >= p.n_heads;
     from = is_key ? p.k_at + token * p.k_token + head * p.k_head : p.q_at + token * p.q_token + head * p.q_head;
     turn(pos[p.pos_at + token]);
-    [[dont_unroll]] for (uint d = LANE; d < p.dim; d += LANES) {
-        if (!is_key) {
-            y[p.y_at + token * p.y_token + head * p.y_head + d] = row_[d];
-        } else if (kept) {
-            k_cache[p.k_cache_at + to + d] = row_[d];
+    if (is_key) {
+        if (kept) {
+            store_keys(to);
         }
+        return;
+    }
+    [[dont_unroll]] for (uint d = LANE; d < p.dim; d += LANES) {
+        y[p.y_at + token * p.y_token + head * p.y_head + d] = row_[d];
     }
 }

@@ -163,7 +163,7 @@ def test_progress_is_on_stderr(capsys):
     assert json.loads(out) and [text.split(", ")[-1] for text in err.splitlines()[1:]] == ["run 1/2", "run 2/2"]
 
 
-@pytest.mark.parametrize("option", ["-ctk", "-embd", "-hfv", "-nopo", "--delay"])
+@pytest.mark.parametrize("option", ["-embd", "-hfv", "-nopo", "--delay"])
 def test_options_of_llama_bench_that_vkrun_has_no_use_for(capsys, option):
     assert main(["bench", option, "1"]) == 2
     out, err = capsys.readouterr()

@@ -58,7 +58,6 @@ def refused(capsys, *words: str) -> str:
         ("-fa x", ["x"]),
         ("-fa on x", ["x"]),
         ("--color --mlock x", ["x"]),
-        ("-ctk f16 -ctv f32 x", ["x"]),
         ("-p -fa on", ["-p", "-fa", "on"]),
     ],
 )
@@ -67,12 +66,13 @@ def test_options_apart_from_their_values(words, wanted):
 
 
 LLAMA_CPP = """-ngl 99 -fa on -t 4 --no-mmap --mlock --jinja --color --no-warmup -b 2048 -ub 512 --log-disable
---simple-io --no-context-shift -ctk f16 -ctv f16 -sm none -mg 0 -np 1 --keep 0 --mirostat 0 --typical 1.0 --poll 50"""
+--simple-io --no-context-shift -sm none -mg 0 -np 1 --keep 0 --mirostat 0 --typical 1.0 --poll 50"""
 
 
 def test_a_command_line_of_llama_cpps_just_runs():
-    options = parsed(*LLAMA_CPP.split(), "-c", "64", "x")
+    options = parsed(*LLAMA_CPP.split(), "-c", "64", "-ctk", "f16", "-ctv", "f32", "x")
     assert (options.words, options.ctx_size) == (("x",), 64)
+    assert options.cache_types == {"cache_type_k": "f16", "cache_type_v": "f32"}
     assert len(options.without_effect) == sum(word.startswith("-") for word in LLAMA_CPP.split())
     assert options.without_effect[0] == f"-ngl 99 changes nothing: {FOREIGN['-ngl'].why}"
 
@@ -84,7 +84,6 @@ def test_a_command_line_of_llama_cpps_just_runs():
         ("--logit-bias=1+1", "--logit-bias"),
         ("-np 4", "-np 4"),
         ("-np4", "-np 4"),
-        ("-ctk q8_0", "-ctk q8_0"),
         ("--mirostat=2", "--mirostat 2"),
         ("--context-shift", "--context-shift"),
     ],

@@ -65,7 +65,7 @@ class ToyDense(Decoder):
             whole_norms=True,
             rope=None if odd else self.rope,
             k_cache=self.cache(at + "k_cache", n_kv),
-            v_cache=self.cache(at + "v_cache", n_kv),
+            v_cache=self.cache(at + "v_cache", n_kv, values=True),
             dim=DIM,
             scale=0.4,
             window=0 if odd else WINDOW,

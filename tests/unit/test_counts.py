@@ -90,6 +90,14 @@ def test_a_token_reads_little_more_than_the_weights_it_needs(plans):
     assert needed <= read <= 1.03 * needed
 
 
+def test_caches_of_f16_halve_what_attention_reads_and_cost_no_dispatch(header):
+    f32, f16 = (plan_step(header, n_kv=16384, cache_type=t) for t in ("f32", "f16"))
+    assert [n.op for n in f16.nodes] == [n.op for n in f32.nodes] and f16.n_barriers == f32.n_barriers
+    read = [sum(traffic(n).read for n in plan.nodes if n.op == "attention_split") for plan in (f32, f16)]
+    keys = 12 * 2 * 16384 * QWEN3_NEXT_80B.n_heads_kv * QWEN3_NEXT_80B.head_dim
+    assert read[0] - read[1] == 2 * keys and read[1] < 0.51 * read[0]
+
+
 def submissions(kind: str, plan: Plan) -> list[list[Dispatch]]:
     """What a device of a kind is given at once; no device is needed to say so."""
     gib = 1 << 30

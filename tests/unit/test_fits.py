@@ -11,6 +11,7 @@ from vkrun.runtime.engine.fits import SCRATCH_ROWS, check_fits, n_ctx_that_fits,
 from vkrun.runtime.engine.sizes import GPU, SOFTWARE
 from vkrun.runtime.errors import BackendError, UsageError
 from vkrun.runtime.gguf.file import GGUFFile
+from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.models import Capacity, open_model
 from vkrun.runtime.models.architecture import Architecture
 from vkrun.tests.model_files import QWEN3_NEXT_80B, write_header
@@ -34,6 +35,17 @@ def device(free: int, most: int | None = None) -> NullDevice:
     made = NullDevice(info=DeviceInfo("null", 0, "a card", memory=2 * free, memory_free=free))
     made.max_binding = most
     return made
+
+
+def test_caches_of_f16_hold_twice_the_context(tmp_path: Path) -> None:
+    with GGUFFile.open(write_header(tmp_path / "real.gguf", SHAPE), header_only=True) as f:
+        nbytes = {}
+        for kept in (DType.F32, DType.F16):
+            model = open_model(f, Capacity(4096, 1, type_k=kept, type_v=kept))
+            assert {s.dtype for s in model.caches} == {kept}
+            nbytes[kept] = sum(s.nbytes for s in model.caches)
+            assert f"caches ({kept.name.lower()}) " in needs_text(model, device(8 * GIB))
+        assert nbytes[DType.F32] == 2 * nbytes[DType.F16]
 
 
 def test_what_fits_is_let_through(build) -> None:
@@ -103,7 +115,8 @@ def test_caches_of_windows_are_as_long_as_these(name: str, n_rows: int, whole: i
 
 def test_what_is_needed_and_what_there_is_in_a_line(build) -> None:
     said = needs_text(build(4096), device(8 * GIB))
-    assert re.fullmatch(r"weights .* [MG]iB, caches 16.0 MiB, states .*, steps 256.0 MiB, of 8.0 GiB free", said)
+    known = r"weights .* [MG]iB, caches \(f32\) 16.0 MiB, states .*, steps 256.0 MiB, of 8.0 GiB free"
+    assert re.fullmatch(known, said)
     assert needs_text(build(4096), NullDevice()).endswith(", free memory unknown")
 
 

@@ -58,7 +58,7 @@ ROOMS: dict[str, set[str]] = {
     "arguments": {"errors"},
     "models": {"errors", "ir", "gguf"},
     "picture": {"ir"},
-    "counts": {"errors", "ir", "gguf", "shaders", "models"},
+    "counts": {"errors", "arguments", "ir", "gguf", "shaders", "models"},
     "engine": {"errors", "units", "ir", "text", "models", "backends/base"},
 }
 HOSTS = {"backends/vulkan", "backends/kompute", "backends/host", "backends/cuda", "backends/metal"}
@@ -74,7 +74,18 @@ ROOMS["model"] = {
     *("version", "tuning", "errors", "arguments", "backends/base", "backends/host_memory"),
     *("opening", "gguf", "text", "models", "engine", "backends/registry"),
 }
-ROOMS["bench"] = {"version", "tuning", "errors", "ir", "text", "backends/base", "models", "engine", "model"}
+ROOMS["bench"] = {
+    "version",
+    "tuning",
+    "errors",
+    "arguments",
+    "ir",
+    "text",
+    "backends/base",
+    "models",
+    "engine",
+    "model",
+}
 ROOMS["server"] = {
     "version",
     "models",

@@ -69,6 +69,7 @@ def test_what_is_saved_comes_back(path: Path) -> None:
     [
         (Form("beef", 100, 5000, FORM.rows, FORM.states, []), "saved with another model, cafe, expected beef"),
         (Form("cafe", 100, 5000, [("<f4", 4), ("<f2", 2)], FORM.states, []), "caches and states of other sizes"),
+        (Form("cafe", 100, 5000, [("<f2", 3), ("<f2", 2)], FORM.states, []), "caches of f32/f16, expected f16 as"),
         (Form("cafe", 100, 5000, FORM.rows, [], []), "caches and states of other sizes"),
         (Form("cafe", 100, 5000, FORM.rows, FORM.states, RINGS), "caches and states of other sizes"),
         (Form("cafe", 100, 19, FORM.rows, FORM.states, []), "20 tokens, the context holds 1 to 19"),

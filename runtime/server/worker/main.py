@@ -59,6 +59,8 @@ def _load(pipe: Pipe) -> Model:
         lambda what, done, total: pipe.send(Loading(what, done, total)),
         options.cache_ram,
         swa_full=options.swa_full,
+        cache_type_k=options.cache_type_k,
+        cache_type_v=options.cache_type_v,
     )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...arguments import check_range
+from ...arguments import DEFAULT_CACHE_TYPE, check_cache_types, check_range
 from ...errors import UsageError
 
 MODULE = "vkrun.runtime.server.worker.main"
@@ -10,7 +10,8 @@ MODULE = "vkrun.runtime.server.worker.main"
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """path, backend, device, n_ctx, n_seqs, opt, cache_ram, swa_full: as for load(), for each of n_replicas processes.
+    """path, backend, device, n_ctx, n_seqs, opt, cache_ram, swa_full, cache_type_k, cache_type_v: as for load(), for
+    each of n_replicas processes.
 
     max_queue: jobs that may wait, and those that may of one user. step_seconds: after which a process that has work and
     gives no sign of it is taken for hung; load_seconds: the same while it loads or compiles. stall_seconds: how long a
@@ -25,6 +26,8 @@ class WorkerOptions:
     opt: int = 3
     cache_ram: int | None = None
     swa_full: bool = False
+    cache_type_k: str = DEFAULT_CACHE_TYPE
+    cache_type_v: str = DEFAULT_CACHE_TYPE
     n_replicas: int = 1
     max_queue: int = 256
     max_queue_user: int = 128
@@ -34,6 +37,7 @@ class WorkerOptions:
     module: str = MODULE
 
     def __post_init__(self) -> None:
+        check_cache_types(cache_type_k=self.cache_type_k, cache_type_v=self.cache_type_v)
         check_range("n_replicas", self.n_replicas, 1, 64)
         check_range("max_queue", self.max_queue, 0, 1 << 20)
         check_range("max_queue_user", self.max_queue_user, 0, 1 << 20)
