@@ -31,7 +31,7 @@ def _normed(case: Case) -> Case:
 def _mats() -> Iterator[Case]:
     for a, b in MIXES:
         yield _mixed("a row", rows_apart((1, 512)), Operand((65, 512), a), Operand((33, 512), b), strided_out=True)
-        yield _mixed("five rows", plain((5, 256)), *(Operand((m, 256), t) for m, t in ((40, a), (1, b), (31, b))))
+        yield _mixed("four rows", plain((4, 256)), *(Operand((m, 256), t) for m, t in ((40, a), (1, b), (31, b))))
     a, b = Q4_K, Q6_K
     three = Operand((40, 256), a), Operand((24, 256), a), Operand((9, 256), b)
     yield _mixed("two and one", rows_apart((3, 256)), *three)

@@ -363,7 +363,7 @@ def _projections() -> Iterator[Case]:
     yield projected(ONE, q4, 2048, plain, 160, 40, 8)
     yield projected(ONE, q4, 12800, plain, 5, 3)
     yield projected(BATCHES[2], q4, 2048, rows_apart, 40, 24)
-    yield projected(Batch(1, (1,) * 9, tuple(range(9)), 9), q4, 1024, plain, 40, 24, 8)
+    yield projected(Batch(1, (1,) * 4, tuple(range(4)), 4), q4, 1024, plain, 40, 24, 8)
     yield projected(ONE, DType.F32, 2048, plain, 33, 1)
     yield projected(ONE, DType.F32, 1099, plain, 33, 1)
     yield projected(Batch(1, (1, 1, 1), (2, -1, 1), 4), q8, 96, rows_apart, 70, 5)

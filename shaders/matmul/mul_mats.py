@@ -15,6 +15,7 @@ from .wide import FEWEST, takes_wide, wide_tile
 
 MAX_WEIGHTS = 3
 LEAST = 4  # invocations of a subgroup, for which normed.glsl has room
+MOST_NORMED = 4  # columns: for more of them norms once, for all workgroups, are faster
 _Q2_K, _Q3_K, _Q4_K, _Q5_K, _Q6_K = (DType[f"Q{n}_K"] for n in range(2, 7))
 # Types of weights of one input in files as llama.cpp mixes them: values with more bits than queries and keys,
 _MORE_BITS = ((_Q2_K, _Q3_K), (_Q2_K, _Q4_K), (_Q3_K, _Q4_K), (_Q3_K, _Q5_K), (_Q4_K, _Q5_K), (_Q4_K, _Q6_K))
@@ -86,7 +87,10 @@ def _form(weights: Sequence[Tensor], n_cols: int, features: Features) -> tuple[s
 def _norms(node: Node, features: Features) -> str:
     """On GPUs with subgroups, where each workgroup can norm the rows anew."""
     parts = _normed_parts(node) if node.op == "norm_mul_mats" else _convolved_parts(node)
-    empty = "" if parts.x.shape[1] else "rows of 0 numbers, whose norm is none"
+    n_cols, n_inner = parts.x.shape
+    empty = "" if n_inner else "rows of 0 numbers, whose norm is none"
+    if n_cols > MOST_NORMED:
+        return f"{n_cols} columns, better normed apart"
     return empty or for_subgroups(features, parts.weights[0].dtype) or _joined(parts, features)
 
 
