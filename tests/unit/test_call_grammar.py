@@ -20,7 +20,7 @@ from vkrun.runtime.text.bpe import LETTER_OF_BYTE
 from vkrun.runtime.text.constraints import Grammars
 from vkrun.runtime.text.grammar import Grammar
 from vkrun.runtime.text.tokenizer import need_tokenizer, tokenizer_from_gguf
-from vkrun.tests.unit.answer_formats import TEMPLATES
+from vkrun.tests.unit.answer_formats import TEMPLATES, dsml
 
 FORMATS = sorted(TEMPLATES.keys() - {"plain"})
 WEATHER = {
@@ -77,7 +77,21 @@ def keeps_to(value: Any, schema: dict[str, Any]) -> bool:
 
 
 # What a walk through a grammar spells out now and then, so that strings and thoughts end
-ENDINGS = ('"', "</parameter>", "</arg_value>", "</think>", "[/THINK]", "<channel|>", "<|end|>", "1", "]", "}", "\n")
+ENDINGS = (
+    '"',
+    "</\uff5cDSML\uff5cparameter>",
+    "</",
+    "</parameter>",
+    "</arg_value>",
+    "</think>",
+    "[/THINK]",
+    "<channel|>",
+    "<|end|>",
+    "1",
+    "]",
+    "}",
+    "\n",
+)
 
 
 def walk(tokenizer: Tokenizer, grammar: Any, rng: random.Random) -> str:
@@ -141,6 +155,11 @@ WRITTEN = {
     "nemotron": f'<TOOLCALL>[{{"name": "weather", "arguments": {ARGUMENTS}}}]</TOOLCALL>',
     "granite": f'<|tool_call|>[{{"name": "weather", "arguments": {ARGUMENTS}}}]',
     "gemma4": f"<|tool_call>call:weather{ARGUMENTS}<tool_call|>",
+    "deepseek-v3.2": dsml(
+        '<@@function_calls>\n<@@invoke name="weather">\n<@@parameter name="city" string="true">Paris'
+        '</@@parameter>\n<@@parameter name="days" string="false">3</@@parameter>\n</@@invoke>\n</@@function_calls>'
+    ),
+    "lfm2": f'<|tool_call_start|>[{{"name": "weather", "arguments": {ARGUMENTS}}}]<|tool_call_end|>',
 }
 THOUGHT = {
     "harmony": "<|channel|>analysis<|message|>hm<|end|><|start|>assistant",

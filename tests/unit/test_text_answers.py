@@ -12,7 +12,7 @@ from vkrun.runtime.text.answers.formats import PLAIN, AnswerFormat, format_of
 from vkrun.runtime.text.answers.parser import random_ids
 from vkrun.runtime.text.answers.section_calls import DeepSeekParser as Deep
 from vkrun.runtime.text.answers.section_calls import KimiParser as Kimi
-from vkrun.tests.unit.answer_formats import TEMPLATES
+from vkrun.tests.unit.answer_formats import TEMPLATES, dsml
 
 PROPERTIES = {
     "city": {"type": "string"},
@@ -36,6 +36,12 @@ WRITTEN = {
     "<arg_value>3</arg_value>\n</tool_call>\n<tool_call>now\n</tool_call>",
     "deepseek": f"{Deep.section}{Deep.call}function{Deep.separator}weather\n```json\n@\n```{Deep.call_end}\n"
     f"{Deep.call}now{Deep.separator}{{}}{Deep.call_end}{Deep.section_end}",
+    "deepseek-v3.2": dsml(
+        '<@@function_calls>\n<@@invoke name="weather">\n<@@parameter name="city" string="true">'
+        'Paris "x"</@@parameter>\n<@@parameter name="days" string="false">3</@@parameter>\n</@@invoke>\n'
+        '<@@invoke name="now">\n</@@invoke>\n</@@function_calls>'
+    ),
+    "lfm2": "<|tool_call_start|>[weather(city='Paris \"x\"', days=3), now()]<|tool_call_end|>",
     "kimi-k2": f"{Kimi.section}{Kimi.call}functions.weather:0{Kimi.separator}@{Kimi.call_end}"
     f"{Kimi.call}functions.now:1{Kimi.separator}{{}}{Kimi.call_end}{Kimi.section_end}",
     "mistral": '[TOOL_CALLS][{"name": "weather", "id": "abcdefghi", "arguments": @}, {"name": "now", "arguments": {}}]',
@@ -167,6 +173,8 @@ BROKEN = {
     "nemotron": "<TOOLCALL>weather</TOOLCALL>",
     "granite": "<|tool_call|>[1, 2]",
     "gemma4": "<|tool_call>call:weather{city:Paris",
+    "deepseek-v3.2": dsml('<@@function_calls>\n<@@invoke name="weather">\n<@@parameter name="city" string="false">no'),
+    "lfm2": "<|tool_call_start|>[weather(city=open('x'))]<|tool_call_end|>",
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ...errors import UsageError
-from . import gemma_calls, harmony, tag_calls
+from . import dsml_calls, gemma_calls, harmony, python_calls, tag_calls
 from .json_calls import GraniteParser, LlamaParser, MistralParser, NemotronParser
 from .parser import BLANKS, AnswerParser, Setting, random_ids
 from .schema import tool_schemas
@@ -75,6 +75,7 @@ def _mistral(name: str, tags: tuple[str, str]) -> AnswerFormat:
 
 
 _KIMI = _of_sections("kimi-k2", KimiParser)
+_LFM2 = AnswerFormat("lfm2", python_calls.PythonParser, (python_calls.OPEN, python_calls.CLOSE, *THINK))
 PLAIN = AnswerFormat("plain", AnswerParser, THINK)
 # what a template holds of a format, all of it, and the format; the first that fits
 _FORMATS: tuple[tuple[tuple[str, ...], AnswerFormat], ...] = (
@@ -91,6 +92,9 @@ _FORMATS: tuple[tuple[tuple[str, ...], AnswerFormat], ...] = (
     ),
     ((KimiParser.section,), _KIMI),
     (("<|im_middle|>", "tools"), _KIMI),  # whose first template left the format of calls to the model
+    ((dsml_calls.MARK,), AnswerFormat("deepseek-v3.2", dsml_calls.DsmlParser, (dsml_calls.MARK, *THINK))),
+    (("<|tool_list_start|>",), _LFM2),  # whose template leaves the format of calls to the model
+    ((python_calls.OPEN,), _LFM2),
     ((DeepSeekParser.call, "```json"), _of_sections("deepseek", DeepSeekParser)),
     ((DeepSeekParser.call,), _of_sections("deepseek-v3.1", DeepSeekParser)),
     ((tag_calls.KEY,), _of_tags("glm")),

@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import UsageError
 from ..constraints import SPACE
 from ..grammar import Grammar
-from . import harmony, tag_calls
+from . import dsml_calls, harmony, python_calls, tag_calls
 from .formats import AnswerFormat
 from .gemma_calls import CLOSE as GEMMA_CLOSE
 from .gemma_calls import OPEN as GEMMA_OPEN
@@ -298,6 +298,46 @@ def _gemma(lark: _Lark, tools: Sequence[_Tool], parallel: bool) -> str:
     return _several(calls, "", parallel)
 
 
+def _dsml(lark: _Lark, tools: Sequence[_Tool], parallel: bool) -> str:
+    calls = [_dsml_call(lark, tool) for tool in tools]
+    between = r"/\n?/"
+    begin, end = _dsml_text(lark, dsml_calls.OPEN + "\n"), _dsml_text(lark, dsml_calls.CLOSE)
+    return f"{begin} {_several(calls, between, parallel)} {between} {end}"
+
+
+def _dsml_text(lark: _Lark, text: str) -> str:
+    """A text with the format's mark in it."""
+    parts = [json.dumps(part) for part in text.split(dsml_calls.MARK)]
+    return f" {lark.mark(dsml_calls.MARK)} ".join(parts)
+
+
+def _dsml_call(lark: _Lark, tool: _Tool) -> str:
+    """A schema that parameters one by one cannot keep to holds one object in their place."""
+    head, end = _dsml_text(lark, f'{dsml_calls.INVOKE}{tool.name}">\n'), _dsml_text(lark, dsml_calls.INVOKE_END)
+    if not _is_plain(tool.schema):
+        return lark.rule(f"call_{tool.i}", f"{head} {_arguments(lark, tool)} {end}")
+    required, parts = tool.schema.get("required"), []
+    for i, (key, schema) in enumerate(parameters_of(tool.schema).items()):
+        kind = "true" if is_text(schema) else "false"
+        before = _dsml_text(lark, f'{dsml_calls.PARAMETER}{key}{dsml_calls.STRING}{kind}">')
+        value = _dsml_value(lark, f"value_{tool.i}_{i}", tool, schema)
+        name = lark.rule(f"parameter_{tool.i}_{i}", f'{before} {value} "\\n"')
+        parts.append(name if isinstance(required, list) and key in required else f"{name}?")
+    return lark.rule(f"call_{tool.i}", f"{head} {' '.join(parts)} {end}")
+
+
+def _dsml_value(lark: _Lark, name: str, tool: _Tool, schema: Any) -> str:
+    """A value and what ends it; text may hold the end's first characters where a control token follows them."""
+    slash, tail = dsml_calls.PARAMETER_END.split(dsml_calls.MARK)
+    mark = lark.mark(dsml_calls.MARK)
+    if not mark.startswith("<["):
+        return _value(lark, name, tool, schema, "", dsml_calls.PARAMETER_END)
+    if is_text(schema) and not _words(schema):
+        text = lark.rule(name, r"/(?s:.*)<\//")
+        return f"{text} {mark} {json.dumps(tail)}"
+    return f"{_value(lark, name, tool, schema, '', slash)} {mark} {json.dumps(tail)}"
+
+
 Writer = Callable[[_Lark, Sequence[_Tool], bool], str]
 _WRITERS: Mapping[str, Writer] = {
     "hermes": _hermes,
@@ -305,6 +345,8 @@ _WRITERS: Mapping[str, Writer] = {
     "glm": _glm,
     "deepseek": _sections(DeepSeekParser, _deep_head, r'"\n```"', r'"\n"'),
     "deepseek-v3.1": _sections(DeepSeekParser, _deep_31_head, "", ""),
+    "deepseek-v3.2": _dsml,
+    "lfm2": _listed(python_calls.OPEN, python_calls.CLOSE),
     "kimi-k2": _sections(KimiParser, _kimi_head, "", ""),
     "mistral": _listed("[TOOL_CALLS]", ""),
     "mistral-args": _mistral_args,
