@@ -48,9 +48,21 @@ WAYS: tuple[Features, ...] = (
 
 IN_STEPS = {"gated_delta_net": ("delta_parts", "delta_scan")}  # which a pass alone makes of it
 
+BY_TEAMS = (
+    "open_sums",
+    "close_sums",
+    "multiply",
+    "team_barrier",
+)  # functions of matrix_tile.glsl, the first barrier of each
+
 # (shader, function, which of its barriers): why no case can need it
 KEPT: Mapping[tuple[str, str, int], str] = {
     ("experts_down_wide", "gather_sums", 0): "its rows are one subgroup's each (wide_joined), so that none is met",
+    **{
+        (stem, function, 0): "experts' tiles are one team's"
+        for stem in ("mul_mat_id_matrix", "mul_mat_id_swiglu")
+        for function in BY_TEAMS
+    },
 }
 
 
