@@ -120,7 +120,7 @@ class Runner:
 
     def _ready(self, groups: Sequence[Group], n_drawn: int, rests: bool) -> Ready:
         engine = self._engine
-        shapes = tuple((batch_size(len(chunks)), n) for chunks, n in groups)
+        shapes = planned_groups(groups)
         return engine.ready(
             StepShape(
                 shapes,
@@ -138,12 +138,24 @@ def _n_drawn(asked: Sequence[Wanted]) -> int:
     return max((w.choice.n_drawn for w in asked), default=0) if all(w.choice.on_device for w in asked) else 0
 
 
+def planned_groups(groups: Sequence[Group]) -> tuple[tuple[int, int], ...]:
+    """Sequences and tokens of each group, as planned. Beside long prompts few sizes are planned of those that decode,
+    1, 4, 16 and so on: a new one makes all wait for longer than some empty rows among many."""
+    n_tokens = sum(n * len(chunks) for chunks, n in groups if n > 1)
+    return tuple((_beside(len(chunks), n_tokens) if n == 1 else batch_size(len(chunks)), n) for chunks, n in groups)
+
+
+def _beside(n: int, n_tokens: int) -> int:
+    coarse = next(size for k in range(n) if (size := 4**k) >= n)
+    return coarse if 4 * coarse <= n_tokens else batch_size(n)
+
+
 def _last_rows(groups: Sequence[Group]) -> list[int]:
     """For each chunk the row of the step that holds its last token."""
     rows, first = [], 0
-    for chunks, n in groups:
+    for (chunks, n), (n_seqs, _) in zip(groups, planned_groups(groups), strict=True):
         rows += [first + b * n + len(c.ids) - 1 for b, c in enumerate(chunks)]
-        first += batch_size(len(chunks)) * n
+        first += n_seqs * n
     return rows
 
 
