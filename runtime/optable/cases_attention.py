@@ -113,7 +113,7 @@ def _variants() -> Iterator[Case]:
             what = "{} x {} tokens, {} heads on {} of {}, {} of {} keys".format(*size) + f", {way or 'no gate'}"
             given = (*operands, *(more[name] for name in way.get("extra", ())))
             yield Case("attention", what, given, attrs, in_one=size[1] <= 8)
-            if len(way) > 1 or "cap" in way:
+            if "extra" in way or "cap" in way:
                 yield Case("attention", f"{what}, F16", cached_in_halves(given), attrs, True, in_one=size[1] <= 8)
     yield from _apart()
     yield from _latent()
@@ -260,8 +260,9 @@ def _inputs() -> Iterator[Case]:
             Case("qk_rope_cache", f"{what}, no norms, F16", halves, {"eps": 0.0}, strided_out=apart),
             Case("qk_rope_cache", f"{what}, norms and biases, F16", (*halves, *norms, *biases), both),
         )
-        yield from (case.in_halves() for case in cases)
         alone = {"eps": 0.0, "extra": BIASES}
+        biased = Case("qk_rope_cache", f"{what}, biases, F16", (*halves, *biases), alone, strided_out=not apart)
+        yield from (case.in_halves() for case in (*cases, biased))
         yield Case("qk_rope_cache", f"{what}, biases", (*operands, *biases), alone, strided_out=apart)
 
 

@@ -193,7 +193,7 @@ def _attention() -> Iterator[Case]:
             attrs = {"scale": size[4] ** -0.5, "n_kv": size[5], **way}
             ins = (*operands, *(more[name] for name in way.get("extra", ())))
             yield _prompt("attention", f"{what}, {way or 'no gate'}", ins, attrs, strided=size[4] == 64)
-            if len(way) != 1:
+            if len(way) != 1 or "extra" in way:
                 halves = cached_in_halves(ins)
                 yield _prompt("attention", f"{what}, {way or 'no gate'}, F16", halves, attrs, strided=size[4] != 64)
         sharp = (sharp_queries(operands[0]), *operands[1:])

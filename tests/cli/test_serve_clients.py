@@ -86,7 +86,8 @@ def test_openai_with_a_tool(base: str) -> None:
 def test_anthropic_with_a_tool_and_without(base: str) -> None:
     tools: Any = [{"name": "add", "input_schema": PARAMETERS}]
     plain: dict[str, Any] = {"model": "m", "messages": HI, "max_tokens": 6, "extra_body": {"temperature": 0}}
-    held: dict[str, Any] = {**plain, "tools": tools, "tool_choice": {"type": "tool", "name": "add"}, "max_tokens": 400}
+    choice = {"type": "tool", "name": "add", "disable_parallel_tool_use": True}
+    held: dict[str, Any] = {**plain, "tools": tools, "tool_choice": choice, "max_tokens": 400}
     with anthropic.Anthropic(base_url=base, api_key="none", max_retries=0) as client:
         made = client.messages.create(**plain)
         assert made.usage.output_tokens <= 6
@@ -94,7 +95,7 @@ def test_anthropic_with_a_tool_and_without(base: str) -> None:
             assert "".join(stream.text_stream) == "".join(b.text for b in made.content if b.type == "text")
         called = client.messages.create(**held)
         blocks = [b for b in called.content if b.type == "tool_use"]
-        assert called.stop_reason == "tool_use" and blocks
+        assert called.stop_reason == "tool_use" and len(blocks) == 1
         assert all(b.name == "add" and keeps_to_it(b.input) for b in blocks)
         with client.messages.stream(**held) as stream:
             again = stream.get_final_message()

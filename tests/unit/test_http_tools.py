@@ -78,6 +78,9 @@ def test_a_message_calls_tools(base: str) -> None:
         whole = client.messages.create(model="demo", max_tokens=500, messages=HI, tools=tools)
         with client.messages.stream(model="demo", max_tokens=500, messages=HI, tools=tools) as stream:
             streamed = stream.get_final_message()
+        choice: Any = {"type": "auto", "disable_parallel_tool_use": True}
+        one = client.messages.create(model="demo", max_tokens=500, messages=HI, tools=tools, tool_choice=choice)
+    assert [block.input for block in one.content if block.type == "tool_use"] == [CALLS[0]["arguments"]]
     for made in (whole, streamed):
         assert [block.type for block in made.content] == ["thinking", "text", "tool_use", "tool_use"]
         assert [{"name": block.name, "arguments": block.input} for block in made.content[2:]] == CALLS

@@ -29,6 +29,7 @@ def chat_of(body: CountRequest, **more: Any) -> ChatRequest:
         messages=body.plain_messages(),
         tools=body.plain_tools(),
         tool_choice=_choice(body),
+        parallel_tool_calls=False if body.tool_choice and body.tool_choice.disable_parallel_tool_use else None,
         reasoning_effort="none" if thinks_not else None,
         **more,
     )

@@ -83,10 +83,12 @@ class AnthropicTool(Body):
 
 class AnyTool(Body):
     type: Literal["auto", "any", "none"]
+    disable_parallel_tool_use: bool = False
 
 
 class ThatTool(Body):
     type: Literal["tool"]
+    disable_parallel_tool_use: bool = False
     name: FunctionName
 
 
