@@ -3,7 +3,8 @@
 //   -DSPLIT    y[b, h, part] = sums of exp(z - top) v, then top and the sum of exp(z - top), of the part's keys
 // window: where not 0 only the last so many keys; cap: where not 0 logits z are cap * tanh(z / cap); -DSINKS: one more
 // logit a head, of value 0.
-// The key of position s stands in row s % n_ctx of its slot. -DHALVES: caches of fp16, whose heads have even sizes and places.
+// The key of position s stands in row s % n_ctx of its slot. -DHALVES: caches of fp16, whose heads have even sizes and
+// places.
 // q, gate, y: inner stride 1; caches k [n_slots, n_ctx, heads * DIM], v [.., heads * DIM_V]; slots are clamped.
 // Grid: a workgroup for each part (or token) of each head of each sequence.
 #version 450

@@ -1,7 +1,8 @@
 // Causal attention for prompts on CPUs: y[b, t, h] as in attention.comp, whole. A subgroup is a workgroup; each of its
 // lanes owns a query of one head. Every load is a gather there, so eight lanes load 32 numbers of a key or value at once
 // and hand them round. One key at a time and no more queries: LLVM takes seconds to compile what is unrolled further.
-// DIM is 32 or 64; -DHALVES: caches of fp16; subgroups have 8 lanes or more. Grid: tiles of queries fastest, then heads, then sequences.
+// DIM is 32 or 64; -DHALVES: caches of fp16; subgroups have 8 lanes or more. Grid: tiles of queries fastest, then heads,
+// then sequences.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require

@@ -1,7 +1,7 @@
 // Attention over a cache for prompts, by cooperative matrices: attention.comp's whole form, with its options. Twice
 // over the keys, KEYS at a time: first for each row's largest logit, then for the weights; so sums need no rescaling.
-// Operands are halves, as caches are with -DHALVES; sums fp32. What halves cannot hold makes an output that is no number: it is computed again in
-// fp32.
+// Operands are halves, as caches are with -DHALVES; sums fp32. What halves cannot hold makes an output that is no number:
+// it is computed again in fp32.
 // A workgroup takes QUERIES tokens of a head; each of its eight subgroups 16 of them and half of the keys or dims.
 // q, k, v: inner stride 1, rows start at multiples of 4 elements. Grid: tiles of tokens fastest, then heads, sequences.
 #version 450
