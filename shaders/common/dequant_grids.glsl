@@ -49,7 +49,9 @@ const uint GRID_MORE[] = uint[](GRID_MORE_WORDS);
 
 uint grid_word(uint i) {
 #if defined(GRID_MORE_WORDS)
-    return i < GRID_LENGTH / 2u ? GRID[i] : GRID_MORE[i - GRID_LENGTH / 2u];
+    // read both ways: in branches Mesa's software driver compiles each read for seconds
+    uint at = i & (GRID_LENGTH / 2u - 1u), one = GRID[at], other = GRID_MORE[at];
+    return i < GRID_LENGTH / 2u ? one : other;
 #else
     return GRID[i];
 #endif

@@ -38,16 +38,17 @@ def wrong(cases: Iterable[Case], device: VulkanDevice) -> list[str]:
 
 
 @pytest.mark.parametrize("op", list(dict.fromkeys(c.op for c in CASES)))
-def test_kernels_for_gpus(op: str, opened: Open) -> None:
+def test_kernels_for_gpus(op: str, opened: Open, full: bool) -> None:
     own = Features(**BACKEND.devices()[0].features)  # type: ignore[arg-type]
     device = opened(Features(**{**vars(own), "software": False, "delta_chunks": False}))
     own_cases = cases_for(is_software=False)[len(CASES) :]
-    assert wrong([*(c for c in CASES if c.op == op)][::6] + [c for c in own_cases if c.op == op], device) == []
+    usual, own_ones = ([c for c in some if c.op == op] for some in (CASES, own_cases))
+    assert wrong(usual[:: 6 if full else 12] + own_ones[:: 1 if full else 3], device) == []
 
 
-def test_no_features_at_all(opened: Open) -> None:
+def test_no_features_at_all(opened: Open, full: bool) -> None:
     """The kompute backend runs the whole table on such a device."""
-    assert wrong(CASES[::9], opened(Features())) == []
+    assert wrong(CASES[:: 9 if full else 27], opened(Features())) == []
 
 
 @pytest.mark.parametrize("what", ["70 tokens", "130 tokens", "128, rows apart, state rows apart, 65 tokens"])
