@@ -55,13 +55,14 @@ class DeepSeek2(Transformer):
         return LatentAttention(
             q=self._queries(at, n_heads * (s.n_plain + s.n_turned)),
             kv=self.linear(at + "attn_kv_a_mqa", s.n_latent + s.n_turned, p.width),
-            kv_norm=self._inner_norm(at + "attn_kv_a_norm", s.n_latent),
+            kv_norm=self.weights.vector(at + "attn_kv_a_norm.weight", (s.n_latent,)),
             k_b=k_b,
             v_b=v_b,
             out=self.linear(at + "attn_output", p.width, n_heads * s.n_values),
             cache=self.cache(at + "latent_cache", s.n_latent + s.n_turned),
             scale=p.scale,
             rope=self.rope(i),
+            eps=INNER_EPS,
             q_scales=self.q_scales,
         )
 
@@ -92,7 +93,8 @@ def read_latent(h: Hyper, p: TransformerParams) -> LatentParams:
     """Older files have the sizes of whole heads where newer ones have those of latents."""
     heads, n_turned = p.heads[0], h.get_int("rope.dimension_count", hi=4096)
     dim = h.get_int("attention.key_length_mla", heads.dim, hi=4096)
-    h.require(n_turned < dim, "rope.dimension_count", n_turned, f"less than {dim}")
+    ok = n_turned < dim and n_turned % 2 == 0
+    h.require(ok, "rope.dimension_count", n_turned, f"even and less than {dim}")
     return LatentParams(
         n_plain=dim - n_turned,
         n_turned=n_turned,

@@ -1,9 +1,7 @@
 """Kimi Linear: Kimi delta attention, and latent attention that turns nothing at every fourth layer or so."""
 
-from dataclasses import replace
-
 from .blocks.kimi_delta import KimiDelta
-from .blocks.latent import LatentAttention, LowRank
+from .blocks.latent import LowRank
 from .blocks.residual import Block
 from .deepseek2 import DeepSeek2
 from .heads import read_attends
@@ -27,9 +25,7 @@ class KimiLinear(DeepSeek2):
     def attention(self, i: int, at: str) -> Block:
         if not self.attends[i]:
             return self._delta(at, self.params.heads[i].n)
-        made = super().attention(i, at)
-        assert isinstance(made, LatentAttention)
-        return replace(made, rope=None)
+        return super().attention(i, at)
 
     def _delta(self, at: str, n_heads: int) -> KimiDelta:
         weights, width, dim, n = self.weights, self.params.width, self.delta_dim, n_heads * self.delta_dim

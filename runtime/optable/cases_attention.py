@@ -264,6 +264,41 @@ def _inputs() -> Iterator[Case]:
         biased = Case("qk_rope_cache", f"{what}, biases, F16", (*halves, *biases), alone, strided_out=not apart)
         yield from (case.in_halves() for case in (*cases, biased))
         yield Case("qk_rope_cache", f"{what}, biases", (*operands, *biases), alone, strided_out=apart)
+        yield from _scaled_inputs(what, operands, halves, strided_out=not apart)
+
+
+def _scaled_inputs(what: str, operands: tuple, halves: tuple, strided_out: bool) -> Iterator[Case]:
+    """Queries with factors by position, of which there are fewer than positions."""
+    scales, attrs = Operand((37,), fill=uniform(0.5, 2)), {"eps": 0.0, "extra": ("q_scales",)}
+    yield Case("qk_rope_cache", f"{what}, scales", (*operands, scales), attrs, strided_out=strided_out)
+    cached = Case("qk_rope_cache", f"{what}, scales, F16", (*halves, scales), attrs | {"neighbours": True})
+    yield cached.in_halves()
+
+
+def _latent_inputs() -> Iterator[Case]:
+    """Rows of which the first numbers are normed and the last turned; some of the first case's turn nothing."""
+    sizes = ((1, 1, 4, 32, 16, 16), (2, 3, 2, 20, 8, 2), (1, 65, 3, 512, 64, 64), (3, 1, 1, 33, 6, 4))
+    for n_seqs, n_tokens, n_heads, n_latent, dim, n_dims in sizes:
+        n, n_ctx, odd = n_seqs * n_tokens, 40, n_latent % 2
+        rows = np.random.default_rng(8).permutation(n + 9)[:n]
+        rows[-1] = n + 4  # outside
+        cache = Operand((n + 4, n_latent + dim))
+        operands = (
+            Operand((n_seqs, n_tokens, n_heads, 2 * dim), view=_halves),
+            Operand((n_seqs, n_tokens, n_latent + dim)),
+            Operand((n_latent,), fill=uniform(0.5, 1.5)),
+            Operand((n_seqs, n_tokens), I32, fill=integers(-1, n_ctx + 2)),
+            Operand((n_ctx, n_dims), fill=uniform(-1, 1)),
+            Operand((n,), I32, fill=given(*rows)),
+        )
+        what = f"{n_seqs} x {n_tokens} tokens, {n_heads} heads of {dim}, {n_dims} turned, {n_latent} normed"
+        for attrs in ({"eps": 1e-6}, {"eps": 0.5, "neighbours": True}):
+            named, apart = f"{what}, {attrs}", dim != 64
+            yield Case("latent_cache", named, (*operands, cache), attrs, strided_out=apart)
+            halves = Case(
+                "latent_cache", f"{named}, F16", (*operands, replace(cache, dtype=F16)), attrs, in_one=not odd
+            )
+            yield halves.in_halves()
 
 
 def _angles(_rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -302,4 +337,4 @@ def _rope_views() -> Iterator[tuple[str, Operand, Operand, Operand, bool]]:
     )
 
 
-CASES: tuple[Case, ...] = (*_attention(), *_variants(), *_combine(), *_inputs(), *_rope())
+CASES: tuple[Case, ...] = (*_attention(), *_variants(), *_combine(), *_inputs(), *_latent_inputs(), *_rope())

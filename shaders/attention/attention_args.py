@@ -2,6 +2,7 @@
 
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
+from ...runtime.ir.layout import Layout
 from ...runtime.ir.tensor import Tensor
 from ..kernel import Argument, Defines, placed, strides
 from ..operands import Operand
@@ -17,6 +18,13 @@ def halves(cache: Tensor) -> Defines:
 def apart(cache: Tensor, *dims: int) -> str:
     """Why the numbers of heads of these sizes are no whole words of a cache; empty where they are."""
     return f"heads of {dims} in {cache.dtype.name}, expected even" if halves(cache) and any(n % 2 for n in dims) else ""
+
+
+def tokens_joined(t: Tensor) -> Layout:
+    """[B, T, ...] with the tokens of all sequences on one axis."""
+    joined = t.layout.reshape((t.shape[0] * t.shape[1], *t.shape[2:]))
+    assert joined is not None, t
+    return joined
 
 
 def scan(node: Node, step: str) -> tuple[Defines, dict[str, Tensor], dict[str, Argument]]:

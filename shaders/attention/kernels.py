@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 from ...runtime.ir.graph import Node
-from ...runtime.ir.layout import Layout
-from ...runtime.ir.tensor import Tensor
 from ..common.rows import NOT_HELD, SUBGROUPS
 from ..kernel import (
     Argument,
@@ -20,8 +18,8 @@ from ..kernel import (
     strides,
 )
 from ..operands import FLOATS, INTS
-from . import attention_matrix
-from .attention_args import CACHE, HALVES, apart, halves, scan, scanned
+from . import attention_matrix, latent_cache
+from .attention_args import CACHE, HALVES, apart, halves, scan, scanned, tokens_joined
 
 MAX_DIM, MAX_DIM_SCAN = 512, 640  # of attention.comp
 SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve several queries, or products
@@ -34,6 +32,7 @@ QK_LANES = 256  # at most
 _GATE: Defines = (("GATE", ""),)
 _NORM: Defines = (("NORM", ""),)
 _BIAS: Defines = (("BIAS", ""),)
+_SCALES: Defines = (("SCALES", ""),)
 
 
 def _lanes(op: str, features: Features) -> tuple[int, Defines]:
@@ -138,13 +137,6 @@ def _lower_combine(node: Node, features: Features) -> KernelCall:
     return KernelCall("attention_combine", defines, buffers, arguments, grid, {"local_size_x": lanes})
 
 
-def _tokens(t: Tensor) -> Layout:
-    """[B, T, heads, D] with the tokens of all sequences on one axis."""
-    joined = t.layout.reshape((t.shape[0] * t.shape[1], *t.shape[2:]))
-    assert joined is not None, t
-    return joined
-
-
 def _lower_qk(node: Node, features: Features) -> KernelCall:
     q, k, v, pos, table, rows, k_cache, v_cache, *more = node.inputs
     given = dict(zip(node.attrs.get("extra", ()), more, strict=True))
@@ -155,10 +147,13 @@ def _lower_qk(node: Node, features: Features) -> KernelCall:
     arguments |= {"n_tokens": n_tokens, "n_heads": n_heads, "n_heads_kv": n_heads_kv, "dim": dim}
     arguments |= {"half_dims": table.shape[1] // 2, "n_table": table.shape[0], "n_rows": k_cache.shape[0]}
     for name in "qkvy":
-        arguments |= strides(name, _tokens(buffers[name]).strides, "token head")
-    flags = (*(_NORM if "q_norm" in given else ()), *(_BIAS if "q_bias" in given else ()), *halves(k_cache))
+        arguments |= strides(name, tokens_joined(buffers[name]).strides, "token head")
+    own = (("q_norm", _NORM), ("q_bias", _BIAS), ("q_scales", _SCALES))
+    flags = (*(d for name, defines in own if name in given for d in defines), *halves(k_cache))
     if "q_norm" in given:
         arguments["eps"] = float(node.attrs["eps"])
+    if "q_scales" in given:
+        arguments["n_scales"] = given["q_scales"].shape[0]
     lanes, defines = _lanes("qk_rope_cache", features)
     if not features.software:  # an element each, so that none waits for another
         lanes = max(lanes, min(QK_LANES, 1 << (dim - 1).bit_length(), features.max_workgroup))
@@ -168,7 +163,10 @@ def _lower_qk(node: Node, features: Features) -> KernelCall:
     return KernelCall("qk_rope_cache", (*flags, *defines), buffers, arguments, grid, constants)
 
 
-def _of_whole_words(node: Node, _features: Features) -> str:
+def _qk_rule(node: Node, _features: Features) -> str:
+    extra = node.attrs.get("extra", ())
+    if "q_scales" in extra and len(extra) > 1:
+        return f"q_scales beside {extra[:-1]}"
     return apart(node.inputs[6], node.inputs[0].shape[3])
 
 
@@ -215,6 +213,7 @@ _QK = {
     "q_bias?": _WHOLE,
     "k_bias?": _WHOLE,
     "v_bias?": _WHOLE,
+    "q_scales?": _WHOLE,
 }
 _TURNED = {"y": _TOKENS, **dict.fromkeys(("k_written", "v_written"), CACHE.contiguous.typed_as("k_cache"))}
 _Y = {"y": FLOATS.rows}
@@ -227,8 +226,8 @@ _WHOLE_SCAN = tuple(v for extras in _EXTRAS for v in _variants("attention", *ext
 _COMBINE = ("attention_combine", ()), ("attention_combine", _GATE)
 _COMBINE_WIDE = tuple((f"{stem}_wide", defines) for stem, defines in _COMBINE)
 _DECODE = _SCAN | {"q": _HEADS.axis(-1, multiple=4), "k": _QUADS["k"], "v": _QUADS["v"]}
-_QK_EXTRAS = {"q_norm", "k_norm", "q_bias", "k_bias", "v_bias"}
-_QK_FLAGS = (), ("NORM",), ("BIAS",), ("NORM", "BIAS")
+_QK_EXTRAS = {"q_norm", "k_norm", "q_bias", "k_bias", "v_bias", "q_scales"}
+_QK_FLAGS = (), ("NORM",), ("BIAS",), ("NORM", "BIAS"), ("SCALES",)
 _QK_VARIANTS = tuple(v for flags in _QK_FLAGS for v in _variants("qk_rope_cache", *flags))
 _PARTS = {"parts": _WHOLE, "gate?": FLOATS.rows}
 _ROPE = {"x": FLOATS, "pos": INTS, "table": FLOATS}
@@ -267,6 +266,7 @@ KERNELS = (
         "attention_combine", _PARTS, _Y, _lower_combine_wide, _COMBINE_WIDE, _few_parts, options=frozenset({"gate"})
     ),
     Kernel("attention_combine", _PARTS, _Y, _lower_combine, _COMBINE, options=frozenset({"gate"})),
-    Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _QK_VARIANTS, _of_whole_words, _PAIRS | _QK_EXTRAS),
+    Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _QK_VARIANTS, _qk_rule, _PAIRS | _QK_EXTRAS),
+    *latent_cache.KERNELS,
     Kernel("rope", _ROPE, {"y": FLOATS}, _lower_rope, (("rope", ()),), options=_PAIRS),
 )

@@ -1,6 +1,6 @@
 // Attention's inputs: rope(q) into y, rope(k) and v into rows of their caches; rows outside are dropped. -DNORM: q and k
 // are normed first, by head. -DBIAS: before that each of q, k and v gets a bias. -DHALVES: caches are fp16, rounded to
-// nearest, of heads of even sizes.
+// nearest, of heads of even sizes. -DSCALES: turned queries are multiplied by their position's factor.
 // Tokens are counted over sequences. q, k, v, y [n, heads, dim]: inner stride 1; caches [n_rows, heads * dim] contiguous.
 // Grid: a workgroup for each head of q, then of k, then of v, of each token.
 #version 450
@@ -45,6 +45,9 @@ layout(std430, binding = Q_BIAS_BINDING) readonly buffer QBias { float q_bias[];
 layout(std430, binding = K_BIAS_BINDING) readonly buffer KBias { float k_bias[]; };
 layout(std430, binding = V_BIAS_BINDING) readonly buffer VBias { float v_bias[]; };
 #endif
+#ifdef SCALES
+layout(std430, binding = 9) readonly buffer QScales { float q_scales[]; };  // [n_scales], alone beside the caches
+#endif
 layout(push_constant) uniform Push {
     uint n_tokens, n_heads, n_heads_kv, dim, half_dims, n_table, n_rows;
     uint q_token, q_head, k_token, k_head, v_token, v_head, y_token, y_head;
@@ -55,6 +58,9 @@ layout(push_constant) uniform Push {
 #endif
 #ifdef BIAS
     uint q_bias_at, k_bias_at, v_bias_at;
+#endif
+#ifdef SCALES
+    uint q_scales_at, n_scales;
 #endif
 } p;
 
@@ -122,6 +128,14 @@ void turn(int position) {
     barrier();
 }
 
+float scale_of(int position) {
+#ifdef SCALES
+    return q_scales[p.q_scales_at + uint(clamp(position, 0, int(p.n_scales) - 1))];
+#else
+    return 1.0;
+#endif
+}
+
 float values(uint first, uint d) {
     return BIASED(v[first + d], v_bias, d);
 }
@@ -178,7 +192,8 @@ void main() {
         }
         return;
     }
+    float scale = scale_of(pos[p.pos_at + token]);
     [[dont_unroll]] for (uint d = LANE; d < p.dim; d += LANES) {
-        y[p.y_at + token * p.y_token + head * p.y_head + d] = row_[d];
+        y[p.y_at + token * p.y_token + head * p.y_head + d] = row_[d] * scale;
     }
 }

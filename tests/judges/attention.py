@@ -102,7 +102,17 @@ def _qk_rope_cache(
     normed = (rms_norm(x, eps, named[f"{name}_norm"]) if is_normed else x for name, x in (("q", q), ("k", k)))
     queries, keys = (rope(x, pos, table, neighbours) for x in normed)
     written = (set_rows(cache, rows, x.reshape(len(rows), -1))[0] for cache, x in ((k_cache, keys), (v_cache, v)))
+    if "q_scales" in named:
+        queries = onnx_op("Mul", queries, named["q_scales"][clamped(pos, len(named["q_scales"]))][..., None, None])
     return queries, *written
+
+
+def _latent_cache(q, kv, norm, pos, table, rows, cache, eps: float, neighbours: bool = False) -> tuple[Array, ...]:
+    n_latent = kv.shape[2] - q.shape[3]
+    latent = rms_norm(kv[:, :, :n_latent], eps, norm)
+    key = rope(kv[:, :, None, n_latent:], pos, table, neighbours)[:, :, 0]
+    row = onnx_op("Concat", latent, key, axis=-1).reshape(len(rows), -1)
+    return rope(q, pos, table, neighbours), *set_rows(cache, rows, row)
 
 
 JUDGES = {
@@ -111,4 +121,5 @@ JUDGES = {
     "attention_split": Judge(_attention_split, ROUNDING),
     "attention_combine": Judge(_attention_combine, ROUNDING),
     "qk_rope_cache": Judge(_qk_rope_cache, ROUNDING),
+    "latent_cache": Judge(_latent_cache, ROUNDING),
 }

@@ -8,6 +8,7 @@ from . import glu_mul_mat, matmul, rows
 from .attention import FUSIONS as ATTENTION_FUSIONS
 from .attention import attention, cache_write
 from .attention_inputs import FUSIONS as INPUT_FUSIONS
+from .latent import latent_cache
 from .moe import FUSIONS as MOE_FUSIONS
 from .moe import GLUS, moe_ffn
 from .recurrent import CONV_FUSIONS, causal_conv, gated_delta_net, kimi_delta, mamba2
@@ -30,6 +31,7 @@ __all__ = [
     "causal_conv",
     "gated_delta_net",
     "kimi_delta",
+    "latent_cache",
     "mamba2",
     "matmul",
     "moe_ffn",

@@ -9,12 +9,12 @@ from ..graph import Graph, Node
 from ..layout import Shape
 from ..ops import OPS
 from ..ops.attention import rope_work
-from ..ops.op import Op, OpKind, Out, Spec, Work, named_operands, register, require
+from ..ops.op import Op, OpKind, Out, Spec, Work, n_picked, named_operands, register, require
 from ..patterns import Fusion, last_write, make, maker, only_reader, readers, scope_of, sole_maker
 from ..tensor import Kind, Tensor
 
 Array = np.ndarray
-NORMS, BIASES = ("q_norm", "k_norm"), ("q_bias", "k_bias", "v_bias")
+NORMS, BIASES, SCALES = ("q_norm", "k_norm"), ("q_bias", "k_bias", "v_bias"), "q_scales"
 NEEDS = {**dict(zip(NORMS, NORMS[::-1], strict=True)), **dict(zip(BIASES, (*BIASES[1:], BIASES[0]), strict=True))}
 
 
@@ -33,14 +33,14 @@ def _qk_rope_cache_infer(
     neighbours: bool = False,
 ) -> tuple[Out, ...]:
     """Rope of q and k and both cache writes; extra "q_norm" and "k_norm" [D] of norms of their heads, and before those
-    "q_bias" [H*D], "k_bias" and "v_bias" [Hkv*D].
+    "q_bias" [H*D], "k_bias" and "v_bias" [Hkv*D]; "q_scales" [n], factors of turned queries by position.
 
     q [B, T, H, D]; k, v [B, T, Hkv, D]; pos [B, T]; table as rope's; rows [B*T]; caches [n_slots * n_ctx, Hkv*D] ->
     rope(norm(q)), and the caches with rows rope(norm(k)) and v written.
     """
     ok = q.shape[:2] == k.shape[:2] == pos.shape and k.shape == v.shape and q.shape[3] == k.shape[3]
     require(ok, "qk_rope_cache", f"q {q.shape}, k {k.shape}, v {v.shape}, pos {pos.shape}")
-    named_operands("qk_rope_cache", extra, more, _more_shapes(q, k, v), NEEDS)
+    named_operands("qk_rope_cache", extra, more, _more_shapes(q, k, v, *more), NEEDS)
     OPS["rope"].infer(q, pos, table)
     caches = (k_cache.shape[0], k.shape[2] * k.shape[3])
     ok = k_cache.shape == v_cache.shape == caches and rows.shape == (k.shape[0] * k.shape[1],)
@@ -48,9 +48,10 @@ def _qk_rope_cache_infer(
     return Spec(q.shape), k_cache, v_cache
 
 
-def _more_shapes(q: Tensor, k: Tensor, v: Tensor) -> dict[str, Shape]:
+def _more_shapes(q: Tensor, k: Tensor, v: Tensor, *more: Tensor) -> dict[str, Shape]:
     dim, biases = k.shape[3], zip(BIASES, (q, k, v), strict=True)
-    return {**dict.fromkeys(NORMS, (dim,)), **{name: (t.shape[2] * dim,) for name, t in biases}}
+    known = {**dict.fromkeys(NORMS, (dim,)), **{name: (t.shape[2] * dim,) for name, t in biases}}
+    return {**known, SCALES: (more[-1].layout.n_elements if more else 0,)}  # of any number of positions
 
 
 def _qk_rope_cache(
@@ -66,7 +67,11 @@ def _qk_rope_cache(
         OPS["set_rows"].compute(cache, rows, np.asarray(x, np.float32).reshape(len(rows), cache.shape[1]))[0]
         for cache, x in ((k_cache, turned[1]), (v_cache, v))
     ]
-    return turned[0], *written
+    return _scaled(turned[0], pos, given.get(SCALES)), *written
+
+
+def _scaled(q: Array, pos: Array, scales: Array | None) -> Array:
+    return q if scales is None else q * scales[np.clip(pos, 0, len(scales) - 1)][:, :, None, None]
 
 
 def _qk_rope_cache_parts(
@@ -80,13 +85,18 @@ def _qk_rope_cache_parts(
     q, k = (g.rope(x, pos, table, neighbours) for x in (q, k))
     flat = rows.shape[0], k_cache.shape[1]
     written = (g.set_rows(cache, rows, g.reshape(x, *flat)) for cache, x in ((k_cache, k), (v_cache, v)))
-    return q, *written
+    return _scale(g, q, pos, given[SCALES].unsqueeze(1)) if SCALES in given else q, *written
 
 
-def _qk_rope_cache_work(_q, k, _v, pos, table, *_places: Tensor, **_attrs: object) -> Work:
+def _scale(g: Graph, q: Tensor, pos: Tensor, scales: Tensor) -> Tensor:
+    return g.mul(q, g.get_rows(scales, pos).unsqueeze(3))
+
+
+def _qk_rope_cache_work(_q, k, _v, pos, table, *places: Tensor, extra=(), **_attrs: object) -> Work:
     """Caches are only written, k's rows each."""
     (n_angles,) = rope_work(k, pos, table).reads.values()
-    return Work({4: n_angles, 6: 0, 7: 0}, dict.fromkeys((1, 2), k.layout.n_elements))
+    picked = {4 + len(places): n_picked(places[-1], pos)} if SCALES in extra else {}
+    return Work({4: n_angles, 6: 0, 7: 0, **picked}, dict.fromkeys((1, 2), k.layout.n_elements))
 
 
 register(
@@ -103,12 +113,14 @@ register(
 
 @dataclass(frozen=True)
 class _Turned:
-    """rope(x), or rope(rms_norm_scale(x)): where its nodes stand."""
+    """rope(x), or rope(rms_norm_scale(x)), times factors by position where there are any: where its nodes stand."""
 
     x: Tensor
     rope: Node
     norm: Node | None
     places: tuple[int, ...]
+    out: Tensor
+    scales: Tensor | None = None
 
     def is_like(self, other: "_Turned") -> bool:
         """The same angles, norms of one eps or none."""
@@ -121,7 +133,7 @@ def _fuse_qk_rope(edit: Editing, i: int, node: Node) -> None:
     """Attention's inputs: rope of q and k, their norms, and both cache writes."""
     q_out, k_cache, v_cache = node.inputs[:3]
     writes = [last_write(edit, cache, "set_rows", i) for cache in (k_cache, v_cache)]
-    q = _turned(edit, q_out, i)
+    q = _scaled_queries(edit, q_out, i) or _turned(edit, q_out, i)
     if q is None or None in writes:
         return
     (k_at, k_write), (v_at, v_write) = (w for w in writes if w is not None)
@@ -167,12 +179,12 @@ def _qk_rope_node(q: _Turned, k: _Turned, k_write: Node, v_write: Node, name: st
     seen = values.layout.reshape(k.x.shape) if values.shape[1] == k.x.shape[2] * k.x.shape[3] else None
     if seen is None:
         return None
-    norms = [t.norm.inputs[1] for t in (q, k) if t.norm]
+    norms = {name: t.norm.inputs[1] for name, t in zip(NORMS, (q, k), strict=True) if t.norm}
+    more = norms if q.scales is None else {**norms, SCALES: q.scales}
     ins = (q.x, k.x, view(values, seen), *q.rope.inputs[1:], k_write.inputs[1])
     attrs = {"eps": 0.0, **(q.norm.attrs if q.norm else {}), **q.rope.attrs}
     caches = (k_write.outputs[0], v_write.outputs[0])
-    extra = ("q_norm", "k_norm") if norms else ()
-    return make("qk_rope_cache", (*ins, *caches, *norms), name, (q.rope.outputs[0],), extra=extra, **attrs)
+    return make("qk_rope_cache", (*ins, *caches, *more.values()), name, (q.out,), extra=tuple(more), **attrs)
 
 
 def _turned(edit: Editing, t: Tensor, before: int) -> _Turned | None:
@@ -183,8 +195,28 @@ def _turned(edit: Editing, t: Tensor, before: int) -> _Turned | None:
     x = rope[1].inputs[0]
     norm = maker(edit, x, "rms_norm_scale", rope[0])
     if norm is None or norm[1].inputs[0].shape != x.shape or only_reader(edit, x, norm[0], "rope") is None:
-        return _Turned(x, rope[1], None, (rope[0],))
-    return _Turned(norm[1].inputs[0], rope[1], norm[1], (norm[0], rope[0]))
+        return _Turned(x, rope[1], None, (rope[0],), rope[1].outputs[0])
+    return _Turned(norm[1].inputs[0], rope[1], norm[1], (norm[0], rope[0]), rope[1].outputs[0])
+
+
+def _scaled_queries(edit: Editing, t: Tensor, before: int) -> _Turned | None:
+    """What is turned, times factors [n, 1] picked by its positions, of which t is a view."""
+    scaled = sole_maker(edit, t, "mul", before)
+    if scaled is None:
+        return None
+    at, (turned, factors) = scaled[0], scaled[1].inputs
+    q, picked = _turned(edit, turned, at), maker(edit, factors, "get_rows", at)
+    if q is None or picked is None:
+        return None
+    (table, ids), pos = picked[1].inputs, q.rope.inputs[1]
+    by_position = table.ndim == 2 and table.shape[1] == 1
+    by_position = by_position and ids.storage is pos.storage and ids.layout.collapse() == pos.layout.collapse()
+    in_order = is_same(turned, q.out) and factors.shape == (*turned.shape[:2], 1, 1)
+    ours = only_reader(edit, q.out, q.places[-1], "mul") and only_reader(edit, factors, picked[0], "mul")
+    if not (by_position and in_order and ours):
+        return None
+    places = (picked[0], *q.places, at)
+    return replace(q, places=places, out=scaled[1].outputs[0], scales=table.select(1, 0))
 
 
 FUSIONS = (Fusion("attention", _fuse_qk_rope),)

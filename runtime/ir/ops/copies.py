@@ -148,7 +148,13 @@ def _register(name: str, infer: Callable[..., tuple[Out, ...]], compute: Compute
     register(Op(name, infer, compute, kind=OpKind.COPY, **facts))
 
 
-_register("contiguous", _contiguous, lambda x: (x.copy(order="C"),), view=lambda x: x)
+_register(
+    "contiguous",
+    _contiguous,
+    lambda x: (x.copy(order="C"),),
+    view=lambda x: x,
+    places=lambda out, x: {0: out},
+)
 _register(
     "cpy",
     _cpy,

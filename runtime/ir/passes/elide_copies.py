@@ -2,7 +2,7 @@
 
 What goes, each only where byte ranges and last reads prove it and the kernels take the strides:
 - a copy that is only read (contiguous, repeat along axes of 1): its readers look at the source;
-- a copy into a place (cpy, the parts of a concat, set): the producer writes there itself;
+- a copy into a place (cpy, contiguous in another order, parts of a concat, set): the producer writes there itself;
 - the copy that `set` makes of what nobody reads afterwards: it happens in place;
 - copies of nothing, and nodes whose result nobody reads.
 """
@@ -30,8 +30,9 @@ def elide_copies(graph: Graph, supports: Supports) -> Graph:
 
 
 def _worth(node: Node) -> bool:
-    """Products read their rows many times over: a copy that makes these contiguous pays."""
-    return OPS[node.op].kind is not OpKind.PRODUCT or all(t.layout.rows_contiguous for t in node.inputs)
+    """Products read their rows many times over, and write them in runs: a copy that makes these contiguous pays."""
+    tensors = (*node.inputs, *node.outputs)
+    return OPS[node.op].kind is not OpKind.PRODUCT or all(t.layout.rows_contiguous for t in tensors)
 
 
 def _each(edit: Editing, i: int, rule: Callable[[Editing, int, Node], None]) -> None:
@@ -79,12 +80,14 @@ def _read_source(edit: Editing, i: int, copy: Tensor, source: Tensor) -> None:
 
 
 def _split(edit: Editing, i: int, node: Node, places: dict[int, Tensor]) -> None:
-    """Inputs side by side become a copy of each, where at least one's producer can write to its place itself."""
+    """Inputs side by side become a copy of each, where at least one's producer writes to its place itself."""
     parts = [_cpy(node, node.inputs[j], place) for j, place in places.items() if place.layout.n_elements]
     if any(_producer(edit, i, p.inputs[0]) is not None for p in parts):
         edit.put(i, *parts)
         for part in parts:
             _write_in_place(edit, i, part)
+        if len(edit.all_at(i)) == len(parts):
+            edit.put(i, node)
 
 
 def _overwrite(edit: Editing, i: int, node: Node, places: dict[int, Tensor]) -> None:
@@ -119,7 +122,7 @@ def _write_in_place(edit: Editing, i: int, node: Node) -> None:
     """Let the producer of a copy's source write to where the copy would bring it."""
     src, dst = node.inputs[0], node.outputs[0]
     at = _producer(edit, i, src)
-    if at is None or src.dtype is not dst.dtype or not _same_runs(edit.at(at), node):
+    if at is None or src.dtype is not dst.dtype or not _same_runs(edit, edit.at(at), node):
         return
     target = _target(src, dst)
     if target is None or _touched_between(edit, at, i, node, dst):
@@ -132,17 +135,21 @@ def _write_in_place(edit: Editing, i: int, node: Node) -> None:
         edit.put(i, *before)
 
 
-def _same_runs(producer: Node | None, copy: Node) -> bool:
-    """Does the producer run just when the copy does?"""
-    branch = producer and producer.branch
-    return branch is copy.branch or (branch is not None and branch.same_runs(copy.branch))
+def _same_runs(edit: Editing, producer: Node | None, copy: Node) -> bool:
+    """Does the producer run just when the copy does, or always, and nobody looks there in other runs?"""
+    branch, place = producer and producer.branch, copy.outputs[0]
+    if branch is not None or copy.branch is None:
+        return branch is copy.branch or (branch is not None and branch.same_runs(copy.branch))
+    alone = (n.branch is not None and n.branch.same_runs(copy.branch) for _, n in edit.users(place.storage))
+    return is_temp(place) and not edit.is_output(place.storage) and all(alone)
 
 
 def _target(src: Tensor, dst: Tensor) -> Tensor | None:
     """Where the elements of src's storage, in order, shall stand so that src is dst."""
-    if not src.layout.is_contiguous:
+    axes = sorted(range(src.ndim), key=lambda axis: -src.layout.strides[axis])
+    if not src.layout.permute(*axes).is_contiguous:
         return None
-    layout = dst.layout.reshape(src.storage.shape)
+    layout = dst.layout.permute(*axes).reshape(src.storage.shape)
     return None if layout is None else view(dst, layout)
 
 
