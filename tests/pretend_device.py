@@ -47,6 +47,7 @@ class PretendRunner:
     n_steps: int = 0
     n_tokens: int = 0  # that were read
     was_new: bool = False
+    began: float = 0.0
     n_copies: int = 0
     row_nbytes: int = 4
     ring_nbytes: int = field(init=False)

@@ -2,15 +2,15 @@
 
 from collections import deque
 from itertools import takewhile
-from math import inf
+from math import ceil, inf
 from statistics import median
 
 from .decode import batch_size
 from .sizes import BESIDE_OTHERS, StepSizes
 
 LONGEST = 1.9  # of a gap between two tokens while a prompt is read, in usual ones; with room for what varies below 2
-SLOWEST = 1 / 16  # of the rate at which prompts are read alone; where what fits is slower, steps may take longer, and
-HARDLY_MORE = 1.25  # as many tokens are read then as take so many times as long as the fewest that are fast enough
+SLOWEST = 1 / 10  # of the rate at which prompts are read alone; where what fits is slower, steps may take longer, with
+MOSTLY = 0.75  # of the best rate that any size has
 N_GAPS = 15  # of which the median is the usual one
 NEWEST = 0.25  # the weight of the latest figure in a mean
 MOST_AT_ONCE = 4.0  # times as much as expected a figure may count, since some steps are late for reasons of their own
@@ -20,52 +20,69 @@ FADING, FADING_GUESS = 0.998, 0.98
 class Pace:
     """Learns from seconds that steps took: those that decode alone, by their number, and what tokens of prompts beside
     them took more, by the planned size that holds them; and what of it was too long, so that steps without any prompt
-    follow until the mean gap is below twice the usual one."""
+    follow until the mean gap is below twice the usual one. Usual is what gaps will be once all decode that are there:
+    where many wait for their prompts, few that decode hold them up no more than all together will each other."""
 
     def __init__(self, planned: StepSizes) -> None:
         self._sizes, self._start = planned.within(BESIDE_OTHERS).sizes, planned.start
+        self._whole = planned.most / (planned.start + planned.most)
         self._gaps: dict[int, deque[float]] = {}  # the latest ones by batch size
         self._more: dict[int, float] = {}  # by planned size, measured or guessed
         self._measured: set[int] = set()
-        self._alone = 0.0  # tokens a second of prompts that are read alone
+        self._alone = 0.0  # tokens a second of prompts that are read alone in the largest steps
         self._is_long, self._owed = False, 0.0  # is the step that comes too long by intent, and seconds of those before
+        self._usual = 0.0  # the gap of which twice is allowed
 
     def took(self, seconds: float, n_tokens: int, n: int) -> None:
         """A step of n_tokens of prompts, as planned, and a token of each of n sequences."""
         gap, size = self._gap(n), batch_size(n)
         if not n:
-            self._alone = max(n_tokens / seconds, 0.99 * self._alone)
+            if 4 * n_tokens >= self._start:  # of shorter ones little can be told
+                self._alone = max((self._start + n_tokens) / seconds * self._whole, 0.99 * self._alone)
         elif not n_tokens:
             self._gaps.setdefault(size, deque(maxlen=N_GAPS)).append(seconds)
         elif gap is not None:
             place = next((i for i, s in enumerate(self._sizes) if s >= n_tokens), len(self._sizes) - 1)
             self._took_more(max(0.0, seconds - gap), place, gap)
-            self._owed += max(0.0, seconds - 2 * gap) if self._is_long else 0.0
+            self._owed += max(0.0, seconds - 2 * self._usual) if self._is_long else 0.0
 
     def rested(self, n: int) -> None:
         """A step of n sequences with no prompt."""
-        self._owed = max(0.0, self._owed - (self._gap(n) or inf))
+        self._owed = max(0.0, self._owed - self._repaid(n))
 
-    def most(self, n: int) -> int:
-        """How many tokens of prompts a step may read beside n sequences that decode; 0: none before rested()."""
+    def n_rests(self, n: int) -> int:
+        """How many steps with no prompt are to come of n sequences before the next one with some."""
+        return ceil(self._owed / self._repaid(n))
+
+    def most(self, n: int, n_all: int = 0) -> int:
+        """How many tokens of prompts a step may read beside n sequences that decode; 0: none before rested().
+
+        n_all: those that decode and those with a prompt to read, where these are many."""
         gap = self._gap(n)
         if gap is None:
             return BESIDE_OTHERS
         if self._owed > 0:
             return 0
-        fits = max(self._within((LONGEST - 1) * gap), default=1)
+        self._usual = max(gap, self._gap(n_all) or 0.0)
+        fits = max(self._within(LONGEST * self._usual - gap), default=1)
         larger = [s for s in self._sizes if s > fits and s in self._more]
-        self._is_long = bool(larger) and not self._is_fast(fits, gap)
+        self._is_long = bool(larger) and fits < SLOWEST * self._alone * (gap + self._more.get(fits, 0.0))
         if not self._is_long:
             return fits
-        enough = next((s for s in larger if self._is_fast(s, gap)), larger[-1])
-        return max([enough, *self._within(HARDLY_MORE * self._more[enough])])
+        best = max(map(self._rate, larger))
+        return next(s for s in larger if self._rate(s) >= MOSTLY * best)
+
+    def _rate(self, size: int) -> float:
+        """Tokens for each second that a step of prompts takes more; as many seconds pass without."""
+        return size / max(self._more[size], 1e-9)
+
+    def _repaid(self, n: int) -> float:
+        """What a step of n sequences with no prompt makes good of steps that were too long: seconds."""
+        gap = self._gap(n)
+        return inf if gap is None else max(gap, 2 * self._usual - gap)
 
     def _within(self, seconds: float) -> list[int]:
         return list(takewhile(lambda s: self._more.get(s, inf) <= seconds, self._sizes))
-
-    def _is_fast(self, size: int, gap: float) -> bool:
-        return size >= SLOWEST * self._alone * (gap + self._more.get(size, 0.0))
 
     def _took_more(self, seconds: float, place: int, gap: float) -> None:
         """What the next larger step is thought to take fades: it is tried some time, soon where nobody measured it."""

@@ -1,5 +1,6 @@
 """Runner: what a scheduler asks of a device: a step of some groups of chunks, runs of decoding, copies of slots."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ class Runner:
         self.n_ctx, self.sizes = engine.model.capacity.n_ctx, engine.sizes
         self._stepped: set[StepShape] = set()
         self.was_new = False  # did the latest step run for the first time, with all that drivers then do?
+        self.began = 0.0  # when the latest step was planned and began
         self._copies = SlotCopies(engine)
         made = Transfers(engine)
         self.widths, self.rings = (made.rows, made.states, made.ring_rows), made.rings
@@ -79,6 +81,7 @@ class Runner:
         shape = ready.inputs.shape
         self.was_new = shape not in self._stepped
         self._stepped.add(shape)
+        self.began = time.perf_counter()
         places = rows if shape.n_out == shape.n_rows else list(range(len(rows)))  # among the rows of logits
         settings = np.zeros((shape.n_out, N_SETTINGS), np.int32)
         settings[places] = np.array([w.choice.row for w in asked]).reshape(-1, N_SETTINGS)

@@ -142,8 +142,9 @@ class Scheduler:
 
     def _stays(self) -> bool:
         """Does the run go on with just those who are in it?"""
-        going = [s for s in self.running if s.goes_on]
-        is_room = self.slots.n_idle > 0 or len(going) < len(self.running)
+        able = [s for s in self.running if s.goes_on]
+        going = [s for s in able if s in self._rows] if self._pace.n_rests(len(self._rows)) else able
+        is_room = self.slots.n_idle > 0 or len(able) < len(self.running)
         joins = bool(self._joining) or (is_room and any(s.goes_on for s in self._waiting))
         return not joins and going == self._rows and bool(self._run and (self._run.n_left or self._run.n_under_way))
 
@@ -214,6 +215,7 @@ class Scheduler:
             self._read(readers, size, ones)
         elif ones:
             limit = min(min(s.n_left, EVERY - s.n_uncheckpointed % EVERY) for s in ones)
+            limit = limit if len(ones) == len(going) else min(limit, max(1, self._pace.n_rests(len(ones))))
             chunks = [_chunk(s, 1) for s in ones]
             self._run, self._rows = self.runner.decode(chunks, [s.choice for s in ones], limit), ones
             self._last = 0.0
@@ -226,7 +228,7 @@ class Scheduler:
         if not reads:
             return [], 0
         planned = self.runner.sizes
-        if not (most := self._pace.most(n_beside) if n_beside else planned.most):
+        if not (most := self._pace.most(n_beside, n_beside + len(reads)) if n_beside else planned.most):
             return [], 0
         planned = planned.within(most)
         sizes = [planned.next(s.n_unread) for s in reads]
@@ -264,6 +266,8 @@ class Scheduler:
         now = time.perf_counter()
         if not self.runner.was_new:
             self._pace.took(now - start, n_tokens, n)
+        elif not n:
+            self._pace.took(now - self.runner.began, n_tokens, 0)
         self._given = now if n else 0.0
 
     def _keep(self, s: Sequence, ends: dict[int, bool]) -> list[Checkpoint]:
