@@ -42,7 +42,7 @@ def _compute(q, kv, norm, pos, table, rows, cache, eps: float, neighbours: bool 
     n_latent, turn = len(norm), OPS["rope"].compute
     latent = OPS["rms_norm_scale"].compute(kv[..., :n_latent], norm, eps=eps)[0]
     key = turn(kv[..., None, n_latent:], pos, table, neighbours)[0]
-    row = np.concatenate([latent, key[:, :, 0]], -1).reshape(len(rows), -1)
+    row = np.concatenate([latent, key[:, :, 0]], -1).reshape(len(rows), cache.shape[-1])
     return turn(q, pos, table, neighbours)[0], *OPS["set_rows"].compute(cache, rows, row)
 
 
