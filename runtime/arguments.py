@@ -6,7 +6,7 @@ from numbers import Integral
 from .errors import UsageError
 
 CACHE_TYPES = ("f32", "f16")  # of keys and values
-DEFAULT_CACHE_TYPE = "f32"
+DEFAULT_CACHE_TYPE = "f16"
 
 
 def check_range(name: str, value: object, low: int, high: int) -> None:

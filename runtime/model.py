@@ -75,7 +75,7 @@ def load(
     limit, None for 8192 but at most a quarter of what the host has free. n_ubatch: most tokens of a step, None for what
     suits the device. swa_full: caches of layers with a window hold all tokens, and not just those that a step can see,
     so that a prompt may go on from any beginning that it shares. cache_type_k, cache_type_v: what keys and values are
-    kept as, "f32" or "f16", which holds nothing beyond 65504.
+    kept as, "f16", which holds nothing beyond 65504, or "f32".
     Raises GGUFError or ModelError for a bad file (before any device is touched), BackendError, UsageError, which
     includes a context that is too large for the device (before anything is uploaded).
     """

@@ -12,6 +12,7 @@ from vkrun.runtime.engine.slots import Slots
 from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
 from vkrun.tests.model_files import Shape, write_model
 
 IDS = [5, 11, 11, 60, 0, 7, 23, 42, 3, 9, 31]
@@ -28,11 +29,11 @@ def test_the_whole_stack(tmp_path: Path) -> None:
     path = write_model(tmp_path / "tiny.gguf")
     with GGUFFile.open(path) as f:
         assert {name: t.shape for name, t in f.tensors.items()} == Shape().tensors()
-    with vkrun.load(path, backend="cpu", n_ctx=64, opt=0) as oracle:
+    with load_exact(path, backend="cpu", n_ctx=64, opt=0) as oracle:
         wanted, tokens = oracle.logits(IDS), greedy(oracle, 8)
     assert wanted.shape == (len(IDS), 64) and wanted.std() > 0.1
     for level in range(4):
-        with vkrun.load(path, backend="vulkan", n_ctx=64, opt=level) as model:
+        with load_exact(path, backend="vulkan", n_ctx=64, opt=level) as model:
             assert nmse(model.logits(IDS), wanted) < 1e-10
             assert greedy(model, 8) == tokens
             decoded = [model.engine.prompt(0, i, [t]) for i, t in enumerate(IDS)]
@@ -41,7 +42,7 @@ def test_the_whole_stack(tmp_path: Path) -> None:
 
 def test_sequences_drawn_by_the_device_are_those_of_the_logits(tmp_path: Path) -> None:
     path = write_model(tmp_path / "tiny.gguf", seed=1)
-    with vkrun.load(path, backend="vulkan", n_ctx=64) as model:
+    with load_exact(path, backend="vulkan", n_ctx=64) as model:
         for ahead in (True, False):  # the device draws and runs a step ahead, or the host chooses
             sequence = Sequence(IDS, SamplerSettings(temp=0, repeat_last_n=0, repeat_penalty=1.0 if ahead else 2.0), 8)
             service = Service(Scheduler(Runner(model.engine), Slots(1, model.engine.model.capacity.n_states)), "tiny")

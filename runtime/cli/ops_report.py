@@ -69,7 +69,9 @@ class Report(Watch):
         """Greedy, and None where it fails."""
         self._write(f"bundled model, {N_TOKENS} tokens on {name}: ")
         try:
-            with load(BUNDLED, backend=name, device=info.index if info else None, n_ctx=256) as model:
+            with load(
+                BUNDLED, name, info.index if info else None, 256, cache_type_k="f32", cache_type_v="f32"
+            ) as model:
                 began = time.perf_counter()
                 text = "".join(model.generate(PROMPT, max_tokens=N_TOKENS, temperature=0))
                 first, again = time.perf_counter() - began, time.perf_counter()

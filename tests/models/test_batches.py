@@ -22,6 +22,7 @@ from vkrun.runtime.errors import TextError
 from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.models import Capacity, open_model
 from vkrun.runtime.text.sampler import SamplerSettings
+from vkrun.tests.exact import load_exact
 from vkrun.tests.model_files import write_model
 from vkrun.tests.null_backend import NullDevice
 
@@ -33,7 +34,7 @@ CHUNK = 64  # tokens, the distance of checkpoints inside of a planned chunk
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[vkrun.Model]:
-    with vkrun.load(MODEL, backend="cpu", n_ctx=2048, n_seqs=2) as opened:
+    with load_exact(MODEL, backend="cpu", n_ctx=2048, n_seqs=2) as opened:
         yield opened
 
 
@@ -66,7 +67,7 @@ def opened(model: vkrun.Model) -> Service:
 def test_eight_sequences_that_come_and_go_make_what_each_makes_alone(backend: str) -> None:
     rng = random.Random(7)
     asked = [(ids(i, rng.choice([3, 9, 30, 70])), rng.randrange(2, 14)) for i in range(12)]
-    with vkrun.load(F32, backend=backend, n_ctx=128, n_seqs=8) as model:
+    with load_exact(F32, backend=backend, n_ctx=128, n_seqs=8) as model:
         service, wanted = opened(model), []
         for prompt, n in asked:
             alone = Sequence(prompt, GREEDY, n)
@@ -128,7 +129,7 @@ def test_random_schedules(engines: dict[str, Engine], device: str, schedule: lis
 
 @pytest.mark.parametrize("level", [0, 3])
 def test_logits_that_are_not_finite_end_their_own_sequence_alone(tmp_path: Path, level: int) -> None:
-    with vkrun.load(write_model(tmp_path / "m.gguf"), backend="cpu", n_ctx=64, n_seqs=2, opt=level) as model:
+    with load_exact(write_model(tmp_path / "m.gguf"), backend="cpu", n_ctx=64, n_seqs=2, opt=level) as model:
         device, uploads = model.engine.device, model.engine.model.weights.uploads
         embedding = next(u.storage for u in uploads if u.storage.name == "token_embd.weight")
         device.write(embedding, np.full((1, embedding.shape[1]), np.nan, np.float32), row=63)
@@ -146,7 +147,7 @@ def test_logits_that_are_not_finite_end_their_own_sequence_alone(tmp_path: Path,
 
 
 def test_a_seed_draws_the_same_alone_and_beside_one_whose_tokens_the_host_chooses() -> None:
-    with vkrun.load(F32, backend="cpu", n_ctx=64, n_seqs=2) as model:
+    with load_exact(F32, backend="cpu", n_ctx=64, n_seqs=2) as model:
         drawn, got = SamplerSettings(temp=1.5, seed=5), []
         for others in ([], [SamplerSettings(temp=0, repeat_penalty=1.3)], [GREEDY]):
             service = opened(model)
@@ -158,7 +159,7 @@ def test_a_seed_draws_the_same_alone_and_beside_one_whose_tokens_the_host_choose
 
 
 def test_logarithms_of_probability_change_no_token() -> None:
-    with vkrun.load(F32, backend="cpu", n_ctx=64, n_seqs=2) as model:
+    with load_exact(F32, backend="cpu", n_ctx=64, n_seqs=2) as model:
         drawn, prompt, got = SamplerSettings(temp=1.5, seed=5), ids(1, 12), []
         for n_logprobs in (None, 0, 3):
             service, s = opened(model), Sequence(prompt, drawn, 6, n_logprobs=n_logprobs)
@@ -186,7 +187,7 @@ def test_the_last_message_of_five_is_edited(model: vkrun.Model) -> None:
     before = n_cached(model, [*said, *ids(20, 90)])
     edited = [*said, *ids(21, 70)]
     assert before == 0 and n_cached(model, edited) >= len(said) - CHUNK
-    with vkrun.load(MODEL, backend="cpu", n_ctx=512) as fresh:
+    with load_exact(MODEL, backend="cpu", n_ctx=512) as fresh:
         assert made(fresh, edited, 6) == made(model, edited, 6)
 
 
@@ -209,7 +210,7 @@ def test_a_turn_after_an_answer_that_was_stopped(model: vkrun.Model) -> None:
     answer.stop()
     turn = [*prompt, *answer.ids, *ids(41, 20)]
     assert n_cached(model, turn) >= 200 - CHUNK
-    with vkrun.load(MODEL, backend="cpu", n_ctx=512) as fresh:
+    with load_exact(MODEL, backend="cpu", n_ctx=512) as fresh:
         assert made(fresh, turn, 6) == made(model, turn, 6)
 
 
@@ -229,5 +230,5 @@ def test_a_beginning_is_copied_from_another_chat(model: vkrun.Model) -> None:
     prompt = [*system, *ids(72, 40)]
     got = made(model, prompt, 6)
     assert model.timings.n_cached == 128  # the end of a span
-    with vkrun.load(MODEL, backend="cpu", n_ctx=512) as fresh:
+    with load_exact(MODEL, backend="cpu", n_ctx=512) as fresh:
         assert made(fresh, prompt, 6) == got

@@ -9,6 +9,7 @@ from vkrun.runtime.engine.decode import decode
 from vkrun.runtime.errors import TextError
 from vkrun.runtime.models.step import Chunk
 from vkrun.runtime.text.sampler import Sampler, SamplerSettings
+from vkrun.tests.exact import load_exact
 from vkrun.tests.model_files import write_model
 
 GREEDY = SamplerSettings(temp=0)
@@ -36,12 +37,12 @@ def draw(model: vkrun.Model, tokens: list[int], settings: SamplerSettings, n: in
 
 def test_greedy_is_the_hosts_argmax_across_planned_sizes(path, backend):
     n = 20 if backend == "cpu" else 270  # beyond the 256 keys of the smallest planned step
-    with vkrun.load(path, backend=backend, n_ctx=512) as model:
+    with load_exact(path, backend=backend, n_ctx=512) as model:
         assert draw(model, [7], GREEDY, n)[:, 0].tolist() == greedy_on_the_host(model, 0, 7, n)
 
 
 def test_sequences_side_by_side_draw_what_each_draws_alone(path):
-    with vkrun.load(path, backend="vulkan", n_ctx=64, n_seqs=3) as model:
+    with load_exact(path, backend="vulkan", n_ctx=64, n_seqs=3) as model:
         together = draw(model, [5, 9, 60], GREEDY, 12)
         for slot, token in enumerate((5, 9, 60)):
             assert together[:, slot].tolist() == greedy_on_the_host(model, slot, token, 12)
@@ -50,7 +51,7 @@ def test_sequences_side_by_side_draw_what_each_draws_alone(path):
 @pytest.mark.parametrize("settings", [GREEDY, SamplerSettings(seed=1)], ids=["greedy", "drawn"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_logits_that_are_not_finite_are_refused(path, backend, settings, bad):
-    with vkrun.load(path, backend=backend, n_ctx=64) as model:
+    with load_exact(path, backend=backend, n_ctx=64) as model:
         head = next(u.storage for u in model.engine.model.weights.uploads if u.storage.name == "output.weight")
         model.engine.device.write(head, np.full((1, head.shape[1]), bad, np.float32), row=5)
         with pytest.raises(TextError, match="logits: not finite after 1 tokens"):
@@ -58,14 +59,14 @@ def test_logits_that_are_not_finite_are_refused(path, backend, settings, bad):
 
 
 def test_a_seed_repeats_itself_and_another_does_not(path, backend):
-    with vkrun.load(path, backend=backend, n_ctx=64) as model:
+    with load_exact(path, backend=backend, n_ctx=64) as model:
         first, again, other = (draw(model, [3], SamplerSettings(seed=s), 30).tolist() for s in (11, 11, 12))
     assert first == again != other
 
 
 def test_draws_follow_the_hosts_distribution(path):
     settings = SamplerSettings(temp=0.9, top_k=12, top_p=0.9, min_p=0.02)
-    with vkrun.load(path, backend="vulkan", n_ctx=64) as model:
+    with load_exact(path, backend="vulkan", n_ctx=64) as model:
         ids, weights = Sampler(settings).distribution(model.logits([3])[0])
         drawn = [int(draw(model, [3], SamplerSettings(0.9, 12, 0.9, 0.02, seed=s), 1)[0, 0]) for s in range(600)]
     counts = np.array([drawn.count(int(i)) for i in ids])
@@ -75,7 +76,7 @@ def test_draws_follow_the_hosts_distribution(path):
 
 
 def test_a_token_costs_a_submit_a_wait_and_a_reset(path):
-    with vkrun.load(path, backend="vulkan", n_ctx=128) as model:
+    with load_exact(path, backend="vulkan", n_ctx=128) as model:
         draw(model, [7], GREEDY, 4)
         drawing = decode(model.engine, [Chunk(0, 4, (7,))], GREEDY, 52)
         next(drawing)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import vkrun
 from vkrun.runtime.models import ARCHITECTURES
 from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
 from vkrun.tests.models.drawn import Golden
 
 FOLDER = Path(__file__).parent / "families"
@@ -33,7 +33,7 @@ def written(tmp_path_factory):
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_those_of_transformers(name, level, written):
     path, golden = written(name)
-    with vkrun.load(path, backend="cpu", n_ctx=N_CTX, opt=level) as model:
+    with load_exact(path, backend="cpu", n_ctx=N_CTX, opt=level) as model:
         got = model.logits(golden.ids)
         assert got.shape == golden.logits.shape and nmse(got, golden.logits) <= LIMIT
         for n in (7, 1) if level and model.engine.model.causal else ():
@@ -46,7 +46,7 @@ def test_logits_are_those_of_transformers(name, level, written):
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_on_devices(name, backend, written):
     path, golden = written(name)
-    with vkrun.load(path, backend=backend, n_ctx=N_CTX) as model:
+    with load_exact(path, backend=backend, n_ctx=N_CTX) as model:
         assert nmse(model.logits(golden.ids), golden.logits) <= LIMIT
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import vkrun
 from vkrun.runtime.errors import GGUFError, ModelError
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
 from vkrun.tests.models import kinds
 from vkrun.tests.rewriting import Contents, Stored, fused
 
@@ -19,7 +19,7 @@ USUAL = pytest.param("cpu"), pytest.param("vulkan", marks=pytest.mark.full)
 
 
 def logits_of(path: Path, backend: str = "cpu") -> np.ndarray:
-    with vkrun.load(path, backend=backend, n_ctx=64) as model:
+    with load_exact(path, backend=backend, n_ctx=64) as model:
         return model.logits(kinds.IDS)
 
 
@@ -81,7 +81,7 @@ def _drafting(whole: Contents, i: int) -> Contents:
 
 def test_draft_heads_are_told_of(tmp_path: Path) -> None:
     path = _drafting(kinds.model(FEW[:1]), 1).write(tmp_path / "a.gguf")
-    with vkrun.load(path, backend="cpu", n_ctx=64) as model:
+    with load_exact(path, backend="cpu", n_ctx=64) as model:
         (note,) = model.info.notes
     assert note.startswith("draft heads are not run: blk.2, blk.3, 26 tensors, 0.")
 
@@ -143,20 +143,20 @@ def test_factors_of_another_count_are_refused(tmp_path: Path) -> None:
         wrong = {"blk.0.attn_q.scale": Stored.floats(np.ones(kinds.EXPERTS))}
         path = kinds.model([dtype]).with_tensors(wrong).write(tmp_path / "a.gguf")
         with pytest.raises((GGUFError, ModelError), match=rf"blk\.0\.attn_q\.scale: {why}"):
-            vkrun.load(path, backend="cpu")
+            load_exact(path, backend="cpu")
 
 
 @pytest.mark.parametrize("name", ["blk.1.ffn_up.bias", "blk.0.post_ffw_norm.weight", "blk.0.attn_sinks.weight"])
 def test_what_changes_results_is_never_ignored(name: str, tmp_path: Path) -> None:
     whole = kinds.model(FEW[:1], experts=True).with_tensors({name: Stored.floats(np.ones(kinds.WIDTH))})
     with pytest.raises(ModelError, match=rf"^{name}: not used by qwen3moe here, but a tensor that changes results$"):
-        vkrun.load(whole.write(tmp_path / "a.gguf"), backend="cpu")
+        load_exact(whole.write(tmp_path / "a.gguf"), backend="cpu")
 
 
 def test_what_changes_nothing_is_named_once(tmp_path: Path) -> None:
     more = {f"blk.{i}.attn_rot_embd.weight": Stored.floats(np.ones(32)) for i in (0, 1)}
     path = kinds.model(FEW[:1]).with_tensors({**more, "v.patch": SCALE}).write(tmp_path / "a.gguf")
-    with vkrun.load(path, backend="cpu", n_ctx=64) as model:
+    with load_exact(path, backend="cpu", n_ctx=64) as model:
         (note,) = model.info.notes
     assert note == "3 tensors are not used: blk.0.attn_rot_embd.weight, blk.1.attn_rot_embd.weight, v.patch"
 

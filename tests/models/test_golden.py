@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import vkrun
 from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.gguf"))
@@ -30,7 +31,7 @@ def test_there_are_at_least_six_models():
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_those_of_transformers(name, backend):
     ids, wanted = golden(name)
-    with vkrun.load(GOLDEN / f"{name}.gguf", backend=backend, n_ctx=256) as model:
+    with load_exact(GOLDEN / f"{name}.gguf", backend=backend, n_ctx=256) as model:
         got = model.logits(ids)
         assert got.dtype == np.float32 and got.shape == wanted.shape
         assert nmse(got, wanted) <= (LIMIT_F32 if name == "f32" else LIMIT_QUANTISED)
@@ -42,7 +43,7 @@ def test_logits_are_those_of_transformers(name, backend):
 @pytest.mark.parametrize("name", NAMES[:2])
 def test_every_level_gives_the_same_logits(name, level, backend):
     ids, wanted = golden(name)
-    with vkrun.load(GOLDEN / f"{name}.gguf", backend=backend, n_ctx=256, opt=level) as model:
+    with load_exact(GOLDEN / f"{name}.gguf", backend=backend, n_ctx=256, opt=level) as model:
         got = model.logits(ids)
         assert nmse(got, wanted) <= LIMIT_QUANTISED
         assert nmse(in_chunks(model, ids, 1), got) <= LIMIT_CUTS
@@ -51,7 +52,7 @@ def test_every_level_gives_the_same_logits(name, level, backend):
 def test_sequences_in_slots_do_not_disturb_each_other(backend):
     ids, _ = golden("q8_0")
     parts = {slot: ids[slot * 5 : slot * 5 + 20 + slot] for slot in (2, 0, 1)}
-    with vkrun.load(GOLDEN / "q8_0.gguf", backend=backend, n_ctx=256, n_seqs=3) as model:
+    with load_exact(GOLDEN / "q8_0.gguf", backend=backend, n_ctx=256, n_seqs=3) as model:
         from vkrun.runtime.models.step import Chunk
 
         model.engine.step([Chunk(slot, 0, part[:18]) for slot, part in parts.items()], 64)

@@ -12,6 +12,7 @@ from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.models.step import Chunk, StepShape
 from vkrun.shaders.catalogue import refusal
 from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
 from vkrun.tests.model_files import write_model
 
 N_CTX = 128
@@ -28,7 +29,7 @@ def ids(n: int, seed: int) -> list[int]:
 
 
 def load(path, backend: str = "cpu", opt: int = 3) -> vkrun.Model:
-    return vkrun.load(path, backend=backend, n_ctx=N_CTX, n_seqs=5, opt=opt)
+    return load_exact(path, backend=backend, n_ctx=N_CTX, n_seqs=5, opt=opt)
 
 
 def run(engine: Engine, shape: StepShape, groups: list[list[Chunk]], *args, **kwargs) -> np.ndarray:

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-import vkrun
 from vkrun.runtime.engine.runner import Runner
 from vkrun.runtime.engine.scheduler import Scheduler
 from vkrun.runtime.engine.sequence import Sequence
 from vkrun.runtime.engine.service import Service
 from vkrun.runtime.engine.slots import Slots
 from vkrun.runtime.text.sampler import SamplerSettings
+from vkrun.tests.exact import load_exact
 from vkrun.tests.models.drawn import Golden
 
 FOLDER = Path(__file__).parent / "families"
@@ -21,7 +21,7 @@ N_MADE = 6
 def test_sequences_share_steps_and_go_on_from_checkpoints(name, tmp_path):
     golden = Golden.load(FOLDER / f"{name}.npz")
     path, n_vocab = golden.write(tmp_path / "a.gguf"), golden.shapes["token_embd.weight"][0]
-    with vkrun.load(path, backend="cpu", n_ctx=256, n_seqs=3) as model:
+    with load_exact(path, backend="cpu", n_ctx=256, n_seqs=3) as model:
         service = Service(Scheduler(Runner(model.engine), Slots.of(model.engine.model)), name)
 
         def made(*prompts: list[int]) -> list[list[int | None]]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-import vkrun
 from vkrun.runtime.errors import ModelError
 from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
 
 Array = np.ndarray
 LAYERS, WIDTH, HIDDEN, VOCAB, HEADS, KEYS, DIM, EXPERTS, USED, EPS, BASE = 2, 32, 64, 48, 4, 2, 12, 5, 2, 1e-5, 500.0
@@ -161,7 +161,7 @@ def _turned(x: Array, neighbours: bool, frequencies: list[float], magnitude: flo
 @pytest.mark.parametrize("kin", KIN, ids=lambda kin: f"{kin.name} {kin.scaling or 'plain'}")
 def test_logits_are_those_of_numpy(kin, backend, tmp_path):
     wanted = forward(kin, write(tmp_path / "a.gguf", kin))
-    with vkrun.load(tmp_path / "a.gguf", backend=backend, n_ctx=64) as model:
+    with load_exact(tmp_path / "a.gguf", backend=backend, n_ctx=64) as model:
         assert nmse(model.logits(IDS), wanted) <= LIMIT
         model.engine.reset(0)
         single = [model.engine.prompt(0, at, IDS[at : at + 1], every=True) for at in range(len(IDS))]
@@ -174,4 +174,4 @@ def test_a_scaling_that_is_not_known_is_refused(tmp_path):
     with pytest.raises(
         ModelError, match=r"qwen3\.rope\.scaling\.type: stretch, expected none or linear or yarn or longrope"
     ):
-        vkrun.load(path, backend="cpu")
+        load_exact(path, backend="cpu")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-import vkrun
 from vkrun.runtime.gguf.file import GGUFFile
+from vkrun.tests.exact import load_exact
 from vkrun.tests.model_files import Shape, write_model
 
 SHAPE = Shape(n_layers=2, interval=2)
@@ -68,6 +68,6 @@ def test_the_same_model_spelt_otherwise(tmp_path: Path) -> None:
         assert f.types[ARCH + "attention.recurrent_layers"] == "array of int32"
     logits = []
     for path in (plain, other):
-        with vkrun.load(path, backend="cpu", n_ctx=32) as model:
+        with load_exact(path, backend="cpu", n_ctx=32) as model:
             logits.append(model.logits(IDS))
     np.testing.assert_allclose(*logits, rtol=1e-5, atol=1e-6)  # sums in numpy depend on where rows begin in memory

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import vkrun
 from vkrun.runtime.counts import counts
 from vkrun.runtime.engine.runner import Runner
 from vkrun.runtime.engine.scheduler import Scheduler
@@ -13,6 +12,7 @@ from vkrun.runtime.models import ARCHITECTURES
 from vkrun.runtime.models.step import Chunk, StepShape
 from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
 from vkrun.tests.models.toy_forward import FORWARD
 from vkrun.tests.models.toys import TOYS, VOCAB, write_toy
 
@@ -34,13 +34,13 @@ def toy(request, monkeypatch, tmp_path):
 def test_logits_are_those_of_numpy(toy, level, backend):
     path, wanted = toy
     n = len(IDS) if backend == "cpu" else 9
-    with vkrun.load(path, backend=backend, n_ctx=N_CTX, opt=level) as model:
+    with load_exact(path, backend=backend, n_ctx=N_CTX, opt=level) as model:
         assert nmse(model.logits(IDS[:n]), wanted[:n]) <= LIMIT
 
 
 def test_chunks_and_single_tokens_give_the_same(toy):
     path, wanted = toy
-    with vkrun.load(path, backend="cpu", n_ctx=N_CTX, n_seqs=2) as model:
+    with load_exact(path, backend="cpu", n_ctx=N_CTX, n_seqs=2) as model:
         for slot, n in ((0, 7), (1, 1)):
             model.engine.reset(slot)
             made = [model.engine.prompt(slot, at, IDS[at : at + n], every=True) for at in range(0, len(IDS), n)]
@@ -49,7 +49,7 @@ def test_chunks_and_single_tokens_give_the_same(toy):
 
 def test_a_chunk_beside_a_decoding_sequence(toy):
     path, wanted = toy
-    with vkrun.load(path, backend="cpu", n_ctx=N_CTX, n_seqs=2) as model:
+    with load_exact(path, backend="cpu", n_ctx=N_CTX, n_seqs=2) as model:
         engine = model.engine
         for slot in (0, 1):
             engine.reset(slot)
@@ -63,7 +63,7 @@ def test_a_chunk_beside_a_decoding_sequence(toy):
 
 def test_generation_draws_the_likeliest_token(toy):
     path, wanted = toy
-    with vkrun.load(path, backend="cpu", n_ctx=N_CTX) as model:
+    with load_exact(path, backend="cpu", n_ctx=N_CTX) as model:
         assert model.logits(IDS)[-1].argmax() == wanted[-1].argmax()
         kept = model.engine.model
         assert bool(kept.caches) == (kept.name == "toydense") and bool(kept.states) == (kept.name == "toyconv")
@@ -71,7 +71,7 @@ def test_generation_draws_the_likeliest_token(toy):
 
 def test_sequences_share_steps_and_go_on_from_what_earlier_ones_left(toy):
     path, _ = toy
-    with vkrun.load(path, backend="cpu", n_ctx=256, n_seqs=2) as model:
+    with load_exact(path, backend="cpu", n_ctx=256, n_seqs=2) as model:
         slots = Slots.of(model.engine.model)
         service = Service(Scheduler(Runner(model.engine), slots), path.stem)
 

@@ -15,6 +15,7 @@ from vkrun.runtime.engine.slots import Slots
 from vkrun.runtime.errors import SessionError
 from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
 from vkrun.tests.models.drawn import Golden
 
 FOLDER = Path(__file__).parent / "families"
@@ -35,7 +36,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, lis
 
 
 def load(path: Path, backend: str = "cpu", full: bool = False, level: int = 3, n_seqs: int = 1) -> vkrun.Model:
-    model = vkrun.load(path, backend, None, N_CTX, n_seqs, level, n_ubatch=N_STEP, swa_full=full)
+    model = load_exact(path, backend, None, N_CTX, n_seqs, level, n_ubatch=N_STEP, swa_full=full)
     lengths = {c.shape[1] for c in model.engine.model.caches}
     assert lengths == {N_CTX} if full else N_ROWS in lengths <= {N_ROWS, N_CTX}
     return model

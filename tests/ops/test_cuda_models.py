@@ -13,6 +13,7 @@ from vkrun.runtime.ir.tensor import Kind
 from vkrun.runtime.models.step import Chunk, StepInputs, StepShape
 from vkrun.tests.comparing import nmse
 from vkrun.tests.cuda_stand_in import MEMORY_NBYTES, OUT_OF_MEMORY, StandIn
+from vkrun.tests.exact import load_exact
 from vkrun.tests.model_files import write_model
 from vkrun.tests.ops.models_on_stand_ins import IDS, odd_tokens, tokens
 
@@ -25,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def load(path: Path, backend: str = "cuda") -> vkrun.Model:
-    return vkrun.load(path, backend=backend, n_ctx=64)
+    return load_exact(path, backend=backend, n_ctx=64)
 
 
 @runs_kernels
@@ -123,14 +124,14 @@ def test_memory_that_goes_while_a_load_is_under_way_is_one_line(driver: StandIn,
 def test_the_bundled_model_writes_the_same_text(driver: StandIn) -> None:
     texts = []
     for backend in ("cpu", "cuda"):
-        with vkrun.load(vkrun.BUNDLED, backend=backend, n_ctx=64) as model:
+        with load_exact(vkrun.BUNDLED, backend=backend, n_ctx=64) as model:
             texts.append("".join(model.generate("def f(n):", max_tokens=12, temperature=0)))
     assert texts[0] == texts[1] and texts[0]
 
 
 @runs_kernels
 def test_a_context_is_kept_or_refused_and_shrinks_by_default(driver: StandIn, path: Path) -> None:
-    with vkrun.load(path, backend="cpu") as model:
+    with load_exact(path, backend="cpu") as model:
         kept = model.engine.model
         needed = kept.weights.nbytes + sum(s.nbytes for s in kept.caches) + SCRATCH_ROWS * 4 * kept.params.width
         needed += sum(s.nbytes for s in kept.states) // kept.capacity.n_states * 3
@@ -138,6 +139,6 @@ def test_a_context_is_kept_or_refused_and_shrinks_by_default(driver: StandIn, pa
     with pytest.raises(
         UsageError, match=r"^a context of 4096 tokens .* wanted, .* free; the largest that fits is 4\d\d\d$"
     ):
-        vkrun.load(path, backend="cuda", n_ctx=4096)
-    with vkrun.load(path, backend="cuda") as model:
+        load_exact(path, backend="cuda", n_ctx=4096)
+    with load_exact(path, backend="cuda") as model:
         assert model.info.n_ctx == 3840 and "since 4096 are too many for" in model.info.shrunk

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import vkrun
 from vkrun.backends import registry
 from vkrun.backends.host import BACKEND, kernels
 from vkrun.backends.host.dispatch import Bound, Dispatch, Lanes, cells_of
@@ -17,6 +16,7 @@ from vkrun.runtime.ir.plan import Plan, make_plan
 from vkrun.runtime.ir.tensor import Kind, Storage
 from vkrun.shaders.translate import translated
 from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
 from vkrun.tests.model_files import write_model
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
@@ -247,10 +247,10 @@ def test_what_has_no_order_runs_backwards_too(index: int) -> None:
 def test_a_model_runs(tmp_path: Path) -> None:
     path = write_model(tmp_path / "tiny.gguf")
     ids = [5, 11, 11, 60, 0, 7, 23]
-    with vkrun.load(path, backend="cpu", n_ctx=64, opt=0) as oracle:
+    with load_exact(path, backend="cpu", n_ctx=64, opt=0) as oracle:
         wanted = oracle.logits(ids)
     for index in (0, 3):
-        with vkrun.load(path, backend="host", device=index, n_ctx=64) as model:
+        with load_exact(path, backend="host", device=index, n_ctx=64) as model:
             assert nmse(model.logits(ids), wanted) < 1e-10
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import vkrun
 from vkrun.backends.base import Device
 from vkrun.backends.host import BACKEND, METAL, msl, program
 from vkrun.backends.host.device import HostDevice
@@ -24,6 +23,7 @@ from vkrun.shaders.catalogue import lower, refusal
 from vkrun.shaders.elementwise.kernels import KERNELS as ELEMENTWISE
 from vkrun.shaders.kernel import Features, KernelCall, KernelCode
 from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
 from vkrun.tests.model_files import write_model
 
 pytestmark = pytest.mark.skipif(bool(msl.why_missing()), reason=msl.why_missing())
@@ -78,9 +78,9 @@ def test_cases(part: int, full: bool) -> None:
 def test_a_model_runs(tmp_path: Path) -> None:
     path = write_model(tmp_path / "tiny.gguf")
     ids = [5, 11, 11, 60, 0, 7, 23]
-    with vkrun.load(path, backend="cpu", n_ctx=64, opt=0) as oracle:
+    with load_exact(path, backend="cpu", n_ctx=64, opt=0) as oracle:
         wanted = oracle.logits(ids)
-    with vkrun.load(path, backend="host", device=BACKWARDS, n_ctx=64) as model:
+    with load_exact(path, backend="host", device=BACKWARDS, n_ctx=64) as model:
         assert nmse(model.logits(ids), wanted) < 1e-10
 
 

@@ -9,6 +9,7 @@ from vkrun.runtime.cli import ops_report
 from vkrun.runtime.cli.main import main
 from vkrun.runtime.errors import BackendError
 from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
 from vkrun.tests.metal_stand_in.framework import MEMORY_NBYTES
 from vkrun.tests.metal_stand_in.framework import StandIn as Mac
 from vkrun.tests.model_files import write_model
@@ -31,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def load(path: Path, backend: str = "metal") -> vkrun.Model:
-    return vkrun.load(path, backend=backend, n_ctx=64)
+    return load_exact(path, backend=backend, n_ctx=64)
 
 
 @runs_kernels
@@ -84,7 +85,7 @@ def test_memory_that_others_have_is_one_line_before_a_load_begins(mac: Mac, path
 def test_the_bundled_model_writes_the_same_40_tokens(mac: Mac) -> None:
     made = []
     for backend in ("cpu", "metal"):
-        with vkrun.load(vkrun.BUNDLED, backend=backend, n_ctx=64) as model:
+        with load_exact(vkrun.BUNDLED, backend=backend, n_ctx=64) as model:
             made.append(tokens(model, model.tokenizer.encode("def f(n):"), n=40))
     assert made[0] == made[1] and len(made[0]) == 40
 
@@ -94,7 +95,7 @@ def test_the_bundled_model_writes_the_same_40_tokens(mac: Mac) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_those_of_transformers(mac: Mac, name: str) -> None:
     ids, wanted = golden(name)
-    with vkrun.load(GOLDEN / f"{name}.gguf", backend="metal", n_ctx=256) as model:
+    with load_exact(GOLDEN / f"{name}.gguf", backend="metal", n_ctx=256) as model:
         assert nmse(model.logits(ids), wanted) <= 1e-6
 
 

@@ -1,5 +1,7 @@
 """Options of what caches are kept as: those that run are named where another one is asked for."""
 
+from operator import eq
+
 import pytest
 import vkrun
 from vkrun.runtime.bench.ranges import words
@@ -8,6 +10,10 @@ from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.server.worker.options import WorkerOptions
 from vkrun.tests.cli.running import errors
 from vkrun.tests.cli.running import vkrun as command_line
+from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
+
+TEXT = "def f(n):\n    if n < 2:\n        return n\n    return f(n - 1) + f(n - 2)\n\n\n" * 4
 
 
 @pytest.mark.parametrize("name", ["cache_type_k", "cache_type_v"])
@@ -32,6 +38,18 @@ def test_lists_of_a_benchmark() -> None:
     assert words("-ctk", ["f32,f16", "f32"], ("f32", "f16")) == ["f32", "f16", "f32"]
     with pytest.raises(UsageError, match="-ctk: '', expected f32 or f16"):
         words("-ctk", ["f32,"], ("f32", "f16"))
+
+
+def test_without_a_word_caches_are_f16_and_say_nearly_what_those_of_f32_say() -> None:
+    prompt, n, said = "def fibonacci(n):\n", 64, []
+    for load, kept in ((vkrun.load, "f16"), (load_exact, "f32")):
+        with load(vkrun.BUNDLED, "cpu", n_ctx=256) as model:
+            assert model.info.cache_types == (kept, kept)
+            ids = model.tokenize("".join(model.generate(prompt, max_tokens=n, temperature=0, ignore_eos=True)))
+            said.append((ids, model.logits(model.tokenize(TEXT))))
+    (made, logits), (wanted, wanted_logits) = said
+    assert 0 < nmse(logits, wanted_logits) <= 1e-5
+    assert len(wanted) >= n - 1 and sum(map(eq, made, wanted)) >= 0.95 * len(wanted)
 
 
 @pytest.mark.parametrize("kept", [("f16", "f16"), ("f32", "f16"), ("f16", "f32")])

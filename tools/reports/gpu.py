@@ -22,6 +22,7 @@ from vkrun.runtime.bench.measure import Measured, Test, run
 from vkrun.runtime.models.step import StepShape
 from vkrun.runtime.optable.run import run_case
 from vkrun.runtime.optable.table import cases_for
+from vkrun.tests.exact import load_exact
 
 GOLDEN = Path(vkrun.__file__).parent / "tests" / "models" / "golden"
 LEVELS = (0, 1, 2, 3)
@@ -60,7 +61,7 @@ def golden(args: argparse.Namespace) -> dict:
     for path in sorted(GOLDEN.glob("*.gguf")):
         stored = np.load(path.with_suffix(".npz"))
         for level in LEVELS:
-            with vkrun.load(path, backend=args.backend, n_ctx=256, opt=level) as model:
+            with load_exact(path, backend=args.backend, n_ctx=256, opt=level) as model:
                 ids = stored["ids"].tolist()
                 got = model.logits(ids)
                 cuts = [_nmse(_in_chunks(model, ids, n), got) for n in (7, 1)]

@@ -15,9 +15,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import vkrun
 from vkrun.runtime.model import Model
 from vkrun.tests.comparing import nmse
+from vkrun.tests.exact import load_exact
 
 JUDGES = "hf", "peer", "spm"  # transformers, llama.cpp, sentencepiece
 PIECES = 7, 1
@@ -34,7 +34,7 @@ def errors(path: Path, backend: str, level: int) -> tuple[float, float | None, f
     """NMSE of one shot against the judge; of pieces against one shot, None of encoders; the least cosine of a row."""
     known = np.load(path.with_suffix(".npz"))
     ids, wanted = known["ids"].tolist(), known["logits"]
-    with vkrun.load(path, backend=backend, n_ctx=64, opt=level) as model:
+    with load_exact(path, backend=backend, n_ctx=64, opt=level) as model:
         got = model.logits(ids)
         causal = model.engine.model.causal
         pieces = max(nmse(in_pieces(model, ids, n), got) for n in PIECES) if causal else None
@@ -45,7 +45,7 @@ def errors(path: Path, backend: str, level: int) -> tuple[float, float | None, f
 def texts(path: Path) -> str:
     """How many texts have the ids that each tokenizer gives them."""
     pairs = json.loads(str(np.load(path.with_suffix(".npz"))["pairs"]))
-    with vkrun.load(path, backend="cpu", n_ctx=64) as model:
+    with load_exact(path, backend="cpu", n_ctx=64) as model:
         plain = [model.tokenize(p["text"], bos=False) for p in pairs]
         special = [model.tokenize(p["text"]) for p in pairs]
     said = []
