@@ -1,7 +1,7 @@
 """Decoding: steps of one token a sequence, each next token drawn on the device, one step running while the host reads
 the one before."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from ..errors import VkrunError
 from ..models.step import RING, Chunk, StepShape
 from ..text.sampler import SamplerSettings
 from .choice import TokenChoice, not_finite
-from .engine import Engine
+from .engine import Engine, Ready
 
 N_UNDER_WAY = 2  # steps
 
@@ -38,14 +38,16 @@ class DecodeRun:
         n_drawn: int,
         limit: int,
         rests: bool = False,
+        ready: Callable[[StepShape], Ready] | None = None,
     ) -> None:
         """chunks: a token each; rows [n, N_SETTINGS]: settings of each; limit: steps, which must fit the context.
-        rests: as StepShape's."""
+        rests: as StepShape's. ready: the engine's, or another that may give a larger size."""
         n, last, model = batch_size(len(chunks)), max(c.pos for c in chunks), engine.model
         n_kv = engine.kv_size(last + 1)
         shape = StepShape(((n, 1),), n_kv, n, min(n_drawn, model.params.n_vocab), rests=rests)
-        self._engine, self._ready = engine, engine.ready(shape)
+        self._engine, self._ready = engine, (ready or engine.ready)(shape)
         inputs = self._ready.inputs
+        self.is_own = inputs.shape == shape  # size, rather than a larger one
         engine.device.write(inputs.storage, inputs.fill([chunks], model.capacity.n_ctx, settings=rows))
         self._pos = np.array([c.pos for c in chunks])
         self.n_left, self.n_under_way = min(limit, n_kv - last), 0

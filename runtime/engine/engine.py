@@ -155,6 +155,10 @@ class Engine:
         self.last = self._ready[key]
         return self.last
 
+    def planned(self) -> set[StepShape]:
+        """The sizes that are ready at once."""
+        return {shape for level, replay, shape in self._ready if (level, replay) == (self.level, self.replay)}
+
     def plan(self, inputs: StepInputs) -> Plan:
         return lean_plan(self.model.graph(inputs), self.level, self.device.supports)
 

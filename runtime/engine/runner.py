@@ -10,6 +10,7 @@ from ..errors import TextError
 from ..ir.composites.slots import SPAN
 from ..ir.ops.sampling import N_SETTINGS
 from ..models.step import RING, Chunk, StepShape
+from .at_hand import STEPS, AtHand
 from .choice import TokenChoice, not_finite
 from .copies import Pair, SlotCopies
 from .decode import DecodeRun, batch_size
@@ -47,7 +48,7 @@ class Runner:
         self.take_keys, self.put_keys = made.take_keys, made.put_keys
         self.take_rings, self.put_rings = made.take_rings, made.put_rings
         self.take_state, self.put_state = made.take_state, made.put_state
-        self._draws = MaskedDraws(engine)
+        self._draws, self._at_hand = MaskedDraws(engine), AtHand(engine)
 
     def copy(self, state: Pair | None = None, caches: Pair | None = None, n: int = 0) -> None:
         """A state slot to another one, and at least the first n keys and values of a cache slot to another one, of a
@@ -70,7 +71,10 @@ class Runner:
         if any(c.constraint for c in choices):
             return MaskedRun(self._engine, chunks, choices, limit, self._draws)
         rows = np.stack([c.row for c in choices])
-        return DecodeRun(self._engine, chunks, rows, max(c.n_drawn for c in choices), limit)
+        n_drawn = max(c.n_drawn for c in choices)
+        run = DecodeRun(self._engine, chunks, rows, n_drawn, limit, ready=self._at_hand.ready)
+        run.n_left = run.n_left if run.is_own else min(run.n_left, STEPS)
+        return run
 
     def step(self, groups: Sequence[Group], wanted: Sequence[Wanted | None]) -> list[Chosen]:
         """One run; what was chosen after each of the groups' chunks, one after the other, where it was wanted."""

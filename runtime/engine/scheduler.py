@@ -258,7 +258,8 @@ class Scheduler:
             _choose(s, chosen)
         for c in (c for made in kept for c in made):
             c.filled = True
-        for s, its in zip(readers, ends, strict=True) if not inside else ():
+        for s, n, its in zip(readers, lengths, ends, strict=False) if not inside else ():
+            self._drop_approach(s, s.n_read - n, its)
             self._keep_now(s, its)
 
     def _took(self, start: float, n_tokens: int, n: int) -> None:
@@ -289,6 +290,15 @@ class Scheduler:
         for c in self._keep(s, {pos: passing for pos, passing in ends.items() if pos == s.n_read}):
             self.runner.copy(state=(s.seat.state, c.state))
             c.filled = True
+
+    def _drop_approach(self, s: Sequence, first: int, ends: dict[int, bool]) -> None:
+        """A short chunk that comes nearer to a mark leaves no need for the checkpoint that the one before it left."""
+        assert s.seat is not None
+        if all(ends.values()):
+            return
+        if s.approach == first and not any(first <= m < s.n_read for m in s.marks):
+            self.slots.drop(s.seat.cache, first)
+        s.approach = -1 if s.n_read in s.marks else s.n_read
 
     def _take_drawn(self, run: DecodeRun, goes_on: bool = True) -> None:
         tokens, last, self._last = run.next(goes_on).tolist(), self._last, time.perf_counter()

@@ -60,6 +60,7 @@ class Sequence:
         self.prompt = Beginning(tuple(ids))
         self.limit, self.ends, self.at_limit = limit, ends, at_limit
         self.marks = [*marks, len(self.ids) - 1]
+        self.approach = -1  # where on the way to a mark the latest short chunk left a checkpoint
         self.out: deque[int] = deque()
         self.seat: Seat | None = None
         self.n_chosen = 0

@@ -162,6 +162,11 @@ class Slots:
         cache.checkpoints.append(Checkpoint(state, pos, self._now(), passing))
         return cache.checkpoints[-1]
 
+    def drop(self, cache: CacheSlot, pos: int) -> None:
+        """Forget the checkpoint of a cache at a position, if there is one."""
+        self._free += [c.state for c in cache.checkpoints if c.pos == pos]
+        cache.checkpoints = [c for c in cache.checkpoints if c.pos != pos]
+
     def empty(self, cache: CacheSlot) -> None:
         """Forget what an idle cache holds, which is parked before."""
         assert not cache.taken

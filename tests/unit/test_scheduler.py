@@ -287,3 +287,17 @@ def test_random_schedules(
         assert s.cache_prompt or not s.timings.n_cached
     held = sorted([*room.slots._free, *(c.state for cache in room.slots.caches for c in cache.checkpoints)])
     assert held == list(range(max(0, room.slots.origin)))
+
+
+def test_short_chunks_on_the_way_to_a_mark_keep_one_checkpoint() -> None:
+    """Each step of a token of a prompt once kept a state, for which another one had to be parked."""
+    room = Room(n_caches=2, n_states=9)
+    room.ask([1, 2, 3], 3)
+    room.scheduler._pace.most = lambda *_: 1  # type: ignore[method-assign]
+    room.join([7, 8], 100)
+    room.scheduler.step()
+    s, seen = room.join(list(range(5, 45)), 1), []
+    while not s.ended:
+        room.scheduler.step()
+        seen += [len(s.seat.cache.checkpoints)] if s.seat else []
+    assert max(seen) <= 2

@@ -1,0 +1,60 @@
+"""Sizes that decoding runs in: larger ones that are there stand in for one that is asked for seldom."""
+
+from dataclasses import replace
+
+import pytest
+from vkrun.runtime.engine.at_hand import BEFORE_A_PLAN, AtHand
+from vkrun.runtime.models.step import StepShape
+
+
+class Planned:
+    """An engine that only remembers what was planned."""
+
+    def __init__(self, *shapes: StepShape) -> None:
+        self.shapes = list(shapes)
+
+    def planned(self) -> set[StepShape]:
+        return set(self.shapes)
+
+    def ready(self, shape: StepShape) -> StepShape:
+        self.shapes += [] if shape in self.shapes else [shape]
+        return shape
+
+
+def of(n: int, n_kv: int = 256, n_drawn: int = 1) -> StepShape:
+    return StepShape(((n, 1),), n_kv, n, n_drawn)
+
+
+def test_a_larger_size_stands_in_until_its_own_is_worth_a_plan() -> None:
+    engine = Planned(of(32), of(16, 512))
+    at_hand = AtHand(engine)  # type: ignore[arg-type]
+    assert [at_hand.ready(of(12)) for _ in range(BEFORE_A_PLAN)] == [of(16, 512)] * BEFORE_A_PLAN
+    assert at_hand.ready(of(12)) == of(12) and at_hand.ready(of(12)) == of(12)
+    assert engine.shapes == [of(32), of(16, 512), of(12)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        of(8),
+        of(16, 128),
+        of(16, 2048),
+        replace(of(16), n_drawn=0),
+        replace(of(16), rests=True),
+        StepShape(((1, 64), (16, 1)), 256, 17, 1),
+        StepShape(((16, 8),), 256, 16, 1),
+    ],
+)
+def test_no_other_stands_in(other: StepShape) -> None:
+    engine = Planned(other)
+    assert AtHand(engine).ready(of(12)) == of(16)  # type: ignore[arg-type]
+    assert engine.shapes == [other, of(16)]
+
+
+def test_few_sequences_have_their_own() -> None:
+    engine = Planned()
+    at_hand = AtHand(engine)  # type: ignore[arg-type]
+    assert [at_hand.ready(of(n)) for n in (1, 2, 4, 8)] == [of(n) for n in (1, 2, 4, 8)]
+    for n in (10, 12, 14, 16, 20, 24, 28, 32):
+        at_hand.ready(of(n))
+    assert [s.n_out for s in engine.shapes] == [1, 2, 4, 8, 16, 32]
