@@ -78,11 +78,11 @@ class Runner:
 
     def step(self, groups: Sequence[Group], wanted: Sequence[Wanted | None]) -> list[Chosen]:
         """One run; what was chosen after each of the groups' chunks, one after the other, where it was wanted."""
-        rows = [row for row, want in zip(_last_rows(groups), wanted, strict=True) if want]
         asked = [want for want in wanted if want]
         n_drawn, held = _n_drawn(asked), any(w.choice.constraint for w in asked)
         ready = self._ready(groups, n_drawn, rests=held and n_drawn > 0)
         shape = ready.inputs.shape
+        rows = [row for row, want in zip(_last_rows(groups, shape), wanted, strict=True) if want]
         self.was_new = shape not in self._stepped
         self._stepped.add(shape)
         self.began = time.perf_counter()
@@ -128,16 +128,15 @@ class Runner:
     def _ready(self, groups: Sequence[Group], n_drawn: int, rests: bool) -> Ready:
         engine = self._engine
         shapes = planned_groups(groups)
-        return engine.ready(
-            StepShape(
-                shapes,
-                engine.kv_size(max(c.pos + len(c.ids) for chunks, _ in groups for c in chunks)),
-                sum(n for n, _ in shapes),
-                min(n_drawn, engine.model.params.n_vocab),
-                snapshots=any(self.takes_snapshots(n) for _, n in shapes),
-                rests=rests,
-            )
+        shape = StepShape(
+            shapes,
+            engine.kv_size(max(c.pos + len(c.ids) for chunks, _ in groups for c in chunks)),
+            sum(n for n, _ in shapes),
+            min(n_drawn, engine.model.params.n_vocab),
+            snapshots=any(self.takes_snapshots(n) for _, n in shapes),
+            rests=rests,
         )
+        return self._at_hand.ready(shape, 1)
 
 
 def _n_drawn(asked: Sequence[Wanted]) -> int:
@@ -157,10 +156,10 @@ def _beside(n: int, n_tokens: int) -> int:
     return coarse if 4 * coarse <= n_tokens else batch_size(n)
 
 
-def _last_rows(groups: Sequence[Group]) -> list[int]:
+def _last_rows(groups: Sequence[Group], shape: StepShape) -> list[int]:
     """For each chunk the row of the step that holds its last token."""
     rows, first = [], 0
-    for (chunks, n), (n_seqs, _) in zip(groups, planned_groups(groups), strict=True):
+    for (chunks, n), (n_seqs, _) in zip(groups, shape.groups, strict=True):
         rows += [first + b * n + len(c.ids) - 1 for b, c in enumerate(chunks)]
         first += n_seqs * n
     return rows

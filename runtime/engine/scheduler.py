@@ -21,6 +21,7 @@ from .slot_files import SlotFiles
 from .slots import CacheSlot, Checkpoint, Slots
 
 WORTH_WAITING = 64  # tokens that another sequence is about to read
+NEAR = 8  # tokens between two checkpoints, of which one is enough
 
 
 class Scheduler:
@@ -292,11 +293,11 @@ class Scheduler:
             c.filled = True
 
     def _drop_approach(self, s: Sequence, first: int, ends: dict[int, bool]) -> None:
-        """A short chunk that comes nearer to a mark leaves no need for the checkpoint that the one before it left."""
+        """A chunk of few tokens that comes nearer to a mark leaves no need for the checkpoint that the one before left."""
         assert s.seat is not None
         if all(ends.values()):
             return
-        if s.approach == first and not any(first <= m < s.n_read for m in s.marks):
+        if s.approach == first and s.n_read - first < NEAR and not any(first <= m < s.n_read for m in s.marks):
             self.slots.drop(s.seat.cache, first)
         s.approach = -1 if s.n_read in s.marks else s.n_read
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from vkrun.runtime.engine.at_hand import BEFORE_A_PLAN, AtHand
+from vkrun.runtime.engine.at_hand import BEFORE_A_PLAN, STEPS, AtHand
 from vkrun.runtime.models.step import StepShape
 
 
@@ -28,7 +28,8 @@ def of(n: int, n_kv: int = 256, n_drawn: int = 1) -> StepShape:
 def test_a_larger_size_stands_in_until_its_own_is_worth_a_plan() -> None:
     engine = Planned(of(32), of(16, 512))
     at_hand = AtHand(engine)  # type: ignore[arg-type]
-    assert [at_hand.ready(of(12)) for _ in range(BEFORE_A_PLAN)] == [of(16, 512)] * BEFORE_A_PLAN
+    n_runs = BEFORE_A_PLAN // STEPS
+    assert [at_hand.ready(of(12)) for _ in range(n_runs)] == [of(16, 512)] * n_runs
     assert at_hand.ready(of(12)) == of(12) and at_hand.ready(of(12)) == of(12)
     assert engine.shapes == [of(32), of(16, 512), of(12)]
 
@@ -58,3 +59,19 @@ def test_few_sequences_have_their_own() -> None:
     for n in (10, 12, 14, 16, 20, 24, 28, 32):
         at_hand.ready(of(n))
     assert [s.n_out for s in engine.shapes] == [1, 2, 4, 8, 16, 32]
+
+
+def beside(size: int, n: int) -> StepShape:
+    return StepShape(((1, size), (n, 1)), 256, n + 1, 1)
+
+
+def test_beside_prompts_few_sizes_are_planned_at_first() -> None:
+    engine = Planned()
+    at_hand = AtHand(engine)  # type: ignore[arg-type]
+    for n in range(1, 40):
+        at_hand.ready(beside(8, n), 1)
+    assert engine.shapes == [beside(8, n) for n in (1, 4, 16, 64)]
+    assert at_hand.ready(beside(64, 3), 1) == beside(64, 4)
+    for _ in range(BEFORE_A_PLAN):
+        assert at_hand.ready(beside(8, 3), 1) in (beside(8, 4), beside(8, 3))
+    assert at_hand.ready(beside(8, 3), 1) == beside(8, 3)
