@@ -5,12 +5,13 @@ from collections import Counter
 from dataclasses import replace
 
 from ..models.step import StepShape
+from .decode import few_sizes
 from .engine import Engine, Ready
 
 BEFORE_A_PLAN = 64  # steps in a larger size
 STEPS = 32  # of a run at most
 FURTHER_KEYS = 4  # times as many keys as needed a larger size may be planned for
-COARSE = 8  # sequences that decode alone, beyond which a power of two is planned first
+COARSE = 8  # sequences that decode alone, beyond which few sizes are planned at first
 
 
 class AtHand:
@@ -45,8 +46,7 @@ def _cost(s: StepShape) -> tuple[int, int, int]:
 
 
 def _coarse(shape: StepShape) -> StepShape:
-    """For fewer plans where many join or leave: powers of two, beside prompts of four."""
+    """For fewer plans where many join or leave."""
     *reads, (n, size) = shape.groups
-    power = 1 << (n - 1).bit_length() if n > COARSE or reads else n
-    power *= 2 if reads and power.bit_length() % 2 == 0 else 1
-    return replace(shape, groups=(*reads, (power, size)), n_out=shape.n_out - n + power)
+    few = few_sizes(n) if n > COARSE or reads else n
+    return replace(shape, groups=(*reads, (few, size)), n_out=shape.n_out - n + few)

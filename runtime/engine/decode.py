@@ -24,6 +24,12 @@ def batch_size(n: int) -> int:
     return power if n <= 8 else -(-n // step) * step
 
 
+def few_sizes(n: int) -> int:
+    """The planned number of sequences that decode beside a prompt, or are planned for at first: 1, 4, 16, and powers
+    of two beyond. A new size makes all wait for longer than some empty rows among many."""
+    return next((size for size in (1, 4, 16) if size >= n), 1 << (n - 1).bit_length())
+
+
 class DecodeRun:
     """Steps in a row of the same sequences. Each begins with the tokens that the one before drew.
 

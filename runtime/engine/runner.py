@@ -13,7 +13,7 @@ from ..models.step import RING, Chunk, StepShape
 from .at_hand import STEPS, AtHand
 from .choice import TokenChoice, not_finite
 from .copies import Pair, SlotCopies
-from .decode import DecodeRun, batch_size
+from .decode import DecodeRun, batch_size, few_sizes
 from .engine import Engine, Ready
 from .masks import MaskedDraws, MaskedRun
 from .transfers import Transfers
@@ -145,14 +145,13 @@ def _n_drawn(asked: Sequence[Wanted]) -> int:
 
 
 def planned_groups(groups: Sequence[Group]) -> tuple[tuple[int, int], ...]:
-    """Sequences and tokens of each group, as planned. Beside long prompts few sizes are planned of those that decode,
-    1, 4, 16 and so on: a new one makes all wait for longer than some empty rows among many."""
+    """Sequences and tokens of each group, as planned; few sizes of those that decode beside long prompts."""
     n_tokens = sum(n * len(chunks) for chunks, n in groups if n > 1)
     return tuple((_beside(len(chunks), n_tokens) if n == 1 else batch_size(len(chunks)), n) for chunks, n in groups)
 
 
 def _beside(n: int, n_tokens: int) -> int:
-    coarse = next(size for k in range(n) if (size := 4**k) >= n)
+    coarse = few_sizes(n)
     return coarse if 4 * coarse <= n_tokens else batch_size(n)
 
 

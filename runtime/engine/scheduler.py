@@ -293,7 +293,7 @@ class Scheduler:
             c.filled = True
 
     def _drop_approach(self, s: Sequence, first: int, ends: dict[int, bool]) -> None:
-        """A chunk of few tokens that comes nearer to a mark leaves no need for the checkpoint that the one before left."""
+        """A chunk of few tokens that comes nearer to a mark makes the checkpoint needless that the one before left."""
         assert s.seat is not None
         if all(ends.values()):
             return

@@ -70,7 +70,7 @@ def test_beside_prompts_few_sizes_are_planned_at_first() -> None:
     at_hand = AtHand(engine)  # type: ignore[arg-type]
     for n in range(1, 40):
         at_hand.ready(beside(8, n), 1)
-    assert engine.shapes == [beside(8, n) for n in (1, 4, 16, 64)]
+    assert engine.shapes == [beside(8, n) for n in (1, 4, 16, 32, 64)]
     assert at_hand.ready(beside(64, 3), 1) == beside(64, 4)
     for _ in range(BEFORE_A_PLAN):
         assert at_hand.ready(beside(8, 3), 1) in (beside(8, 4), beside(8, 3))
