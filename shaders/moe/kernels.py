@@ -12,8 +12,10 @@ from ..matmul.dots import defines, form_of, local_of, most_tokens, row_words, va
 from ..matmul.matrices import takes_experts
 from ..matmul.mul_mat_args import ceil_div
 from ..matmul.mul_mats import for_subgroups
-from ..matmul.wide import wide_joined, wide_tile
+from ..matmul.wide import MOST_GROUPS, wide_joined, wide_tile
 from ..operands import FLOATS, INTS, WEIGHTS
+
+MANY_TILES = 4  # of a workgroup at most where several tokens bring more than enough of them
 
 MAX_PICKED, MAX_EXPERTS, MAX_GROUPS = 32, 1024, 64
 MOST_HELD = 32  # columns of a lane of pick.glsl
@@ -154,7 +156,8 @@ def _gate_up_tile(node: Node, features: Features) -> tuple[int, Constants]:
 
     if "WIDE" in form:
         tile = replace(wide_tile(2 * gate.shape[1] * k, 1, n_inner, features, gate.dtype), rows=2)  # of gate and of up
-        _, run = tile.runs(k * ceil_div(gate.shape[1], tile.tile_rows // 2))
+        n_tiles = k * ceil_div(gate.shape[1], tile.tile_rows // 2)
+        run = max(tile.runs(n_tiles)[1], min(MANY_TILES, ceil_div(n * n_tiles, 2 * MOST_GROUPS)))
         constants = tile.spec((gate, up, shared_gate, shared_up), features, run)
         return n_groups(tile.tile_rows // 2, run), constants
     local = local_of(n_inner, features)
