@@ -30,9 +30,8 @@ class LatentAttention:
     """H heads share one row of the cache: a latent c [L], normed, and r values that are turned.
 
     q [H*(n + r), width], by head n values that meet what k_b makes of c, then r turned ones; kv [L + r, width]; kv_norm
-    [L] and its eps; out
-    [width, H*V]; cache [n_slots, n_ctx, L + r]. Absorbed: k_b [H, L, n] is applied to queries and v_b [H, V, L] to the
-    weighted sum of latents, so that keys are rows of the cache and values their first L.
+    [L], and its eps; out [width, H*V]; cache [n_slots, n_ctx, L + r]. Absorbed: k_b [H, L, n] is applied to queries and
+    v_b [H, V, L] to the weighted sum of latents, so that keys are rows of the cache and values their first L.
     """
 
     q: Linear | LowRank
