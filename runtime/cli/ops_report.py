@@ -69,8 +69,8 @@ class Report(Watch):
         """Greedy, and None where it fails."""
         self._write(f"bundled model, {N_TOKENS} tokens on {name}: ")
         try:
-            index, exact = info.index if info else None, {"cache_type_k": "f32", "cache_type_v": "f32"}
-            with load(BUNDLED, backend=name, device=index, n_ctx=256, **exact) as model:
+            index = info.index if info else None
+            with load(BUNDLED, name, index, n_ctx=256, cache_type_k="f32", cache_type_v="f32") as model:
                 began = time.perf_counter()
                 text = "".join(model.generate(PROMPT, max_tokens=N_TOKENS, temperature=0))
                 first, again = time.perf_counter() - began, time.perf_counter()
