@@ -30,7 +30,7 @@ device.close()
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_cases_pass_in_device_memory(full: bool) -> None:
     device = KomputeDevice(BACKEND.devices()[0], on_host=False)
-    outcomes = [run_case(case, device) for case in CASES[:: 7 if full else 21]]
+    outcomes = [run_case(case, device) for case in CASES[:: 7 if full else 41]]
     device.close()
     assert len({o.case.op for o in outcomes}) > 30
     assert [(o.case.op, o.case.what, o.why) for o in outcomes if o.status != "pass"] == []
@@ -40,6 +40,6 @@ def test_cases_pass_and_the_validation_layer_is_silent(full: bool) -> None:
     layer = api.VALIDATION["VK_INSTANCE_LAYERS"]
     here = any(known.layerName == layer for known in vulkan.vkEnumerateInstanceLayerProperties())
     env = os.environ | {"VKRUN_VALIDATE": str(int(here))}
-    command = [sys.executable, "-c", TABLE, "5" if full else "15"]
+    command = [sys.executable, "-c", TABLE, "5" if full else "31"]
     run = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

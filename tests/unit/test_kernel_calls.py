@@ -34,9 +34,9 @@ def calls(op: str, features: Features) -> dict[tuple, KernelCall]:
 
 @pytest.mark.parametrize("op", list(dict.fromkeys(c.op for c in cases_for(True))))
 def test_calls_fit_their_shaders(op: str, full: bool) -> None:
-    """Whether a host goes by SPIR-V or by the text makes no difference."""
+    """Whether a host goes by SPIR-V or by the text makes no difference. Plainly some of one device's."""
     for features in (CPU, GPU, POOREST) if full else (CPU,):
-        for variant, call in calls(op, features).items():
+        for variant, call in list(calls(op, features).items())[:: 1 if full else 3]:
             by_spirv, by_text = of_spirv(*variant).order(call), of_text(*variant).order(call)
             assert (by_spirv.buffers, by_spirv.arguments) == (by_text.buffers, by_text.arguments)
             assert by_spirv.words.format == by_text.words.format and by_spirv.constants == by_text.constants
