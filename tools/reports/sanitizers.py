@@ -98,8 +98,8 @@ def under(tool: str, part: str, n: int, first: int, fault: str, seconds: float) 
     totals = [int(n) for n in _TOTAL.findall(done.stdout)]
     if done.returncode not in (0, FOUND) and not fault:
         return -1, f"exit code {done.returncode}: {(done.stderr.splitlines() or lines or ['nothing'])[-1]}"
-    first = next((line for line in done.stdout.splitlines() if "========= " in line and "COMPUTE" not in line), "")
-    said = first if sum(totals) else (lines or [""])[-1]
+    told = next((line for line in done.stdout.splitlines() if "========= " in line and "COMPUTE" not in line), "")
+    said = told if sum(totals) else (lines or [""])[-1]
     return sum(totals), f"{said:.150} ({time.perf_counter() - start:.1f} s)"
 
 
