@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from ..runtime.errors import BackendError
-from ..runtime.ir.graph import Branch, Node
+from ..runtime.ir.graph import Branch
 from ..runtime.ir.plan import Plan
 from ..runtime.ir.tensor import Storage
-from ..shaders.catalogue import lower, refusal
+from ..shaders.catalogue import lower_all
 from ..shaders.kernel import Features, KernelCall
 
 
@@ -26,12 +25,5 @@ class Dispatch:
 
 def dispatches_of(plan: Plan, features: Features) -> list[Dispatch]:
     """BackendError names the first node that the device cannot run."""
-    listed = [_dispatch(i, node, features) for i, node in enumerate(plan.nodes)]
-    return [dispatch for dispatch in listed if dispatch]
-
-
-def _dispatch(index: int, node: Node, features: Features) -> Dispatch | None:
-    if reason := refusal(node, features):
-        raise BackendError(f"{node.name or node.op}: {reason}")
-    call = lower(node, features)
-    return Dispatch(index, call, node.branch) if call else None
+    calls = zip(plan.nodes, lower_all(plan.nodes, features), strict=True)
+    return [Dispatch(i, call, node.branch) for i, (node, call) in enumerate(calls) if call]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ..runtime.ir.plan import Plan
 from ..runtime.tuning import Tuning
-from ..shaders.catalogue import lower
+from ..shaders.catalogue import lower_all
 from ..shaders.kernel import Features
 from .base import Device
 
@@ -16,5 +16,4 @@ class TunedDevice(Device):
         self.features = replace(self.features, tuning=tuning)
 
     def kernels(self, plan: Plan) -> tuple[object, ...]:
-        calls = (lower(node, self.features) for node in plan.nodes)
-        return tuple(call.code if call else None for call in calls)
+        return tuple(call.code if call else None for call in lower_all(plan.nodes, self.features))

@@ -1,8 +1,10 @@
 """The catalogue: which kernels run which op, tried in order, and every SPIR-V variant they are made of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from ..runtime.errors import BackendError
+from ..runtime.ir.alike import Alike
 from ..runtime.ir.graph import Node
 from .attention import attention_matrix
 from .attention import kernels as attention
@@ -43,6 +45,19 @@ def lower(node: Node, features: Features) -> KernelCall | None:
     call = kernel.lower(node, features)
     assert 4 * len(call.arguments) <= ARGUMENTS_NBYTES and max(call.grid) <= MAX_GROUPS, call
     return call if min(call.grid) else None
+
+
+def lower_all(nodes: Iterable[Node], features: Features) -> Iterator[KernelCall | None]:
+    """lower() of each, of nodes alike done once. BackendError names the first node that no kernel runs."""
+    alike, made = Alike(), {}
+    for node in nodes:
+        key = alike.key(node)
+        if key not in made:
+            if reason := refusal(node, features):
+                raise BackendError(f"{node.name or node.op}: {reason}")
+            made[key] = node, lower(node, features)
+        of, call = made[key]
+        yield call.moved(of, node) if call and of is not node else call
 
 
 def usable(features: Features) -> Features:

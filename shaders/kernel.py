@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..runtime.ir.graph import Node
 from ..runtime.ir.ops import OPS
@@ -79,6 +79,18 @@ class KernelCall:
     @property
     def code(self) -> KernelCode:
         return KernelCode(self.stem, self.defines, tuple(self.constants.items()))
+
+    def moved(self, old: Node, new: Node) -> "KernelCall":
+        """The call for another node alike, see runtime/ir/alike.py."""
+        tensors = dict(zip((*old.inputs, *old.outputs), (*new.inputs, *new.outputs), strict=True))
+        storages = {t.storage: other.storage for t, other in tensors.items()}
+
+        def there(t: Tensor) -> Tensor:
+            return tensors[t] if t in tensors else replace(t, storage=storages[t.storage])
+
+        buffers = {name: there(t) for name, t in self.buffers.items()}
+        arguments = {name: there(a) if isinstance(a, Tensor) else a for name, a in self.arguments.items()}
+        return replace(self, buffers=buffers, arguments=arguments)
 
 
 @dataclass(frozen=True)

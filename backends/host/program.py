@@ -11,7 +11,7 @@ from ...runtime.errors import BackendError
 from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage, Tensor
-from ...shaders.catalogue import lower
+from ...shaders.catalogue import lower_all
 from ...shaders.interface import of_text
 from ...shaders.kernel import Features, KernelCall, KernelCode
 from ..base import Program, Progress, noted
@@ -51,7 +51,8 @@ class HostProgram(Program):
         self._plan, self._memory, self._way = plan, memory, way
         self._temps = _temps(plan)
         self._cells: dict[Storage, np.ndarray] = {}  # of what the plan writes
-        calls = {node: call for node in plan.nodes if (call := lower(node, way.features))}
+        lowered = zip(plan.nodes, lower_all(plan.nodes, way.features), strict=True)
+        calls = {node: call for node, call in lowered if call}
         codes = (call.code for call in calls.values())
         kernels = made_together({}, codes, way.kernel, lambda _code, made: made, progress)
         self._steps = {node: self._step(node, call, kernels[call.code]) for node, call in calls.items()}

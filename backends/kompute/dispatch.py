@@ -31,7 +31,9 @@ class Dispatcher:
 
     def dispatches(self, nodes: Iterable[Node], progress: Progress | None = None) -> dict[Node, Dispatch]:
         """Of the nodes that have something to do."""
-        calls = {node: call for node in nodes if (call := catalogue.lower(node, self._features))}
+        listed = list(nodes)
+        lowered = zip(listed, catalogue.lower_all(listed, self._features), strict=True)
+        calls = {node: call for node, call in lowered if call}
         compile_all(dict.fromkeys((call.stem, call.defines) for call in calls.values()))
         made: dict[Node, Dispatch] = {}
         for node, call in calls.items():

@@ -1,6 +1,6 @@
 """A plan's nodes as dispatches over device memory: lowered, split where a weight exceeds the binding limit, bound."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +9,7 @@ from ...runtime.ir.cuts import halves, outermost_cut
 from ...runtime.ir.graph import Node
 from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Storage, Tensor
-from ...shaders.catalogue import lower, refusal
+from ...shaders.catalogue import lower_all, refusal
 from ...shaders.interface import OrderedCall, of_spirv
 from ...shaders.kernel import Features, KernelCall
 from ..packing import argument_bytes, packed_nbytes, packed_range
@@ -39,7 +39,7 @@ class Dispatch:
 
 def dispatches_of(plan: Plan, features: Features, limits: Limits) -> list[Dispatch]:
     """BackendError names the first node that the device cannot run."""
-    return [dispatch for i, node in enumerate(plan.nodes) for dispatch in _dispatches(i, node, features, limits)]
+    return _dispatches(plan.nodes, features, limits)
 
 
 def problem(node: Node, features: Features, limits: Limits) -> str:
@@ -47,18 +47,16 @@ def problem(node: Node, features: Features, limits: Limits) -> str:
     if reason := refusal(node, features):
         return reason
     try:
-        list(_dispatches(0, node, features, limits))
+        _dispatches([node], features, limits)
     except BackendError as error:
         return str(error)
     return ""
 
 
-def _dispatches(index: int, node: Node, features: Features, limits: Limits) -> Iterator[Dispatch]:
-    for part in _parts(node, limits):
-        if reason := refusal(part, features):
-            raise BackendError(f"{node.name or node.op}: {reason}")
-        if call := lower(part, features):
-            yield Dispatch(index, part, call, covered(node, call, limits))
+def _dispatches(nodes: Iterable[Node], features: Features, limits: Limits) -> list[Dispatch]:
+    parts = [(i, part) for i, node in enumerate(nodes) for part in _parts(node, limits)]
+    calls = zip(parts, lower_all((part for _, part in parts), features), strict=True)
+    return [Dispatch(i, part, call, covered(part, call, limits)) for (i, part), call in calls if call]
 
 
 def _parts(node: Node, limits: Limits) -> list[Node]:

@@ -18,6 +18,7 @@ class Editing:
         self._graph, self.supports = graph, supports
         self._at: list[list[Node]] = [[n] for n in graph.nodes]
         self.outputs = dict(graph.outputs)
+        self.is_changed = False
         self._users: dict[Storage, set[int]] = defaultdict(set)
         for i, node in enumerate(graph.nodes):
             self._index(i, node)
@@ -29,6 +30,10 @@ class Editing:
         """The node at a position; None where it was removed or made several."""
         return self._at[i][0] if len(self._at[i]) == 1 else None
 
+    def positions_of(self, op: str) -> list[int]:
+        """Where nodes of an op stand alone."""
+        return [i for i, nodes in enumerate(self._at) if len(nodes) == 1 and nodes[0].op == op]
+
     def all_at(self, i: int) -> list[Node]:
         return list(self._at[i])
 
@@ -37,11 +42,13 @@ class Editing:
 
     def put(self, i: int, *nodes: Node) -> None:
         """Replace what stands at a position."""
+        self.is_changed = True
         self._at[i] = list(nodes)
         for node in nodes:
             self._index(i, node)
 
     def remove(self, i: int) -> None:
+        self.is_changed = True
         self._at[i] = []
 
     def users(self, s: Storage, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Node]]:

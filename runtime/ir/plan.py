@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from .alike import asked_once
 from .arena import Arena, place
 from .graph import Graph, Node
 from .hazards import epochs
@@ -48,7 +49,8 @@ def lean_plan(graph: Graph, level: int, refusal: Callable[[Node], str]) -> Plan:
     refusal(node): empty where the backend has a kernel, as Device.supports answers. Below level 3 a barrier stands
     before every node.
     """
-    return make_plan(lean(graph, level, lambda node: not refusal(node)), every_barrier=level < 3)
+    refuses = asked_once(refusal)
+    return make_plan(lean(graph, level, lambda node: not refuses(node)), every_barrier=level < 3)
 
 
 def make_plan(graph: Graph, every_barrier: bool = False) -> Plan:

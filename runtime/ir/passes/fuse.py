@@ -13,11 +13,11 @@ from ..patterns import Fusion
 
 def fuse(graph: Graph, supports: Supports, fusions: Sequence[Fusion] = FUSIONS) -> Graph:
     """A graph of the same results with fewer, larger nodes."""
+    edit = Editing(graph, supports)
     for fusion in fusions:
-        edit = Editing(graph, supports)
-        for i in range(len(edit)):
+        for i in edit.positions_of(fusion.start):
             node = edit.at(i)
             if node is not None and node.op == fusion.start:
                 fusion.rule(edit, i, node)
-        graph = edit.finished()
-    return graph
+        edit = Editing(edit.finished(), supports) if edit.is_changed else edit
+    return edit.finished()

@@ -1,7 +1,7 @@
 """order: independent nodes side by side, so that one barrier serves several."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..graph import Graph, Node
 from ..tensor import Storage, Tensor
@@ -19,26 +19,28 @@ def order(graph: Graph) -> Graph:
             for j in followers[i]:
                 waiting[j] -= 1
         taken = set(wave)
-        line = [i for i in line if i not in taken]
+        line = [i for i in line[:LOOK_AHEAD] if i not in taken] + line[LOOK_AHEAD:]
         done += wave
     return graph.replaced(graph.nodes[i] for i in done)
 
 
 def _dependencies(nodes: Sequence[Node]) -> tuple[list[int], list[list[int]]]:
     """How many nodes each waits for, and which wait for each."""
-    touched: dict[Storage, list[tuple[int, Tensor, bool]]] = defaultdict(list)
+    reads: dict[Storage, list[tuple[int, Tensor]]] = defaultdict(list)
+    writes: dict[Storage, list[tuple[int, Tensor]]] = defaultdict(list)
     waiting, followers = [0] * len(nodes), [[] for _ in nodes]
     for i, node in enumerate(nodes):
-        accesses = [(t, False) for t in node.inputs] + [(t, True) for t in node.outputs]
-        before = {
-            j
-            for t, writes in accesses
-            for j, other, wrote in touched[t.storage]
-            if (writes or wrote) and t.layout.overlaps(other.layout)
-        }
+        before = {j for t in node.inputs for j in _over(t, writes)}
+        before |= {j for t in node.outputs for seen in (reads, writes) for j in _over(t, seen)}
         for j in before:
             followers[j].append(i)
         waiting[i] = len(before)
-        for t, writes in accesses:
-            touched[t.storage].append((i, t, writes))
+        for tensors, seen in ((node.inputs, reads), (node.outputs, writes)):
+            for t in tensors:
+                seen[t.storage].append((i, t))
     return waiting, followers
+
+
+def _over(t: Tensor, seen: dict[Storage, list[tuple[int, Tensor]]]) -> Iterator[int]:
+    """Which of the nodes that touched t's storage touched what t shows."""
+    return (j for j, other in seen.get(t.storage, ()) if t.layout.overlaps(other.layout))
