@@ -18,7 +18,7 @@ from ..ir.traffic import Traffic, traffic
 COPY_NBYTES = 256 << 20  # beyond the caches of the largest GPUs; less where a device's limits want it
 COPY_NBYTES_SOFTWARE = 64 << 20
 PRODUCT = 4096, 4096, 4096  # rows of x, rows of w, their length
-PRODUCT_SOFTWARE = 512, 1024, 1024
+PRODUCT_SOFTWARE = 256, 512, 1024
 PRODUCT_CPU = 256, 512, 512
 N_RUNS = 5
 WARM_S = 0.2  # of running first: cards lower their clock while they idle
