@@ -84,14 +84,21 @@ def bpe_from_gguf(keys: Mapping[str, Any]) -> BpeTokenizer:
 
 
 def merge_pairs(merges: list[str], ids: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Both sides of each merge that can apply."""
-    return [pair for merge in merges if (pair := _pair(merge, ids))]
+    """Both sides of each merge that can apply: where a side or the result is no token it never does."""
+    pairs: list[tuple[str, str]] = []
+    append = pairs.append
+    for merge in merges:  # one flat loop: there are some hundred thousand
+        left, _, right = merge.partition(" ")
+        if not (left and right):
+            left, right = _sides(merge)
+        if left in ids and right in ids and left + right in ids:
+            append((left, right))
+    return pairs
 
 
-def _pair(merge: str, ids: Mapping[str, int]) -> tuple[str, str] | None:
-    """The two sides of a merge, None where a side or the result is no token, so that it can never apply."""
+def _sides(merge: str) -> tuple[str, str]:
+    """Of a merge whose left side may begin with a space."""
     cut = merge.find(" ", 1)
     if cut < 0 or cut + 1 == len(merge):
         raise TextError(f'{PREFIX}merges: {merge!r:.60}, expected "left right"')
-    left, right = merge[:cut], merge[cut + 1 :]
-    return (left, right) if left in ids and right in ids and left + right in ids else None
+    return merge[:cut], merge[cut + 1 :]

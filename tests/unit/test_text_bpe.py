@@ -4,7 +4,10 @@ import json
 import time
 import unicodedata
 import warnings
+from itertools import islice
+from pathlib import Path
 
+import gguf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers,
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers.models import BPE
 from vkrun.runtime.errors import TextError
+from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.text.bpe import BYTE_OF_LETTER, LETTER_OF_BYTE, BpeTokenizer
 from vkrun.runtime.text.tokenizer import tokenizer_from_gguf
 
@@ -239,8 +243,8 @@ def test_merges_that_can_never_apply_are_left_out() -> None:
         build(keys).encode("a")
 
 
-def large_keys(n_tokens: int) -> dict:
-    """A vocabulary of words over 24 letters, each made by one merge of two known ones."""
+def large_keys(n_tokens: int, n_merges: int = 0) -> dict:
+    """A vocabulary of words over 24 letters, each made by one merge of two known ones, and then by others of two."""
     tokens, merges = list(LETTER_OF_BYTE.values()), []
     pool = [LETTER_OF_BYTE[byte] for byte in b"etaoinshrdlucmfwypvbgk ."]
     known, at = set(tokens), 0
@@ -252,16 +256,45 @@ def large_keys(n_tokens: int) -> dict:
             pool.append(left + right)
             tokens.append(left + right)
             merges.append(f"{left} {right}")
+    cuts = ((t[:i], t[i:]) for t in reversed(tokens) for i in range(1, len(t)))
+    more = (f"{left} {right}" for left, right in cuts if left in known and right in known)
+    made = dict.fromkeys(merges) | dict.fromkeys(islice(more, n_merges))
+    merges = list(made)[: n_merges or len(merges)]
     keys = {"model": "gpt2", "pre": "qwen2", "tokens": tokens, "merges": merges}
     return {f"tokenizer.ggml.{name}": value for name, value in keys.items()}
 
 
-def test_a_large_vocabulary_is_ready_soon_and_long_runs_end() -> None:
-    keys = large_keys(152_000)
-    start = time.process_time()
-    ours = build(keys)
-    assert ours.decode(ours.encode("the rest")) == "the rest"
-    assert time.process_time() - start < 3  # about 0.4 s on a free core
+def test_a_large_vocabulary_loads_in_a_second(tmp_path: Path) -> None:
+    """From the file to the first text's ids, in the processor's time."""
+    path, keys = tmp_path / "vocab.gguf", large_keys(150_000, 400_000)
+    tokens, merges = (keys[f"tokenizer.ggml.{name}"] for name in ("tokens", "merges"))
+    assert (len(tokens), len(merges)) == (150_000, 400_000)
+    write_keys(path, tokens, merges)
+    seconds = []
+    for _ in range(3):  # the least counts: others may be using the machine
+        start = time.process_time()
+        with GGUFFile.open(path) as f:
+            ours = tokenizer_from_gguf(f.keys)
+        assert ours is not None and ours.decode(ours.encode("the rest")) == "the rest"
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 1, seconds
+
+
+def write_keys(path: Path, tokens: list[str], merges: list[str]) -> None:
+    writer = gguf.GGUFWriter(path, "test")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * len(tokens))
+    writer.add_token_merges(merges)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_long_runs_end() -> None:
+    ours = build(large_keys(152_000))
     for run in ("a" * 1_000_000, " " * 1_000_000 + "x", "!" * 100_000):
         start = time.process_time()
         ids = ours.encode(run)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds model files to what others computed on them, and prints a table, a row a model.
 
-    tools/reports/held.py FOLDER [--only PART] [--backend vulkan kompute cpu] [--level 0 3]
+    tools/reports/held.py FOLDER [--only PART] [--backend vulkan kompute cpu] [--level 0 3] [--cache f32]
 
 FOLDER has NAME.gguf and NAME.npz: `ids`, `logits` of them (of an encoder the last rows), and `pairs`, JSON of texts and
 the ids that tokenizers gave them. Of each backend the worst of its levels is said: NMSE of one shot, of chunks of 7 and
@@ -15,9 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from vkrun.runtime.model import Model
+from vkrun.runtime.model import Model, load
 from vkrun.tests.comparing import nmse
-from vkrun.tests.exact import load_exact
 
 JUDGES = "hf", "peer", "spm"  # transformers, llama.cpp, sentencepiece
 PIECES = 7, 1
@@ -30,11 +29,11 @@ def in_pieces(model: Model, ids: Sequence[int], n: int) -> np.ndarray:
     return np.concatenate([model.engine.prompt(0, at, ids[at:stop], every=True) for at, stop in pairwise(ends)])
 
 
-def errors(path: Path, backend: str, level: int) -> tuple[float, float | None, float]:
+def errors(path: Path, backend: str, level: int, cache: str) -> tuple[float, float | None, float]:
     """NMSE of one shot against the judge; of pieces against one shot, None of encoders; the least cosine of a row."""
     known = np.load(path.with_suffix(".npz"))
     ids, wanted = known["ids"].tolist(), known["logits"]
-    with load_exact(path, backend=backend, n_ctx=64, opt=level) as model:
+    with load(path, backend, n_ctx=64, opt=level, cache_type_k=cache, cache_type_v=cache) as model:
         got = model.logits(ids)
         causal = model.engine.model.causal
         pieces = max(nmse(in_pieces(model, ids, n), got) for n in PIECES) if causal else None
@@ -45,7 +44,7 @@ def errors(path: Path, backend: str, level: int) -> tuple[float, float | None, f
 def texts(path: Path) -> str:
     """How many texts have the ids that each tokenizer gives them."""
     pairs = json.loads(str(np.load(path.with_suffix(".npz"))["pairs"]))
-    with load_exact(path, backend="cpu", n_ctx=64) as model:
+    with load(path, "cpu", n_ctx=64) as model:
         plain = [model.tokenize(p["text"], bos=False) for p in pairs]
         special = [model.tokenize(p["text"]) for p in pairs]
     said = []
@@ -60,10 +59,10 @@ def texts(path: Path) -> str:
     return ", ".join(said)
 
 
-def row(path: Path, backends: Sequence[str], levels: Sequence[int]) -> str:
+def row(path: Path, backends: Sequence[str], levels: Sequence[int], cache: str) -> str:
     cells = [path.stem]
     for backend in backends:
-        worst, pieces, cosines = zip(*(errors(path, backend, level) for level in levels), strict=True)
+        worst, pieces, cosines = zip(*(errors(path, backend, level, cache) for level in levels), strict=True)
         causal = [p for p in pieces if p is not None]
         cells += [f"{max(worst):.1e}", f"{max(causal):.1e}" if causal else f"cosine {min(cosines):.7f}"]
     return f"| {' | '.join([*cells, texts(path)])} |"
@@ -75,12 +74,13 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a part of names")
     parser.add_argument("--backend", nargs="+", default=["vulkan", "kompute", "cpu"])
     parser.add_argument("--level", nargs="+", type=int, default=[0, 3])
+    parser.add_argument("--cache", default="f32", choices=["f32", "f16"], help="what keys and values are kept as")
     args = parser.parse_args()
     heads = ["model", *(f"{b}{what}" for b in args.backend for what in (" NMSE", " in pieces")), "texts"]
     print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
     for path in sorted(args.folder.glob("*.npz")):
         if args.only in path.stem:
-            print(row(path.with_suffix(".gguf"), args.backend, args.level), flush=True)
+            print(row(path.with_suffix(".gguf"), args.backend, args.level, args.cache), flush=True)
 
 
 if __name__ == "__main__":

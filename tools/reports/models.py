@@ -88,9 +88,14 @@ def _told(part: Any) -> str:
         value = getattr(part, f.name)
         if isinstance(value, Mapping):
             more.update(dict.fromkeys(text for name, v in sorted(value.items()) if (text := _option(name, v))))
-        elif f.default is not MISSING and value != f.default and (text := _option(f.name, value)):
+        elif (isinstance(value, Rope) or _is_chosen(f.default, value)) and (text := _option(f.name, value)):
             more[text] = None
     return type(part).__name__ + (f" ({', '.join(more)})" if more else "")
+
+
+def _is_chosen(default: Any, value: Any) -> bool:
+    """Of what a block need not have."""
+    return default is not MISSING and value != default
 
 
 def _option(name: str, value: Any) -> str:
