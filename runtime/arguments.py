@@ -1,12 +1,12 @@
 """Arguments of the library as callers give them: the obvious meaning, or one clear error."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 
 from .errors import UsageError
 
 CACHE_TYPES = ("f32", "f16")  # of keys and values
-DEFAULT_CACHE_TYPE = "f16"
+DEFAULT_CACHE_TYPE = "auto"  # one of them, as suits the device and the file
 
 
 def check_range(name: str, value: object, low: int, high: int) -> None:
@@ -14,10 +14,10 @@ def check_range(name: str, value: object, low: int, high: int) -> None:
         raise UsageError(f"{name}: {value!r:.60}, expected {low} to {high}")
 
 
-def check_cache_types(**named: object) -> None:
+def check_cache_types(known: Sequence[str] = (*CACHE_TYPES, DEFAULT_CACHE_TYPE), **named: object) -> None:
     for name, value in named.items():
-        if value not in CACHE_TYPES:
-            raise UsageError(f"{name}: {value!r:.40}, expected {' or '.join(CACHE_TYPES)}")
+        if value not in known:
+            raise UsageError(f"{name}: {value!r:.40}, expected {', '.join(known[:-1])} or {known[-1]}")
 
 
 def token_ids(name: str, given: object, n_vocab: int) -> list[int]:

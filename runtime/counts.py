@@ -4,7 +4,7 @@ import os
 
 from ..shaders.catalogue import refusal
 from ..shaders.kernel import Features
-from .arguments import DEFAULT_CACHE_TYPE, check_cache_types
+from .arguments import CACHE_TYPES, check_cache_types
 from .errors import UsageError
 from .gguf.file import GGUFFile
 from .ir.counts import counts_of
@@ -30,7 +30,7 @@ def counts(
     n_seqs: int = 1,
     n_kv: int = 4096,
     features: Features | None = None,
-    cache_type: str = DEFAULT_CACHE_TYPE,
+    cache_type: str = "f16",
 ) -> dict[str, int]:
     """counts_of the plan for one step of a model: n_tokens tokens of each of n_seqs sequences over n_kv keys.
 
@@ -47,7 +47,7 @@ def plan_step(
     n_seqs: int = 1,
     n_kv: int = 4096,
     features: Features | None = None,
-    cache_type: str = DEFAULT_CACHE_TYPE,
+    cache_type: str = "f16",
 ) -> Plan:
     """The plan that `counts` counts; a file whose data section is a hole is enough."""
     numbers = {"opt": (opt, 0, 3), "n_tokens": (n_tokens, 1, 1 << 16), "n_seqs": (n_seqs, 1, 256)}
@@ -55,7 +55,7 @@ def plan_step(
     for name, (value, low, high) in numbers.items():
         if not low <= value <= high:
             raise UsageError(f"{name}: {value}, expected {low} to {high}")
-    check_cache_types(cache_type=cache_type)
+    check_cache_types(CACHE_TYPES, cache_type=cache_type)
     room = Capacity(n_kv, n_seqs, n_seqs).kept_as(cache_type, cache_type)
     with GGUFFile.open(path, header_only=True) as f:
         return plan_of(open_model(f, room), opt, n_tokens, features)

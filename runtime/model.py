@@ -70,12 +70,12 @@ def load(
     backend, device: None for the best there is; a device by index, UUID or part of its name. n_ctx: tokens that each of
     n_seqs sequences may hold; None for 4096, or where memory is short for as many as fit, which the model's info says.
     opt: how lean the graph is made, 0 to 3. progress(what, done, total): of "loading" in bytes, and whenever a step of
-    another size is made ready, of "compiling" in kernels; a total of 0 is not known yet.
-    cache_ram: MiB of the host's memory for what sequences left and the device has no room for; 0 for none, -1 for no
-    limit, None for 8192 but at most a quarter of what the host has free. n_ubatch: most tokens of a step, None for what
-    suits the device. swa_full: caches of layers with a window hold all tokens, and not just those that a step can see,
-    so that a prompt may go on from any beginning that it shares. cache_type_k, cache_type_v: what keys and values are
-    kept as, "f16", which holds nothing beyond 65504, or "f32".
+    another size is made ready, of "compiling" in kernels; a total of 0 is not known yet. cache_ram: MiB of the host's
+    memory for what sequences left and the device has no room for; 0 for none, -1 for no limit, None for 8192 but at
+    most a quarter of what the host has free. n_ubatch: most tokens of a step, None for what suits the device. swa_full:
+    caches of layers with a window hold all tokens, and not just those that a step can see, so that a prompt may go on
+    from any beginning that it shares. cache_type_k, cache_type_v: what keys and values are kept as, "f16", which holds
+    nothing beyond 65504, or "f32"; "auto" for f16 where a GPU runs quantised weights and f32 elsewhere.
     Raises GGUFError or ModelError for a bad file (before any device is touched), BackendError, UsageError, which
     includes a context that is too large for the device (before anything is uploaded).
     """
@@ -83,18 +83,18 @@ def load(
     check_cache_types(cache_type_k=cache_type_k, cache_type_v=cache_type_v)
     limit = _parked_limit(cache_ram)
     with GGUFFile.open(path) as f:
-        room = Capacity(N_CTX if n_ctx is None else n_ctx, n_seqs).kept_as(cache_type_k, cache_type_v)
+        room = Capacity(N_CTX if n_ctx is None else n_ctx, n_seqs)
         tokenizer = tokenizer_from_gguf(f.keys, open_model(f, room).params.n_vocab)
         found, info = registry.choose(backend, device)
         opened = found.open(info)
         try:
             tuned = _tuned(opened)
-            made = fitted(f, room, opened, opt, 0 if swa_full else n_ubatch, n_ctx is None)
-            engine = Engine(made.model, opened, opt, progress, n_ubatch)
+            fit = fitted(f, room, opened, opt, 0 if swa_full else n_ubatch, n_ctx is None, (cache_type_k, cache_type_v))
+            engine = Engine(fit.model, opened, opt, progress, n_ubatch)
         except BaseException:
             opened.close()
             raise
-        return Model(_described(f, made, info, tuned), engine, tokenizer, dict(f.keys), limit, identity(f))
+        return Model(_described(f, fit, info, tuned), engine, tokenizer, dict(f.keys), limit, identity(f))
 
 
 def _check_numbers(n_ctx: int | None, n_seqs: int, opt: int, n_ubatch: int | None) -> None:

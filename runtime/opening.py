@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from ..backends.base import Device
+from ..backends.base import Device, DeviceInfo
+from .arguments import DEFAULT_CACHE_TYPE
 from .engine.fits import check_fits, n_ctx_that_fits, needs_text, why_not
 from .engine.sizes import sizes_for
 from .gguf.file import GGUFFile
@@ -21,6 +22,13 @@ class Fitted:
     shrunk: str
 
 
+def cache_type(asked: str, f: GGUFFile, info: DeviceInfo) -> str:
+    """What keys or values are kept as."""
+    if asked != DEFAULT_CACHE_TYPE:
+        return asked
+    return "f16" if not info.is_software and any(t.dtype.is_quantised for t in f.tensors.values()) else "f32"
+
+
 def with_room(f: GGUFFile, room: Capacity, n_checkpoints: int | None = None) -> Architecture:
     """The file's model, with room for the states of its sequences, for a new one's, and for checkpoints: by default as
     many as a sixteenth of the weights' memory holds."""
@@ -34,11 +42,20 @@ def with_room(f: GGUFFile, room: Capacity, n_checkpoints: int | None = None) -> 
     return open_model(f, replace(room, n_states=room.n_caches + 1 + n_checkpoints))
 
 
-def fitted(f: GGUFFile, room: Capacity, device: Device, level: int, n_step: int | None, shrinks: bool) -> Fitted:
+def fitted(
+    f: GGUFFile,
+    room: Capacity,
+    device: Device,
+    level: int,
+    n_step: int | None,
+    shrinks: bool,
+    cache_types: tuple[str, str],
+) -> Fitted:
     """n_step: of the capacity, None for the longest step that suits the device. shrinks: the context may be smaller.
-    Raises as check_fits does."""
+    cache_types: of keys and of values, as load() takes them. Raises as check_fits does."""
     n_step = sizes_for(device.info.is_software).most if n_step is None else n_step
-    room, shrunk = replace(room, n_step=n_step), ""
+    kept = (cache_type(asked, f, device.info) for asked in cache_types)
+    room, shrunk = replace(room, n_step=n_step).kept_as(*kept), ""
     model = _with_fewer_checkpoints(f, with_room(f, room), device)
     if shrinks and (why := why_not(model, device)):
         n_ctx = n_ctx_that_fits(lambda n: with_room(f, replace(room, n_ctx=n), 1), device, room.n_ctx)

@@ -34,7 +34,7 @@ def words(option: str, texts: Iterable[str], known: Sequence[str]) -> list[str]:
     """`f32,f16`: names out of those that are known."""
     found = [part.strip() for text in texts for part in text.split(",")]
     if bad := [word for word in found if word not in known]:
-        raise UsageError(f"{option}: {bad[0]!r:.40}, expected {' or '.join(known)}")
+        raise UsageError(f"{option}: {bad[0]!r:.40}, expected {', '.join(known[:-1])} or {known[-1]}")
     return found
 
 

@@ -9,11 +9,11 @@ from ..arguments import CACHE_TYPES, DEFAULT_CACHE_TYPE
 
 NAMES = ("cache_type_k", "cache_type_v")
 _OF = {"k": "keys", "v": "values"}
-_TEXT = "What {} are cached as: {} [default: {}]."
+_TEXT = "What {} are cached as: {}; by itself f16 where a GPU runs quantised weights, else f32."
 
 
 def text_of(letter: str) -> str:
-    return _TEXT.format(_OF[letter], " or ".join(CACHE_TYPES), DEFAULT_CACHE_TYPE)
+    return _TEXT.format(_OF[letter], " or ".join(CACHE_TYPES))
 
 
 def cache_options(option: Callable[..., Any] = click.option, **of_each: dict[str, Any]) -> list[Any]:
@@ -21,7 +21,7 @@ def cache_options(option: Callable[..., Any] = click.option, **of_each: dict[str
     return [
         option(
             *(f"-ct{letter}", f"--cache-type-{letter}", name),
-            type=click.Choice(CACHE_TYPES),
+            type=click.Choice((*CACHE_TYPES, DEFAULT_CACHE_TYPE)),
             default=DEFAULT_CACHE_TYPE,
             metavar="TYPE",
             help=text_of(letter),

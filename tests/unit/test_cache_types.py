@@ -1,24 +1,27 @@
 """Options of what caches are kept as: those that run are named where another one is asked for."""
 
 from operator import eq
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import vkrun
+from vkrun.backends.base import DeviceInfo
 from vkrun.runtime.bench.ranges import words
 from vkrun.runtime.errors import UsageError
 from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.opening import cache_type
 from vkrun.runtime.server.worker.options import WorkerOptions
 from vkrun.tests.cli.running import errors
 from vkrun.tests.cli.running import vkrun as command_line
 from vkrun.tests.comparing import nmse
-from vkrun.tests.exact import load_exact
 
 TEXT = "def f(n):\n    if n < 2:\n        return n\n    return f(n - 1) + f(n - 2)\n\n\n" * 4
 
 
 @pytest.mark.parametrize("name", ["cache_type_k", "cache_type_v"])
 def test_the_library_names_what_runs(name: str) -> None:
-    with pytest.raises(UsageError, match=f"^{name}: 'q4_0', expected f32 or f16$"):
+    with pytest.raises(UsageError, match=f"^{name}: 'q4_0', expected f32, f16 or auto$"):
         vkrun.load(vkrun.BUNDLED, "cpu", **{name: "q4_0"})
     with pytest.raises(UsageError, match=name):
         WorkerOptions("model.gguf", **{name: "bf16"})
@@ -40,11 +43,21 @@ def test_lists_of_a_benchmark() -> None:
         words("-ctk", ["f32,"], ("f32", "f16"))
 
 
-def test_without_a_word_caches_are_f16_and_say_nearly_what_those_of_f32_say() -> None:
+@pytest.mark.parametrize(
+    "kind, dtype, kept",
+    [("discrete gpu", DType.Q4_0, "f16"), ("discrete gpu", DType.BF16, "f32"), ("cpu", DType.Q4_0, "f32")],
+)
+def test_without_a_word_caches_are_f16_where_a_gpu_runs_quantised_weights(kind: str, dtype: DType, kept: str) -> None:
+    f: Any = SimpleNamespace(tensors={"a": SimpleNamespace(dtype=DType.F32), "b": SimpleNamespace(dtype=dtype)})
+    info = DeviceInfo("a", 0, "a", kind=kind)
+    assert cache_type("auto", f, info) == kept and cache_type("f16", f, info) == "f16"
+
+
+def test_caches_of_f16_say_nearly_what_those_of_f32_say() -> None:
     prompt, n, said = "def fibonacci(n):\n", 64, []
-    for load, kept in ((vkrun.load, "f16"), (load_exact, "f32")):
-        with load(vkrun.BUNDLED, "cpu", n_ctx=256) as model:
-            assert model.info.cache_types == (kept, kept)
+    for types in ({"cache_type_k": "f16", "cache_type_v": "f16"}, {}):
+        with vkrun.load(vkrun.BUNDLED, "cpu", n_ctx=256, **types) as model:
+            assert set(model.info.cache_types) == set(types.values() or ["f32"])
             ids = model.tokenize("".join(model.generate(prompt, max_tokens=n, temperature=0, ignore_eos=True)))
             said.append((ids, model.logits(model.tokenize(TEXT))))
     (made, logits), (wanted, wanted_logits) = said

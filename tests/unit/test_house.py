@@ -69,7 +69,7 @@ ROOMS["backends/registry"] = {
     *("backends/cpu", *HOSTS),
 }
 ROOMS["optable"] = {"errors", "ir", "gguf", "backends/base", "backends/cpu", "backends/registry"}
-ROOMS["opening"] = {"backends/base", "gguf", "models", "engine"}
+ROOMS["opening"] = {"arguments", "backends/base", "gguf", "models", "engine"}
 ROOMS["model"] = {
     *("version", "tuning", "errors", "arguments", "backends/base", "backends/host_memory"),
     *("opening", "gguf", "text", "models", "engine", "backends/registry"),

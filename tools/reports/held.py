@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds model files to what others computed on them, and prints a table, a row a model.
 
-    tools/reports/held.py FOLDER [--only PART] [--backend vulkan kompute cpu] [--level 0 3] [--cache f32]
+    tools/reports/held.py FOLDER [--only PART] [--backend vulkan kompute cpu] [--level 0 3] [--cache auto]
 
 FOLDER has NAME.gguf and NAME.npz: `ids`, `logits` of them (of an encoder the last rows), and `pairs`, JSON of texts and
 the ids that tokenizers gave them. Of each backend the worst of its levels is said: NMSE of one shot, of chunks of 7 and
@@ -74,7 +74,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a part of names")
     parser.add_argument("--backend", nargs="+", default=["vulkan", "kompute", "cpu"])
     parser.add_argument("--level", nargs="+", type=int, default=[0, 3])
-    parser.add_argument("--cache", default="f32", choices=["f32", "f16"], help="what keys and values are kept as")
+    parser.add_argument(
+        "--cache", default="auto", choices=["auto", "f32", "f16"], help="what keys and values are kept as"
+    )
     args = parser.parse_args()
     heads = ["model", *(f"{b}{what}" for b in args.backend for what in (" NMSE", " in pieces")), "texts"]
     print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
