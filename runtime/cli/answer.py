@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -58,10 +58,11 @@ def lines_apart(screen: Screen) -> Iterator[None]:
         raise
 
 
-def together(pieces: Iterator[str]) -> Iterator[str]:
-    """The first piece comes with the second one: by then all that a step needs is compiled, which had a bar to show."""
+def together(pieces: Iterator[str], waits: Callable[[], bool]) -> Iterator[str]:
+    """Where it waits the first piece comes with the second one: by then all that a step needs is compiled, which had a
+    bar to show."""
     if first := next(pieces, ""):
-        yield first + next(pieces, "")
+        yield first + (next(pieces, "") if waits() else "")
     yield from pieces
 
 
@@ -106,7 +107,7 @@ class Answers:
             made = self._generation(ids)
             stop.generation, self.timings = made, made.timings
             made.watch(lambda n: self.bar("reading", n, len(ids)))
-            for deltas in read(parser, together(made)):
+            for deltas in read(parser, together(made, self.bar.may_come_again)):
                 write_begins()
                 told += deltas
                 self._show(deltas, screen)

@@ -36,6 +36,7 @@ class Bar:
         self._is_on = True
         self._what = ""
         self._done, self._total = 0, 0
+        self._compiled_long = False
         self._timer: threading.Timer | None = None
         self._bar: Any = None
         self._task: Any = None
@@ -55,6 +56,10 @@ class Bar:
     def stop(self) -> None:
         with self._lock:
             self._end()
+
+    def may_come_again(self) -> bool:
+        """Was there a bar for kernels, where text is to stand? The next step may have some to compile too."""
+        return self._compiled_long and is_terminal(sys.stdout)
 
     @contextmanager
     def lines_of_others(self) -> Iterator[Callable[[], None]]:
@@ -96,6 +101,7 @@ class Bar:
             if bar is None:
                 note(f"{TITLES[what]} ...")
                 return
+            self._compiled_long |= what == "compiling"
             self._bar, self._task = bar, bar.add_task(TITLES[what], total=self._total or None)
             bar.update(self._task, completed=self._done)
             bar.start()

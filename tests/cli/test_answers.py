@@ -169,8 +169,9 @@ def test_the_stats():
 
 
 @pytest.mark.parametrize(("pieces", "wanted"), [("", []), ("a", ["a"]), ("ab", ["ab"]), ("abcd", ["ab", "c", "d"])])
-def test_the_first_piece_comes_with_the_second(pieces, wanted):
-    assert list(answer.together(iter(pieces))) == wanted
+def test_the_first_piece_comes_with_the_second_where_there_was_a_bar(pieces, wanted):
+    assert list(answer.together(iter(pieces), lambda: True)) == wanted
+    assert list(answer.together(iter(pieces), lambda: False)) == list(pieces)
 
 
 def test_what_was_said_to_a_model_that_completes(model):

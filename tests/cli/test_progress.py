@@ -51,8 +51,10 @@ def wait_until(condition) -> None:
 def test_a_bar_comes_by_itself_while_the_caller_is_busy(made, monkeypatch):
     monkeypatch.setattr(progress, "is_terminal", lambda _stream: True)
     with Bar() as bar:
+        assert not bar.may_come_again()
         bar("compiling", 0, 0)  # and then nothing: a driver is at work
         wait_until(lambda: made and made[0].started.is_set())
+        assert bar.may_come_again()
         bar("compiling", 3, 9)
         bar("compiling", 9, 9)
         bar("loading", 0, 5)
@@ -98,6 +100,7 @@ def test_without_a_terminal_it_is_one_line(made, monkeypatch, capsys):
         bar("compiling", 0, 9)
         wait_until(lambda: said)
         bar("compiling", 5, 9)
+        assert not bar.may_come_again()
     assert said == ["compiling kernels for this device, once ..."] and not made
 
 
