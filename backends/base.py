@@ -131,6 +131,11 @@ class Device(ABC):
     def compile(self, plan: Plan) -> Program:
         """Make a plan ready to run any number of times. BackendError names the first node it cannot take."""
 
+    def make_kernels(self, plan: Plan) -> None:
+        """Make what compile(plan) would otherwise wait for, by any thread and beside programs that run. BackendError as
+        compile() raises it."""
+        return
+
     @abstractmethod
     def close(self) -> None:
         """Give everything back. Idempotent; programs of the device are dead afterwards."""

@@ -12,12 +12,13 @@ from ...runtime.tuning import Tuning
 from ...shaders.catalogue import refusal
 from ...shaders.kernel import Features
 from ..base import DeviceInfo, Program
+from ..lowered import dispatches_of
 from ..opened import ClosableDevice, Opened
 from ..packing import array_of, chunks, host_bytes, read_range, row_nbytes
 from ..residents import Residents
 from ..tuned import TunedDevice
 from .context import Context
-from .kernels import Kernels
+from .kernels import KernelKey, Kernels
 from .memory import ArenaMemory, Pool
 from .physical import Physical
 from .program import CudaProgram, Resources
@@ -82,6 +83,9 @@ class CudaDevice(ClosableDevice, TunedDevice):
         program = CudaProgram(self._resources, plan, self.on_compile)
         self._resources.programs.add(program)
         return program
+
+    def make_kernels(self, plan: Plan) -> None:
+        self._living().kernels.ahead(map(KernelKey.of, dispatches_of(plan, self.features)))
 
     def memory_used(self) -> dict[str, int]:
         """Bytes of device memory by what they hold."""

@@ -10,7 +10,7 @@ from ...shaders.kernel import KernelCode
 from ...shaders.texts import text
 from ..base import Progress
 from ..lowered import Dispatch
-from ..together import made_together
+from ..together import Once, made_together
 from . import api, nvrtc
 from .context import Context
 
@@ -53,12 +53,17 @@ class Kernels:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._arch = nvrtc.architecture(context.physical.capability)
+        self._cubins = Once(self._cubin)
         self._made: dict[KernelKey, LoadedKernel] = {}
         self._modules: list[Any] = []
 
     def get(self, keys: Iterable[KernelKey], progress: Progress | None = None) -> dict[KernelKey, LoadedKernel]:
         """Kernels for keys, those missing compiled in parallel. BackendError names the shader that fails."""
-        return made_together(self._made, keys, self._cubin, self._load, progress)
+        return made_together(self._made, keys, self._cubins, self._load, progress)
+
+    def ahead(self, keys: Iterable[KernelKey]) -> None:
+        """Compile those that are missing, beside whatever else is done, and load none."""
+        self._cubins.ahead(k for k in keys if k not in self._made)
 
     def close(self) -> None:
         for module in self._modules:

@@ -14,10 +14,11 @@ from ..base import DeviceInfo, Program
 from ..opened import ClosableDevice, Opened
 from ..packing import array_of, chunks, host_bytes, read_range, row_nbytes
 from ..tuned import TunedDevice
-from .dispatches import problem
+from .dispatches import dispatches_of, problem
 from .instance import forget, instance
 from .memory import CACHED
 from .physical import Limits, Physical
+from .pipelines import PipelineKey
 from .program import VulkanProgram
 from .resources import Resources
 from .transfers import SLOT_NBYTES, Uploads, download, zero
@@ -102,6 +103,10 @@ class VulkanDevice(ClosableDevice, TunedDevice):
         if self._resources.validated:
             self._resources.check_validation()
         return program
+
+    def make_kernels(self, plan: Plan) -> None:
+        dispatches = dispatches_of(plan, self.features, self.limits)
+        self._living().pipelines.ahead(PipelineKey.of(s.call) for s in dispatches)
 
     def memory_used(self) -> dict[str, int]:
         """Bytes of device memory by what they hold."""

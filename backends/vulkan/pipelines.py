@@ -12,7 +12,7 @@ from ...shaders.compile import spirv
 from ...shaders.interface import of_spirv
 from ...shaders.kernel import ARGUMENTS_NBYTES, Defines, KernelCall, KernelCode
 from ..base import Progress
-from ..together import made_together
+from ..together import Once, made_together
 from . import pipeline_cache
 from .api import vk
 from .logical import Logical
@@ -45,6 +45,7 @@ class Pipelines:
         self._logical, self._lock = logical, Lock()
         self._modules: dict[tuple[str, Defines], Any] = {}
         self._layouts: dict[int, BindingLayout] = {}
+        self._once = Once(self._create)
         self._made: dict[PipelineKey, Any] = {}
         self._cache = pipeline_cache.create(logical)
 
@@ -56,18 +57,26 @@ class Pipelines:
 
     def get(self, keys: Iterable[PipelineKey], progress: Progress | None = None) -> dict[PipelineKey, Any]:
         """Pipelines for keys, those missing created in parallel. BackendError names the shader that fails."""
-        listed, n_before = list(keys), len(self._made)
-        for n in {k.n_bindings for k in listed}:
-            self.layout(n)
-        found = made_together(self._made, listed, self._create, lambda _key, made: made, progress)
+        listed, n_before = self._laid_out(keys), len(self._made)
+        found = made_together(self._made, listed, self._once, lambda _key, made: made, progress)
         if len(self._made) - n_before >= SAVE_AFTER:
             pipeline_cache.save(self._logical, self._cache)
         return found
 
+    def ahead(self, keys: Iterable[PipelineKey]) -> None:
+        """Create those that are missing, beside whatever else is done."""
+        self._once.ahead(k for k in self._laid_out(keys) if k not in self._made)
+
+    def _laid_out(self, keys: Iterable[PipelineKey]) -> list[PipelineKey]:
+        listed = list(keys)
+        for n in {k.n_bindings for k in listed}:
+            self.layout(n)
+        return listed
+
     def close(self) -> None:
         device = self._logical.handle
         pipeline_cache.save(self._logical, self._cache)
-        for pipeline in self._made.values():
+        for pipeline in self._once.made():
             vk.vkDestroyPipeline(device, pipeline, vk.null)
         for module in self._modules.values():
             vk.vkDestroyShaderModule(device, module, vk.null)

@@ -110,7 +110,7 @@ class Tuner:
 
     def _kernels(self, way: Tuning, shape: StepShape) -> tuple[object, ...]:
         self.engine.device.tune(way)
-        return self.engine.device.kernels(self.engine.plan(self.engine.model.inputs(shape)))
+        return self.engine.device.kernels(self.engine.prepare(shape).plan)
 
     def _made(self, way: Tuning, shape: StepShape) -> Ready:
         self.engine.device.tune(way)

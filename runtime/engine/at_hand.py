@@ -1,10 +1,11 @@
-"""AtHand: which planned size steps with single tokens run in. One of its own, or a larger one that is there while a
-plan does not pay: it makes all wait for longer than some steps with empty rows do."""
+"""AtHand: which planned size a step runs in. One of its own, or a larger one that is there while a plan does not pay,
+which makes all wait for longer than some steps with empty rows do."""
 
 from collections import Counter
 from dataclasses import replace
 
 from ..models.step import StepShape
+from .ahead import Ahead
 from .decode import few_sizes
 from .engine import Engine, Ready
 
@@ -15,29 +16,36 @@ COARSE = 8  # sequences that decode alone, beyond which few sizes are planned at
 
 
 class AtHand:
-    """For steps whose last group are single tokens, of which there may be more."""
+    """Of single tokens, which are a step's last group, a larger size may have more, of all else as many.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    ahead: who plans a size of its own meanwhile; without, all wait for it."""
+
+    def __init__(self, engine: Engine, ahead: Ahead | None = None) -> None:
+        self._engine, self.ahead = engine, ahead
         self._asked: Counter[StepShape] = Counter()
 
     def ready(self, shape: StepShape, n_steps: int = STEPS) -> Ready:
         """A program whose rows, keys and candidates are at least those of the shape. n_steps: how many are to follow,
         no more than STEPS in another size than its own."""
-        planned = self._engine.planned()
-        if shape in planned or shape.groups[-1][1] != 1:
+        shape = _with_few(shape, at_first=False)
+        if self._engine.is_planned(shape):
             return self._engine.ready(shape)
         self._asked[shape] += min(n_steps, STEPS)
-        if self._asked[shape] > BEFORE_A_PLAN:
-            return self._engine.ready(shape)
-        larger = [s for s in planned if _may_stand_in(s, shape)]
-        return self._engine.ready(min(larger, key=_cost, default=_coarse(shape)))
+        larger = [s for s in self._engine.planned() if _may_stand_in(s, shape)]
+        pays = self._asked[shape] > BEFORE_A_PLAN and self._is_prepared(shape)
+        return self._engine.ready(shape if pays else min(larger, key=_cost, default=_with_few(shape, at_first=True)))
+
+    def _is_prepared(self, shape: StepShape) -> bool:
+        if self.ahead is None or shape.rests:
+            return True
+        self.ahead.want(shape)
+        return self.ahead.is_over(shape)
 
 
 def _may_stand_in(s: StepShape, shape: StepShape) -> bool:
     same = replace(shape, groups=s.groups, n_kv=s.n_kv, n_out=s.n_out, n_drawn=s.n_drawn) == s
-    (*reads, (n, _)), (*others, (m, size)) = shape.groups, s.groups
-    rows = reads == others and size == 1 and m >= n and s.n_out - m == shape.n_out - n
+    (*reads, (n, size)), (*others, (m, other)) = shape.groups, s.groups
+    rows = reads == others and size == other and (m >= n if size == 1 else m == n) and s.n_out - m == shape.n_out - n
     return same and rows and shape.n_kv <= s.n_kv <= FURTHER_KEYS * shape.n_kv and s.n_drawn >= shape.n_drawn > 0
 
 
@@ -45,8 +53,11 @@ def _cost(s: StepShape) -> tuple[int, int, int]:
     return s.n_out, s.n_kv, s.n_drawn
 
 
-def _coarse(shape: StepShape) -> StepShape:
-    """For fewer plans where many join or leave."""
+def _with_few(shape: StepShape, at_first: bool) -> StepShape:
+    """Few sizes of those that decode beside long prompts, where empty rows cost little; at first, for fewer plans where
+    many join or leave, beside any and where more than COARSE decode."""
     *reads, (n, size) = shape.groups
-    few = few_sizes(n) if n > COARSE or reads else n
-    return replace(shape, groups=(*reads, (few, size)), n_out=shape.n_out - n + few)
+    few, n_tokens = few_sizes(n), sum(m * tokens for m, tokens in reads)
+    if size > 1 or not (4 * few <= n_tokens or (at_first and (reads or n > COARSE))):
+        return shape
+    return replace(shape, groups=(*reads, (few, 1)), n_out=shape.n_out - n + few)

@@ -1,7 +1,7 @@
 """Engine: a model on a device. Plans each step size once, replays it, and keeps the sequences' states in slots."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,6 +22,14 @@ N_READERS = 8  # threads that bring weights to the device
 KV_SIZE = 256  # keys of the smallest planned step; the next ones double
 
 Progress = Callable[[str, int, int], None]  # "loading" or "compiling": bytes or kernels, of how many (0: not known yet)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A step size planned."""
+
+    inputs: StepInputs
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Engine:
         self._own_sizes = self._within_rings(sizes_that_fit(model, device))
         self.configure(level, n_ubatch)
         self.last: Ready | None = None  # what was asked for latest
+        self.prepared: Callable[[StepShape], Prepared | None] = lambda _shape: None  # what somebody did ahead
         self._ready: dict[tuple[int, bool, StepShape], Ready] = {}  # by level and replay
         self._resting: dict[int, Storage] = {}  # logits of steps that leave them on the device, by their rows
         self._compiles = False
@@ -155,12 +164,18 @@ class Engine:
         self.last = self._ready[key]
         return self.last
 
-    def planned(self) -> set[StepShape]:
-        """The sizes that are ready at once."""
-        return {shape for level, replay, shape in self._ready if (level, replay) == (self.level, self.replay)}
+    def is_planned(self, shape: StepShape) -> bool:
+        """Is it ready at once?"""
+        return (self.level, self.replay, shape) in self._ready
 
-    def plan(self, inputs: StepInputs) -> Plan:
-        return lean_plan(self.model.graph(inputs), self.level, self.device.supports)
+    def planned(self) -> Iterator[StepShape]:
+        """The sizes that are ready at once."""
+        return (shape for level, replay, shape in self._ready if (level, replay) == (self.level, self.replay))
+
+    def prepare(self, shape: StepShape) -> Prepared:
+        """Plan a size, for compile() to be quick. Any thread may, beside steps, where logits are not to rest."""
+        inputs = self.model.inputs(shape, self._place_to_rest(shape))
+        return Prepared(inputs, lean_plan(self.model.graph(inputs), self.level, self.device.supports))
 
     def close(self) -> None:
         """Drop every program; the next step plans anew."""
@@ -179,8 +194,8 @@ class Engine:
     def compile(self, shape: StepShape) -> Ready:
         """As ready(), but made anew and the caller's to drop."""
         self._progress("compiling", 0, 0)
-        inputs = self.model.inputs(shape, self._place_to_rest(shape))
-        plan = self.plan(inputs)
+        prepared = self.prepared(shape) or self.prepare(shape)
+        inputs, plan = prepared.inputs, prepared.plan
         self.device.alloc(plan.storages(Kind.INPUT))
         (output,) = plan.graph.outputs.values()
         made = Ready(inputs, plan, self.device.compile(plan), output)

@@ -24,7 +24,7 @@ class Pace:
     where many wait for their prompts, few that decode hold them up no more than all together will each other."""
 
     def __init__(self, planned: StepSizes) -> None:
-        self._sizes, self._start = planned.within(BESIDE_OTHERS).sizes, planned.start
+        self._sizes, self._start = planned.beside(BESIDE_OTHERS).sizes, planned.start
         self._whole = planned.most / (planned.start + planned.most)
         self._gaps: dict[int, deque[float]] = {}  # the latest ones by batch size
         self._more: dict[int, float] = {}  # by planned size, measured or guessed

@@ -10,11 +10,13 @@ from ..errors import TextError
 from ..ir.composites.slots import SPAN
 from ..ir.ops.sampling import N_SETTINGS
 from ..models.step import RING, Chunk, StepShape
+from .ahead import Ahead
 from .at_hand import STEPS, AtHand
 from .choice import TokenChoice, not_finite
 from .copies import Pair, SlotCopies
-from .decode import DecodeRun, batch_size, few_sizes
+from .decode import DecodeRun, batch_size
 from .engine import Engine, Ready
+from .likely import likely
 from .masks import MaskedDraws, MaskedRun
 from .transfers import Transfers
 
@@ -121,7 +123,22 @@ class Runner:
         """float32 [len(ids), n_vocab]: the logits after each of a new sequence's tokens; hidden: as Engine.prompt's."""
         return self._engine.prompt(cache, 0, ids, True, None if state < 0 else state, hidden)
 
+    def plan_ahead(self) -> None:
+        """From now on plan beside the steps what these will want. What is likely is planned by itself, but on CPUs,
+        whose steps that would slow."""
+        engine = self._engine
+        software = engine.device.info.is_software
+        self._at_hand.ahead = Ahead(engine, () if software else likely(engine.model, engine.sizes))
+
+    def adopt(self, seconds: float) -> bool:
+        """While nothing else is to be done: get ready for one of the likely sizes, waiting for so long at most. False
+        once there are no more."""
+        ahead = self._at_hand.ahead
+        return ahead is not None and ahead.adopt(seconds)
+
     def close(self) -> None:
+        if self._at_hand.ahead:
+            self._at_hand.ahead.close()
         self._copies.close()
         self._draws.close()
 
@@ -140,19 +157,14 @@ class Runner:
 
 
 def _n_drawn(asked: Sequence[Wanted]) -> int:
-    """Candidates of a token drawn on the device; 0 where one has to be chosen on the host."""
-    return max((w.choice.n_drawn for w in asked), default=0) if all(w.choice.on_device for w in asked) else 0
+    """Candidates of a token drawn on the device, some where none is wanted, so that no size is planned for that alone;
+    0 where one has to be chosen on the host."""
+    return max((w.choice.n_drawn for w in asked), default=1) if all(w.choice.on_device for w in asked) else 0
 
 
 def planned_groups(groups: Sequence[Group]) -> tuple[tuple[int, int], ...]:
-    """Sequences and tokens of each group, as planned; few sizes of those that decode beside long prompts."""
-    n_tokens = sum(n * len(chunks) for chunks, n in groups if n > 1)
-    return tuple((_beside(len(chunks), n_tokens) if n == 1 else batch_size(len(chunks)), n) for chunks, n in groups)
-
-
-def _beside(n: int, n_tokens: int) -> int:
-    coarse = few_sizes(n)
-    return coarse if 4 * coarse <= n_tokens else batch_size(n)
+    """Sequences and tokens of each group, as planned."""
+    return tuple((batch_size(len(chunks)), n) for chunks, n in groups)
 
 
 def _last_rows(groups: Sequence[Group], shape: StepShape) -> list[int]:

@@ -231,7 +231,7 @@ class Scheduler:
         planned = self.runner.sizes
         if not (most := self._pace.most(n_beside, n_beside + len(reads)) if n_beside else planned.most):
             return [], 0
-        planned = planned.within(most)
+        planned = planned.beside(most) if n_beside else planned
         sizes = [planned.next(s.n_unread) for s in reads]
         most = max(1, most // sizes[0])
         return [s for s, size in zip(reads, sizes, strict=True) if size == sizes[0]][:most], sizes[0]

@@ -6,10 +6,12 @@ from functools import cache
 
 @dataclass(frozen=True)
 class StepSizes:
-    """Tokens of the planned steps, ascending from 1 on, and what a step costs whatever its size, in tokens."""
+    """Tokens of the planned steps, ascending from 1 on, and what a step costs whatever its size, in tokens. more: sizes
+    of chunks beside sequences that decode, which have to be short."""
 
     sizes: tuple[int, ...]
     start: int
+    more: tuple[int, ...] = ()
 
     @property
     def most(self) -> int:
@@ -17,11 +19,11 @@ class StepSizes:
 
     def up_to(self, most: int) -> "StepSizes":
         """The smaller ones, and `most` itself."""
-        return StepSizes((*(s for s in self.sizes if s < most), most), self.start)
+        return StepSizes((*(s for s in self.sizes if s < most), most), self.start, self.more)
 
-    def within(self, most: int) -> "StepSizes":
-        """Those of at most so many tokens."""
-        return StepSizes(tuple(s for s in self.sizes if s <= most), self.start)
+    def beside(self, most: int) -> "StepSizes":
+        """Those of at most so many tokens beside sequences that decode."""
+        return StepSizes(tuple(sorted(s for s in {*self.sizes, *self.more} if s <= most)), self.start)
 
     def next(self, n: int) -> int:
         """The planned size of the next chunk of n tokens: the first of those that together cost least."""
@@ -51,7 +53,7 @@ def _cost(planned: StepSizes, size: int, n: int) -> int:
 
 # On two cores without a GPU a step of one token costs as 8 of a prompt; on an H100 one of 64 as 370, of the 80B shape.
 SOFTWARE = StepSizes((1, 8, 64, 512), 8)
-GPU = StepSizes((1, 8, 64, 128, 256, 512, 1024, 2048), 256)
+GPU = StepSizes((1, 8, 64, 128, 256, 512, 1024, 2048), 256, (16, 32))
 BESIDE_OTHERS = 512  # tokens of a chunk for which others wait who decode
 
 

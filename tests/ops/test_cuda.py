@@ -12,6 +12,7 @@ from vkrun.backends import registry
 from vkrun.backends.cuda import BACKEND, api, physical
 from vkrun.backends.cuda.device import CudaDevice
 from vkrun.backends.host import BACKEND as HOST
+from vkrun.backends.together import Once
 from vkrun.backends.work import BUDGETS
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.ir.dtypes import DType
@@ -237,6 +238,19 @@ def test_any_thread_may_call(device: CudaDevice) -> None:
     device.alloc([x])
     with ThreadPoolExecutor(4) as pool:
         assert [f.result() for f in [pool.submit(use) for _ in range(8)]] == [15.0] * 8
+
+
+@runs_kernels
+def test_kernels_are_compiled_ahead_by_another_thread(device: CudaDevice) -> None:
+    g, x = chain(3)
+    device.alloc([x])
+    compiled, kernels = [], device._resources.kernels
+    kernels._cubins = Once(lambda key: compiled.append(key) or key)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(device.make_kernels, make_plan(g)).result()
+    n_ahead, program = len(compiled), device.compile(make_plan(g))
+    program.run()
+    assert len(compiled) == n_ahead > 0 and program.read(g.outputs["y"]).shape == (64,)
 
 
 @runs_kernels

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -325,6 +326,18 @@ def test_pipelines_are_made_once_a_device(device: VulkanDevice) -> None:
     with vk.counting() as calls:
         device.compile(make_plan(g))
     assert not calls["vkCreateComputePipelines"] and not calls["vkCreateShaderModule"]
+
+
+def test_kernels_are_made_ahead_by_another_thread(device: VulkanDevice) -> None:
+    g = chain(3)
+    device.alloc(storages(g))
+    with ThreadPoolExecutor(1) as pool, vk.counting() as ahead:
+        pool.submit(device.make_kernels, make_plan(g)).result()
+    with vk.counting() as calls:
+        program = device.compile(make_plan(g))
+    assert ahead["vkCreateComputePipelines"] == 1 and "vkCreateComputePipelines" not in calls
+    program.run()
+    assert np.array_equal(program.read(g.outputs["y"]), np.full(64, 3, np.float32))
 
 
 def test_an_op_without_a_kernel_is_named(device: VulkanDevice) -> None:

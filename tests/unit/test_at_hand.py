@@ -13,8 +13,11 @@ class Planned:
     def __init__(self, *shapes: StepShape) -> None:
         self.shapes = list(shapes)
 
-    def planned(self) -> set[StepShape]:
-        return set(self.shapes)
+    def planned(self) -> list[StepShape]:
+        return self.shapes
+
+    def is_planned(self, shape: StepShape) -> bool:
+        return shape in self.shapes
 
     def ready(self, shape: StepShape) -> StepShape:
         self.shapes += [] if shape in self.shapes else [shape]
@@ -75,3 +78,19 @@ def test_beside_prompts_few_sizes_are_planned_at_first() -> None:
     for _ in range(BEFORE_A_PLAN):
         assert at_hand.ready(beside(8, 3), 1) in (beside(8, 4), beside(8, 3))
     assert at_hand.ready(beside(8, 3), 1) == beside(8, 3)
+
+
+def test_beside_long_prompts_few_sizes_are_planned_for_good() -> None:
+    engine = Planned()
+    at_hand = AtHand(engine)  # type: ignore[arg-type]
+    for _ in range(3 * BEFORE_A_PLAN):
+        for n in range(1, 65):
+            at_hand.ready(beside(512, n), 1)
+    assert engine.shapes == [beside(512, n) for n in (1, 4, 16, 32, 64)]
+
+
+def test_of_prompts_as_many_rows_stand_in_over_more_keys() -> None:
+    engine = Planned(StepShape(((1, 512),), 1024, 1, 64), StepShape(((2, 512),), 512, 2, 1))
+    assert AtHand(engine).ready(StepShape(((1, 512),), 512, 1, 1)) == engine.shapes[0]  # type: ignore[arg-type]
+    assert AtHand(engine).ready(StepShape(((1, 256),), 512, 1, 1)) == engine.shapes[-1]  # type: ignore[arg-type]
+    assert engine.shapes[2:] == [StepShape(((1, 256),), 512, 1, 1)]

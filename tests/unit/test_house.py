@@ -59,7 +59,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"errors", "ir", "gguf"},
     "picture": {"ir"},
     "counts": {"errors", "arguments", "ir", "gguf", "shaders", "models"},
-    "engine": {"errors", "units", "ir", "text", "models", "backends/base"},
+    "engine": {"errors", "units", "config", "ir", "text", "models", "backends/base"},
 }
 HOSTS = {"backends/vulkan", "backends/kompute", "backends/host", "backends/cuda", "backends/metal"}
 SHARED_BY_HOSTS = {name for name in ROOMS if name.startswith("backends/")} - {"backends/cpu", "backends/probe"}

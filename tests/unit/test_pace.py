@@ -49,7 +49,7 @@ def test_a_single_late_step_is_forgotten() -> None:
     for _ in range(800):
         found.append(pace.most(4))
         pace.took(0.1 + found[-1] * 1e-3, found[-1], 4)
-    assert found[0] == 8 and found[-1] == 64
+    assert found[0] == 16 and found[-1] == 64
 
 
 def test_more_that_decode_have_a_gap_of_their_own() -> None:
@@ -58,4 +58,4 @@ def test_more_that_decode_have_a_gap_of_their_own() -> None:
     pace.took(0.1, 0, 8)
     pace.took(0.01, 1, 1)
     pace.took(0.03, 8, 1)
-    assert pace.most(1) == 1 and pace.most(8) == 64
+    assert pace.most(1) == 1 and pace.most(8) == 16

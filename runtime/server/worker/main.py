@@ -75,6 +75,7 @@ def place(options: WorkerOptions, index: int) -> tuple[str | None, str | int | N
 
 
 def work(model: Model, pipe: Pipe) -> None:
+    model.scheduler.runner.plan_ahead()
     doing = Work(model, pipe)
     threading.Thread(target=_hear, args=(doing, pipe), daemon=True).start()
     doing.run()

@@ -11,6 +11,8 @@ from .answer import Answer
 from .messages import Cancel, Command, Given, Hold, Run, SlotAct, SlotDone, Stop
 from .pipe import Pipe
 
+TURN = 0.02  # seconds until a command is looked for
+
 
 class Work:
     """hear() is for the thread that reads commands, run() for the one that owns the device."""
@@ -51,6 +53,8 @@ class Work:
         idle = not self._embeds and not self._goes_on()
         if idle:
             self._model.scheduler.rest()
+            while self._commands.empty() and self._model.scheduler.runner.adopt(TURN):
+                pass
         while idle or not self._commands.empty():
             self._one(self._commands.get())
             idle = False

@@ -1,0 +1,96 @@
+"""Ahead: sizes of steps planned, and their kernels made, beside the steps that run, in threads of their own."""
+
+import sys
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from .. import config
+from ..errors import VkrunError
+from ..models.step import StepShape
+from .engine import Engine, Prepared
+
+N_MAKING = 4  # plans whose kernels are made at a time
+TURN = 1e-4  # seconds for which another thread may keep the interpreter: a step wants it several times
+
+
+class Ahead:
+    """What it has planned waits until the engine is asked for it. One thread at a time calls it."""
+
+    def __init__(self, engine: Engine, likely: Iterable[StepShape] = ()) -> None:
+        """likely: what is planned by itself, the likeliest first."""
+        self._engine, self._planned_as = engine, (engine.level, engine.replay)
+        self._plans = ThreadPoolExecutor(1, "plan")
+        self._kernels = ThreadPoolExecutor(N_MAKING, "kernels")
+        self._begun: dict[StepShape, Future[Prepared]] = {}
+        self._queue: deque[tuple[StepShape, Future[Prepared]]] = deque()
+        self._likely = deque(likely)
+        engine.prepared = self._take
+        self._turn = sys.getswitchinterval()
+        sys.setswitchinterval(min(TURN, self._turn))
+        self._begin(*self._likely)
+
+    def want(self, shape: StepShape) -> None:
+        """Plan a size next, if nobody did."""
+        if shape not in self._begun and not shape.rests and not self._engine.is_planned(shape):
+            self._begin(shape)
+
+    def _begin(self, *shapes: StepShape) -> None:
+        """Before all that waits."""
+        self._begun |= {shape: Future() for shape in shapes}
+        self._queue.extendleft((shape, self._begun[shape]) for shape in reversed(shapes))
+        for _ in shapes:
+            self._plans.submit(self._plan)
+
+    def is_over(self, shape: StepShape) -> bool:
+        """Is a size that was wanted planned, or could it not be?"""
+        return self._begun[shape].done() if shape in self._begun else True
+
+    def adopt(self, seconds: float) -> bool:
+        """Let the engine be ready for one more of the likely sizes, waiting for so long at most; False once there are
+        no more of them."""
+        while self._likely and self._likely[0] not in self._begun:
+            self._likely.popleft()
+        if not self._likely:
+            return False
+        if wait([self._begun[self._likely[0]]], seconds).done:
+            shape = self._likely.popleft()
+            try:
+                self._engine.ready(shape)
+            except VkrunError as error:  # no room, say; a step will tell where it is more
+                config.note(1, f"planned ahead no further: {error}")
+                self._likely.clear()
+        return True
+
+    def close(self) -> None:
+        """Wait for what is under way; nothing is planned ahead any more."""
+        self._engine.prepared = lambda _shape: None
+        for pool in (self._plans, self._kernels):
+            pool.shutdown(cancel_futures=True)
+        sys.setswitchinterval(self._turn)
+
+    def _take(self, shape: StepShape) -> Prepared | None:
+        """What was planned for a size, once that is done; None where it was not begun."""
+        made = self._begun.pop(shape, None)
+        if made is None or made.cancel() or self._planned_as != (self._engine.level, self._engine.replay):
+            return None
+        return None if made.exception() else made.result()
+
+    def _plan(self) -> None:
+        shape, made = self._queue.popleft()
+        if not made.set_running_or_notify_cancel():
+            return
+        try:
+            prepared = self._engine.prepare(shape)
+        except Exception as error:  # whoever needs it will see
+            made.set_exception(error)
+        else:
+            self._kernels.submit(self._make_kernels, prepared, made)
+
+    def _make_kernels(self, prepared: Prepared, made: "Future[Prepared]") -> None:
+        try:
+            self._engine.device.make_kernels(prepared.plan)
+            config.note(2, f"planned ahead: {prepared.inputs.shape}")
+            made.set_result(prepared)
+        except Exception as error:
+            made.set_exception(error)

@@ -1,0 +1,43 @@
+"""likely: the sizes of steps that serving will want, the likeliest first."""
+
+from collections.abc import Iterator
+
+from ..ir.composites.slots import SPAN
+from ..models.architecture import Architecture
+from ..models.step import StepShape
+from .choice import MAX_CANDIDATES
+from .decode import batch_size, few_sizes
+from .sizes import BESIDE_OTHERS, StepSizes
+
+FIRST_KEYS = 1024  # which fewer stand in for, see at_hand.py
+MOST = 48
+
+
+def likely(model: Architecture, sizes: StepSizes) -> list[StepShape]:
+    """Decoding, prompts alone and prompts beside others, over keys as at the begin of a text; then with more keys."""
+    room, found, n_kv = model.capacity, [], FIRST_KEYS
+    while model.causal and len(found) < MOST:
+        found += _over(model, sizes, min(n_kv, room.n_ctx))
+        if n_kv >= room.n_ctx:
+            break
+        n_kv *= 4
+    return found[:MOST]
+
+
+def _over(model: Architecture, sizes: StepSizes, n_kv: int) -> Iterator[StepShape]:
+    """In one number of keys."""
+    batches = [n for n in range(1, model.capacity.n_caches + 1) if batch_size(n) == n and n & (n - 1) == 0]
+    batches += [n] if (n := batch_size(model.capacity.n_caches)) not in batches else []
+    few = list(dict.fromkeys(few_sizes(n) for n in range(1, model.capacity.n_caches)))
+    alone = [s for s in sizes.sizes if 1 < s <= n_kv]
+    yield from (_shape(model, n_kv, (n, 1)) for n in batches[:1])
+    yield from (_shape(model, n_kv, (1, s)) for s in reversed(alone))
+    yield from (_shape(model, n_kv, (n, 1)) for n in reversed(batches[1:]))
+    beside = [s for s in sizes.beside(BESIDE_OTHERS).sizes if 1 < s <= n_kv]
+    yield from (_shape(model, n_kv, (1, s), (n, 1)) for n in few for s in reversed(beside))
+
+
+def _shape(model: Architecture, n_kv: int, *groups: tuple[int, int]) -> StepShape:
+    n_drawn = min(MAX_CANDIDATES, model.params.n_vocab)
+    snapshots = bool(model.states) and any(size >= SPAN for _, size in groups)
+    return StepShape(groups, n_kv, sum(n for n, _ in groups), n_drawn, snapshots=snapshots)

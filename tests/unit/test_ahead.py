@@ -1,0 +1,209 @@
+"""Sizes of steps that are planned beside those that run."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Event, get_ident
+
+import pytest
+from vkrun.backends.base import DeviceInfo
+from vkrun.backends.together import Once
+from vkrun.runtime.engine.ahead import Ahead
+from vkrun.runtime.engine.at_hand import BEFORE_A_PLAN, AtHand
+from vkrun.runtime.engine.decode import few_sizes
+from vkrun.runtime.engine.engine import Engine
+from vkrun.runtime.engine.likely import MOST, likely
+from vkrun.runtime.engine.runner import Runner
+from vkrun.runtime.engine.sizes import GPU
+from vkrun.runtime.errors import BackendError
+from vkrun.runtime.gguf.file import GGUFFile
+from vkrun.runtime.ir.plan import Plan
+from vkrun.runtime.models import Capacity, open_model
+from vkrun.runtime.models.step import StepShape
+from vkrun.tests.model_files import write_model
+from vkrun.tests.null_backend import NullDevice
+
+SECONDS = 30.0  # more than any of this takes
+
+
+@dataclass(eq=False)
+class Slow(NullDevice):
+    """Makes kernels when it is let go; fails for steps that draw so many rows. Notes which threads do what."""
+
+    go: Event = field(default_factory=Event)
+    begun: Event = field(default_factory=Event)
+    bad: int = -1
+    made_by: list[int] = field(default_factory=list)
+    compiled_by: list[int] = field(default_factory=list)
+
+    def make_kernels(self, plan: Plan) -> None:
+        self.begun.set()
+        assert self.go.wait(SECONDS)
+        self.made_by.append(get_ident())
+        if plan.graph.outputs["ring"].shape[0] == self.bad:
+            raise BackendError("no kernel")
+
+    def compile(self, plan: Plan):
+        self.compiled_by.append(get_ident())
+        return super().compile(plan)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with GGUFFile.open(write_model(tmp_path / "a.gguf")) as f:
+        yield Engine(
+            open_model(f, Capacity(1024, 4, 5)), Slow(info=DeviceInfo("null", 0, "nothing", kind="virtual gpu"))
+        )
+
+
+def slow(engine: Engine) -> Slow:
+    assert isinstance(engine.device, Slow)
+    return engine.device
+
+
+def of(n: int, n_kv: int = 256) -> StepShape:
+    return StepShape(((n, 1),), n_kv, n, 1)
+
+
+def counted(engine: Engine) -> Counter[StepShape]:
+    """How often each size is planned from now on."""
+    plan, seen = engine.prepare, Counter()
+
+    def prepare(shape: StepShape):
+        seen[shape] += 1
+        return plan(shape)
+
+    engine.prepare = prepare  # type: ignore[method-assign]
+    return seen
+
+
+def all_over(ahead: Ahead, *shapes: StepShape) -> None:
+    """Wait until they are planned."""
+    for shape in shapes:
+        assert ahead._begun[shape].exception(SECONDS) is None and ahead.is_over(shape)
+
+
+def test_what_is_likely_is_got_ready_for_where_there_is_nothing_else_to_do(engine: Engine) -> None:
+    seen, sizes = counted(engine), [of(1), of(4), of(2)]
+    ahead = Ahead(engine, sizes)
+    assert ahead.adopt(0.01) and not slow(engine).programs  # nothing is ready yet, and more to come
+    slow(engine).go.set()
+    while ahead.adopt(SECONDS):
+        pass
+    assert list(engine.planned()) == sizes and all(engine.ready(s).inputs.shape == s for s in sizes)
+    assert seen == Counter(sizes) and set(slow(engine).compiled_by) == {get_ident()}
+    assert get_ident() not in slow(engine).made_by
+    ahead.close()
+
+
+def test_a_step_waits_for_a_plan_under_way_and_makes_itself_one_that_was_not_begun(engine: Engine) -> None:
+    seen, device = counted(engine), slow(engine)
+    ahead = Ahead(engine, [of(n) for n in (1, 2, 3, 4)])
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: (device.begun.wait(SECONDS), device.go.set()))
+        assert engine.ready(of(1)).inputs.shape == of(1)
+    assert all(engine.ready(of(n)).inputs.shape == of(n) for n in (4, 2, 3))
+    assert seen == Counter([of(n) for n in (1, 2, 3, 4)])
+    ahead.close()
+
+
+def test_streams_go_on_in_a_larger_size_until_their_own_is_planned(engine: Engine) -> None:
+    engine.ready(of(4))
+    ahead = Ahead(engine)
+    at_hand = AtHand(engine, ahead)
+    for _ in range(2 * BEFORE_A_PLAN):
+        assert at_hand.ready(of(2), 1).inputs.shape == of(4)  # its kernels are not there
+    slow(engine).go.set()
+    all_over(ahead, of(2))
+    assert at_hand.ready(of(2), 1).inputs.shape == of(2)
+    ahead.close()
+
+
+def test_what_cannot_be_planned_ahead_is_left_to_who_needs_it(engine: Engine) -> None:
+    slow(engine).bad = 2
+    slow(engine).go.set()
+    ahead = Ahead(engine, [of(1), of(2), of(4)])
+    while ahead.adopt(SECONDS):
+        pass
+    assert {of(1), of(4)} <= set(engine.planned())
+    assert engine.ready(of(2)).inputs.shape == of(2)  # by itself
+    ahead.close()
+
+
+def test_where_no_room_is_left_no_more_is_got_ready(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_plan: Plan) -> None:
+        raise BackendError("no room")
+
+    slow(engine).go.set()
+    ahead = Ahead(engine, [of(1), of(2)])
+    monkeypatch.setattr(engine.device, "compile", full)
+    assert ahead.adopt(SECONDS) and not ahead.adopt(SECONDS) and not list(engine.planned())
+    ahead.close()
+
+
+def test_another_level_takes_no_plan_of_this_one(engine: Engine) -> None:
+    slow(engine).go.set()
+    ahead = Ahead(engine, [of(2)])
+    all_over(ahead, of(2))
+    engine.configure(0)
+    assert all(engine.ready(of(2)).plan.barriers[1:])
+    ahead.close()
+
+
+def test_the_interpreters_turns_are_short_meanwhile(engine: Engine) -> None:
+    before = sys.getswitchinterval()
+    ahead = Ahead(engine)
+    assert sys.getswitchinterval() < before
+    ahead.close()
+    assert sys.getswitchinterval() == pytest.approx(before)
+
+
+def test_what_serving_meets_is_likely(tmp_path: Path) -> None:
+    with GGUFFile.open(write_model(tmp_path / "a.gguf")) as f:
+        model = open_model(f, Capacity(2048, 32, 40))
+    found = likely(model, GPU)
+    assert len(found) == len(set(found)) == MOST and found[0].groups == ((1, 1),)
+    groups = {s.groups for s in found if s.n_kv == 1024}
+    assert {((n, 1),) for n in (1, 2, 4, 8, 16, 32)} | {((1, s),) for s in (64, 512, 1024)} <= groups
+    assert {((1, s), (few_sizes(n), 1)) for s in (8, 16, 32, 64, 512) for n in (1, 2, 9, 31)} <= groups
+    assert all(s.n_drawn == 64 and s.n_out == sum(n for n, _ in s.groups) for s in found)
+    assert all(s.snapshots == any(size >= 64 for _, size in s.groups) for s in found)
+
+
+def test_a_runner_plans_ahead_on_gpus_alone(engine: Engine) -> None:
+    slow(engine).go.set()
+    runner = Runner(engine)
+    assert not runner.adopt(0)
+    runner.plan_ahead()
+    assert runner.adopt(SECONDS) and len(list(engine.planned())) == 1
+    runner.close()
+    engine.device.info = replace(engine.device.info, kind="cpu")
+    other = Runner(engine)
+    other.plan_ahead()
+    assert not other.adopt(SECONDS)
+    other.close()
+
+
+def test_many_threads_make_a_thing_once_and_what_failed_again() -> None:
+    made: Counter[int] = Counter()
+    start = Event()
+
+    def make(key: int) -> int:
+        assert start.wait(SECONDS)
+        made[key] += 1
+        if made[3] == 1:
+            raise BackendError("three")
+        return -key
+
+    once = Once(make)
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(once, 1) for _ in range(6)]
+        start.set()
+        assert [a.result(SECONDS) for a in asked] == [-1] * 6
+    once.ahead([1, 2, 2])
+    with pytest.raises(BackendError, match="three"):
+        once(3)
+    assert once(3) == -3 and made == Counter({1: 1, 2: 1, 3: 2}) and sorted(once.made()) == [-3, -2, -1]
