@@ -123,6 +123,7 @@ void make_weights(uint n) {
             sum += weight;
         }
         sum = subgroupAdd(sum);
+        subgroupBarrier();  // compilers read `tops` in every lane, though the first alone uses it
         if (gl_SubgroupInvocationID == 0u) {
             shrinks[h] = exp_of(top - higher);
             totals[h] = totals[h] * shrinks[h] + sum;
