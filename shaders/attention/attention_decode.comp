@@ -40,7 +40,8 @@ const uint KEY_SETS = gl_WorkGroupSize.x / QUADS;
 
 shared vec4 query[HEADS * QUADS];  // then the sums of values
 shared vec4 weights[TILE * PACKS];  // of key s and head h: [s * PACKS + h / 4][h % 4]
-shared float tops[HEADS], totals[HEADS], shrinks[HEADS];
+shared float tops[2u * HEADS], totals[HEADS], shrinks[HEADS];
+uint tops_at = 0u;  // of the two: a tile writes the others, since compilers read all lanes' where the first alone wants its
 vec4 acc[HEADS];
 vec2 scores[HEADS];  // of two keys
 
@@ -110,7 +111,7 @@ void make_scores(uint first, uint n) {
 // Scores to weights, a head a subgroup.
 void make_weights(uint n) {
     [[dont_unroll]] for (uint h = gl_SubgroupID; h < HEADS; h += gl_NumSubgroups) {
-        float top = gl_SubgroupInvocationID == 0u ? tops[h] : -INFINITY, most = top, sum = 0.0;
+        float top = gl_SubgroupInvocationID == 0u ? tops[tops_at + h] : -INFINITY, most = top, sum = 0.0;
         [[dont_unroll]] for (uint s = gl_SubgroupInvocationID; s < n; s += gl_SubgroupSize) {
             float z = capped(weights[s * PACKS + h / 4u][h % 4u]);
             weights[s * PACKS + h / 4u][h % 4u] = z;
@@ -123,13 +124,13 @@ void make_weights(uint n) {
             sum += weight;
         }
         sum = subgroupAdd(sum);
-        subgroupBarrier();  // compilers read `tops` in every lane, though the first alone uses it
         if (gl_SubgroupInvocationID == 0u) {
             shrinks[h] = exp_of(top - higher);
             totals[h] = totals[h] * shrinks[h] + sum;
-            tops[h] = higher;
+            tops[HEADS - tops_at + h] = higher;
         }
     }
+    tops_at = HEADS - tops_at;
 }
 
 QUAD values[AT_ONCE];
@@ -202,7 +203,7 @@ void store(uint y_row) {
         y[y_row + i / DIM * p.y_head + i % DIM] = query[i / 4u][i % 4u];
     }
     [[dont_unroll]] for (uint h = invocation(); h < HEADS; h += gl_WorkGroupSize.x) {
-        y[y_row + h * p.y_head + DIM] = tops[h];
+        y[y_row + h * p.y_head + DIM] = tops[tops_at + h];
         y[y_row + h * p.y_head + DIM + 1u] = totals[h];
     }
 }
