@@ -1,6 +1,7 @@
 """Cases of the op table: routing to experts, their gate and up, their weighted sum."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..ir.dtypes import DType
 from .case import Case, Fill, Operand, View, integers, normal, uniform, values
@@ -113,6 +114,11 @@ def _routed(n: int, k: int, n_experts: int, e: int, types: tuple[DType, DType], 
     return Case("route_gate_up", name, operands, {"k": k}, not whole, in_parts=parts, in_one=False)
 
 
+def _unshared(case: Case) -> Case:
+    """Of route_gate_up, without the shared expert."""
+    return replace(case, what=f"{case.what}, alone", operands=case.operands[:4], attrs={**case.attrs, "extra": ()})
+
+
 def _routed_gate_ups() -> Iterator[Case]:
     for t in WEIGHTS:
         for s in _shared_types(t):
@@ -123,6 +129,10 @@ def _routed_gate_ups() -> Iterator[Case]:
     yield _routed(2, 2, 300, 96, (Q8_0, Q8_0))
     yield _routed(2, 4, 9, 64, (Q8_0, F32), values(*(1.0, 2.0, 2.0, -INF) * 11, 5.0))
     yield _routed(2, 3, 9, 64, (F16, F16), values(-INF))
+    for t in WEIGHTS:
+        yield _unshared(_routed(1, 3, 5, _inner(t), (t, t)))
+    yield _unshared(_routed(1, 8, 128, 2048, (Q4_0, Q4_0)))
+    yield _unshared(_routed(2, 2, 8, 96, (Q8_0, Q8_0)))
 
 
 def _long_gate_ups() -> Iterator[Case]:

@@ -9,7 +9,7 @@ from ...runtime.ir.graph import Node
 from ..kernel import Constants, Features, Kernel, KernelCall
 from .kernels import KERNELS as WITH_SHARED
 
-NONE = {"extra": ()}  # of experts_gate_up
+NONE = {"extra": ()}  # of experts_gate_up and route_gate_up
 RESIDUAL = {"extra": ("residual",)}  # of experts_down
 UNGATED = {"extra": ("shared", "shared_down", "residual")}  # of experts_down
 
@@ -19,6 +19,14 @@ def _gate_up(node: Node) -> Node:
     none = (w.select(0, 0).slice(0, 0, 0) for w in (gate, up))
     (y,) = node.outputs
     return replace(node, inputs=(x, gate, up, ids, *none), outputs=(y, y.select(1, 0).slice(1, 0, 0)), attrs={})
+
+
+def _routed(node: Node) -> Node:
+    logits, x, gate, up = node.inputs
+    none = (w.select(0, 0).slice(0, 0, 0) for w in (gate, up))
+    y, *routed = node.outputs
+    outs = (y, y.select(1, 0).slice(1, 0, 0), *routed)
+    return replace(node, inputs=(logits, x, gate, up, *none), outputs=outs, attrs={"k": node.attrs["k"]})
 
 
 def _down(node: Node) -> Node:
@@ -39,6 +47,10 @@ def _twins() -> Iterator[Kernel]:
         if kernel.op == "experts_gate_up":
             takes = {name: kernel.takes[name] for name in ("x", "gate", "up", "ids")}
             yield _twin(kernel, takes, {"y": kernel.gives["y"]}, _gate_up, NONE)
+        elif kernel.op == "route_gate_up":
+            takes = {name: kernel.takes[name] for name in ("logits", "x", "gate", "up")}
+            gives = {name: kernel.gives[name] for name in ("y", "ids", "weights")}
+            yield _twin(kernel, takes, gives, _routed, NONE)
         elif kernel.op == "experts_down":
             takes = {name: kernel.takes[name] for name in ("hidden", "down", "ids", "weights", "residual")}
             yield _twin(kernel, takes, kernel.gives, _down, RESIDUAL)
@@ -54,8 +66,9 @@ def _twin(
         return replace(call, constants={**call.constants, **constants})
 
     def rule(node: Node, features: Features) -> str:
-        if dict(node.attrs) != attrs:
-            return f"{dict(node.attrs)}, expected {attrs}"
+        given = {name: value for name, value in node.attrs.items() if name != "k"}
+        if given != attrs:
+            return f"{given}, expected {attrs}"
         return kernel.rule(padded(node), features)
 
     return replace(kernel, takes=takes, gives=gives, lower=lower, rule=rule, options=frozenset(attrs["extra"]))

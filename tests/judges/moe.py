@@ -73,9 +73,9 @@ def _experts_glu(gate, up, ids, gate_bias, up_bias, activation="silu") -> tuple[
     return (_glu(_plus(gate, gate_bias, ids), _plus(up, up_bias, ids), activation),)
 
 
-def _route_gate_up(logits, x, gate, up, *shared, k: int) -> tuple[Array, ...]:
+def _route_gate_up(logits, x, gate, up, *shared, k: int, extra=("shared_gate", "shared_up")) -> tuple[Array, ...]:
     ids, weights = _route(logits, k=k)
-    return *_experts_gate_up(x, gate, up, ids, *shared), ids, weights
+    return *_experts_gate_up(x, gate, up, ids, *shared, extra=extra), ids, weights
 
 
 def _experts_down(

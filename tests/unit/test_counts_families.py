@@ -11,7 +11,7 @@ from vkrun.tools.presets import PRESETS
 from vkrun.tools.synthesize import write
 
 N_LAYERS = 8  # of all kinds: with values of more bits and without, with a window and without
-MOST = {"llama-8b": 7, "qwen2-7b": 7, "gemma3-12b": 9, "qwen3.5-35b-a3b": 10}
+MOST = {"llama-8b": 7, "qwen2-7b": 7, "gemma3-12b": 9, "qwen3.5-35b-a3b": 10, "qwen3-30b-a3b": 9, "mixtral-8x7b": 9}
 
 
 def per_layer(plan: Plan) -> Counter[str]:
