@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..runtime.errors import BackendError
-from ..runtime.ir.quants import pack_rows, packed_row_nbytes
+from ..runtime.ir.quants import pack_rows, packed_row_nbytes, unpack_rows
 from ..runtime.ir.tensor import Storage, Tensor
 from ..shaders.interface import OrderedCall
 
@@ -24,7 +24,7 @@ def packed_range(t: Tensor) -> tuple[int, int]:
     """The bytes of its storage that a tensor can touch, half-open."""
     lo, hi = t.layout.span
     if t.dtype.is_quantised:
-        n, size = max(1, t.shape[-1]), packed_row_nbytes(t.dtype, t.shape[-1])
+        n, size = max(1, t.storage.shape[-1]), packed_row_nbytes(t.dtype, t.storage.shape[-1])
         return lo // n * size, -(-hi // n) * size
     return lo * t.dtype.block_bytes, hi * t.dtype.block_bytes
 
@@ -53,27 +53,24 @@ def host_bytes(storage: Storage, data: np.ndarray, row: int) -> np.ndarray:
     return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
 
 
-def require_readable(storage: Storage) -> None:
-    """BackendError for block types, which a device holds in a layout of its own."""
-    if storage.dtype.is_quantised:
-        raise BackendError(f"{storage.name}: blocks of {storage.dtype.name} cannot be read back")
-
-
 def read_range(storage: Storage, row: int, rows: int | None) -> tuple[int, int]:
-    """The bytes that a read of some rows, or of all, asks for: where they begin, and how many. BackendError where the
-    storage cannot be read or has no such rows."""
-    require_readable(storage)
-    if rows is None:
+    """The device's bytes that a read of some rows, or of all, asks for: where they begin, and how many. BackendError
+    where the storage has no such rows."""
+    if rows is None and not storage.dtype.is_quantised:
         return 0, storage.nbytes
+    rows = n_rows(storage) if rows is None else rows
     if row < 0 or rows < 0 or row + rows > n_rows(storage):
         raise BackendError(f"{storage.name}: rows {row} to {row + rows}, it has {n_rows(storage)}")
-    size, _ = row_nbytes(storage)
+    _, size = row_nbytes(storage)
     return row * size, rows * size
 
 
 def array_of(storage: Storage, raw: np.ndarray, rows: int | None = None) -> np.ndarray:
     """A storage's content, or some rows of it, of the bytes that the device holds for it."""
-    return raw.view(storage.dtype.numpy).reshape(storage.shape if rows is None else (rows, storage.shape[-1]))
+    shape = storage.array_shape
+    if storage.dtype.is_quantised:
+        raw = unpack_rows(raw.reshape(-1, row_nbytes(storage)[1]), storage.dtype, storage.shape[-1])
+    return raw.view(storage.dtype.numpy).reshape(shape if rows is None else (rows, shape[-1]))
 
 
 def device_bytes(storage: Storage, raw: np.ndarray) -> np.ndarray:
@@ -122,6 +119,6 @@ def argument_bytes(call: OrderedCall, base: Callable[[Storage], int]) -> bytes:
 def start_of(t: Tensor, base: Callable[[Storage], int]) -> int:
     """Where a tensor starts in what is bound, in elements, or in 32-bit words for packed block types."""
     if t.dtype.is_quantised:
-        row = t.layout.offset // max(1, t.shape[-1])
-        return (base(t.storage) + row * packed_row_nbytes(t.dtype, t.shape[-1])) // 4
+        n = t.storage.shape[-1]
+        return (base(t.storage) + t.layout.offset // max(1, n) * packed_row_nbytes(t.dtype, n)) // 4
     return base(t.storage) // t.dtype.block_bytes + t.layout.offset

@@ -5,8 +5,8 @@ from numbers import Integral
 
 from .errors import UsageError
 
-CACHE_TYPES = ("f32", "f16")  # of keys and values
-DEFAULT_CACHE_TYPE = "auto"  # one of them, as suits the device and the file
+CACHE_TYPES = ("f32", "f16", "q8_0")  # of keys and values
+DEFAULT_CACHE_TYPE = "auto"  # F32 or F16, as suits the device and the file
 
 
 def check_range(name: str, value: object, low: int, high: int) -> None:

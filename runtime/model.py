@@ -74,8 +74,8 @@ def load(
     memory for what sequences left and the device has no room for; 0 for none, -1 for no limit, None for 8192 but at
     most a quarter of what the host has free. n_ubatch: most tokens of a step, None for what suits the device. swa_full:
     caches of layers with a window hold all tokens, and not just those that a step can see, so that a prompt may go on
-    from any beginning that it shares. cache_type_k, cache_type_v: what keys and values are kept as, "f16", which holds
-    nothing beyond 65504, or "f32"; "auto" for f16 where a GPU runs quantised weights and f32 elsewhere.
+    from any beginning that it shares. cache_type_k, cache_type_v: what keys and values are kept as, "f32", "f16", up to
+    65504, or "q8_0", of heads of 32 n; "auto" for f16 where a GPU runs quantised weights and f32 elsewhere.
     Raises GGUFError or ModelError for a bad file (before any device is touched), BackendError, UsageError, which
     includes a context that is too large for the device (before anything is uploaded).
     """

@@ -22,10 +22,12 @@ class Fitted:
     shrunk: str
 
 
-def cache_type(asked: str, f: GGUFFile, info: DeviceInfo) -> str:
-    """What keys or values are kept as."""
+def cache_type(asked: str, beside: str, f: GGUFFile, info: DeviceInfo) -> str:
+    """What keys or values are kept as, where the others are asked for as `beside`: kernels read F16 beside Q8_0."""
     if asked != DEFAULT_CACHE_TYPE:
         return asked
+    if beside == "q8_0":
+        return "f16"
     return "f16" if not info.is_software and any(t.dtype.is_quantised for t in f.tensors.values()) else "f32"
 
 
@@ -54,7 +56,7 @@ def fitted(
     """n_step: of the capacity, None for the longest step that suits the device. shrinks: the context may be smaller.
     cache_types: of keys and of values, as load() takes them. Raises as check_fits does."""
     n_step = sizes_for(device.info.is_software).most if n_step is None else n_step
-    kept = (cache_type(asked, f, device.info) for asked in cache_types)
+    kept = (cache_type(*pair, f, device.info) for pair in zip(cache_types, cache_types[::-1], strict=True))
     room, shrunk = replace(room, n_step=n_step).kept_as(*kept), ""
     model = _with_fewer_checkpoints(f, with_room(f, room), device)
     if shrinks and (why := why_not(model, device)):

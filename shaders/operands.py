@@ -30,6 +30,7 @@ class Operand:
     n_joined: int = 0
     alignment: int = 1
     is_in_words: bool = False
+    may_be_cut: bool = False
     sizes: tuple[tuple[int, int, int, int], ...] = ()  # axis, least, most, multiple
     same_dtype: str = ""
     same_strides: str = ""
@@ -56,6 +57,11 @@ class Operand:
     def in_words(self) -> "Operand":
         """Offset and all strides but the last are whole 32-bit words."""
         return replace(self, is_in_words=True)
+
+    @property
+    def cut(self) -> "Operand":
+        """Of a block type rows may be the first blocks of longer ones."""
+        return replace(self, may_be_cut=True)
 
     def axis(self, axis: int, least: int = 0, most: int = INDEX_LIMIT, multiple: int = 1) -> "Operand":
         """The axis has `least` to `most` entries, and a multiple of `multiple`."""
@@ -115,6 +121,8 @@ def _problem(operand: Operand, t: Tensor) -> str:
     a = t.layout
     if t.dtype not in operand.dtypes:
         return f"is {t.dtype.name}, expected {_one_of(operand.dtypes)}"
+    if t.is_cut and not operand.may_be_cut:
+        return f"has the first {a.shape[-1]} of rows of {t.storage.shape[-1]}, expected whole ones"
     if operand.is_rows and not a.rows_contiguous:
         return f"has inner stride {a.strides[-1]}, expected 1"
     if operand.is_whole and not a.is_contiguous:
@@ -149,7 +157,8 @@ def _missized(operand: Operand, shape: Shape) -> str:
 def _too_large(t: Tensor) -> str:
     last = t.layout.span[1]
     if t.dtype.is_quantised:
-        last = last // t.shape[-1] * packed_row_nbytes(t.dtype, t.shape[-1]) // 4 if t.layout.n_elements else 0
+        n = t.storage.shape[-1]
+        last = -(-last // n) * packed_row_nbytes(t.dtype, n) // 4 if t.layout.n_elements else 0
     elif t.layout.n_elements >= COUNT_LIMIT:
         return f"has {t.layout.n_elements} elements, expected less than {COUNT_LIMIT}"
     return f"ends at {last} of its storage, expected at most {INDEX_LIMIT}" if last > INDEX_LIMIT else ""

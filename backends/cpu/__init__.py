@@ -61,10 +61,10 @@ class CpuDevice(Device):
         self._memory[storage][row * units : row * units + flat.size] = flat
 
     def read(self, storage: Storage, row: int = 0, n_rows: int | None = None) -> np.ndarray:
-        whole = self._memory[storage].reshape(storage.shape)
+        whole = self._memory[storage].reshape(storage.array_shape)
         if n_rows is None:
             return whole.copy()
-        rows = whole.reshape(-1, storage.shape[-1])
+        rows = whole.reshape(-1, whole.shape[-1])
         if row < 0 or n_rows < 0 or row + n_rows > len(rows):
             raise BackendError(f"{storage.name}: rows {row} to {row + n_rows}, it has {len(rows)}")
         return rows[row : row + n_rows].copy()
@@ -106,7 +106,14 @@ class CpuProgram(Program):
         with np.errstate(all="ignore"):  # inf and NaN are values like any other here
             results = OPS[node.op].compute(*map(self._value, node.inputs), **node.attrs)
             for tensor, result in zip(node.outputs, results, strict=True):
-                self._array(tensor)[...] = to_bf16(result) if tensor.dtype is DType.BF16 else result
+                self._put(tensor, result)
+
+    def _put(self, t: Tensor, result: "np.ndarray | Blocks") -> None:
+        if t.dtype.is_quantised:
+            assert isinstance(result, Blocks), t
+            self._blocks(t).raw[...] = result.raw
+        else:
+            self._array(t)[...] = to_bf16(np.asarray(result)) if t.dtype is DType.BF16 else result
 
     def _value(self, t: Tensor) -> "np.ndarray | Blocks":
         """A tensor as the reference wants it: float32 or int32, or Blocks."""
@@ -122,10 +129,11 @@ class CpuProgram(Program):
         return elements_of(flat.view(t.dtype.numpy), t.layout)
 
     def _blocks(self, t: Tensor) -> Blocks:
-        n, nbytes = t.shape[-1], t.dtype.nbytes(t.shape[-1])
-        rows = self._memory[t.storage][t.layout.offset // max(n, 1) * nbytes :]
-        strides = [s // max(n, 1) * nbytes for s in t.layout.strides[:-1]]
-        return Blocks(np.lib.stride_tricks.as_strided(rows, (*t.shape[:-1], nbytes), (*strides, 1)), t.dtype, n)
+        n, nbytes = max(1, t.storage.shape[-1]), t.dtype.nbytes(t.storage.shape[-1])
+        rows = self._memory[t.storage][t.layout.offset // n * nbytes :]
+        shape = *t.shape[:-1], t.dtype.nbytes(t.shape[-1])
+        strides = *(s // n * nbytes for s in t.layout.strides[:-1]), 1
+        return Blocks(np.lib.stride_tricks.as_strided(rows, shape, strides), t.dtype, t.shape[-1])
 
 
 def _empty(s: Storage) -> np.ndarray:

@@ -60,8 +60,8 @@ class Runner:
     def clear_keys(self, cache: int) -> None:
         """Zeros for all keys and values of a cache slot."""
         for s in self._engine.model.caches:
-            n_rows = s.n_elements // s.shape[0] // s.shape[-1]
-            zeros = np.zeros((n_rows, s.shape[-1]), s.dtype.numpy)
+            n_rows, kind = s.n_elements // s.shape[0] // s.shape[-1], s.dtype.numpy
+            zeros = np.zeros((n_rows, s.dtype.nbytes(s.shape[-1]) // kind.itemsize), kind)
             self._engine.device.write(s, zeros, row=cache * n_rows)
 
     def takes_snapshots(self, n_tokens: int) -> bool:

@@ -21,6 +21,7 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from ..errors import SessionError
+from ..ir.dtypes import DType
 from .parked import Arrays, Source, pieces
 
 MAGIC, VERSION = b"vkrun session\n", 2
@@ -29,8 +30,8 @@ MAX_HEADER = 1 << 20  # bytes
 N_DIGEST = 32
 NOT_ONE = "no session that vkrun saved"
 
-_TYPES = {"<f4": "f32", "<f2": "f16"}
-Widths = list[tuple[str, int]]  # of each cache's row or each state: dtype, and how many numbers
+_TYPES = {"<f4": DType.F32, "<f2": DType.F16, "|V34": DType.Q8_0}
+Widths = list[tuple[str, int]]  # of each cache's row or each state: dtype, and how many numbers or blocks
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ class Session:
     def _array(self, dtype: str, *shape: int) -> np.ndarray:
         kind = np.dtype(dtype)
         data = np.frombuffer(self._take(int(np.prod(shape)) * kind.itemsize), kind.newbyteorder("<")).reshape(shape)
-        if not np.isfinite(data).all():  # such would count even where they are masked
+        if not np.isfinite(_floats(data)).all():  # such would count even where they are masked
             raise SessionError(f"{self._path}: holds numbers that are not finite")
         return data.astype(kind, copy=False)
 
@@ -212,8 +213,7 @@ def _checked(text: bytes, path: Path, form: Form) -> Header:
         raise SessionError(f"{path}: {NOT_ONE}") from None
     if header.model != form.model:
         raise SessionError(f"{path}: saved with another model, {header.model:.12}, expected {form.model:.12}")
-    known = all(dtype in _TYPES for dtype, _ in header.rows)
-    if known and header.rows != form.rows and [n for _, n in header.rows] == [n for _, n in form.rows]:
+    if header.rows != form.rows and _n_numbers(header.rows) == _n_numbers(form.rows):
         made, wanted = _types(header.rows), _types(form.rows)
         raise SessionError(f"{path}: caches of {made}, expected {wanted} as this model was loaded")
     if sizes != [form.rows, form.states, form.ring_rows]:
@@ -227,9 +227,19 @@ def _checked(text: bytes, path: Path, form: Form) -> Header:
     return header
 
 
+def _floats(data: np.ndarray) -> np.ndarray:
+    """The numbers themselves, or the scales of blocks of Q8_0, which begin with them."""
+    return data.view([("d", "<f2"), ("codes", "V32")])["d"] if data.dtype.kind == "V" else data
+
+
+def _n_numbers(rows: Widths) -> list[int]:
+    """Of each row, -1 of a type that none are kept as."""
+    return [n * _TYPES[dtype].block if dtype in _TYPES else -1 for dtype, n in rows]
+
+
 def _types(rows: Widths) -> str:
     """`f16`, or several."""
-    return "/".join(dict.fromkeys(_TYPES[dtype] for dtype, _ in rows))
+    return "/".join(dict.fromkeys(_TYPES[dtype].name.lower() for dtype, _ in rows))
 
 
 def _are_positions(said: object, n: int) -> bool:

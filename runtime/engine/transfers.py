@@ -5,6 +5,7 @@ from math import prod
 
 import numpy as np
 
+from ..ir.dtypes import DType
 from ..ir.tensor import Storage
 from .engine import Engine
 from .parked import NO_RINGS, Arrays, Rings
@@ -12,7 +13,8 @@ from .parked import NO_RINGS, Arrays, Rings
 
 class Transfers:
     """`rows`, `ring_rows`, `states`: of each cache's row, each ring's and each recurrent state the numpy dtype and how
-    many numbers; `row_nbytes`, `ring_nbytes`, `state_nbytes`: of all of them together. rings: how long those are."""
+    many numbers, or blocks of so many bytes; `row_nbytes`, `ring_nbytes`, `state_nbytes`: of all of them together.
+    rings: how long those are."""
 
     def __init__(self, engine: Engine) -> None:
         model, self._device = engine.model, engine.device
@@ -54,14 +56,19 @@ class Transfers:
         return np.concatenate(parts).reshape(stop - start, -1)
 
     def _put(self, s: Storage, slot: int, start: int, data: np.ndarray) -> None:
-        each, at = prod(s.shape[2:-1]), 0
+        each, at, held = prod(s.shape[2:-1]), 0, np.ascontiguousarray(data).view(s.dtype.numpy)
         for row, n in _runs(s, slot, start, start + len(data)):
-            self._device.write(s, data[at : at + n].reshape(-1, s.shape[-1]), row * each)
+            self._device.write(s, held[at : at + n].reshape(n * each, -1), row * each)
             at += n
 
 
 def _widths(storages: Sequence[Storage], first: int) -> list[tuple[str, int]]:
-    return [(np.dtype(s.dtype.numpy).str, prod(s.shape[first:])) for s in storages]
+    return [(_unit(s.dtype).str, prod(s.shape[first:]) // s.dtype.block) for s in storages]
+
+
+def _unit(dtype: DType) -> np.dtype:
+    """A number, or a block as its bytes."""
+    return np.dtype(f"V{dtype.block_bytes}") if dtype.is_quantised else np.dtype(dtype.numpy)
 
 
 def _nbytes(widths: Sequence[tuple[str, int]]) -> int:

@@ -159,6 +159,15 @@ def quantise(x: np.ndarray, dtype: DType) -> np.ndarray:
         return quantize(np.ascontiguousarray(x, np.float32), GGMLQuantizationType(dtype.gguf_id)).view(np.uint8)
 
 
+def rounded(x: np.ndarray, dtype: DType) -> np.ndarray:
+    """As quantise, of Q8_0; a block with a number that is not finite gets NaN as its scale."""
+    blocks = np.asarray(x, np.float32).reshape(-1, dtype.block)
+    good = np.isfinite(blocks).all(axis=1, keepdims=True)
+    raw = quantise(np.where(good, blocks, np.float32(0)), dtype)
+    raw[:, :2] = np.where(good, raw[:, :2], np.array([np.nan], "<f2").view(np.uint8))
+    return raw.reshape(*x.shape[:-1], row_nbytes(dtype, x.shape[-1]))
+
+
 def random_blocks(dtype: DType, rows: int, n: int, rng: np.random.Generator, amplitude: float = 1.0) -> np.ndarray:
     """Test data: uint8 [rows, row_nbytes] of random bits whose scales are finite and of both signs.
 

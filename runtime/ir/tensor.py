@@ -36,13 +36,18 @@ class Storage:
         """Bytes in GGUF's own layout; a backend may keep blocks in another one."""
         return self.dtype.nbytes(self.n_elements)
 
+    @property
+    def array_shape(self) -> Shape:
+        """Of an array of its content: blocks are bytes, in GGUF's own layout."""
+        return (*self.shape[:-1], self.dtype.nbytes(self.shape[-1])) if self.dtype.is_quantised else self.shape
+
     def tensor(self) -> "Tensor":
         return Tensor(self.dtype, Layout.contiguous(self.shape), self)
 
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """A view of a storage. Block types keep their last axis whole: their views are of rows."""
+    """A view of a storage. Of block types views are of rows, or of the first blocks of each row."""
 
     dtype: DType
     layout: Layout
@@ -85,9 +90,20 @@ class Tensor:
         return self._view(layout)
 
     def _view(self, layout: Layout) -> "Tensor":
-        if self.dtype.is_quantised and (layout.shape[-1:] != self.shape[-1:] or not layout.rows_contiguous):
-            raise LayoutError(f"{self}: a view may not cut the last axis of a block type")
+        if self.dtype.is_quantised and not self._is_of_rows(layout):
+            raise LayoutError(f"{self}: a view may not cut the last axis of a block type but behind its first blocks")
         return replace(self, layout=layout)
+
+    def _is_of_rows(self, layout: Layout) -> bool:
+        """Does each row of the layout begin where one of the storage does, and end with a block?"""
+        row, n = max(1, self.storage.shape[-1]), (layout.shape or (0,))[-1]
+        at_rows = not any(at % row for at in (layout.offset, *layout.strides[:-1]))
+        return at_rows and layout.rows_contiguous and n <= self.shape[-1] and n % self.dtype.block == 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Of a block type: has a row fewer blocks than the storage's?"""
+        return self.dtype.is_quantised and self.shape[-1] != self.storage.shape[-1]
 
     def overlaps(self, other: "Tensor") -> bool:
         return self.storage is other.storage and self.layout.overlaps(other.layout)

@@ -1,9 +1,11 @@
 """Architecture: what the engine sees of a model. Each family of models is one, and nothing else knows of families."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from ..errors import UsageError
 from ..gguf.file import GGUFFile
 from ..ir.dtypes import DType
 from ..ir.graph import Graph
@@ -22,7 +24,7 @@ class Capacity:
     recurrent states. Those of a sequence need not stand in slots of one number.
 
     n_step: most tokens of a sequence that one step reads, by which caches of layers with a window can be shorter; 0
-    where these are as long as all others. type_k, type_v: F32 or F16, what keys and values are kept as.
+    where these are as long as all others. type_k, type_v: F32, F16 or Q8_0, what keys and values are kept as.
     """
 
     n_ctx: int
@@ -99,12 +101,17 @@ class Architecture(ABC):
         """logits: see StepInputs."""
         return StepInputs(shape, self.tail, logits, self.n_window_rows)
 
-    def cache(self, name: str, width: int, window: int = 0, values: bool = False) -> Tensor:
-        """A cache of one row a token, [n_caches, n_ctx, width], or of a layer with a window of as many as it needs; of
-        keys, or of values."""
-        dtype = self.capacity.type_v if values else self.capacity.type_k
+    def cache(self, name: str, sizes: Sequence[int], window: int = 0, values: bool = False) -> Tensor:
+        """A cache of one row a token, which holds parts of these sizes, as heads: [n_caches, n_ctx, sum(sizes)], or of
+        a layer with a window of as many as it needs; of keys, or of values. UsageError where a part is no whole number
+        of the type's blocks."""
+        dtype, option = (self.capacity.type_v, "-ctv") if values else (self.capacity.type_k, "-ctk")
+        for n in sizes:
+            if n % dtype.block:
+                kept = f"which {dtype.name.lower()} ({option}) keeps in blocks of {dtype.block}"
+                raise UsageError(f"{name}: heads of {n} numbers, {kept}; take f16")
         n_rows = (self.n_window_rows if window else 0) or self.capacity.n_ctx
-        return self._lasting(self.caches, name, dtype, (self.capacity.n_caches, n_rows, width))
+        return self._lasting(self.caches, name, dtype, (self.capacity.n_caches, n_rows, sum(sizes)))
 
     def state(self, name: str, n: int) -> Tensor:
         """A recurrent state of n numbers, [n_states, n]."""

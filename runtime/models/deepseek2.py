@@ -59,7 +59,7 @@ class DeepSeek2(Transformer):
             k_b=k_b,
             v_b=v_b,
             out=self.linear(at + "attn_output", p.width, n_heads * s.n_values),
-            cache=self.cache(at + "latent_cache", s.n_latent + s.n_turned),
+            cache=self.cache(at + "latent_cache", (s.n_latent, s.n_turned)),
             scale=p.scale,
             rope=self.rope(i),
             eps=INNER_EPS,

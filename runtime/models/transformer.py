@@ -154,8 +154,8 @@ class Transformer(Decoder):
     def new_caches(self, i: int, at: str) -> tuple[Tensor, Tensor]:
         """Of keys and of values."""
         heads, window = self.params.heads[i], self.params.windows[i]
-        k = self.cache(at + "k_cache", heads.n_kv * heads.dim, window=window)
-        return k, self.cache(at + "v_cache", heads.n_kv * heads.dim_v, window=window, values=True)
+        k = self.cache(at + "k_cache", (heads.dim,) * heads.n_kv, window=window)
+        return k, self.cache(at + "v_cache", (heads.dim_v,) * heads.n_kv, window=window, values=True)
 
     def _head_norm(self, name: str, n: int, dim: int) -> Norm | None:
         """A norm of the whole projection or of each head; where the family need not have it, None without a weight."""

@@ -47,12 +47,14 @@ def whole(t: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Operand:
-    """An input: the storage's shape and dtype, the view that the op gets, and the storage's content."""
+    """An input: the storage's shape and dtype, the view that the op gets, and the storage's content. cached: of a block
+    type, but no weight."""
 
     shape: Shape
     dtype: DType = DType.F32
     view: View = whole
     fill: Fill = normal
+    cached: bool = False
 
     def data(self, rng: np.random.Generator) -> np.ndarray:
         if self.dtype.is_quantised:
@@ -93,6 +95,10 @@ class Case:
     def in_halves(self) -> "Case":
         """With the limits of kernels that round operands to halves, by 2^-11 of each number."""
         return replace(self, nmse=1e-6, row=3e-3)
+
+    def in_blocks(self) -> "Case":
+        """With the limits of kernels that round to Q8_0: a few codes by one, of 127 at most."""
+        return replace(self, nmse=2e-5, row=9e-3)
 
     @property
     def plain(self) -> bool:

@@ -223,7 +223,7 @@ INPUTS = (  # sequences, tokens, heads, key heads, dim, dims turned
 )
 
 
-def _input_operands(n_seqs: int, n_tokens: int, n_heads: int, n_keys: int, dim: int, n_dims: int) -> tuple:
+def input_operands(n_seqs: int, n_tokens: int, n_heads: int, n_keys: int, dim: int, n_dims: int) -> tuple:
     """q, k, v, pos, table, rows, both caches."""
     n, n_ctx, kv = n_seqs * n_tokens, 40, (n_seqs, n_tokens, n_keys, dim)
     rows = np.random.default_rng(7).permutation(n + 9)[:n]
@@ -242,7 +242,7 @@ def _input_operands(n_seqs: int, n_tokens: int, n_heads: int, n_keys: int, dim: 
 
 def _inputs() -> Iterator[Case]:
     for n_seqs, n_tokens, n_heads, n_keys, dim, n_dims in INPUTS:
-        operands = _input_operands(n_seqs, n_tokens, n_heads, n_keys, dim, n_dims)
+        operands = input_operands(n_seqs, n_tokens, n_heads, n_keys, dim, n_dims)
         norms = tuple(Operand((dim,), fill=uniform(0.5, 1.5)) for _ in "qk")
         biases = tuple(Operand((h * dim,)) for h in (n_heads, n_keys, n_keys))
         what = f"{n_seqs} x {n_tokens} tokens, {n_heads} and {n_keys} heads of {dim}, {n_dims} turned"
@@ -275,22 +275,28 @@ def _scaled_inputs(what: str, operands: tuple, halves: tuple, strided_out: bool)
     yield cached.in_halves()
 
 
+def latent_operands(n_seqs: int, n_tokens: int, n_heads: int, n_latent: int, dim: int, n_dims: int) -> tuple:
+    """q, kv, norm, pos, table, rows and the cache of latents."""
+    n, n_ctx = n_seqs * n_tokens, 40
+    rows = np.random.default_rng(8).permutation(n + 9)[:n]
+    rows[-1] = n + 4  # outside
+    return (
+        Operand((n_seqs, n_tokens, n_heads, 2 * dim), view=_halves),
+        Operand((n_seqs, n_tokens, n_latent + dim)),
+        Operand((n_latent,), fill=uniform(0.5, 1.5)),
+        Operand((n_seqs, n_tokens), I32, fill=integers(-1, n_ctx + 2)),
+        Operand((n_ctx, n_dims), fill=uniform(-1, 1)),
+        Operand((n,), I32, fill=given(*rows)),
+        Operand((n + 4, n_latent + dim)),
+    )
+
+
 def _latent_inputs() -> Iterator[Case]:
     """Rows of which the first numbers are normed and the last turned; some of the first case's turn nothing."""
     sizes = ((1, 1, 4, 32, 16, 16), (2, 3, 2, 20, 8, 2), (1, 65, 3, 512, 64, 64), (3, 1, 1, 33, 6, 4))
     for n_seqs, n_tokens, n_heads, n_latent, dim, n_dims in sizes:
-        n, n_ctx, odd = n_seqs * n_tokens, 40, n_latent % 2
-        rows = np.random.default_rng(8).permutation(n + 9)[:n]
-        rows[-1] = n + 4  # outside
-        cache = Operand((n + 4, n_latent + dim))
-        operands = (
-            Operand((n_seqs, n_tokens, n_heads, 2 * dim), view=_halves),
-            Operand((n_seqs, n_tokens, n_latent + dim)),
-            Operand((n_latent,), fill=uniform(0.5, 1.5)),
-            Operand((n_seqs, n_tokens), I32, fill=integers(-1, n_ctx + 2)),
-            Operand((n_ctx, n_dims), fill=uniform(-1, 1)),
-            Operand((n,), I32, fill=given(*rows)),
-        )
+        odd = n_latent % 2
+        *operands, cache = latent_operands(n_seqs, n_tokens, n_heads, n_latent, dim, n_dims)
         what = f"{n_seqs} x {n_tokens} tokens, {n_heads} heads of {dim}, {n_dims} turned, {n_latent} normed"
         for attrs in ({"eps": 1e-6}, {"eps": 0.5, "neighbours": True}):
             named, apart = f"{what}, {attrs}", dim != 64

@@ -11,6 +11,7 @@ from ..ir.ops import OPS
 from ..ir.tensor import Kind, Storage, Tensor
 from .case import Case, Fill, Operand, integers, normal, uniform, values
 from .cases_attention import cached_in_halves, sharp_queries, sized_operands
+from .cases_caches import cached_in_blocks
 from .views import one_inf, transpose
 
 F32, F16, I32, Q4_0, Q8_0 = DType.F32, DType.F16, DType.I32, DType.Q4_0, DType.Q8_0
@@ -196,6 +197,8 @@ def _attention() -> Iterator[Case]:
             if len(way) != 1 or "extra" in way:
                 halves = cached_in_halves(ins)
                 yield _prompt("attention", f"{what}, {way or 'no gate'}, F16", halves, attrs, strided=size[4] != 64)
+                if "cap" in way:
+                    yield _prompt("attention", f"{what}, {way}, Q8_0", cached_in_blocks(ins), attrs)
         sharp = (sharp_queries(operands[0]), *operands[1:])
         case = _prompt("attention", f"{what}, sharp", sharp, {"scale": size[4] ** -0.5, "n_kv": size[5]})
         yield replace(case, nmse=1e-5, row=1e-1)  # logits of hundreds, halves of which are known to a tenth

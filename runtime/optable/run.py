@@ -14,6 +14,7 @@ from ..ir.dtypes import DType, from_bf16
 from ..ir.graph import Graph, Node
 from ..ir.layout import Layout, contiguous_strides
 from ..ir.plan import lean_plan, make_plan
+from ..ir.quants import dequantise
 from ..ir.tensor import Kind, Storage, Tensor
 from .case import Case
 
@@ -65,7 +66,7 @@ def prepare(case: Case) -> Setting:
     contents: dict[Storage, np.ndarray] = {}
     tensors = []
     for i, operand in enumerate(case.operands):
-        kind = Kind.WEIGHT if operand.dtype.is_quantised else Kind.STATE
+        kind = Kind.WEIGHT if operand.dtype.is_quantised and not operand.cached else Kind.STATE
         storage = Storage(f"in{i}", kind, operand.dtype, operand.shape)
         contents[storage] = operand.data(rng)
         tensors.append(operand.view(storage.tensor()))
@@ -117,6 +118,8 @@ def compare(case: Case, setting: Setting, got: dict, wanted: dict) -> Outcome:
 
 
 def _compare_output(case: Case, t: Tensor, got: np.ndarray, wanted: np.ndarray) -> Outcome:
+    if t.dtype.is_quantised:
+        got, wanted = (dequantise(raw, t.dtype, t.storage.shape[-1]) for raw in (got, wanted))
     inside = np.zeros(got.size, bool)
     elements_of(inside, t.layout)[...] = True
     around = ~inside.reshape(got.shape)

@@ -2,6 +2,7 @@
 
 from . import (
     cases_attention,
+    cases_caches,
     cases_copies,
     cases_elementwise,
     cases_glu,
@@ -18,6 +19,7 @@ from .case import Case
 
 CASES: tuple[Case, ...] = (
     *cases_attention.CASES,
+    *cases_caches.CASES,
     *cases_elementwise.CASES,
     *cases_copies.CASES,
     *cases_rows.CASES,

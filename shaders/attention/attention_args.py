@@ -4,20 +4,58 @@ from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, Defines, placed, strides
+from ..kernel import Argument, Constants, Defines, placed, strides
+from ..matmul.mul_mat_args import in_words
 from ..operands import Operand
 
-CACHE = Operand((DType.F32, DType.F16)).rows.in_words
-HALVES: Defines = (("HALVES", ""),)  # of caches of fp16, see cached.glsl
+F32, F16, Q8_0 = DType.F32, DType.F16, DType.Q8_0
+CACHE = Operand((F32, F16, Q8_0)).rows.in_words
+# see cached.glsl
+_OF_TYPE = {F32: "", F16: "HALVES", Q8_0: "QUANTS"}
+PAIRS = ((F32, F32), (F16, F16), (Q8_0, Q8_0), (F16, Q8_0), (Q8_0, F16))  # what kernels read, of keys and values
 
 
-def halves(cache: Tensor) -> Defines:
-    return HALVES if cache.dtype is DType.F16 else ()
+def kept_as(dtype: DType) -> Defines:
+    """Of caches of one type."""
+    return ((_OF_TYPE[dtype], ""),) if _OF_TYPE[dtype] else ()
+
+
+WAYS = tuple(map(kept_as, (F32, F16, Q8_0)))
+
+
+def pair(k: DType, v: DType) -> Defines:
+    """Of caches whose keys and values may be of two types."""
+    return tuple((f"{name}_{_OF_TYPE[t]}", "") for name, t in (("K", k), ("V", v)) if _OF_TYPE[t])
+
+
+PAIR_WAYS = tuple(pair(k, v) for k, v in PAIRS)
+
+
+def unpaired(node: Node) -> str:
+    """Why no kernel reads such keys beside such values; empty where one does."""
+    k, v = node.inputs[1].dtype, node.inputs[2].dtype
+    return "" if (k, v) in PAIRS else f"keys of {k.name} beside values of {v.name}"
 
 
 def apart(cache: Tensor, *dims: int) -> str:
-    """Why the numbers of heads of these sizes are no whole words of a cache; empty where they are."""
-    return f"heads of {dims} in {cache.dtype.name}, expected even" if halves(cache) and any(n % 2 for n in dims) else ""
+    """Why the numbers of heads of these sizes are no whole words, or blocks, of a cache; empty where they are."""
+    unit = {F16: 2, Q8_0: Q8_0.block}.get(cache.dtype, 1)
+    wanted = "even" if unit == 2 else f"multiples of {unit}"
+    return f"heads of {dims} in {cache.dtype.name}, expected {wanted}" if any(n % unit for n in dims) else ""
+
+
+def values(node: Node) -> Constants:
+    """What of the values is not as of the keys, and where the scales of rows of blocks stand."""
+    k, v = node.inputs[1:3]
+    strides_k, strides_v = in_words(k).strides, in_words(v).strides
+    slot, row, _ = (0, 0, 1) if strides_v == strides_k else strides_v
+    return {"V_SLOT": slot, "V_ROW": row, **scales(k, v)}
+
+
+def scales(k: Tensor, v: Tensor) -> Constants:
+    """The words of rows of blocks before their scales, 0 of others."""
+    codes = [t.storage.shape[-1] // 4 if t.dtype.is_quantised else 0 for t in (k, v)]
+    return {"K_SCALES": codes[0], "V_SCALES": codes[1]}
 
 
 def tokens_joined(t: Tensor) -> Layout:
@@ -39,7 +77,8 @@ def scan(node: Node, step: str) -> tuple[Defines, dict[str, Tensor], dict[str, A
     for name, t in extra.items():
         arguments |= placed(name, t, "seq token head" if name == "gate" else "")
     flags = ("SPLIT",) if split else (name.upper() for name in extra)
-    return (*((flag, "") for flag in flags), *halves(node.inputs[1])), buffers | extra, arguments
+    kept = pair(node.inputs[1].dtype, node.inputs[2].dtype)
+    return (*((flag, "") for flag in flags), *kept), buffers | extra, arguments
 
 
 def scanned(node: Node, y_axes: str) -> tuple[dict[str, Tensor], dict[str, Argument]]:
@@ -51,7 +90,7 @@ def scanned(node: Node, y_axes: str) -> tuple[dict[str, Tensor], dict[str, Argum
         **dict(n_seqs=n_seqs, n_heads=n_heads, share=n_heads // (k.shape[2] // dim)),
         **dict(n_kv=node.attrs["n_kv"], n_slots=k.shape[0], scale=float(node.attrs["scale"])),
         **dict(k_at=k, v_at=v),
-        **strides("cache", k.layout.strides, "slot row"),
+        **strides("cache", in_words(k).strides, "slot row"),
         **placed("slots", slots, "0"),
         **placed("q", q, "seq token head"),
         **placed("y", y, y_axes),

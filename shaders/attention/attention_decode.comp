@@ -2,8 +2,8 @@
 // them. TILE keys at a time: EIGHT invocations make a key's scores, a quad of the key each in turn; subgroups make a head's
 // weights of them; then an invocation adds a quad of every KEY_SETS-th value for all heads.
 //   y[b, h, part] = sums of exp(z - top) v, then top and the sum of exp(z - top), of the part's keys
-// Heads of 4 n; q and y: inner stride 1; caches of one layout whose rows begin at quads, with
-// -DHALVES of fp16; slots are clamped.
+// Heads of 4 n; q and y: inner stride 1; caches whose rows begin at quads, with -DK_HALVES and -DV_HALVES of fp16, with
+// -DK_QUANTS and -DV_QUANTS of Q8_0, whose heads are whole blocks; slots are clamped.
 // Grid: a workgroup for each HEADS heads of each part of each sequence.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -17,16 +17,18 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint DIM = 64;
 layout(constant_id = 2) const uint HEADS = 1;
 layout(constant_id = 3) const uint TILE = 64;
+layout(constant_id = 4) const uint K_SCALES = 0u;  // of rows of Q8_0, the words before their scales
+layout(constant_id = 5) const uint V_SCALES = 0u;
 
 layout(std430, binding = 0) readonly buffer Q { float q[]; };
-layout(std430, binding = 1) readonly buffer K { QUAD k[]; };
-layout(std430, binding = 2) readonly buffer V { QUAD v[]; };
+layout(std430, binding = 1) readonly buffer K { K_QUAD k[]; };
+layout(std430, binding = 2) readonly buffer V { V_QUAD v[]; };
 layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
 layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
 layout(push_constant) uniform Push {
     uint n_seqs, n_heads, n_parts, share, n_kv, n_slots;
-    uint cache_slot, cache_row, slots_0;  // the caches' in quads
+    uint k_slot, k_row, v_slot, v_row, slots_0;  // the caches' in quads
     uint q_seq, q_head, y_seq, y_part, y_head, pos_seq;
     uint q_at, k_at, v_at, slots_at, pos_at, y_at;
     float scale, cap;
@@ -34,8 +36,12 @@ layout(push_constant) uniform Push {
 
 const uint EIGHT = 8u, QUADS = DIM / 4u, PACKS = (HEADS + 3u) / 4u;
 const uint TURNS = (QUADS + EIGHT - 1u) / EIGHT;
-const uint AT_ONCE = 4u * N_PACK;  // values loaded before the first is used
-const uint BURST = TURNS < AT_ONCE ? TURNS : AT_ONCE;  // quads of two keys, likewise
+#if defined(V_HALVES) || defined(V_QUANTS)
+const uint AT_ONCE = 8u;  // values loaded before the first is used
+#else
+const uint AT_ONCE = 4u;
+#endif
+const uint MOST_KEYS = 4u * K_N_PACK, BURST = TURNS < MOST_KEYS ? TURNS : MOST_KEYS;  // quads of two keys, likewise
 const uint KEY_SETS = gl_WorkGroupSize.x / QUADS;
 
 shared vec4 query[HEADS * QUADS];  // then the sums of values
@@ -63,18 +69,48 @@ float capped(float z) {
     return p.cap > 0.0 ? p.cap * tanh_of(z / p.cap) : z;
 }
 
-// Products with two keys of their quads `quad`, `quad` + EIGHT, ...
-void add_burst(uint row0, uint row1, uint quad) {
-    QUAD keys0[BURST], keys1[BURST];
+uint k_shift, v_shift;  // see cached.glsl
+
+#ifdef K_QUANTS
+const bool PAIRED = DIM % 64u == 0u;  // a head's scales begin with a word's
+uint words0[BURST], words1[BURST];  // with the scales of those quads, which are a block's for all EIGHT
+
+void load_scales(uint row0, uint row1, uint turn) {
+    [[unroll]] for (uint i = 0u; i < BURST; i++) {
+        uint at = (k_shift + min(turn + i, TURNS - 1u)) >> 1;
+        bool is_known = PAIRED && (i & 1u) == 1u;
+        words0[i] = is_known ? words0[i - (i & 1u)] : k[row0 + at];
+        words1[i] = is_known ? words1[i - (i & 1u)] : k[row1 + at];
+    }
+}
+#else
+#define load_scales(row0, row1, turn)
+#endif
+
+vec4 key_of(K_QUAD key, uint i, uint of, uint turn) {
+#if defined(K_QUANTS)
+    return four_bytes(key) * scale_in(of == 0u ? words0[i] : words1[i], k_shift + turn + i);
+#elif defined(K_HALVES)
+    return FOUR_HALVES(key);
+#else
+    return key;
+#endif
+}
+
+// Products with two keys of their quads, from `turn` on the invocation's of EIGHT each.
+void add_burst(uint row0, uint row1, uint turn) {
+    K_QUAD keys0[BURST], keys1[BURST];
+    uint quad = invocation() % EIGHT + turn * EIGHT;
     [[unroll]] for (uint i = 0u; i < BURST; i++) {
         uint at = min(quad + i * EIGHT, QUADS - 1u);
         keys0[i] = k[row0 + at];
         keys1[i] = k[row1 + at];
     }
+    load_scales(row0, row1, turn);
     [[unroll]] for (uint i = 0u; i < BURST; i++) {
         uint at = quad + i * EIGHT;
         if (QUADS % (BURST * EIGHT) == 0u || at < QUADS) {
-            vec4 key0 = FOUR_OF(keys0[i]), key1 = FOUR_OF(keys1[i]);
+            vec4 key0 = key_of(keys0[i], i, 0u, turn), key1 = key_of(keys1[i], i, 1u, turn);
             EACH_HEAD {
                 vec4 of = query[h * QUADS + at];
                 scores[h] += vec2(dot(of, key0), dot(of, key1));
@@ -88,12 +124,12 @@ void make_scores(uint first, uint n) {
     uint part = invocation() % EIGHT, step_ = gl_WorkGroupSize.x / EIGHT;
     [[dont_unroll]] for (uint from = 0u; from < n; from += 2u * step_) {
         uint s = from + invocation() / EIGHT;
-        uint row0 = first + min(s, n - 1u) * p.cache_row, row1 = first + min(s + step_, n - 1u) * p.cache_row;
+        uint row0 = first + min(s, n - 1u) * p.k_row, row1 = first + min(s + step_, n - 1u) * p.k_row;
         EACH_HEAD {
             scores[h] = vec2(0);
         }
         [[dont_unroll]] for (uint turn = 0u; turn < TURNS; turn += BURST) {
-            add_burst(row0, row1, part + turn * EIGHT);
+            add_burst(row0, row1, turn);
         }
         EACH_HEAD {
             vec2 z = score_of(scores[h]);
@@ -133,13 +169,30 @@ void make_weights(uint n) {
     tops_at = HEADS - tops_at;
 }
 
-QUAD values[AT_ONCE];
+V_QUAD values[AT_ONCE];
+#ifdef V_QUANTS
+uint value_scales[AT_ONCE];
+#endif
 
 void load_values(uint first, uint from, uint n) {
     uint quad = invocation() % QUADS;
     [[unroll]] for (uint i = 0u; i < AT_ONCE; i++) {
-        values[i] = v[first + min(from + i * KEY_SETS, n - 1u) * p.cache_row + quad];
+        uint row = first + min(from + i * KEY_SETS, n - 1u) * p.v_row;
+        values[i] = v[row + quad];
+#ifdef V_QUANTS
+        value_scales[i] = v[row + ((v_shift + quad / 8u) >> 1)];
+#endif
     }
+}
+
+vec4 value_of(uint i) {
+#if defined(V_QUANTS)
+    return four_bytes(values[i]) * scale_in(value_scales[i], v_shift + invocation() % QUADS / 8u);
+#elif defined(V_HALVES)
+    return FOUR_HALVES(values[i]);
+#else
+    return values[i];
+#endif
 }
 
 // The first values were loaded before.
@@ -158,7 +211,7 @@ void add_values(uint first, uint n) {
             [[unroll]] for (uint j = 0u; j < PACKS; j++) {
                 pack[j] = s < n ? weights[s * PACKS + j] : vec4(0);
             }
-            vec4 value = s < n ? FOUR_OF(values[i]) : vec4(0);
+            vec4 value = s < n ? value_of(i) : vec4(0);
             EACH_HEAD {
                 acc[h] += pack[h / 4u][h % 4u] * value;
             }
@@ -217,16 +270,19 @@ void main() {
     uint stop = min(p.n_kv, uint(max(pos[p.pos_at + seq * p.pos_seq] + 1, 0)));
     uint size = (stop + p.n_parts - 1u) / p.n_parts, first = step_ * size, last = min(first + size, stop);
     uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
-    uint cache = slot * p.cache_slot + head / p.share * QUADS;
+    uint in_row = head / p.share * QUADS, k_first = K_QUAD_AT(p.k_at) + slot * p.k_slot + in_row;
+    uint v_first = V_QUAD_AT(p.v_at) + slot * p.v_slot + in_row;
+    k_shift = shift_of(K_SCALES, 4u * in_row);
+    v_shift = shift_of(V_SCALES, 4u * in_row);
     start(p.q_at + seq * p.q_seq + head * p.q_head);
     [[dont_unroll]] for (uint s = first; s < last; s += TILE) {
         uint n = min(TILE, last - s);
-        load_values((p.v_at >> 2) + cache + s * p.cache_row, invocation() / QUADS, n);
-        make_scores((p.k_at >> 2) + cache + s * p.cache_row, n);
+        load_values(v_first + s * p.v_row, invocation() / QUADS, n);
+        make_scores(k_first + s * p.k_row, n);
         barrier();
         make_weights(n);
         barrier();
-        add_values((p.v_at >> 2) + cache + s * p.cache_row, n);
+        add_values(v_first + s * p.v_row, n);
         barrier();
     }
     join_sums();

@@ -1,6 +1,6 @@
 // Attention over a cache for prompts, by cooperative matrices: attention.comp's whole form, with its options. Twice
 // over the keys, KEYS at a time: first for each row's largest logit, then for the weights; so sums need no rescaling.
-// Operands are halves, as caches are with -DHALVES; sums fp32. What halves cannot hold makes an output that is no number:
+// Operands are halves, as caches are with -DK_HALVES and -DV_HALVES; with -DK_QUANTS and -DV_QUANTS these are Q8_0. Sums are fp32. What halves cannot hold makes an output that is no number:
 // it is computed again in fp32.
 // A workgroup takes QUERIES tokens of a head; each of its eight subgroups 16 of them and half of the keys or dims.
 // q, k, v: inner stride 1, rows start at multiples of 4 elements. Grid: tiles of tokens fastest, then heads, sequences.
@@ -16,6 +16,10 @@
 
 layout(local_size_x_id = 0) in;  // eight subgroups
 layout(constant_id = 3) const uint DIM = 64;
+layout(constant_id = 4) const uint V_SLOT = 0u;  // strides of v where they are not those of k
+layout(constant_id = 5) const uint V_ROW = 0u;
+layout(constant_id = 6) const uint K_SCALES = 0u;  // of rows of Q8_0, the words before their scales
+layout(constant_id = 7) const uint V_SCALES = 0u;
 
 const uint QUERIES = 64u, KEYS = 32u;
 const uint PITCH = DIM / 8u + 1u;  // of a row of the block, in words of 8 halves
@@ -24,8 +28,8 @@ const uint ITEMS = KEYS * DIM / 8u / gl_WorkGroupSize.x;  // of 8 elements
 const uint N_DIMS = DIM / 32u;  // columns of 16 dims that a subgroup sums
 
 layout(std430, binding = 0) readonly buffer Q { vec4 q[]; };
-layout(std430, binding = 1) readonly buffer K { QUAD k[]; };
-layout(std430, binding = 2) readonly buffer V { QUAD v[]; };
+layout(std430, binding = 1) readonly buffer K { K_QUAD k[]; };
+layout(std430, binding = 2) readonly buffer V { V_QUAD v[]; };
 layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
 layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
@@ -63,9 +67,17 @@ shared float tops[QUERIES * 4u], totals[QUERIES * 4u];
 
 coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> queries[DIM / 16u];
 coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> sums[N_DIMS];
-QUAD next[2u * ITEMS];
+K_QUAD next_k[2u * ITEMS];
+V_QUAD next_v[2u * ITEMS];
+#ifdef K_QUANTS
+float k_scales[ITEMS];
+#endif
+#ifdef V_QUANTS
+float v_scales[ITEMS];
+#endif
 
-uint cache, q_rows;  // where the head's cache starts, and the head's queries
+uint cache, cache_v, q_rows;  // where the head's keys start, its values, and the head's queries
+uint k_shift, v_shift;  // see cached.glsl
 uint row, run;  // four invocations share a query, each takes every fourth run of 8 keys
 bool is_query;
 
@@ -85,43 +97,68 @@ uvec4 halves(vec4 a, vec4 b) {
     return uvec4(packHalf2x16(a.xy), packHalf2x16(a.zw), packHalf2x16(b.xy), packHalf2x16(b.zw));
 }
 
-#ifdef HALVES
-#define AS_HALVES(a, b) uvec4(a, b)
+#if defined(K_QUANTS)
+#define K_AS_HALVES(i) halves(four_bytes(next_k[2u * i]) * k_scales[i], four_bytes(next_k[2u * i + 1u]) * k_scales[i])
+#elif defined(K_HALVES)
+#define K_AS_HALVES(i) uvec4(next_k[2u * i], next_k[2u * i + 1u])
 #else
-#define AS_HALVES(a, b) halves(a, b)
+#define K_AS_HALVES(i) halves(next_k[2u * i], next_k[2u * i + 1u])
+#endif
+#if defined(V_QUANTS)
+#define V_AS_HALVES(i) halves(four_bytes(next_v[2u * i]) * v_scales[i], four_bytes(next_v[2u * i + 1u]) * v_scales[i])
+#elif defined(V_HALVES)
+#define V_AS_HALVES(i) uvec4(next_v[2u * i], next_v[2u * i + 1u])
+#else
+#define V_AS_HALVES(i) halves(next_v[2u * i], next_v[2u * i + 1u])
 #endif
 
-// Where the key of position s stands.
+// Where the key of position s starts, in quads, and its value.
 uint row_of(uint s) {
-    return cache + s % p.n_ctx * p.cache_row;
+    return K_QUAD_AT(cache + s % p.n_ctx * p.cache_row);
+}
+
+uint row_of_v(uint s) {
+    return V_QUAD_AT(cache_v + s % p.n_ctx * (V_ROW > 0u ? V_ROW : p.cache_row));
 }
 
 // Keys beyond the last repeat it; their products are not used.
-uint key_at(uint i, uint first) {
-    uint key = min(first + item_of(i) / (DIM / 8u), p.n_kv - 1u), d = item_of(i) % (DIM / 8u) * 8u;
-    return (row_of(key) + d) >> 2;
+uint key_of(uint i, uint first) {
+    return min(first + item_of(i) / (DIM / 8u), p.n_kv - 1u);
 }
 
 void fetch_k(uint first) {
     [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
-        uint at = (p.k_at >> 2) + key_at(i, first);
-        next[2u * i] = k[at];
-        next[2u * i + 1u] = k[at + 1u];
+        uint at = row_of(key_of(i, first)), eight = item_of(i) % (DIM / 8u);
+        next_k[2u * i] = k[at + 2u * eight];
+        next_k[2u * i + 1u] = k[at + 2u * eight + 1u];
+#ifdef K_QUANTS
+        k_scales[i] = SCALE_AT(k, at, k_shift + eight / 4u);
+#endif
     }
 }
 
 void fetch_v(uint first) {
     [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
-        uint at = (p.v_at >> 2) + key_at(i, first);
-        next[2u * i] = v[at];
-        next[2u * i + 1u] = v[at + 1u];
+        uint at = row_of_v(key_of(i, first)), eight = item_of(i) % (DIM / 8u);
+        next_v[2u * i] = v[at + 2u * eight];
+        next_v[2u * i + 1u] = v[at + 2u * eight + 1u];
+#ifdef V_QUANTS
+        v_scales[i] = SCALE_AT(v, at, v_shift + eight / 4u);
+#endif
     }
 }
 
-void put() {
-    [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
-        block[item_of(i) / (DIM / 8u) * PITCH + item_of(i) % (DIM / 8u)] = AS_HALVES(next[2u * i], next[2u * i + 1u]);
+#define PUT(AS_HALVES)                                                                               \
+    [[unroll]] for (uint i = 0u; i < ITEMS; i++) {                                                   \
+        block[item_of(i) / (DIM / 8u) * PITCH + item_of(i) % (DIM / 8u)] = AS_HALVES(i);             \
     }
+
+void put_k() {
+    PUT(K_AS_HALVES)
+}
+
+void put_v() {
+    PUT(V_AS_HALVES)
 }
 
 void take_queries(uint first) {
@@ -187,12 +224,12 @@ float exact(uint i, uint token, uint head, uint d) {
         uint at = row_of(s);
         float z = 0.0;
         for (uint j = 0u; j < DIM / 4u; j++) {
-            z += dot(q[((q_rows + token * p.q_token) >> 2) + j] * p.scale, FOUR_OF(k[((p.k_at + at) >> 2) + j]));
+            z += dot(q[((q_rows + token * p.q_token) >> 2) + j] * p.scale, K_FOUR_OF(at, j));
         }
         z = capped(z);
         float higher = max(top, z), shrink = exp_of(top - higher), weight = exp_of(z - higher);
         total = total * shrink + weight;
-        sum = sum * shrink + weight * FOUR_OF(v[((p.v_at + at + d) >> 2)])[d & 3u];
+        sum = sum * shrink + weight * V_FOUR_OF(row_of_v(s), d >> 2)[d & 3u];
         top = higher;
     }
     return total > 0.0 ? sum / total : 0.0;
@@ -249,7 +286,7 @@ float find_top(uvec2 keys, uint head) {
     float top = -INFINITY;
     fetch_k(keys.x);
     for (uint s = keys.x; s < keys.y; s += KEYS) {
-        put();
+        put_k();
         fetch_k(s + KEYS < keys.y ? s + KEYS : keys.x);
         barrier();
         put_scores();
@@ -282,26 +319,28 @@ float weigh(uint s, float top) {
     return total;
 }
 
-// The weighted sum of the values; the sum of the weights that the invocation made.
-float sum_values(uvec2 keys, float top) {
+// The weighted sum of the values; into totals the sum of the weights that the invocation made.
+void sum_values(uvec2 keys, float top) {
     float total = 0.0;
     [[unroll]] for (uint d = 0u; d < N_DIMS; d++) {
         sums[d] = coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
     }
     for (uint s = keys.x; s < keys.y; s += KEYS) {
-        put();
+        put_k();
         fetch_v(s);
         barrier();
         put_scores();
         barrier();
         total += weigh(s, top);
-        put();
+        put_v();
         fetch_k(s + KEYS < keys.y ? s + KEYS : keys.x);
         barrier();
         add_values();
         barrier();
     }
-    return total;
+    if (is_query) {
+        totals[gl_LocalInvocationID.x] = total;
+    }
 }
 
 void main() {
@@ -314,8 +353,11 @@ void main() {
     is_query = id < QUERIES * 4u;
     row = min(id / 4u, QUERIES - 1u);
     run = id % 4u * 8u;
-    cache = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1)) * p.cache_slot;
-    cache += head / p.share * DIM;
+    uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1)), in_row = head / p.share * DIM;
+    cache = p.k_at + slot * p.cache_slot + K_FIRST(in_row);
+    cache_v = p.v_at + slot * (V_ROW > 0u ? V_SLOT : p.cache_slot) + V_FIRST(in_row);
+    k_shift = shift_of(K_SCALES, in_row);
+    v_shift = shift_of(V_SCALES, in_row);
     q_rows = p.q_at + seq * p.q_seq + head * p.q_head;
     find_keys(first, seq);
     take_queries(first);
@@ -325,10 +367,7 @@ void main() {
     if (is_query) {
         tops[id] = top;
     }
-    float total = sum_values(keys, top);
-    if (is_query) {
-        totals[id] = total;
-    }
+    sum_values(keys, top);
     barrier();
     store(first, seq, head);
 }

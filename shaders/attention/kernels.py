@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from ...runtime.ir.graph import Node
+from ...runtime.ir.tensor import Tensor
 from ..common.rows import NOT_HELD, SUBGROUPS
 from ..kernel import (
     Argument,
-    Constants,
     Defines,
     Features,
     Kernel,
@@ -17,9 +17,24 @@ from ..kernel import (
     placed,
     strides,
 )
+from ..matmul.mul_mat_args import in_words
 from ..operands import FLOATS, INTS
 from . import attention_matrix, latent_cache
-from .attention_args import CACHE, HALVES, apart, halves, scan, scanned, tokens_joined
+from .attention_args import (
+    CACHE,
+    PAIR_WAYS,
+    Q8_0,
+    WAYS,
+    apart,
+    kept_as,
+    pair,
+    scales,
+    scan,
+    scanned,
+    tokens_joined,
+    unpaired,
+    values,
+)
 
 MAX_DIM, MAX_DIM_SCAN = 512, 640  # of attention.comp
 SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve several queries, or products
@@ -46,7 +61,18 @@ def _few_tokens(node: Node, features: Features) -> str:
     n_tokens = node.inputs[0].shape[1]
     if features.software and features.subgroup_size >= SOFTWARE_LANES and n_tokens > SOFTWARE_TOKENS:
         return f"{n_tokens} tokens on a CPU, where products are faster, expected at most {SOFTWARE_TOKENS}"
-    return apart(node.inputs[1], node.inputs[0].shape[3], _values(node)["DIM_V"])
+    return _unread(node)
+
+
+def _unread(node: Node) -> str:
+    """Why the caches' heads are not read."""
+    k, v = node.inputs[1:3]
+    return unpaired(node) or apart(k, node.inputs[0].shape[3]) or apart(v, _dim_v(node))
+
+
+def _dim_v(node: Node) -> int:
+    q, k, v = node.inputs[:3]
+    return v.shape[2] * q.shape[3] // k.shape[2]
 
 
 def _lower_attention(node: Node, features: Features) -> KernelCall:
@@ -55,15 +81,8 @@ def _lower_attention(node: Node, features: Features) -> KernelCall:
     flags, buffers, arguments = scan(node, "step")
     lanes, defines = _lanes("attention", features)
     grid = grid_of(n_seqs * n_steps * n_heads)
-    constants = {"local_size_x": lanes, **NOT_HELD, "DIM": dim, **_values(node)}
+    constants = {"local_size_x": lanes, **NOT_HELD, "DIM": dim, "DIM_V": _dim_v(node), **values(node)}
     return KernelCall("attention", (*flags, *defines), buffers, arguments, grid, constants)
-
-
-def _values(node: Node) -> Constants:
-    """What of the values is not as of the keys."""
-    q, k, v = node.inputs[:3]
-    slot, row, _ = (0, 0, 1) if v.layout.strides == k.layout.strides else v.layout.strides
-    return {"DIM_V": v.shape[2] * q.shape[3] // k.shape[2], "V_SLOT": slot, "V_ROW": row}
 
 
 def _many_tokens(node: Node, features: Features) -> str:
@@ -71,6 +90,8 @@ def _many_tokens(node: Node, features: Features) -> str:
     q = node.inputs[0]
     if not features.software or features.subgroup_size < SOFTWARE_LANES:
         return f"not a CPU of subgroups of {SOFTWARE_LANES}"
+    if Q8_0 in (dtypes := [t.dtype for t in node.inputs[1:3]]) or dtypes[0] is not dtypes[1]:
+        return f"caches of {' and '.join(t.name for t in dtypes)}, expected one of F32 or F16"
     fits = q.shape[1] > SOFTWARE_TOKENS and q.shape[-1] in (32, 64)
     return "" if fits else f"{q.shape[1]} tokens, heads of {q.shape[-1]}: for more than {SOFTWARE_TOKENS}, of 32 or 64"
 
@@ -82,10 +103,14 @@ def _lower_lanes(node: Node, features: Features) -> KernelCall:
     for gate in node.inputs[5:]:
         buffers["gate"] = gate
         arguments |= placed("gate", gate, "seq token head")
-    defines = (*(_GATE if "gate" in buffers else ()), *halves(buffers["k"]))
+    defines = (*(_GATE if "gate" in buffers else ()), *kept_as(buffers["k"].dtype))
     n_tiles = -(-n_tokens // SOFTWARE_LANES)
     constants = {"local_size_x": SOFTWARE_LANES, "DIM": dim}
     return KernelCall("attention_lanes", defines, buffers, arguments, grid_of(n_tiles * n_heads * n_seqs), constants)
+
+
+def _decodes(node: Node, features: Features) -> str:
+    return _for_large_gpus(node, features) or _unread(node)
 
 
 def _for_large_gpus(_node: Node, features: Features) -> str:
@@ -100,16 +125,24 @@ def _decode_heads(share: int, dim: int) -> int:
 
 
 def _lower_decode(node: Node, features: Features) -> KernelCall:
-    q, k = node.inputs[:2]
+    q, k, v = node.inputs[:3]
     n_seqs, _, n_heads, dim = q.shape
     n_parts, heads = node.attrs["n_split"], _decode_heads(n_heads // (k.shape[2] // dim), dim)
     buffers, arguments = scanned(node, "seq head part")
     del arguments["q_token"], arguments["pos_token"]  # there is one
     arguments |= {"n_parts": n_parts, "cap": float(node.attrs.get("cap", 0))}
-    arguments |= {"cache_slot": k.layout.strides[0] // 4, "cache_row": k.layout.strides[1] // 4}  # in quads
+    del arguments["cache_slot"], arguments["cache_row"]
+    for name in "kv":
+        arguments |= strides(name, _in_quads(buffers[name]), "slot row")
     grid = grid_of(n_seqs * n_parts * n_heads // heads)
-    constants = {"local_size_x": DECODE_LOCAL, "DIM": dim, "HEADS": heads, "TILE": DECODE_TILE}
-    return KernelCall("attention_decode", halves(k), buffers, arguments, grid, constants)
+    known = {"DIM": dim, "HEADS": heads, "TILE": DECODE_TILE, **scales(k, v)}
+    constants, cached = {"local_size_x": DECODE_LOCAL, **known}, pair(k.dtype, v.dtype)
+    return KernelCall("attention_decode", cached, buffers, arguments, grid, constants)
+
+
+def _in_quads(cache: Tensor) -> list[int]:
+    """Strides; a quad of Q8_0 is a word."""
+    return [s if cache.dtype is Q8_0 else s // 4 for s in in_words(cache).strides]
 
 
 def _few_parts(node: Node, features: Features) -> str:
@@ -149,7 +182,7 @@ def _lower_qk(node: Node, features: Features) -> KernelCall:
     for name in "qkvy":
         arguments |= strides(name, tokens_joined(buffers[name]).strides, "token head")
     own = (("q_norm", _NORM), ("q_bias", _BIAS), ("q_scales", _SCALES))
-    flags = (*(d for name, defines in own if name in given for d in defines), *halves(k_cache))
+    flags = (*(d for name, defines in own if name in given for d in defines), *kept_as(k_cache.dtype))
     if "q_norm" in given:
         arguments["eps"] = float(node.attrs["eps"])
     if "q_scales" in given:
@@ -172,7 +205,8 @@ def _qk_rule(node: Node, _features: Features) -> str:
 
 def _variants(stem: str, *flags: str) -> tuple[Variant, ...]:
     own: Defines = tuple((flag, "") for flag in flags)
-    return tuple((stem, (*own, *cached, *more)) for cached in ((), HALVES) for more in ((), SUBGROUPS))
+    ways = WAYS if stem == "qk_rope_cache" else PAIR_WAYS
+    return tuple((stem, (*own, *cached, *more)) for cached in ways for more in ((), SUBGROUPS))
 
 
 def _lower_rope(node: Node, features: Features) -> KernelCall:
@@ -192,11 +226,10 @@ def _lower_rope(node: Node, features: Features) -> KernelCall:
 
 
 _HEADS = FLOATS.rows.axis(-1, most=MAX_DIM)
-_VALUES = CACHE.typed_as("k")
-_SCAN = {"q": _HEADS, "k": CACHE, "v": _VALUES.strided_as("k").shaped_as("k"), "slots": INTS, "pos": INTS}
+_SCAN = {"q": _HEADS, "k": CACHE, "v": CACHE.strided_as("k").shaped_as("k"), "slots": INTS, "pos": INTS}
 _GATED = _SCAN | {"gate?": FLOATS.rows}
 _WITH = _SCAN | {"extra*": FLOATS.rows}
-_OTHER_VALUES = {"q": FLOATS.rows.axis(-1, most=MAX_DIM_SCAN), "v": _VALUES.axis(-1, least=1)}
+_OTHER_VALUES = {"q": FLOATS.rows.axis(-1, most=MAX_DIM_SCAN), "v": CACHE.axis(-1, least=1).cut}
 _QUADS = {"q": _HEADS.aligned(4), "k": CACHE.aligned(4), "v": _SCAN["v"].aligned(4)}
 _TOKENS, _WHOLE = _HEADS.joined(2), FLOATS.contiguous
 _QK = {
@@ -220,7 +253,7 @@ _Y = {"y": FLOATS.rows}
 
 _OPTIONS = frozenset({"gate", "sinks", "window", "cap"})
 _PAIRS = frozenset({"neighbours"})
-_LANES = tuple(("attention_lanes", (*gate, *cached)) for gate in ((), _GATE) for cached in ((), HALVES))
+_LANES = tuple(("attention_lanes", (*gate, *cached)) for gate in ((), _GATE) for cached in WAYS[:2])
 _EXTRAS = (), ("GATE",), ("SINKS",), ("GATE", "SINKS")
 _WHOLE_SCAN = tuple(v for extras in _EXTRAS for v in _variants("attention", *extras))
 _COMBINE = ("attention_combine", ()), ("attention_combine", _GATE)
@@ -249,8 +282,8 @@ KERNELS = (
         _DECODE,
         _Y,
         _lower_decode,
-        (("attention_decode", ()), ("attention_decode", HALVES)),
-        _for_large_gpus,
+        tuple(("attention_decode", cached) for cached in PAIR_WAYS),
+        _decodes,
         frozenset({"cap", "grouped"}),
     ),
     Kernel(

@@ -1,5 +1,6 @@
 // Latent attention's inputs: rope(q) into y; of kv [n, L + r] the first L normed by row, the others turned, into a row of
-// the cache; rows outside are dropped. -DHALVES: the cache is fp16, rounded to nearest, L and r are even.
+// the cache; rows outside are dropped. -DHALVES: the cache is fp16, rounded to nearest, L and r are even; -DQUANTS: Q8_0, L and
+// r are whole blocks.
 // Tokens are counted over sequences. q, y [n, heads, r], kv: inner stride 1; cache [n_rows, L + r] contiguous.
 // Grid: a workgroup for each head of q, then for the row of kv, of each token.
 #version 450
@@ -10,8 +11,8 @@
 #endif
 #include "rows.glsl"
 #include "cached.glsl"
-#ifdef HALVES
-#include "numbers.glsl"
+#ifdef QUANTS
+#include "quantised.glsl"
 #endif
 
 layout(constant_id = 3) const uint NEIGHBOURS = 0u;  // pairs (2i, 2i + 1) in the place of (i, i + half)
@@ -53,6 +54,36 @@ float turned(uint d) {
     return value(d) * c + (second ? value(other) * s : -(value(other) * s));
 }
 
+float latent_of(uint first, uint d, float factor) {
+    return kv[first + d] * factor * norm[p.norm_at + d];
+}
+
+// What the first of kv are multiplied with.
+float factor_of(uint first) {
+    float total = 0.0;
+    [[dont_unroll]] for (uint d = LANE; d < p.n_latent; d += LANES) {
+        total += kv[first + d] * kv[first + d];
+    }
+    return 1.0 / sqrt(group_sum(total) / float(p.n_latent) + p.eps);
+}
+
+#ifdef QUANTS
+float element(uint first, uint d, float factor) {
+    if (d < p.n_latent) {
+        return latent_of(first, d, factor);
+    }
+    return turned(d - p.n_latent);
+}
+
+void store_row(uint first, uint row) {
+    uint n = p.n_latent + p.n_turned, to = p.cache_at + row * (n / 4u + (n / 32u + 1u) / 2u);
+    float factor = factor_of(first);
+#define OF_ROW(d) element(first, d, factor)
+    [[dont_unroll]] for (uint w = LANE; w < n / 4u; w += LANES) {
+        PUT_CODES(cache, to, w, n / 2u, OF_ROW)
+    }
+}
+#else
 void store(uint at, uint d, float a, float b) {
 #ifdef HALVES
     cache[at / 2u + d] = f32_to_f16(a) | f32_to_f16(b) << 16;
@@ -61,16 +92,8 @@ void store(uint at, uint d, float a, float b) {
 #endif
 }
 
-float latent_of(uint first, uint d, float factor) {
-    return kv[first + d] * factor * norm[p.norm_at + d];
-}
-
 void store_latent(uint first, uint to) {
-    float total = 0.0;
-    [[dont_unroll]] for (uint d = LANE; d < p.n_latent; d += LANES) {
-        total += kv[first + d] * kv[first + d];
-    }
-    float factor = 1.0 / sqrt(group_sum(total) / float(p.n_latent) + p.eps);
+    float factor = factor_of(first);
     [[dont_unroll]] for (uint d = LANE; d < p.n_latent / N_PACK; d += LANES) {
         uint e = N_PACK * d;
         store(to, d, latent_of(first, e, factor), latent_of(first, e + N_PACK - 1u, factor));
@@ -83,6 +106,13 @@ void store_turned(uint to) {
         store(to, d, turned(e), turned(e + N_PACK - 1u));
     }
 }
+
+void store_row(uint first, uint row) {
+    uint to = p.cache_at + row * (p.n_latent + p.n_turned);
+    store_latent(first, to);
+    store_turned(to + p.n_latent);
+}
+#endif
 
 void main() {
     uint group = group_index();
@@ -98,10 +128,8 @@ void main() {
             return;
         }
         uint first = p.kv_at + token * p.kv_token;
-        uint to = p.cache_at + uint(row) * (p.n_latent + p.n_turned);
         from = first + p.n_latent;
-        store_latent(first, to);
-        store_turned(to + p.n_latent);
+        store_row(first, uint(row));
         return;
     }
     from = p.q_at + token * p.q_token + part * p.q_head;

@@ -4,7 +4,7 @@ from ...runtime.ir.graph import Node
 from ..common.rows import NOT_HELD, SUBGROUPS, lanes_of_row, uses_subgroups
 from ..kernel import Argument, Features, Kernel, KernelCall, grid_of, strides
 from ..operands import FLOATS, INTS
-from .attention_args import CACHE, HALVES, apart, halves, tokens_joined
+from .attention_args import CACHE, WAYS, apart, kept_as, tokens_joined
 
 MOST_LANES = 256
 
@@ -21,7 +21,7 @@ def _lower(node: Node, features: Features) -> KernelCall:
         arguments |= strides(name, tokens_joined(t).strides, "token head")
     arguments |= strides("kv", tokens_joined(kv).strides, "token")
     lanes = min(MOST_LANES, lanes_of_row(kv.shape[2], features))
-    defines = (*halves(cache), *(SUBGROUPS if uses_subgroups(features) else ()))
+    defines = (*kept_as(cache.dtype), *(SUBGROUPS if uses_subgroups(features) else ()))
     pairs = {"NEIGHBOURS": int(node.attrs.get("neighbours", False))}
     grid = grid_of(n_seqs * n_tokens * (n_heads + 1))
     return KernelCall("latent_cache", defines, buffers, arguments, grid, {"local_size_x": lanes, **NOT_HELD, **pairs})
@@ -42,6 +42,6 @@ _TAKES = {
     "cache": CACHE.contiguous,
 }
 _GIVES = {"y": _TOKENS, "written": CACHE.contiguous.typed_as("cache")}
-_VARIANTS = tuple(("latent_cache", (*cached, *more)) for cached in ((), HALVES) for more in ((), SUBGROUPS))
+_VARIANTS = tuple(("latent_cache", (*cached, *more)) for cached in WAYS for more in ((), SUBGROUPS))
 
 KERNELS = (Kernel("latent_cache", _TAKES, _GIVES, _lower, _VARIANTS, _of_whole_words, frozenset({"neighbours"})),)

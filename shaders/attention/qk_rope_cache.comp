@@ -1,6 +1,7 @@
 // Attention's inputs: rope(q) into y, rope(k) and v into rows of their caches; rows outside are dropped. -DNORM: q and k
 // are normed first, by head. -DBIAS: before that each of q, k and v gets a bias. -DHALVES: caches are fp16, rounded to
-// nearest, of heads of even sizes. -DSCALES: turned queries are multiplied by their position's factor.
+// nearest, of heads of even sizes. -DQUANTS: they are Q8_0, of heads of whole blocks. -DSCALES: turned queries are
+// multiplied by their position's factor.
 // Tokens are counted over sequences. q, k, v, y [n, heads, dim]: inner stride 1; caches [n_rows, heads * dim] contiguous.
 // Grid: a workgroup for each head of q, then of k, then of v, of each token.
 #version 450
@@ -11,8 +12,8 @@
 #endif
 #include "rows.glsl"
 #include "cached.glsl"
-#ifdef HALVES
-#include "numbers.glsl"
+#ifdef QUANTS
+#include "quantised.glsl"
 #endif
 
 layout(constant_id = 3) const uint DIM = 64;
@@ -146,8 +147,39 @@ uint pack_of(float a, float b) {
 }
 #endif
 
-void store_values(uint token, uint to) {
-    uint first = p.v_at + token * p.v_token + head * p.v_head;
+#ifdef QUANTS
+// Where the head starts in a row of a cache, and its scales from there in halves.
+uint head_word(uint row) {
+    return row * (p.n_heads_kv * p.dim / 4u + (p.n_heads_kv * p.dim / 32u + 1u) / 2u) + head * p.dim / 4u;
+}
+
+uint head_shift() {
+    return shift_of(p.n_heads_kv * p.dim / 4u, head * p.dim);
+}
+
+void store_values(uint token, uint row) {
+    uint first = p.v_at + token * p.v_token + head * p.v_head, to = p.v_cache_at + head_word(row);
+#define OF_VALUES(d) values(first, d)
+    [[dont_unroll]] for (uint w = LANE; w < p.dim / 4u; w += LANES) {
+        PUT_CODES(v_cache, to, w, head_shift(), OF_VALUES)
+    }
+}
+
+void store_keys(uint row) {
+    uint to = p.k_cache_at + head_word(row);
+#define OF_KEYS(d) row_[d]
+    [[dont_unroll]] for (uint w = LANE; w < p.dim / 4u; w += LANES) {
+        PUT_CODES(k_cache, to, w, head_shift(), OF_KEYS)
+    }
+}
+#else
+// Where the head starts in a cache.
+uint head_at(uint row) {
+    return (row * p.n_heads_kv + head) * p.dim;
+}
+
+void store_values(uint token, uint row) {
+    uint first = p.v_at + token * p.v_token + head * p.v_head, to = head_at(row);
     [[dont_unroll]] for (uint d = LANE; d < p.dim / N_PACK; d += LANES) {
 #ifdef HALVES
         v_cache[(p.v_cache_at + to) / 2u + d] = pack_of(values(first, 2u * d), values(first, 2u * d + 1u));
@@ -157,7 +189,8 @@ void store_values(uint token, uint to) {
     }
 }
 
-void store_keys(uint to) {
+void store_keys(uint row) {
+    uint to = head_at(row);
     [[dont_unroll]] for (uint d = LANE; d < p.dim / N_PACK; d += LANES) {
 #ifdef HALVES
         k_cache[(p.k_cache_at + to) / 2u + d] = pack_of(row_[2u * d], row_[2u * d + 1u]);
@@ -166,6 +199,7 @@ void store_keys(uint to) {
 #endif
     }
 }
+#endif
 
 void main() {
     uint group = group_index();
@@ -176,10 +210,9 @@ void main() {
     int row = rows[p.rows_at + token];
     bool kept = row >= 0 && row < int(p.n_rows);
     head = part < p.n_heads ? part : (part - p.n_heads) % p.n_heads_kv;
-    uint to = (uint(row) * p.n_heads_kv + head) * p.dim;
     if (part >= p.n_heads + p.n_heads_kv) {
         if (kept) {
-            store_values(token, to);
+            store_values(token, uint(row));
         }
         return;
     }
@@ -188,7 +221,7 @@ void main() {
     turn(pos[p.pos_at + token]);
     if (is_key) {
         if (kept) {
-            store_keys(to);
+            store_keys(uint(row));
         }
         return;
     }

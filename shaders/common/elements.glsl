@@ -1,5 +1,5 @@
 // Elements of type SRC read as the bits of type DST, and written. F32 is any 32-bit type and F16 any 16-bit one where
-// SRC == DST, which copies bits. Includer: -DSRC, -DDST, a buffer of words `y` for STORE.
+// SRC == DST, which copies bits; what is read to become Q8_0 is a float's bits. Includer: -DSRC, -DDST, a buffer of words `y` for STORE.
 
 #ifndef ELEMENTS_GLSL
 #define ELEMENTS_GLSL
@@ -8,6 +8,7 @@
 #define F32 1
 #define F16 2
 #define BF16 3
+#define Q8_0 4
 
 #if SRC == F32
 #define WORD(words, i) words[i]
@@ -29,7 +30,7 @@ uint convert(uint word, uint i) {
 #else
     float value = bf16_to_f32(half_of(word, i));
 #endif
-#if DST == F32
+#if DST == F32 || DST == Q8_0
     return floatBitsToUint(value);
 #elif DST == F16
     return f32_to_f16(value);

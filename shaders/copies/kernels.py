@@ -9,10 +9,11 @@ from ...runtime.ir.layout import Layout, collapse_together
 from ...runtime.ir.tensor import Tensor
 from ..common.walk import TYPE_DEFINES, Walk, four, lanes_of, walk, walk_apart
 from ..kernel import Arguments, Defines, Features, Kernel, KernelCall, Variant, grid_of, placed, strides
+from ..matmul.mul_mat_args import in_words
 from ..operands import FLOATS, INTS, NUMBERS, WORDS, Operand
-from . import get_rows_blocks
+from . import cast_blocks, get_rows_blocks
 
-F32, F16, BF16, I32 = DType.F32, DType.F16, DType.BF16, DType.I32
+F32, F16, BF16, I32, Q8_0 = DType.F32, DType.F16, DType.BF16, DType.I32, DType.Q8_0
 HALVES = Operand((F16, BF16))
 
 
@@ -164,16 +165,22 @@ def _lower_set_rows(node: Node, features: Features) -> KernelCall:
         **dict(n_src=n_rows, n_cols=n_cols, n_rows=dst.shape[0]),
         **placed("ids", ids, "row"),
         **placed("src", src, "row col"),
-        **placed("y", dst, "row col"),
+        **strides("y", (dst, *in_words(dst).strides), "at row col"),
     }
     constants = {"local_size_x": lanes, "PAIRS": int(dst.dtype is F16 and dst.layout.rows_contiguous)}
-    buffers, defines = {"ids": ids, "src": src, "y": dst}, _types(src.dtype, dst.dtype)
+    defines = _types(src.dtype, dst.dtype) if dst.dtype is not Q8_0 else _blocks_of(src.dtype)
+    buffers = {"ids": ids, "src": src, "y": dst}
     return KernelCall("set_rows", defines, buffers, arguments, grid_of(n_rows), constants)
+
+
+def _blocks_of(src: DType) -> Defines:
+    return ("SRC", TYPE_DEFINES[src]), ("DST", "Q8_0")
 
 
 # Of cpy the second input is what it writes into.
 _SOURCES = {"contiguous": {"x": NUMBERS}, "cpy": {"x": NUMBERS, "dst": NUMBERS}, "cast": {"x": NUMBERS}}
-_TO_ROWS = tuple(d for d in _ALL if d[1][1] != "BF16")
+_TO_ROWS = (*(d for d in _ALL if d[1][1] != "BF16"), *map(_blocks_of, (F32, F16, BF16)))
+_ROWS = Operand((F32, F16, Q8_0))
 _TO_WORDS = tuple(d for d in _ALL if d[1][1] == "F32")
 _TABLE = {"table": NUMBERS, "ids": INTS}
 _X, _ALIKE = {"x": NUMBERS}, {"y": NUMBERS.typed_as("x")}
@@ -200,10 +207,11 @@ KERNELS = (
     ),
     Kernel(
         "set_rows",
-        {"dst": Operand((F32, F16)), "ids": INTS, "src": Operand((F32, F16, BF16))},
-        {"y": Operand((F32, F16))},
+        {"dst": _ROWS, "ids": INTS, "src": Operand((F32, F16, BF16))},
+        {"y": _ROWS},
         _lower_set_rows,
         _variants("set_rows", _TO_ROWS),
     ),
     *get_rows_blocks.KERNELS,
+    *cast_blocks.KERNELS,
 )

@@ -1,7 +1,8 @@
 // y[ids[i]] = src[i]; ids outside of y are dropped, and of equal ids the last one counts. One workgroup a row of src.
-// Any layouts. -DSRC, -DDST: elements.glsl.
+// Any layouts; of Q8_0, DST alone, y_row is in words. -DSRC, -DDST: elements.glsl.
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "common.glsl"
 
 layout(local_size_x_id = 0) in;
@@ -32,12 +33,25 @@ bool overwritten(uint row, int id) {
     return n_later != 0u;
 }
 
+#if DST != Q8_0
 void copy_columns(uint from, uint to) {
     for (uint c = gl_LocalInvocationIndex; c < p.n_cols; c += gl_WorkGroupSize.x) {
         uint at = from + c * p.src_col;
         STORE(to + c * p.y_col, LOAD(src, at));
     }
 }
+#endif
+
+#if DST == Q8_0
+#include "quantised.glsl"
+
+void copy_blocks(uint from, uint to) {
+#define OF_SRC(c) uintBitsToFloat(LOAD(src, from + (c) * p.src_col))
+    for (uint w = gl_LocalInvocationIndex; w < p.n_cols / 4u; w += gl_WorkGroupSize.x) {
+        PUT_CODES(y, to, w, p.n_cols / 2u, OF_SRC)
+    }
+}
+#endif
 
 #if DST == F16
 // A word an invocation; those at the row's ends may hold a neighbour's half.
@@ -72,5 +86,9 @@ void main() {
         return;
     }
 #endif
+#if DST == Q8_0
+    copy_blocks(from, to);
+#else
     copy_columns(from, to);
+#endif
 }

@@ -66,8 +66,8 @@ def in_words(t: Tensor) -> Layout:
     """The layout of a weight with the strides that shaders use: of block types in words of packed rows."""
     if not t.dtype.is_quantised:
         return t.layout
-    n = max(1, t.shape[-1])
-    words = packed_row_nbytes(t.dtype, t.shape[-1]) // 4
+    n = max(1, t.storage.shape[-1])
+    words = packed_row_nbytes(t.dtype, t.storage.shape[-1]) // 4
     return replace(t.layout, strides=(*(s // n * words for s in t.layout.strides[:-1]), 1))
 
 

@@ -1,5 +1,6 @@
 """Storages' contents as plain numbers and back, apart from how the cpu backend does it."""
 
+import math
 import struct
 
 import numpy as np
@@ -23,7 +24,8 @@ def numbers(content: Array, dtype: DType) -> Array:
         blocks = (_OWN[dtype](flat[at : at + size]) for at in range(0, len(flat), size))
         return np.array([value for block in blocks for value in block])
     if dtype.is_quantised:
-        return dequantize(content, GGMLQuantizationType(dtype.gguf_id)).reshape(-1).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a scale that is no number
+            return dequantize(content, GGMLQuantizationType(dtype.gguf_id)).reshape(-1).astype(np.float64)
     if dtype is DType.BF16:  # the upper half of a float32
         return np.frombuffer((content.astype("<u4") << 16).tobytes(), "<f4").astype(np.float64)
     return content.reshape(-1).astype(np.int64 if dtype is DType.I32 else np.float64)
@@ -69,8 +71,21 @@ def rounded(values: Array, dtype: DType) -> Array:
         return values.astype(np.int64)
     if dtype is DType.F16:
         return np.array([_half(float(v)) for v in values.reshape(-1)], np.float64).reshape(values.shape)
+    if dtype is DType.Q8_0:
+        return np.array([_coded(block) for block in values.reshape(-1, 32)], np.float64).reshape(values.shape)
     to = TensorProto.BFLOAT16 if dtype is DType.BF16 else TensorProto.FLOAT
     return onnx_op("Cast", onnx_op("Cast", values, to=TensorProto.FLOAT), to=to).astype(np.float64)
+
+
+def _coded(block: Array) -> list[float]:
+    """Q8_0: codes, of float32s, times a half; what is not finite spoils its block."""
+    numbers = [np.float32(v) for v in block]
+    if not all(map(math.isfinite, numbers)):
+        return [math.nan] * len(numbers)
+    d = max(map(abs, numbers)) / np.float32(127)
+    inverse = np.float32(1) / d if d else np.float32(0)
+    codes = (int(abs(x * inverse) + np.float32(0.5)) * (-1 if x < 0 else 1) for x in numbers)
+    return [_half(float(d)) * code for code in codes]
 
 
 def _half(value: float) -> float:

@@ -15,6 +15,7 @@ from .table import JUDGES
 
 REFERENCE = CPU.open(CPU.devices()[0])
 HALVES = 2.0**-11  # what rounding to F16 may move a number by, as a part of itself
+CODES = 1.01 / 127  # what another code in Q8_0 does, as a part of a row's largest
 SMALLEST = 2.0**-149  # of float32: what a number near 0 may be off by
 
 
@@ -40,9 +41,12 @@ class Trial:
         return ""
 
     def _spilt(self, t: Tensor, content: Array) -> str:
-        around = np.ones(content.size, bool)
+        contents = self.setting.contents[t.storage], content
+        if t.dtype.is_quantised:
+            contents = tuple(numbers(x, t.dtype) for x in contents)
+        around = np.ones(contents[0].size, bool)
         around[elements(t.layout)] = False
-        before, after = (x.reshape(-1)[around].tobytes() for x in (self.setting.contents[t.storage], content))
+        before, after = (x.reshape(-1)[around].tobytes() for x in contents)
         return "" if before == after else "wrote outside of the output"
 
 
@@ -52,17 +56,25 @@ def opened(case: Case) -> Trial:
     inputs = [_view(t, setting.contents[t.storage]) for t in setting.node.inputs]
     with np.errstate(all="ignore"):  # inf and NaN are data
         outputs = JUDGES[case.op].outputs(*inputs, **case.attrs)
-    pairs = zip(outputs, setting.node.outputs, strict=True)
-    judge = JUDGES[case.op]
-    return Trial(
-        case, setting, tuple(x if _after_rounding(judge, t) is not judge else rounded(x, t.dtype) for x, t in pairs)
-    )
+        held = [_held(x, t, setting) for x, t in zip(outputs, setting.node.outputs, strict=True)]
+    return Trial(case, setting, tuple(held))
+
+
+def _held(wanted: Array, t: Tensor, setting: Setting) -> Array:
+    """As the output's dtype holds it, unless that is what the limit allows for; of blocks, rows that were written."""
+    judge = JUDGES[setting.node.op]
+    if t.dtype is DType.F16 and _after_rounding(judge, t) is not judge:
+        return wanted
+    if not t.dtype.is_quantised:
+        return rounded(wanted, t.dtype)
+    before = _view(t, setting.contents[t.storage])
+    return np.where((wanted != before).any(-1, keepdims=True), rounded(wanted, t.dtype), before)
 
 
 def _after_rounding(judge: Judge, t: Tensor) -> Judge:
-    """Of numbers that are right to more than F16 shows, which side of a tie they are rounded to is anyone's."""
-    finer = t.dtype is DType.F16 and 0 < judge.limit < HALVES
-    return replace(judge, limit=judge.limit + HALVES) if finer else judge
+    """Of numbers that are right to more than a type shows, which side of a tie they are rounded to is anyone's."""
+    step = {DType.F16: HALVES, DType.Q8_0: CODES}.get(t.dtype, 0.0)
+    return replace(judge, limit=judge.limit + step) if 0 < judge.limit < step else judge
 
 
 def _view(t: Tensor, content: Array) -> Array:

@@ -97,7 +97,7 @@ class Given:
         own, rng = self.operand, np.random.default_rng(0)
         try:
             if own.dtype.is_quantised or own.fill(rng, shape).shape == shape:
-                return Operand(shape, own.dtype, fill=own.fill)
+                return Operand(shape, own.dtype, fill=own.fill, cached=own.cached)
         except (ValueError, IndexError):  # values that are what they are
             pass
         return self._placed(plain, shape, own.dtype) if prod(shape) <= self.view.layout.n_elements else None
@@ -109,7 +109,8 @@ class Given:
     def changed(self) -> Iterator[tuple[str, Operand]]:
         """Other dtypes, then other strides and offsets."""
         shape, own = self.view.shape, self.operand.dtype
-        yield from ((dtype.name, self._placed(plain, shape, dtype)) for dtype in PLAIN_TYPES if dtype is not own)
+        others = (*PLAIN_TYPES, *([DType.Q8_0] if shape and shape[-1] % DType.Q8_0.block == 0 else []))
+        yield from ((dtype.name, self._placed(plain, shape, dtype)) for dtype in others if dtype is not own)
         for name, make in STRIDED.items():
             if (len(shape) > 1 or name not in OF_TWO_AXES) and not (name == "broadcast" and self.differ()):
                 yield name, self._placed(make, shape, own)
@@ -117,8 +118,8 @@ class Given:
     def _placed(self, make: Make, shape: Shape, dtype: DType) -> Operand:
         """The values under a view; around them stand some of the same values."""
         made = make(shape, dtype)
-        if self.operand.dtype.is_quantised:
-            return made
+        if self.operand.dtype.is_quantised or dtype.is_quantised:
+            return replace(made, cached=self.operand.cached)
         old, layout = self.values(), made.view(Storage("", Kind.STATE, dtype, made.shape).tensor()).layout
 
         def fill(rng: np.random.Generator, whole: Shape) -> np.ndarray:

@@ -21,7 +21,7 @@ TEXT = "def f(n):\n    if n < 2:\n        return n\n    return f(n - 1) + f(n - 
 
 @pytest.mark.parametrize("name", ["cache_type_k", "cache_type_v"])
 def test_the_library_names_what_runs(name: str) -> None:
-    with pytest.raises(UsageError, match=f"^{name}: 'q4_0', expected f32, f16 or auto$"):
+    with pytest.raises(UsageError, match=f"^{name}: 'q4_0', expected f32, f16, q8_0 or auto$"):
         vkrun.load(vkrun.BUNDLED, "cpu", **{name: "q4_0"})
     with pytest.raises(UsageError, match=name):
         WorkerOptions("model.gguf", **{name: "bf16"})
@@ -34,7 +34,7 @@ def test_the_library_names_what_runs(name: str) -> None:
 def test_commands_name_what_runs(command: tuple[str, ...], option: str) -> None:
     done = command_line(*command, option, "q4_0")
     (line,) = errors(done)
-    assert done.returncode and "q4_0" in line and "f32" in line and "f16" in line
+    assert done.returncode and "q4_0" in line and "f32" in line and "f16" in line and "q8_0" in line
 
 
 def test_lists_of_a_benchmark() -> None:
@@ -50,7 +50,8 @@ def test_lists_of_a_benchmark() -> None:
 def test_without_a_word_caches_are_f16_where_a_gpu_runs_quantised_weights(kind: str, dtype: DType, kept: str) -> None:
     f: Any = SimpleNamespace(tensors={"a": SimpleNamespace(dtype=DType.F32), "b": SimpleNamespace(dtype=dtype)})
     info = DeviceInfo("a", 0, "a", kind=kind)
-    assert cache_type("auto", f, info) == kept and cache_type("f16", f, info) == "f16"
+    assert cache_type("auto", "auto", f, info) == kept and cache_type("f16", "auto", f, info) == "f16"
+    assert cache_type("auto", "q8_0", f, info) == "f16" and cache_type("q8_0", "auto", f, info) == "q8_0"
 
 
 def test_caches_of_f16_say_nearly_what_those_of_f32_say() -> None:
@@ -65,7 +66,7 @@ def test_caches_of_f16_say_nearly_what_those_of_f32_say() -> None:
     assert len(wanted) >= n - 1 and sum(map(eq, made, wanted)) >= 0.95 * len(wanted)
 
 
-@pytest.mark.parametrize("kept", [("f16", "f16"), ("f32", "f16"), ("f16", "f32")])
+@pytest.mark.parametrize("kept", [("f16", "f16"), ("f32", "f16"), ("q8_0", "f32")])
 def test_caches_are_kept_as_asked(kept: tuple[str, str]) -> None:
     with vkrun.load(vkrun.BUNDLED, "cpu", n_ctx=64, cache_type_k=kept[0], cache_type_v=kept[1]) as model:
         assert model.info.cache_types == kept

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..dtypes import DType
 from ..editing import Editing
 from ..graph import Graph, Node
 from ..ops import OPS
@@ -116,8 +117,9 @@ def _weights(z: Array, sinks: Array | None) -> Array:
 def _cached(g: Graph, cache: Tensor, slots: Tensor, n_kv: int, n_heads: int) -> Tensor:
     """The first n_kv rows of the step's slots as [B, Hkv, n_kv, D]."""
     n_slots, _, width = cache.shape
-    first = g.reshape(cache.slice(1, 0, n_kv), n_slots, n_kv * width)
-    rows = read_slots(g, first, slots)
+    first = cache.slice(1, 0, n_kv)
+    first = g.cast(first, DType.F32) if cache.dtype.is_quantised else first
+    rows = read_slots(g, g.reshape(first, n_slots, n_kv * width), slots)
     return rows.reshape(slots.shape[0], n_kv, n_heads, width // n_heads).permute(0, 2, 1, 3)
 
 

@@ -51,7 +51,7 @@ def _qk_rope_cache_infer(
 def _more_shapes(q: Tensor, k: Tensor, v: Tensor, *more: Tensor) -> dict[str, Shape]:
     dim, biases = k.shape[3], zip(BIASES, (q, k, v), strict=True)
     known = {**dict.fromkeys(NORMS, (dim,)), **{name: (t.shape[2] * dim,) for name, t in biases}}
-    return {**known, SCALES: (more[-1].layout.n_elements if more else 0,)}  # of any number of positions
+    return {**known, SCALES: (max(1, more[-1].layout.n_elements if more else 0),)}  # of any number of positions
 
 
 def _qk_rope_cache(

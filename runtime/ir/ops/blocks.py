@@ -1,4 +1,4 @@
-"""Blocks: a weight of a block type that dequantises only what is indexed, for the numpy reference."""
+"""Blocks: rows of a block type that are dequantised and quantised only where indexed, for the numpy reference."""
 
 from math import prod
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ..dtypes import DType
 from ..layout import Shape
-from ..quants import dequantise
+from ..quants import dequantise, rounded
 
 
 class Blocks:
@@ -28,6 +28,13 @@ class Blocks:
         rows = self.raw[index]
         flat = np.ascontiguousarray(rows).reshape(-1)
         return dequantise(flat, self.dtype, prod(rows.shape[:-1]) * self.n).reshape(*rows.shape[:-1], self.n)
+
+    def __setitem__(self, index, values: np.ndarray) -> None:
+        """Rows by leading axes, quantised."""
+        self.raw[index] = rounded(values, self.dtype)
+
+    def copy(self) -> "Blocks":
+        return Blocks(self.raw.copy(), self.dtype, self.n)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self[...]

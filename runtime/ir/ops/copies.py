@@ -30,7 +30,7 @@ def _cpy(src: Tensor, dst: Tensor) -> tuple[Tensor]:
 
 
 def _cast(x: Tensor, dtype: DType) -> tuple[Spec]:
-    require_dtype("cast", x, DType.F32, DType.F16, DType.BF16)
+    require_dtype("cast", x, DType.F32, DType.F16, DType.BF16, DType.Q8_0)
     require(dtype in (DType.F32, DType.F16, DType.BF16), "cast", f"no cast to {dtype.name}")
     return (Spec(x.shape, dtype),)
 
@@ -112,7 +112,7 @@ def _set_rows(dst: Tensor, ids: Tensor, src: Tensor) -> tuple[Tensor]:
     require_dtype("set_rows", ids, DType.I32)
     ok = dst.ndim == 2 and ids.ndim == 1 and src.shape == (ids.shape[0], dst.shape[1])
     require(ok, "set_rows", f"dst {dst.shape}, ids {ids.shape}, src {src.shape}")
-    require_dtype("set_rows", dst, DType.F32, DType.F16)
+    require_dtype("set_rows", dst, DType.F32, DType.F16, DType.Q8_0)
     return (dst,)
 
 
