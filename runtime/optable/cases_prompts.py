@@ -42,6 +42,7 @@ def _mm(what: str, w: Operand, x: Operand, strided: bool = False) -> Case:
 def _products() -> Iterator[Case]:
     for t in WEIGHTS:
         yield _mm("150 columns of 1024", Operand((130, 1024), t), _columns(150, 1024), True)
+    yield _mm("150 columns of 2048", Operand((130, 2048), Q6_K), _columns(150, 2048))  # rows of whole 16 bytes
     for t in (F32, F16, Q4_0, Q8_0):
         yield _mm("260 columns of 96", Operand((700, 96), t), _columns(260, 96), True)
         yield _mm("tiles of rows apart", Operand((2400, 192), t, lambda w: w.slice(0, 1, 2400, 2)), _columns(513, 192))
@@ -100,6 +101,9 @@ def _halves(op: str, what: str, *operands: Operand, strided: bool = False, n_spa
 def _experts() -> Iterator[Case]:
     for t in WEIGHTS:
         yield _id("120 tokens of 6 experts", Operand((6, 130, 512), t), Operand((120, 1, 512)), _ids(120, 3, 6), True)
+    yield _id(
+        "120 tokens of 6 experts, 2048 long", Operand((6, 130, 2048), Q6_K), Operand((120, 1, 2048)), _ids(120, 3, 6)
+    )
     for t in (Q4_0, F16):
         yield _id("100 tokens of 40 experts", Operand((40, 130, 512), t), Operand((100, 1, 512)), _ids(100, 3, 40))
         yield _id("a row a slot", Operand((15, 130, 512), t), Operand((100, 3, 512)), _ids(100, 3, 15), True)
@@ -146,6 +150,8 @@ def _gates_and_ups() -> Iterator[Case]:
     for t in WEIGHTS:
         w = Operand((6, 130, 512), t)
         yield _swiglu("120 tokens of 6 experts", w, w, Operand((120, 1, 512)), 120, 3, True)
+    w = Operand((6, 130, 2048), Q6_K)
+    yield _swiglu("120 tokens of 6 experts, 2048 long", w, w, Operand((120, 1, 2048)), 120, 3)
     w = Operand((40, 140, 512), Q4_0)
     yield _swiglu("100 tokens of 40 experts", w, w, Operand((100, 3, 512)), 100, 3)
     w = Operand((2, 130, 512), Q8_0)

@@ -23,7 +23,8 @@ FEWEST_HALVED = 1 << 18  # elements of a weight whose input is halved beforehand
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
 WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor, or one of several teams
 WANTED_LARGE = 480  # of LARGE_TILE, of which four fit one
-BY_GROUPS = (DType.Q4_0,)  # types with a kernel for rows that start at multiples of 16 bytes
+BY_GROUPS = (DType.Q4_0, DType.Q8_0, DType.Q6_K)  # types with another kernel for rows that start at whole 16 bytes
+ALWAYS_BY_GROUPS = (DType.Q4_K, DType.Q5_K)  # whose blocks are whole 16 bytes
 Lower = Callable[[Node, Features], KernelCall]
 Rule = Callable[[Node, Features], str]
 GROUP = 32  # elements of dequant.glsl's groups
@@ -199,9 +200,13 @@ def _halved(call: KernelCall, x: Tensor, halves: Tensor | None = None) -> Kernel
 
 
 def _flags(w: Tensor) -> tuple[str, ...]:
-    """BY_GROUPS: weights are loaded 16 bytes at a time, where every row starts at a multiple of that."""
+    return ("BY_GROUPS",) if w.dtype in BY_GROUPS and _by_groups(w) else ()
+
+
+def _by_groups(w: Tensor) -> bool:
+    """Are weights loaded 16 bytes at a time, as every row starts at a multiple of that?"""
     fits = w.dtype in BY_GROUPS and packed_row_nbytes(w.dtype, w.shape[-1]) % 16 == 0
-    return ("BY_GROUPS",) if fits else ()
+    return fits or w.dtype in ALWAYS_BY_GROUPS
 
 
 def _expert_tile(node: Node, p: Product, features: Features, n_rows: int) -> Tile | None:
@@ -216,7 +221,8 @@ def _expert_tile(node: Node, p: Product, features: Features, n_rows: int) -> Til
     if n_large >= WANTED_LARGE and _fits(LARGE_TILE, p, room):
         return LARGE_TILE
     tiles = [t for t in EXPERT_TILES if _fits(t, p, room)]
-    return next((t for t in tiles if t.cols >= 1.3 * mean), tiles[-1] if tiles else None)
+    widest = max(tiles, key=lambda t: (t.cols, t.groups), default=None)
+    return next((t for t in tiles if t.cols >= 1.3 * mean), widest)
 
 
 def _lists_rule(node: Node, features: Features) -> str:
@@ -245,7 +251,7 @@ def _swiglu_rule(node: Node, features: Features) -> str:
     why = _for_matrices(features) or _worth(p) or _refuses_tile(tile, p, features)
     if why or tile is None:
         return why
-    n_items, local = tile.rows * tile.groups * (1 if _flags(w) else 2), tile.local(features) // tile.splits
+    n_items, local = tile.rows * tile.groups * (1 if _by_groups(w) else 2), tile.local(features) // tile.splits
     return "" if n_items % (2 * local) == 0 else f"matrices: {n_items} loads, not as many a weight by {local}"
 
 

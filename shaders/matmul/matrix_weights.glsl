@@ -3,12 +3,25 @@
 // tile[at + 2].
 // Codes become halves by bits: 0x6400 | q is 1024 + q.
 
+#if defined(TYPE_Q4_K) || defined(TYPE_Q5_K)
+#define BY_GROUPS  // their blocks are multiples of 16 bytes
+#endif
 #if defined(BY_GROUPS)
 const uint W_PARTS = 1u;
 #else
 const uint W_PARTS = 2u;
 #endif
 const uint W_ITEMS = (TILE_ROWS * GROUPS * W_PARTS + LOCAL - 1u) / LOCAL;
+
+#if defined(BY_GROUPS) && !defined(WORDS_GIVEN)
+layout(std430, binding = 0) readonly buffer WeightQuads {
+    uvec4 w_quads[];
+};
+
+uvec4 words_at(uint i) {
+    return w_quads[i >> 2];
+}
+#endif
 
 #if defined(TYPE_Q4_0) || defined(TYPE_Q8_0)
 
@@ -35,26 +48,30 @@ uvec4 octet_halves(uint a, uint b, f16vec2 d) {
     return uvec4(quad_halves(a, d), quad_halves(b, d));
 }
 
-#if defined(TYPE_Q4_0) && defined(BY_GROUPS)
+#if defined(BY_GROUPS)
 
-#if !defined(WORDS_GIVEN)
-layout(std430, binding = 0) readonly buffer WeightQuads {
-    uvec4 w_quads[];
-};
-
-uvec4 words_at(uint i) {
-    return w_quads[i >> 2];
-}
+#if defined(TYPE_Q8_0)
+uvec4 w_more[W_ITEMS];
 #endif
 
 void fetch_w(uint i, uint row, uint g, uint part) {
+#if defined(TYPE_Q4_0)
     w_codes[i] = words_at(row + (g << 2));
     w_scales[i] = half_at(row + (n_inner >> 3), g);
+#else
+    w_codes[i] = words_at(row + (g << 3));
+    w_more[i] = words_at(row + (g << 3) + 4u);
+    w_scales[i] = half_at(row + (n_inner >> 2), g);
+#endif
 }
 
 void put_w(uint i, uint at) {
     f16vec2 d = unpackFloat2x16(w_scales[i] * 0x10001u);
+#if defined(TYPE_Q4_0)
     uvec4 a = w_codes[i], b = w_codes[i] >> 4;
+#else
+    uvec4 a = w_codes[i] ^ 0x80808080u, b = w_more[i] ^ 0x80808080u;
+#endif
     tile[at] = octet_halves(a.x, a.y, d);
     tile[at + 1u] = octet_halves(a.z, a.w, d);
     tile[at + 2u] = octet_halves(b.x, b.y, d);
@@ -89,48 +106,55 @@ void put_w(uint i, uint at) {
 
 #endif
 
-#elif defined(TYPE_Q4_K)
+#elif defined(TYPE_Q4_K) || defined(TYPE_Q5_K)
 
-uvec2 w_codes[W_ITEMS];
-uvec4 w_heads[W_ITEMS];
+uvec4 w_codes[W_ITEMS], w_heads[W_ITEMS];
 uint w_groups[W_ITEMS];
 
-void fetch_w(uint i, uint row, uint g, uint part) {
-    uint block = row + (g >> 3) * BLOCK_WORDS, at = block + 4u + ((g & 7u) << 2) + (part << 1);
-    w_codes[i] = uvec2(word_at(at), word_at(at + 1u));
-    w_heads[i] = uvec4(word_at(block), word_at(block + 1u), word_at(block + 2u), word_at(block + 3u));
-    w_groups[i] = g & 7u;
-}
-
 uint pair_halves(uint codes, f16vec2 d, f16vec2 m) {
-    return packFloat2x16(fma(unpackFloat2x16((codes & 0x000f000fu) | 0x64006400u) - float16_t(1024.0), d, m));
+    return packFloat2x16(fma(unpackFloat2x16(codes | 0x64006400u) - float16_t(1024.0), d, m));
 }
 
-uvec4 octet_halves(uvec2 c, float d, float m) {
+// fifths: of each code's byte the lowest bit
+uvec4 octet_halves(uvec2 c, uvec2 fifths, float d, float m) {
     f16vec2 dd = f16vec2(d), mm = f16vec2(m);
-    return uvec4(pair_halves(c.x, dd, mm), pair_halves(c.x >> 8, dd, mm), pair_halves(c.y, dd, mm),
-                 pair_halves(c.y >> 8, dd, mm));
+    uvec2 even = (c & 0x000f000fu) | (fifths & 0x00010001u) << 4;
+    uvec2 odd = (c >> 8 & 0x000f000fu) | (fifths >> 8 & 0x00010001u) << 4;
+    return uvec4(pair_halves(even.x, dd, mm), pair_halves(odd.x, dd, mm), pair_halves(even.y, dd, mm),
+                 pair_halves(odd.y, dd, mm));
+}
+
+#if defined(TYPE_Q4_K)
+#define FIFTHS(i) uvec4(0)
+#else
+uvec4 w_fifths[W_ITEMS];
+#define FIFTHS(i) w_fifths[i]
+#endif
+
+void fetch_w(uint i, uint row, uint g, uint part) {
+    uint block = row + (g >> 3) * BLOCK_WORDS;
+    w_codes[i] = words_at(block + BLOCK_WORDS - 32u + ((g & 7u) << 2));
+    w_heads[i] = words_at(block);
+    w_groups[i] = g & 7u;
+#if defined(TYPE_Q5_K)
+    w_fifths[i] = words_at(block + 4u + ((g & 1u) << 2));
+#endif
 }
 
 void put_w(uint i, uint at) {
     Scale s = scale_made(w_heads[i].x, w_heads[i].yzw, w_groups[i]);
-    tile[at] = octet_halves(w_codes[i], s.d.x, s.m.x);
-    tile[at + 2u] = octet_halves(w_codes[i] >> 4, s.d.y, s.m.y);
+    uvec4 a = w_codes[i], b = w_codes[i] >> 4;
+    uvec4 fifths = FIFTHS(i) >> (w_groups[i] >> 1 << 1), after = fifths >> 1;
+    tile[at] = octet_halves(a.xy, fifths.xy, s.d.x, s.m.x);
+    tile[at + 1u] = octet_halves(a.zw, fifths.zw, s.d.x, s.m.x);
+    tile[at + 2u] = octet_halves(b.xy, after.xy, s.d.y, s.m.y);
+    tile[at + 3u] = octet_halves(b.zw, after.zw, s.d.y, s.m.y);
 }
 
 #elif defined(TYPE_Q6_K)
 
-uvec4 w_codes[W_ITEMS];  // two words of low bits, two of high ones
 uvec3 w_scales[W_ITEMS];
-uint w_octets[W_ITEMS];  // in the block
-
-void fetch_w(uint i, uint row, uint g, uint part) {
-    uint block = row + (g >> 3) * BLOCK_WORDS, r = ((g & 7u) << 2) + (part << 1);
-    uint high = block + 32u + (r >> 4) * 8u + (r & 7u), scales = block + 48u + ((g & 7u) >> 2) * 2u;
-    w_codes[i] = uvec4(word_at(block + r), word_at(block + r + 1u), word_at(high), word_at(high + 1u));
-    w_scales[i] = uvec3(word_at(scales), word_at(scales + 1u), half_at(row + (n_inner >> 8) * BLOCK_WORDS, g >> 3));
-    w_octets[i] = r;
-}
+uint w_groups[W_ITEMS];
 
 uint pair_halves(uint low, uint high, f16vec2 d) {
     uint codes = (low & 0x000f000fu) | (high & 0x00030003u) << 4 | 0x64006400u;
@@ -143,13 +167,56 @@ uvec4 octet_halves(uvec2 low, uvec2 high, float scale) {
                  pair_halves(low.y >> 8, high.y >> 8, d));
 }
 
+void fetch_scales(uint i, uint row, uint g) {
+    uint scales = row + (g >> 3) * BLOCK_WORDS + 48u + ((g & 7u) >> 2) * 2u;
+    w_scales[i] = uvec3(word_at(scales), word_at(scales + 1u), half_at(row + (n_inner >> 8) * BLOCK_WORDS, g >> 3));
+    w_groups[i] = g & 7u;
+}
+
+vec2 scales_of(uint i) {
+    uint shift = 24u - ((w_groups[i] & 3u) << 3);
+    return f16_to_f32(w_scales[i].z) * vec2(int(w_scales[i].x << shift) >> 24, int(w_scales[i].y << shift) >> 24);
+}
+
+#if defined(BY_GROUPS)
+
+uvec4 w_codes[W_ITEMS], w_high[W_ITEMS];
+
+void fetch_w(uint i, uint row, uint g, uint part) {
+    uint block = row + (g >> 3) * BLOCK_WORDS, r = (g & 7u) << 2;
+    w_codes[i] = words_at(block + r);
+    w_high[i] = words_at(block + 32u + (r >> 4) * 8u + (r & 7u));
+    fetch_scales(i, row, g);
+}
+
 void put_w(uint i, uint at) {
-    uint r = w_octets[i], shift = 24u - ((r >> 2 & 3u) << 3);
-    vec2 s = f16_to_f32(w_scales[i].z) * vec2(int(w_scales[i].x << shift) >> 24, int(w_scales[i].y << shift) >> 24);
-    uvec2 low = w_codes[i].xy, high = w_codes[i].zw >> ((r >> 3 & 1u) << 1);
+    vec2 s = scales_of(i);
+    uvec4 a = w_codes[i], b = w_codes[i] >> 4, c = w_high[i] >> ((w_groups[i] >> 1 & 1u) << 1), d = c >> 4;
+    tile[at] = octet_halves(a.xy, c.xy, s.x);
+    tile[at + 1u] = octet_halves(a.zw, c.zw, s.x);
+    tile[at + 2u] = octet_halves(b.xy, d.xy, s.y);
+    tile[at + 3u] = octet_halves(b.zw, d.zw, s.y);
+}
+
+#else
+
+uvec4 w_codes[W_ITEMS];  // two words of low bits, two of high ones
+
+void fetch_w(uint i, uint row, uint g, uint part) {
+    uint block = row + (g >> 3) * BLOCK_WORDS, r = ((g & 7u) << 2) + (part << 1);
+    uint high = block + 32u + (r >> 4) * 8u + (r & 7u);
+    w_codes[i] = uvec4(word_at(block + r), word_at(block + r + 1u), word_at(high), word_at(high + 1u));
+    fetch_scales(i, row, g);
+}
+
+void put_w(uint i, uint at) {
+    vec2 s = scales_of(i);
+    uvec2 low = w_codes[i].xy, high = w_codes[i].zw >> ((w_groups[i] >> 1 & 1u) << 1);
     tile[at] = octet_halves(low, high, s.x);
     tile[at + 2u] = octet_halves(low >> 4, high >> 4, s.y);
 }
+
+#endif
 
 #elif defined(GROUP_WORDS)
 
