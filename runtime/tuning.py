@@ -19,7 +19,7 @@ class Tuning:
 
     few_cols: int = 5  # columns from which matrices multiply blocks of many rows (see shaders/matmul/matrices.py)
     some_cols: int = 8  # and blocks of fewer
-    expert_tokens: int = 24  # from which experts are multiplied by matrices, in lists
+    expert_tokens: int = 16  # from which experts are multiplied by matrices, in lists
     list_tokens: int = 33  # from which experts go through lists where a GPU has no matrices
     delta_tokens: int = 64  # from which the delta rule runs in chunks
 

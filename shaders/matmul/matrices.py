@@ -134,8 +134,7 @@ def takes_few(weights: Sequence[Tensor], n_cols: int, features: Features) -> boo
 
 
 def takes_experts(w: Tensor, n_tokens: int, n_slots: int, features: Features) -> bool:
-    """Are an expert's rows better read once for all of its tokens, in lists and by matrices, than for each token? 32
-    tokens that share experts by chance take as long (16 a fourth longer), those that share all of them half as long."""
+    """Are an expert's rows better read once for all of its tokens, in lists and by matrices, than for each token?"""
     n_products = n_tokens * n_slots * w.shape[1] * w.shape[2]
     return n_tokens >= features.tuning.expert_tokens and n_products >= FEWEST_PRODUCTS and not _for_matrices(features)
 

@@ -62,7 +62,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
 
 
 def test_what_was_measured_is_the_default() -> None:
-    assert asdict(Tuning()) == dict(few_cols=5, some_cols=8, expert_tokens=24, list_tokens=33, delta_tokens=64)
+    assert asdict(Tuning()) == dict(few_cols=5, some_cols=8, expert_tokens=16, list_tokens=33, delta_tokens=64)
     assert [c.name for c in CHOICES] == list(asdict(Tuning())) and Features().tuning == Tuning()
     assert "tuning" not in GPU.offered() and Features(**GPU.offered()) == GPU  # type: ignore[arg-type]
 
@@ -71,7 +71,7 @@ def test_what_is_kept_is_found_again() -> None:
     assert tuning.load(KEY) == (Tuning(), "")
     path = tuning.save(KEY, OTHER)
     found, said = tuning.load(KEY)
-    assert found == OTHER and "few_cols 16 instead of 5, expert_tokens 8 instead of 24" in said and str(path) in said
+    assert found == OTHER and "few_cols 16 instead of 5, expert_tokens 8 instead of 16" in said and str(path) in said
     assert tuning.load(KEY | {"driver": "1.3"}) == (Tuning(), "")
 
 
@@ -141,16 +141,16 @@ def test_both_sides_of_each_choice_run_and_a_slow_one_goes(engine: Engine, monke
         return ready
 
     def clock(ready: Ready) -> float:
-        """Experts by lists take twice as long as by rows, below 32 tokens."""
+        """Experts by lists take twice as long as by rows, below 16 tokens."""
         n, way = ready.inputs.shape.n_rows, made[id(ready)]
-        return 2.0 if way.expert_tokens <= n < 32 else 1.0
+        return 2.0 if way.expert_tokens <= n < 16 else 1.0
 
     monkeypatch.setattr(Engine, "compile", noted)
     trials, seen = bench.Trials(), []
     bench.Tuner(engine, trials, lambda *done: seen.append(done), clock).run()
     assert {name for name, _ in trials.logs} >= {"few_cols", "expert_tokens"} and trials.notes == {}
     assert ("list_tokens", 8) not in trials.logs  # a device with matrices has no such choice
-    assert {c: trials.found(c) for c in (FEW, EXPERTS)} == {FEW: (5, 1.0), EXPERTS: (24, 1.0)}
+    assert {c: trials.found(c) for c in (FEW, EXPERTS)} == {FEW: (5, 1.0), EXPERTS: (16, 1.0)}
     assert trials.logs["expert_tokens", 8] == [pytest.approx(bench.log(2))]
     assert seen[-1] == ("tuning", 8, 8) and engine.device.features == GPU  # type: ignore[attr-defined]
 
