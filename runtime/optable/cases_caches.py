@@ -72,20 +72,22 @@ def _pairs() -> Iterator[Case]:
             gated = attrs | {"extra": ("gate",)}
             yield Case("attention", what, (*ins, gate), gated, size[4] == 64, in_one=in_one and few)
             if size[1] == 1 and in_one:
-                yield Case("attention_split", what, ins, attrs | {"n_split": 3}, size[4] == 64)
+                yield from (Case("attention_split", what, ins, attrs | {"n_split": n}, size[4] == 64) for n in (1, 3))
 
 
-def _prompts() -> Iterator[Case]:
-    """By cooperative matrices, each cache of its own type."""
-    size: Size = (1, 40, 4, 2, 64, 130, 150)
-    q, k, v, *rest, gate = sized_operands(*size)
-    more = {"gate": gate, "sinks": Operand((size[2],), fill=uniform(-3, 3))}
-    pairs = (of_blocks(k), of_blocks(v)), (of_blocks(k), replace(v, dtype=F16)), (replace(k, dtype=F16), of_blocks(v))
-    for caches, extra in product(pairs, ((), ("gate",), ("sinks",), ("gate", "sinks"))):
-        what = f"{_named(size)}, {caches[0].dtype.name} and {caches[1].dtype.name}, {extra}"
-        ins = q, *caches, *rest, *(more[name] for name in extra)
-        attrs = {"scale": 0.09, "n_kv": size[5], "extra": extra}
-        yield Case("attention", what, ins, attrs, len(extra) != 1, in_one=False).in_halves()
+def _ways() -> Iterator[Case]:
+    """Each pair of types with each choice of operands; many tokens by cooperative matrices."""
+    for size in ((2, 7, 4, 2, 64, 40, 70), (1, 40, 4, 2, 64, 130, 150)):
+        q, k, v, *rest, gate = sized_operands(*size)
+        more = {"gate": gate, "sinks": Operand((size[2],), fill=uniform(-3, 3))}
+        k8, v8, few = of_blocks(k), of_blocks(v), size[1] <= 8
+        pairs = (k8, v8), (k8, replace(v, dtype=F16)), (replace(k, dtype=F16), v8)
+        for caches, extra in product(pairs, ((), ("gate",), ("sinks",), ("gate", "sinks"))):
+            what = f"{_named(size)}, {caches[0].dtype.name} and {caches[1].dtype.name}, {extra}"
+            ins = q, *caches, *rest, *(more[name] for name in extra)
+            attrs = {"scale": 0.09, "n_kv": size[5], "extra": extra}
+            case = Case("attention", what, ins, attrs, len(extra) != 1, in_one=few)
+            yield case if few else case.in_halves()
 
 
 def _rings() -> Iterator[Case]:
@@ -173,9 +175,10 @@ def _rows() -> Iterator[Case]:
         yield Case("set_rows", f"Q8_0, {what}", (target, _ids(_distinct), plain((6, 96), fill=fill))).in_blocks()
     repeats = Operand((65,), I32, fill=integers(0, 5))
     slot = Operand((3, 5, 64), Q8_0, lambda t: t.select(0, 1), cached=True)
-    yield Case("set_rows", "Q8_0, of repeated ids the last counts", (slot, repeats, plain((65, 64)))).in_blocks()
-    for src in (F16, DType.BF16):
+    for src in (DType.F32, F16, DType.BF16):
         yield Case("set_rows", f"Q8_0, of {src.name}", (target, _ids(_distinct), flat_offset((6, 96), src))).in_blocks()
+        what = f"Q8_0, of repeated ids the last counts, of {src.name}"
+        yield Case("set_rows", what, (slot, repeats, plain((65, 64), src))).in_blocks()
     yield from _casts()
 
 
@@ -199,7 +202,7 @@ def _casts() -> Iterator[Case]:
 CASES: tuple[Case, ...] = (
     *_reads(),
     *_pairs(),
-    *_prompts(),
+    *_ways(),
     *_rings(),
     *_latent(),
     *_writes(),
