@@ -7,6 +7,10 @@ from ..operands import FLOATS, INTS, Operands
 
 MAX_STATE = 256
 LANES, SPLIT = 64, 8  # of a workgroup, and those that hold a row: no device has smaller subgroups
+HELD = 64  # numbers of the state that a lane of a CPU holds, or of FEWEST_ROWS, as it is slow to read what rows share
+FEWEST_ROWS = 4
+FEWEST_TOKENS = 16  # for which that is worth its compiling
+forced: int | None = None  # rows of a lane whatever the shape, for those who measure
 
 _ROWS = FLOATS.rows
 MAMBA: Operands = {
@@ -65,13 +69,21 @@ def _call(features: Features, node: Node, given: dict[str, Tensor], more: Argume
     }
     split = SPLIT if features.subgroup_size >= SPLIT else 1
     local = SPLIT if features.software else max(LANES, features.subgroup_size)
+    each = forced or _rows_each(features, n_tokens, b.shape[3], split)
     constants = {
         **dict(local_size_x=local, SPLIT=split, DIM=dim, N_STATE=b.shape[3], N_HEADS=n_heads),
         **dict(SHARE=n_heads // b.shape[2], SLOTS_SEQ=slots.layout.strides[0], SLOTS_COLUMN=slots.layout.strides[1]),
         "N_SNAPSHOTS": slots.shape[1] - 1,
+        "EACH": each,
     }
-    grid = grid_of(n_seqs * n_heads * -(-dim * split // local))
+    grid = grid_of(n_seqs * n_heads * -(-dim * split // (local * each)))
     return KernelCall(*_variant(split > 1, bool(more)), buffers, arguments, grid, constants)
+
+
+def _rows_each(features: Features, n_tokens: int, n_state: int, split: int) -> int:
+    if not features.software or n_tokens < FEWEST_TOKENS:
+        return 1
+    return min(split, max(FEWEST_ROWS, HELD * split // n_state))
 
 
 def _variant(subgroups: bool, delta: bool = False) -> Variant:
