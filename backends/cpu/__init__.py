@@ -109,9 +109,11 @@ class CpuProgram(Program):
                 self._put(tensor, result)
 
     def _put(self, t: Tensor, result: "np.ndarray | Blocks") -> None:
-        if t.dtype.is_quantised:
-            assert isinstance(result, Blocks), t
+        """What is of blocks already stays as it is, to the bit."""
+        if t.dtype.is_quantised and isinstance(result, Blocks):
             self._blocks(t).raw[...] = result.raw
+        elif t.dtype.is_quantised:
+            self._blocks(t)[...] = np.asarray(result)
         else:
             self._array(t)[...] = to_bf16(np.asarray(result)) if t.dtype is DType.BF16 else result
 
