@@ -248,6 +248,7 @@ def _norm_mul_mats() -> list[Case]:
         *cases,
         _normed("a lone row", rows_apart((3, 96)), plain((96,)), Operand((70, 96), q8), Operand((1, 96), q8)),
         _normed("long rows", rows_apart((1, 4096)), plain((4096,)), *(Operand((m, 4096), q4) for m in (12, 9))),
+        _normed("rows of 21 groups", plain((1, 672)), plain((672,)), *(Operand((m, 672), q4) for m in (40, 24))),
         _normed("long rows of many", plain((4, 2048)), plain((2048,)), *(Operand((m, 2048), q4) for m in (40, 24, 8))),
         _normed("long float rows", plain((1, 2048)), plain((2048,)), *(Operand((m, 2048)) for m in (70, 1))),
         _normed(

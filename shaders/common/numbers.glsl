@@ -10,10 +10,14 @@ uint half_of(uint word, uint i) {
 
 // Exact. Denormals: a 10-bit integer times 2^-24. Without branches, which a SIMD machine would walk all of.
 float f16_to_f32(uint h) {
+#if defined(TEXT)
+    return unpackHalf2x16(h).x;  // whose preludes keep denormals
+#else
     uint sign = (h & 0x8000u) << 16, exponent = h & 0x7c00u;
     uint bits = ((h & 0x7fffu) << 13) + (exponent == 0x7c00u ? 0x70000000u : 0x38000000u);
     bits = exponent == 0u ? floatBitsToUint(float(h & 0x3ffu) * 5.9604644775390625e-8) : bits;
     return uintBitsToFloat(sign | bits);
+#endif
 }
 
 // To nearest even; what is too large becomes infinity, NaN stays NaN.

@@ -5,12 +5,9 @@
 
 // At least 0x7fffff; NaN is the largest, so that who chooses by the order sees it; -0 counts as 0.
 uint order_key(float x) {
-    uint bits = floatBitsToUint(x), size = bits & 0x7fffffffu;
-    if (size > 0x7f800000u) {
-        return 0xff800001u;
-    }
-    bits = size == 0u ? 0u : bits;
-    return (bits & 0x80000000u) != 0u ? ~bits : bits | 0x80000000u;
+    uint bits = floatBitsToUint(x), plain = bits == 0x80000000u ? 0u : bits;
+    uint key = plain ^ (uint(int(plain) >> 31) | 0x80000000u);
+    return (bits & 0x7fffffffu) > 0x7f800000u ? 0xff800001u : key;
 }
 
 // The number that order_key was given, or one of its kind.

@@ -12,17 +12,12 @@ layout(std430, binding = 4) readonly buffer Residual {
     float residual[];
 };
 
-float glu(uint at) {
-    float gate = x[at];
-    return (GELU != 0u ? gelu(gate) : silu(gate)) * up[at - x_at + up_at];
+float glu(float gate, float of) {
+    return (GELU != 0u ? gelu(gate) : silu(gate)) * of;
 }
 
 #if defined(WIDE)
-#define X_QUAD(c, p, quad) glu_quad(cols[c] + quad_place(p, quad, n_inner))
-
-vec4 glu_quad(uint at) {
-    return vec4(glu(at), glu(at + 1u), glu(at + 2u), glu(at + 3u));
-}
+#define QUADS_GIVEN
 #else
-#define X(i) glu(i)
+#define X(i) glu(x[i], up[i - x_at + up_at])
 #endif

@@ -107,7 +107,7 @@ def _vector_shape(node: Node, features: Features) -> tuple[int, Constants]:
     if "WIDE" in flags:
         tile = wide_tile(p.n_rows, p.n_cols, p.n_inner, features, w.dtype)
         groups, run = tile.runs(ceil_div(p.n_rows, tile.tile_rows))
-        return groups * ceil_div(p.n_cols, tile.cols) * p.n_batch, tile.spec((w,), features, run)
+        return groups * ceil_div(p.n_cols, tile.cols) * p.n_batch, tile.spec((w,), (node.inputs[1],), features, run)
     rows, cols = vec_tile(p.n_cols, bool(flags))
     local = local_of(p.n_inner, features)
     return ceil_div(p.n_rows, rows) * ceil_div(p.n_cols, cols) * p.n_batch, _tile(local, rows, cols)

@@ -39,6 +39,9 @@ layout(std430, binding = 5) buffer Y1 { float y1[]; };
 layout(std430, binding = 6) buffer Y2 { float y2[]; };
 #if defined(NORM)
 layout(std430, binding = 7) readonly buffer Norm { float norm[]; };
+#if defined(WIDE)
+layout(std430, binding = 7) readonly buffer Norm4 { vec4 norm4[]; };
+#endif
 layout(std430, binding = 8) buffer Normed { float normed[]; };
 #endif
 #if defined(CONV)
@@ -61,8 +64,12 @@ layout(push_constant) uniform Args {
 };
 
 #if defined(NORM) && defined(WIDE)
-#define X_QUAD(c, p, quad) weighted_quad(c, p, quad)
-vec4 weighted_quad(uint c, uint p, uint quad);
+#define QUADS_GIVEN
+#if defined(CONV)
+#define AFTER_ASKING load_slots(first_col)
+void load_slots(uint first);
+uint first_col;
+#endif
 #elif defined(NORM)
 #define X_OF(c, k) weighted(c, k)
 float weighted(uint c, uint k);
@@ -85,13 +92,19 @@ bool order_changes(uint t);
 
 #if defined(NORM) && defined(WIDE)
 
-vec4 weighted_quad(uint c, uint p, uint quad) {
+Asked ask_quad(uint c, uint p, uint quad) {
     uint k = quad_place(p, quad, n_inner), at = norm_at + k;
-    vec4 v = x_quad(cols[c] + k);
-    if (is_first_tile) {
-        squares[c] += dot(v, v);
+    if (X_ALIGNED != 0u) {
+        return Asked(x4[(cols[c] + k) >> 2], norm4[at >> 2]);
     }
-    return v * vec4(norm[at], norm[at + 1u], norm[at + 2u], norm[at + 3u]);
+    return Asked(x_quad(cols[c] + k), vec4(norm[at], norm[at + 1u], norm[at + 2u], norm[at + 3u]));
+}
+
+vec4 made_quad(uint c, Asked quad) {
+    if (is_first_tile && !is_spare) {
+        squares[c] += dot(quad.a, quad.a);
+    }
+    return quad.a * quad.b;
 }
 
 #elif defined(NORM)
@@ -104,8 +117,8 @@ float weighted(uint c, uint k) {
 
 #endif
 
-// What the sum of row r and column c becomes, whose numbers in the whole are `row` and `col`.
-float made_of(uint r, uint c, uint row, uint col, float sum) {
+// What the sum of row `row` and column `col` becomes; r and c: their places in what a convolution has loaded.
+float made_of(uint r, uint c, uint row, float sum) {
     sum *= FACTOR(c);
 #if defined(CONV)
     if (source == 0u) {
@@ -113,17 +126,6 @@ float made_of(uint r, uint c, uint row, uint col, float sum) {
     }
 #endif
     return sum;
-}
-
-// The inputs before the token's of the rows from m on, where w0 makes them.
-void load_rows_past(uint m, uint first) {
-#if defined(CONV)
-    if (source == 0u && is_writer()) {
-        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-            load_past(r, m + r * ROW_STEP, n_rows0, first);
-        }
-    }
-#endif
 }
 
 void clear_squares() {
@@ -156,13 +158,20 @@ bool order_changes(uint t) {
 }
 #endif
 
-uint first_col, m, n_rows, y_row;
+#if !defined(CONV)
+uint first_col;
+#endif
+uint n_rows, m;  // of the weight that `source` says, and of its rows this invocation's first in a tile
 
-void take_tile(uint t) {
+void of_tile(uint t) {
     uint stop0 = n_tiles(n_rows0), stop1 = stop0 + n_tiles(n_rows1);
     source = t < stop0 ? 0u : t < stop1 ? 1u : 2u;
     n_rows = source == 0u ? n_rows0 : source == 1u ? n_rows1 : n_rows2;
     m = (t - (source == 0u ? 0u : source == 1u ? stop0 : stop1)) * TILE_OF(ROWS) + FIRST_ROW;
+}
+
+void take_tile(uint t) {
+    of_tile(t);
     uint w_at = source == 0u ? w_at0 : source == 1u ? w_at1 : w_at2;
     uint w_row = source == 0u ? w_row0 : source == 1u ? w_row1 : w_row2;
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
@@ -170,28 +179,28 @@ void take_tile(uint t) {
     }
 }
 
+// The inputs before the token's, where w0 makes the row.
+void start_tile(uint t) {
+#if defined(CONV)
+    if (source == 0u && is_writer()) {
+        load_past(0u, m + own_row() * ROW_STEP, n_rows0, first_col);
+    }
+#endif
+}
+
 void store_tile(uint t) {
     uint y_at = source == 0u ? y_at0 : source == 1u ? y_at1 : y_at2;
     uint y_col = source == 0u ? y_col0 : source == 1u ? y_col1 : y_col2;
+    uint row = m + own_row() * ROW_STEP;
+    if (!is_writer() || row >= n_rows) {
+        return;
+    }
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
-        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-            uint row = m + r * ROW_STEP;
-            if (is_writer() && row < n_rows && first_col + c < n_cols) {
-                store(y_at + (first_col + c) * y_col + row, made_of(r, c, row, first_col + c, sums[r][c]));
-            }
+        if (first_col + c < n_cols) {
+            store(y_at + (first_col + c) * y_col + row, made_of(0u, c, row, sum_of(own_row(), c)));
         }
     }
 }
-
-#if defined(CONV)
-void start_all() {
-    load_slots(first_col);
-}
-
-void start_rows() {
-    load_rows_past(m, first_col);
-}
-#endif
 
 #if defined(NORM)
 uint share, n_shares;
@@ -206,23 +215,39 @@ void main() {
     fill_table(gl_WorkGroupSize.x);  // the barrier before the first columns is its too
     await_early();
     uint tiles = n_tiles(n_rows0) + n_tiles(n_rows1) + n_tiles(n_rows2), runs = (tiles + RUN - 1u) / RUN;
-    uint group = group_index(), first = group % runs * RUN;
-    first_col = group / runs * COLS;
-    if (first_col >= n_cols) {
+    uint group = group_index(), run = group;
+    first_col = 0u;
+    if (n_cols > COLS) {  // else spared
+        first_col = group / runs * COLS;
+        run = group % runs;
+    }
+    if (first_col >= n_cols || run >= runs) {
         return;
     }
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
         cols[c] = x_at + min(first_col + c, n_cols - 1u) * x_col;
     }
 #if defined(NORM)
-    share = group % runs;
+    share = run;
     n_shares = runs;
 #endif
     clear_squares();
-    run_tiles(first, min(first + RUN, tiles));
+    run_tiles(run * RUN, min(run * RUN + RUN, tiles));
 }
 
 #else
+
+// The inputs before the token's of the rows from m on, where w0 makes them.
+void load_rows_past(uint m, uint first) {
+#if defined(CONV)
+    load_slots(first);
+    if (source == 0u && is_writer()) {
+        [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+            load_past(r, m + r * ROW_STEP, n_rows0, first);
+        }
+    }
+#endif
+}
 
 void make_tile(uint tile, uint n, uint w_at, uint w_row, uint n_rows, uint y_at, uint y_col) {
     uint m = tile * TILE_OF(ROWS) + FIRST_ROW;
@@ -233,12 +258,11 @@ void make_tile(uint tile, uint n, uint w_at, uint w_row, uint n_rows, uint y_at,
         cols[c] = x_at + min(n + c, n_cols - 1u) * x_col;
     }
     clear_squares();
-#if defined(CONV)
-    load_slots(n);
-#endif
     load_rows_past(m, n);
     multiply();
 #if defined(NORM)
+    share_squares();
+    barrier();
     find_factors();
 #endif
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
@@ -246,7 +270,7 @@ void make_tile(uint tile, uint n, uint w_at, uint w_row, uint n_rows, uint y_at,
             float sum = total(sums[r][c]);
             uint row = m + r * ROW_STEP;
             if (is_writer() && row < n_rows && n + c < n_cols) {
-                store(y_at + (n + c) * y_col + row, made_of(r, c, row, n + c, sum));
+                store(y_at + (n + c) * y_col + row, made_of(r, c, row, sum));
             }
         }
     }

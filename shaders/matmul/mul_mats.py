@@ -11,7 +11,7 @@ from ..operands import FLOATS, INTS, WEIGHTS
 from .dots import LANES, MAX_COLS, defines, form_of, local_of, row_words, variants
 from .matrices import takes_few
 from .mul_mat_args import ceil_div, lanes_tile, vec_tile
-from .wide import FEWEST, takes_wide, wide_tile
+from .wide import FEWEST, MOST_GROUPS_NORMED, takes_wide, wide_tile
 
 MAX_WEIGHTS = 3
 LEAST = 4  # invocations of a subgroup, for which normed.glsl has room
@@ -31,6 +31,7 @@ class Parts:
     x: Tensor
     weights: Sequence[Tensor]
     outs: Sequence[Tensor]
+    made_with: Sequence[Tensor] = ()  # what the input is multiplied by
 
 
 def _plain_parts(node: Node) -> Parts:
@@ -39,14 +40,14 @@ def _plain_parts(node: Node) -> Parts:
 
 
 def _normed_parts(node: Node) -> Parts:
-    x, _, *weights = node.inputs
-    return Parts(x, weights, node.outputs[1:])
+    x, norm, *weights = node.inputs
+    return Parts(x, weights, node.outputs[1:], (norm,))
 
 
 def _convolved_parts(node: Node) -> Parts:
-    x, _, _, _, _, _, *weights = node.inputs
+    x, norm, _, _, _, _, *weights = node.inputs
     y, _, _, *others = node.outputs
-    return Parts(x, weights, (y.select(1, 0), *others))
+    return Parts(x, weights, (y.select(1, 0), *others), (norm,))
 
 
 def _few_weights(node: Node, features: Features) -> str:
@@ -108,13 +109,16 @@ def for_subgroups(features: Features, dtype: DType) -> str:
     return f"for GPUs with subgroups of {least} or more" if few else ""
 
 
-def _tile(x: Tensor, weights: Sequence[Tensor], features: Features) -> tuple[int, Constants]:
+def _tile(
+    x: Tensor, weights: Sequence[Tensor], made_with: Sequence[Tensor], features: Features
+) -> tuple[int, Constants]:
     """Workgroups, and the constants that say what each does."""
     (n, n_inner), form = x.shape, _form(weights, x.shape[0], features)
     if "WIDE" in form:
         tile = wide_tile(sum(w.shape[0] for w in weights), n, n_inner, features, weights[0].dtype)
+        tile = replace(tile, most=min(tile.most, MOST_GROUPS_NORMED)) if made_with and n == 1 else tile
         groups, run = tile.runs(_n_tiles(weights, tile.tile_rows))
-        return groups * ceil_div(n, tile.cols), tile.spec(weights, features, run)
+        return groups * ceil_div(n, tile.cols), tile.spec(weights, (x,), features, run, made_with)
     local = LANES if "LANES" in form else local_of(n_inner, features)
     rows, cols = lanes_tile(n, weights[0].dtype) if "LANES" in form else vec_tile(n, "SUBGROUPS" in form)
     if "LANES" in form and not weights[0].dtype.is_quantised:
@@ -139,7 +143,7 @@ def _call(parts: Parts, features: Features) -> KernelCall:
         buffers |= {f"w{i}": w, f"y{i}": y}
         arguments |= {f"w_at{i}": w, f"w_row{i}": row_words(w)[0], f"n_rows{i}": n}
         arguments |= {f"y_at{i}": y, f"y_col{i}": y.layout.strides[0]}
-    groups, constants = _tile(x, parts.weights, features)
+    groups, constants = _tile(x, parts.weights, parts.made_with, features)
     flags = defines(types[0], types[-1], _form(parts.weights, n_cols, features))
     constants = {**constants, "N_FIRST": types.count(types[0])}
     return KernelCall("mul_mats", flags, buffers, arguments, grid_of(groups), constants)

@@ -5,32 +5,32 @@
 float squares[COLS], factors[COLS];
 shared float squares_of[COLS * gl_WorkGroupSize.x / 4u];  // of subgroups, which have 4 invocations at least
 
-// All invocations run it together.
-void find_factors() {
+// All invocations run it together, and meet at a barrier before they find the factors.
+void share_squares() {
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
         float own = squares[c], sum = subgroupAdd(own);
-        if (gl_NumSubgroups > 1u && gl_SubgroupInvocationID == 0u) {
+        if (gl_SubgroupInvocationID == 0u) {
             squares_of[c * gl_NumSubgroups + gl_SubgroupID] = sum;
         }
-        factors[c] = sum;
     }
-    if (gl_NumSubgroups > 1u) {
-        barrier();
-    }
+}
+
+void find_factors() {
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
-        float sum = gl_NumSubgroups > 1u ? 0.0 : factors[c];
-        [[dont_unroll]] for (uint i = 0u; gl_NumSubgroups > 1u && i < gl_NumSubgroups; i++) {
-            sum += squares_of[c * gl_NumSubgroups + i];
+        float own = 0.0;
+        [[dont_unroll]] for (uint i = gl_SubgroupInvocationID; i < gl_NumSubgroups; i += gl_SubgroupSize) {
+            own += squares_of[c * gl_NumSubgroups + i];
         }
+        float sum = subgroupAdd(own);
         factors[c] = 1.0 / sqrt(sum / float(n_inner) + eps);
     }
 }
 
-// Part `share` of n of the normed rows from column `first` on.
+// The normed rows from column `first` on, by workgroup `share` of n: each takes as many numbers as it has invocations, as
+// long as some are left.
 void store_normed(uint share, uint n, uint first) {
-    uint span = (n_inner + n - 1u) / n, stop = min((share + 1u) * span, n_inner);
-    [[dont_unroll]] for (uint k = share * span + gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID; k < stop;
-         k += gl_WorkGroupSize.x) {
+    [[dont_unroll]] for (uint k = share * gl_WorkGroupSize.x + gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
+                         k < n_inner; k += n * gl_WorkGroupSize.x) {
         [[unroll]] for (uint c = 0u; c < COLS; c++) {
             if (first + c < n_cols) {
                 normed[normed_at + (first + c) * normed_col + k] = x[cols[c] + k] * norm[norm_at + k] * factors[c];

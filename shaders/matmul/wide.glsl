@@ -2,10 +2,13 @@
 // next of them loaded before one is used. The columns' share of ALONG * STEPS pieces waits in shared memory, in the order
 // in which invocations side by side read it. Inner axes have stride 1; rows are n_inner numbers, a multiple of 32.
 // A workgroup takes RUN tiles of rows one after the other, so that loads never wait for what ends a tile.
-// Kernels define take_tile(t), which sets `rows` of tile t, and store_tile(t), which stores `sums` where is_writer().
+// Kernels define take_tile(t), which sets `rows` of tile t, to be loaded, and is called for tiles in order, for one again or
+// not; of_tile(t), which says where the tile is from that is multiplied; start_tile(t), which asks for what store_tile(t)
+// needs beside the sums; and that, which stores sum_of(r, c) of r = own_row() where is_writer().
 // Kernels of several weights define FROM(r), a statement that says where row r is from. Kernels whose rows are joined of
-// several define TAKE(p), statements that make `piece` of p and set `rows` and n_inner, and X_QUAD(c, p, quad). Kernels of
-// weights of two types define ORDER_CHANGES(t): is tile t the first to read columns in another order?
+// several define TAKE(p), statements that make `piece` of p and set `rows` and n_inner. Kernels with QUADS_GIVEN define
+// ask_quad(c, p, quad) and made_quad(c, asked) for columns that are made on their way, AFTER_ASKING what else to ask for
+// when the first quads are under way. Kernels of weights of two types define ORDER_CHANGES(t): is tile t the first to read columns in another order?
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint ROWS = 1;
@@ -15,6 +18,7 @@ layout(constant_id = 4) const uint STEPS = 1;
 layout(constant_id = 6) const uint SUBGROUP = 32;
 layout(constant_id = 7) const uint RUN = 1;
 layout(constant_id = 9) const uint CONSTANT = 0u;  // is no weight written by any kernel?
+layout(constant_id = 12) const uint X_ALIGNED = 0;  // do columns, and what they are made with, begin at quads?
 
 const uint HELD = ALONG * STEPS;  // pieces at a time
 const uint SETS = gl_WorkGroupSize.x / ALONG;
@@ -37,17 +41,31 @@ Raw raw[ROWS], ahead[ROWS];  // what add_piece adds, and what is on its way
 #ifndef TAKE
 #define TAKE(p) uint piece = p
 #endif
-#ifndef X_QUAD
-#define X_QUAD(c, p, quad) x_quad(cols[c] + quad_place(p, quad, n_inner))
-#define OF_X
-#endif
-#if defined(OF_X) || defined(NORM)
+#ifndef X_GIVEN
 vec4 x_quad(uint at) {
-    if ((at & 3u) == 0u) {
+    if (X_ALIGNED != 0u) {
         return x4[at >> 2];
     }
     return vec4(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);
 }
+#endif
+
+// What a quad of a column is made of: it is asked for, and later made.
+struct Asked {
+    vec4 a, b;
+};
+bool is_first_tile;
+#ifndef QUADS_GIVEN
+Asked ask_quad(uint c, uint p, uint quad) {
+    return Asked(x_quad(cols[c] + quad_place(p, quad, n_inner)), vec4(0));
+}
+
+vec4 made_quad(uint c, Asked quad) {
+    return quad.a;
+}
+#else
+Asked ask_quad(uint c, uint p, uint quad);
+vec4 made_quad(uint c, Asked quad);
 #endif
 
 uint invocation() {
@@ -67,6 +85,9 @@ void await_late() {
     }
 }
 
+#ifndef AFTER_ASKING
+#define AFTER_ASKING
+#endif
 #if defined(DOT)
 #include "wide_dot.glsl"
 #else
@@ -81,7 +102,24 @@ void clear_sums() {
     }
 }
 
-// The sums over all invocations of a row, in the first of them. All run it together, for tiles in order.
+// The first ROWS invocations of a row store one row of the tile each.
+uint own_row() {
+    return invocation() % ALONG;
+}
+
+bool is_writer() {
+    return own_row() < ROWS;
+}
+
+float sum_of(uint r, uint c) {
+    float sum = sums[0][c];
+    [[unroll]] for (uint i = 1u; i < ROWS; i++) {
+        sum = r == i ? sums[i][c] : sum;
+    }
+    return sum;
+}
+
+// The sums over all invocations of a row, where is_writer(). All run it together, for tiles in order.
 void gather_sums(uint tile) {
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
         [[unroll]] for (uint c = 0u; c < COLS; c++) {
@@ -101,7 +139,7 @@ void gather_sums(uint tile) {
         }
     }
     barrier();
-    if (invocation() % ALONG == 0u) {
+    if (is_writer()) {
         [[dont_unroll]] for (uint i = 1u; i < ALONG / SUBGROUP; i++) {
             [[unroll]] for (uint r = 0u; r < ROWS; r++) {
                 [[unroll]] for (uint c = 0u; c < COLS; c++) {
@@ -126,58 +164,54 @@ void take_loaded() {
     }
 }
 
-bool is_writer() {
-    return invocation() % ALONG == 0u;
-}
-
 void take_tile(uint t);
+void of_tile(uint t);
+void start_tile(uint t);
 void store_tile(uint t);
-#if defined(CONV)
-void start_all();
-void start_rows();
-#define START_ALL start_all()
-#define START_ROWS(is_first) if (is_first) { start_rows(); }
-#else
-#define START_ALL
-#define START_ROWS(is_first)
-#endif
 #if defined(NORM)
-bool is_first_tile;
+void share_squares();
 void end_first_tile();
-#define START_TILE(t, is_first) is_first_tile = is_first, take_tile(t)
+#define HELD_ALL if (is_first_tile) { share_squares(); }
 #define END_TILE if (is_first_tile) { end_first_tile(); }
-#elif defined(ORDER_CHANGES)
-#define START_TILE(t, is_first) take_tile(t)
-#define END_TILE
 #else
-#define START_TILE(t, is_first)
+#define HELD_ALL
 #define END_TILE
 #endif
 #ifndef ORDER_CHANGES
 #define ORDER_CHANGES(t) false
 #endif
 
+void ask_for_next(bool is_last, uint t, uint after, uint p) {
+    if (is_last && after != t) {
+        take_tile(after);
+    }
+    if (!is_last || after != t) {
+        load_rows(p);
+    }
+}
+
 // Pieces first to stop of the rows of tile t onto their sums. What comes next is always under way: the first piece was
 // before, and after the last one the first of tile `after` is, if that is another. is_held: the columns are there already.
 void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
     uint along = invocation() % ALONG;
-    [[dont_unroll]] for (uint base = first; base < stop; base += HELD) {
+    [[dont_unroll]] for (uint base = first; base == first || base < stop; base += HELD) {
         uint n = min(HELD, stop - base), turns = (n + ALONG - 1u) / ALONG;
+        of_tile(t);
         if (!is_held) {
             barrier();
             hold(base, n);
+            HELD_ALL
             barrier();
         }
-        START_ROWS(base == first);
+        if (base == first) {
+            start_tile(t);
+        }
         [[dont_unroll]] for (uint turn = 0u; turn < turns; turn++) {
             uint place = turn * ALONG + along, next = base + (turn + 1u == turns ? HELD + along : place + ALONG);
             bool is_last = turn + 1u == turns && base + HELD >= stop;
             take_loaded();
-            if (!is_last || after != t) {
-                take_tile(is_last ? after : t);
-                load_rows(min(is_last ? first + along : next, stop - 1u));
-            }
-            take_tile(t);
+            ask_for_next(is_last, t, after, min(is_last ? first + along : next, stop - 1u));
+            of_tile(t);
             if (place < n) {
                 add_piece(base + place, place);
             }
@@ -185,7 +219,7 @@ void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
     }
 }
 
-// Tiles first to stop of the columns that `cols` says.
+// Tiles first to stop, one at least, of the columns that `cols` says.
 void run_tiles(uint first, uint stop) {
     uint n = n_inner >> 5;
     take_tile(first);
@@ -193,14 +227,11 @@ void run_tiles(uint first, uint stop) {
         load_rows(min(invocation() % ALONG, n - 1u));
     }
     await_late();
-    START_ALL;
-    [[dont_unroll]] for (uint t = first; t < stop; t++) {
+    [[dont_unroll]] for (uint t = first; t == first || (RUN > 1u && t < stop); t++) {
         clear_sums();
-        START_TILE(t, t == first);
-        if (n == 0u) {
-            take_tile(t);
-        }
-        add_pieces(t, min(t + 1u, stop - 1u), 0u, n, t > first && n <= HELD && !ORDER_CHANGES(t));
+        is_first_tile = RUN == 1u || t == first;
+        uint after = RUN == 1u ? t : min(t + 1u, stop - 1u);
+        add_pieces(t, after, 0u, n, !is_first_tile && n <= HELD && !ORDER_CHANGES(t));
         END_TILE
         gather_sums(t);
         store_tile(t);

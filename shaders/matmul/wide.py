@@ -17,6 +17,7 @@ FEWEST = 8  # invocations of a subgroup
 FEW_ROWS, SOME_ROWS, MANY_ROWS = 1024, 2048, 4096
 MOST_COLS, MOST_COLS_SHORT = 8, 4  # of types whose numbers take long to make, and of others
 MOST_GROUPS = 528  # of one column: more tiles than that come several to a workgroup, so that columns are held once
+MOST_GROUPS_NORMED = 264  # likewise where columns are normed on their way, of which fewer are resident at once
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,20 @@ class WideTile:
         run = ceil_div(n_tiles, self.most)
         return ceil_div(n_tiles, run), run
 
-    def spec(self, weights: Sequence[Tensor], features: Features, run: int = 1) -> Constants:
+    def spec(
+        self,
+        weights: Sequence[Tensor],
+        columns: Sequence[Tensor],
+        features: Features,
+        run: int = 1,
+        factors: Sequence[Tensor] = (),
+    ) -> Constants:
+        """factors: what columns are multiplied by, known as long as weights."""
         return {
             **dict(local_size_x=self.local, ROWS=self.rows, COLS=self.cols, ALONG=self.along),
             **dict(STEPS=self.steps, ALIGNED=int(all(map(_is_aligned, weights))), SUBGROUP=features.subgroup_size),
-            **dict(RUN=run, CONSTANT=int(all(w.storage.kind is Kind.WEIGHT for w in weights))),
+            **dict(X_ALIGNED=int(all(map(_begins_at_quads, (*columns, *factors))))),
+            **dict(RUN=run, CONSTANT=int(all(w.storage.kind is Kind.WEIGHT for w in (*weights, *factors)))),
         }
 
 
@@ -71,10 +81,11 @@ def wide_tile(n_rows: int, n_cols: int, n_inner: int, features: Features, dtype:
 
 def wide_joined(n_inner: int, n_tokens: int, features: Features, dtype: DType) -> WideTile:
     """Of few long rows, all held at once."""
-    size = features.subgroup_size
-    steps = max(1, min(ceil_div(ceil_div(n_inner, PIECE), size), (_held(features, dtype) - 1) // size))
-    local, rows = (512, 1) if n_tokens == 1 else (256, 2)
-    return WideTile(_local(local if size >= 16 else size, size, features), rows if size >= 16 else 1, 1, size, steps)
+    size, one = features.subgroup_size, n_tokens == 1
+    along = 2 * size if one and 16 <= size <= 32 else size
+    steps = max(1, min(ceil_div(ceil_div(n_inner, PIECE), along), (_held(features, dtype) - 1) // along))
+    local, rows = (512, 1) if one else (256, 2)
+    return WideTile(_local(local if size >= 16 else size, along, features), rows if size >= 16 else 1, 1, along, steps)
 
 
 def _held(features: Features, dtype: DType) -> int:
@@ -91,3 +102,7 @@ def _is_aligned(w: Tensor) -> bool:
     if w.dtype.is_quantised:
         return packed_row_nbytes(w.dtype, w.shape[-1]) % 16 == 0
     return not any(n * w.dtype.block_bytes % 16 for n in (*w.layout.strides[:-1], w.layout.offset))
+
+
+def _begins_at_quads(x: Tensor) -> bool:
+    return not any(n % 4 for n in (*x.layout.strides[:-1], x.layout.offset))

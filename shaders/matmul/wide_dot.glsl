@@ -5,9 +5,15 @@
 #ifndef TEXT  // preludes bring it
 spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6019, 6018], id = 4450)
 int dot_of_bytes(uint a, uint b, spirv_literal int packed);
+
+int add_dot(int sum, uint a, uint b) {
+    return sum + dot_of_bytes(a, b, 0);
+}
 #endif
 
 const uint SLOTS = 7u;
+
+bool is_spare;  // an invocation that helps with a quad of another
 
 shared uvec4 held[COLS * SLOTS * HELD_ROW];
 
@@ -27,44 +33,70 @@ ivec4 integers(vec4 x, uint largest, out float power) {
     return ivec4(roundEven(x * uintBitsToFloat((275u - exponent) << 23)));
 }
 
-// The three bytes of four elements, those of `quad` of the piece whose words start at `at`.
-void hold_bytes(uint at, uint quad, ivec4 whole) {
-    ivec4 middle = (whole - (whole << 24 >> 24)) >> 8;
-    ivec4 high = (middle - (middle << 24 >> 24)) >> 8;
-    uint slot = quad >> 2;
-    held[at + slot * HELD_ROW][quad & 3u] = bytes_of(whole);
-    held[at + (2u + slot) * HELD_ROW][quad & 3u] = bytes_of(middle);
-    held[at + (4u + slot) * HELD_ROW][quad & 3u] = bytes_of(high);
+// Byte `shift` / 8 of each, which stands there plus 128.
+uint bytes_of(uvec4 v, uint shift) {
+    v = v >> shift & 255u;
+    return (v.x | v.y << 8 | v.z << 16 | v.w << 24) ^ 0x80808080u;
 }
 
-// Pieces first to first + n of every column into shared memory: eight invocations side by side make one. Subgroups take
-// part as a whole; who has no piece left helps with the last one.
+// The three bytes of four elements, those of `quad` of the piece whose words start at `at`.
+void hold_bytes(uint at, uint quad, ivec4 whole) {
+    uvec4 v = uvec4(whole + 0x808080);
+    uint slot = quad >> 2;
+    held[at + slot * HELD_ROW][quad & 3u] = bytes_of(v, 0u);
+    held[at + (2u + slot) * HELD_ROW][quad & 3u] = bytes_of(v, 8u);
+    held[at + (4u + slot) * HELD_ROW][quad & 3u] = bytes_of(v, 16u);
+}
+
+void hold_quad(uint p, uint quad, uint c, vec4 x) {
+    uvec4 size = floatBitsToUint(x) & 0x7fffffffu;
+    uint largest = max(max(size.x, size.y), max(size.z, size.w));
+    [[unroll]] for (uint mask = 1u; mask < 8u; mask *= 2u) {
+        largest = max(largest, subgroupShuffleXor(largest, mask));
+    }
+    float power;
+    ivec4 whole = integers(x, largest, power);
+    int sum = whole.x + whole.y + whole.z + whole.w;
+    sum += subgroupShuffleXor(sum, 1u);
+    sum += subgroupShuffleXor(sum, 2u);
+    int other = subgroupShuffleXor(sum, 4u);
+    uint at = c * SLOTS * HELD_ROW + p;
+    if (!is_spare) {
+        hold_bytes(at, quad, whole);
+    }
+    if (!is_spare && quad == 0u) {
+        held[at + 6u * HELD_ROW] = floatBitsToUint(vec4(power, float(sum), float(other), 0));
+    }
+}
+
+Asked next_quad[COLS];
+
+void ask_for_quad(uint first, uint n, uint i) {
+    [[unroll]] for (uint c = 0u; c < COLS; c++) {
+        next_quad[c] = ask_quad(c, first + min(i >> 3, n - 1u), i & 7u);
+    }
+}
+
+// Pieces first to first + n of every column into shared memory: eight invocations side by side make one, and have asked for
+// the next before. Subgroups take part as a whole; who has no piece left helps with the last one.
 void hold(uint first, uint n) {
     FROM(0u);
     uint whole_subgroups = ((n << 3) + gl_SubgroupSize - 1u) & ~(gl_SubgroupSize - 1u);
+    if (n > 0u) {
+        ask_for_quad(first, n, invocation());
+    }
+    AFTER_ASKING;
     [[dont_unroll]] for (uint i = invocation(); i < whole_subgroups; i += gl_WorkGroupSize.x) {
-        uint p = min(i >> 3, n - 1u), quad = i & 7u;
-        bool is_mine = i < n << 3;
+        Asked quads[COLS];
         [[unroll]] for (uint c = 0u; c < COLS; c++) {
-            vec4 x = X_QUAD(c, first + p, quad);
-            uvec4 size = floatBitsToUint(x) & 0x7fffffffu;
-            uint largest = max(max(size.x, size.y), max(size.z, size.w));
-            [[unroll]] for (uint mask = 1u; mask < 8u; mask *= 2u) {
-                largest = max(largest, subgroupShuffleXor(largest, mask));
-            }
-            float power;
-            ivec4 whole = integers(x, largest, power);
-            int sum = whole.x + whole.y + whole.z + whole.w;
-            sum += subgroupShuffleXor(sum, 1u);
-            sum += subgroupShuffleXor(sum, 2u);
-            int other = subgroupShuffleXor(sum, 4u);
-            uint at = c * SLOTS * HELD_ROW + p;
-            if (is_mine) {
-                hold_bytes(at, quad, whole);
-            }
-            if (is_mine && quad == 0u) {
-                held[at + 6u * HELD_ROW] = floatBitsToUint(vec4(power, float(sum), float(other), 0));
-            }
+            quads[c] = next_quad[c];
+        }
+        if (i + gl_WorkGroupSize.x < whole_subgroups) {
+            ask_for_quad(first, n, i + gl_WorkGroupSize.x);
+        }
+        is_spare = i >= n << 3;
+        [[unroll]] for (uint c = 0u; c < COLS; c++) {
+            hold_quad(min(i >> 3, n - 1u), i & 7u, c, made_quad(c, quads[c]));
         }
     }
 }
@@ -87,6 +119,7 @@ void take_codes(uint piece) {
     }
 }
 
+// With one scale for both halves of a piece `a` has both sums.
 void add_bytes(uint at) {
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
         a[r] = ivec3(0);
@@ -96,8 +129,13 @@ void add_bytes(uint at) {
         uvec4 xa = held[at + 2u * part * HELD_ROW], xb = held[at + (2u * part + 1u) * HELD_ROW];
         [[unroll]] for (uint j = 0u; j < 4u; j++) {
             [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-                a[r][part] += dot_of_bytes(codes[r][j].x, xa[j], 0);
-                b[r][part] += dot_of_bytes(codes[r][j].y, xb[j], 0);
+                FROM(r);
+                a[r][part] = add_dot(a[r][part], codes[r][j].x, xa[j]);
+                if (SCALE_BOTH) {
+                    a[r][part] = add_dot(a[r][part], codes[r][j].y, xb[j]);
+                } else {
+                    b[r][part] = add_dot(b[r][part], codes[r][j].y, xb[j]);
+                }
             }
         }
     }
@@ -115,10 +153,11 @@ void add_piece(uint p, uint place) {
             float sum;
             if (SCALE_BOTH) {
                 float both = sides.y + sides.z;
-                sum = scale[r].d.x * (joined(a[r] + b[r]) - CODE_OFFSET * both) + scale[r].m.x * both;
+                sum = scale[r].d.x * (joined(a[r]) - CODE_OFFSET * both);
+                sum = SCALE_LATE ? sum : sum + scale[r].m.x * both;
             } else {
-                vec2 of = vec2(joined(a[r]), joined(b[r])) - CODE_OFFSET * sides.yz;
-                sum = dot(scale[r].d, of) + dot(scale[r].m, sides.yz);
+                sum = dot(scale[r].d, vec2(joined(a[r]), joined(b[r])) - CODE_OFFSET * sides.yz);
+                sum = SCALE_LATE ? sum : sum + dot(scale[r].m, sides.yz);
             }
             sums[r][c] += sides.x * sum;
         }

@@ -2,17 +2,40 @@
 
 shared vec4 held[COLS * 8u * HELD_ROW];
 
+bool is_spare;  // an invocation that asks for a quad of another's
+
 float dot_onto(float sum, vec4 a, vec4 b) {
     return fma(a.x, b.x, fma(a.y, b.y, fma(a.z, b.z, fma(a.w, b.w, sum))));
 }
 
+const uint ALL_QUADS = (HELD * 8u + gl_WorkGroupSize.x - 1u) / gl_WorkGroupSize.x;
+const uint QUADS_AT_ONCE = COLS > 1u ? 1u : ALL_QUADS < 4u ? ALL_QUADS : 4u;  // under way before the first is put where it belongs
+
 // Pieces first to first + n of every column into shared memory.
+
 void hold(uint first, uint n) {
     FROM(0u);
-    [[dont_unroll]] for (uint i = invocation(); i < n << 3; i += gl_WorkGroupSize.x) {
-        uint p = i >> 3, quad = i & 7u;
-        [[unroll]] for (uint c = 0u; c < COLS; c++) {
-            held[(c * 8u + quad) * HELD_ROW + p] = X_QUAD(c, first + p, quad);
+    uint own = invocation();  // the first turn is for all
+    [[dont_unroll]] for (uint i = own; n > 0u && (i == own || i < n << 3); i += QUADS_AT_ONCE * gl_WorkGroupSize.x) {
+        Asked quads[QUADS_AT_ONCE][COLS];
+        [[unroll]] for (uint j = 0u; j < QUADS_AT_ONCE; j++) {
+            uint at = i + j * gl_WorkGroupSize.x;
+            [[unroll]] for (uint c = 0u; c < COLS; c++) {
+                quads[j][c] = ask_quad(c, first + min(at >> 3, n - 1u), at & 7u);
+            }
+        }
+        if (i == own) {
+            AFTER_ASKING;
+        }
+        [[unroll]] for (uint j = 0u; j < QUADS_AT_ONCE; j++) {
+            uint at = i + j * gl_WorkGroupSize.x;
+            is_spare = at >= n << 3;
+            [[unroll]] for (uint c = 0u; c < COLS; c++) {
+                vec4 made = made_quad(c, quads[j][c]);
+                if (!is_spare) {
+                    held[(c * 8u + (at & 7u)) * HELD_ROW + (at >> 3)] = made;
+                }
+            }
         }
     }
 }

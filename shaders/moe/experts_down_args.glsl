@@ -14,6 +14,7 @@ layout(push_constant) uniform Args {
     uint n_tokens, n_slots, n_experts, n_rows, n_inner_experts, n_inner_shared;
     uint down_row, shared_down_row, down_expert, hidden_token, hidden_slot, shared_token;
     uint ids_token, ids_slot, factors_token, factors_slot, gate_token, residual_token, y_token;
+    uint per_magic, per_shift;  // dividing by the groups of 32 of an expert's row
 };
 
 float shared_factor(uint n) {

@@ -13,7 +13,9 @@
 #define N_WEIGHTS 2
 #define N_FIRST 1u
 #define TAKE(p) uint piece = take(p)
-#define X_QUAD(c, p, quad) hidden_quad(p, quad)
+#define QUADS_GIVEN
+#define X_GIVEN
+#define AFTER_ASKING load_first_rows()
 #include "maths.glsl"
 #define TABLE_SHARED
 #include "weights.glsl"
@@ -25,12 +27,12 @@ layout(std430, binding = 3) readonly buffer SharedHidden4 { vec4 shared_hidden4[
 uint n_inner, n, m, n_pieces;
 
 uint take(uint p);
-vec4 hidden_quad(uint p, uint quad);
+void load_first_rows();
 
 #include "../matmul/wide.glsl"
 
 uint slot_of(uint p) {
-    return p / (n_inner_experts >> 5);
+    return fast_div(p, per_magic, per_shift);
 }
 
 // Sets where rows begin that piece p is of; its number in them.
@@ -55,34 +57,69 @@ uint take(uint p) {
     return p - (is_shared ? n_pieces : j * (n_inner_experts >> 5));
 }
 
-// With the factor of the piece's expert.
-vec4 hidden_quad(uint p, uint quad) {
-    uint piece = take(p);
+float gate, open;  // of the shared expert, as it stands there and as a factor
+
+// With the factor of the piece's expert, or 1 beside it for the shared one.
+Asked ask_quad(uint c, uint p, uint quad) {
+    uint piece = take(p), j = source == 1u ? 0u : slot_of(p), k = quad_place(piece, quad, n_inner);
+    float factor = factors[factors_at + n * factors_token + j * factors_slot];
+    vec4 beside = vec4(factor, float(source), 0, 0);
     if (source == 1u) {
-        uint at = shared_at + n * shared_token + quad_place(piece, quad, n_inner);
-        vec4 x = (at & 3u) == 0u ? shared_hidden4[at >> 2] : vec4(shared_hidden[at], shared_hidden[at + 1u],
-                                                                  shared_hidden[at + 2u], shared_hidden[at + 3u]);
-        return shared_factor(n) * x;
+        uint at = shared_at + n * shared_token + k;
+        if (X_ALIGNED != 0u) {
+            return Asked(shared_hidden4[at >> 2], beside);
+        }
+        return Asked(vec4(shared_hidden[at], shared_hidden[at + 1u], shared_hidden[at + 2u], shared_hidden[at + 3u]), beside);
     }
-    uint j = slot_of(p), at = hidden_at + n * hidden_token + j * hidden_slot + quad_place(piece, quad, n_inner);
-    vec4 x = (at & 3u) == 0u ? hidden4[at >> 2] : vec4(hidden[at], hidden[at + 1u], hidden[at + 2u], hidden[at + 3u]);
-    return factors[factors_at + n * factors_token + j * factors_slot] * x;
+    uint at = hidden_at + n * hidden_token + j * hidden_slot + k;
+    if (X_ALIGNED != 0u) {
+        return Asked(hidden4[at >> 2], beside);
+    }
+    return Asked(vec4(hidden[at], hidden[at + 1u], hidden[at + 2u], hidden[at + 3u]), beside);
+}
+
+vec4 made_quad(uint c, Asked quad) {
+    return quad.a * (quad.b.y == 0.0 ? quad.b.x : open);
 }
 
 void take_tile(uint t) {
 }
 
+void of_tile(uint t) {
+}
+
+float added;
+
+void start_tile(uint t) {
+    uint row = m + own_row() * ROW_STEP;
+    if (is_writer() && row < n_rows) {
+        added = residual[residual_at + n * residual_token + row];
+    }
+}
+
 void store_tile(uint t) {
-    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-        uint row = m + r * ROW_STEP;
-        if (is_writer() && row < n_rows) {
-            y[y_at + n * y_token + row] = residual[residual_at + n * residual_token + row] + sums[r][0];
-        }
+    uint row = m + own_row() * ROW_STEP;
+    if (is_writer() && row < n_rows) {
+        y[y_at + n * y_token + row] = added + sum_of(own_row(), 0u);
+    }
+}
+
+uint first_piece, stop_piece;
+bool is_started;  // the first pieces of rows are on their way
+
+// Rows stand where ids say, so that columns, which need none, are asked for before.
+void load_first_rows() {
+    if (!is_started) {
+        is_started = true;
+        load_rows(first_piece + min(invocation() % ALONG, stop_piece - first_piece - 1u));
+        open = OPEN != 0u ? 1.0 : sigmoid(gate);
     }
 }
 
 void add_joined(uint first, uint stop) {
-    load_rows(first + min(invocation() % ALONG, stop - first - 1u));
+    first_piece = first;
+    stop_piece = stop;
+    is_started = false;
     add_pieces(0u, 0u, first, stop, false);
 }
 
@@ -95,6 +132,7 @@ void main() {
     if (n >= n_tokens) {
         return;
     }
+    gate = shared_gate[gate_at + n * gate_token];
     n_pieces = n_slots * (n_inner_experts >> 5);
     uint n_shared = n_inner_shared >> 5;
     clear_sums();

@@ -13,7 +13,6 @@
 #endif
 #if defined(DOT) || defined(ROUTE)
 #extension GL_KHR_shader_subgroup_shuffle : require
-#extension GL_KHR_shader_subgroup_ballot : require
 #endif
 #endif
 // y[n, j, f] = silu(gate_e x) up_e x for e = ids[n, j], and shared_y[n, f] the same of the expert that all tokens share:
@@ -25,7 +24,7 @@
 
 #define N_WEIGHTS 4
 #define N_FIRST 2u
-#define FROM(r) source = from + ((r) & 1u)
+#define FROM(r) source = from == 0u ? (r) & 1u : 2u + ((r) & 1u)
 uint from = 0u;
 #include "maths.glsl"
 #if !defined(LANES)
@@ -73,7 +72,7 @@ void pick(uint n, uint needed, bool is_first) {
         hold_keys(logits_at + n * logits_token, n_experts);
         uvec2 mine = uvec2(0u);
         float top = 0.0;
-        for (uint round = 0u; round < rounds; round++) {
+        [[dont_unroll]] for (uint round = 0u; round < rounds; round++) {
             uvec2 next = take_next();
             float logit = of_key(next.y);
             top = round == 0u ? (logit == -INFINITY ? 0.0 : logit) : top;
@@ -116,58 +115,77 @@ void take_rows_of_both(uint m, uint n, uint gate_first, uint gate_step, uint up_
 
 #if defined(WIDE)
 
-uint n, m;  // token, first row
+uint n;  // token
+uint n_rows_of, tiles;  // of an expert, or with `from` 2 of the shared one
+uint slot, slot_first;  // of the tile to be loaded, and the slot's first tile
+uint slot_made, made_first;  // of the tile that is multiplied
 
 uint tiles_of(uint rows) {
     return (rows + TILE_OF(PAIRS) - 1u) / TILE_OF(PAIRS);
 }
 
-// Tiles are counted apart for the experts of all slots and, with `from` 2, for the shared one.
+// Tiles are counted over the experts of all slots, apart from the shared one's. A slot's follow each other.
 void take_tile(uint t) {
+    [[dont_unroll]] while (t - slot_first >= tiles) {
+        slot++;
+        slot_first += tiles;
+    }
+    uint m = (t - slot_first) * TILE_OF(PAIRS) + FIRST_ROW;
     if (from == 2u) {
-        m = t * TILE_OF(PAIRS) + FIRST_ROW;
-        take_rows_of_both(m, n_rows_shared, shared_gate_at, shared_gate_row, shared_up_at, shared_up_row);
+        take_rows_of_both(m, n_rows_of, shared_gate_at, shared_gate_row, shared_up_at, shared_up_row);
     } else {
-        uint tiles = tiles_of(n_rows), slot = t / tiles;
         uint e = expert_of(n, slot);
-        m = (t - slot * tiles) * TILE_OF(PAIRS) + FIRST_ROW;
-        take_rows_of_both(m, n_rows, gate_at + e * gate_expert, gate_row, up_at + e * up_expert, up_row);
+        take_rows_of_both(m, n_rows_of, gate_at + e * gate_expert, gate_row, up_at + e * up_expert, up_row);
     }
 }
 
+void of_tile(uint t) {
+}
+
+void start_tile(uint t) {
+}
+
 void store_tile(uint t) {
-    [[unroll]] for (uint i = 0u; i < PAIRS; i++) {
-        float made = silu(sums[2u * i][0]) * sums[2u * i + 1u][0];
-        uint row = m + i * ROW_STEP;
-        if (is_writer() && from == 0u && row < n_rows) {
-            y[y_at + n * y_token + t / tiles_of(n_rows) * y_slot + row] = made;
-        }
-        if (is_writer() && from == 2u && row < n_rows_shared) {
-            shared_y[shared_y_at + n * shared_y_token + row] = made;
-        }
+    [[dont_unroll]] while (t - made_first >= tiles) {
+        slot_made++;
+        made_first += tiles;
+    }
+    uint pair = own_row(), row = (t - made_first) * TILE_OF(PAIRS) + FIRST_ROW + pair * ROW_STEP;
+    float made = silu(sum_of(2u * pair, 0u)) * sum_of(2u * pair + 1u, 0u);
+    bool is_there = pair < PAIRS && row < n_rows_of;
+    if (is_there && from == 0u) {
+        y[y_at + n * y_token + slot_made * y_slot + row] = made;
+    }
+    if (is_there && from == 2u) {
+        shared_y[shared_y_at + n * shared_y_token + row] = made;
     }
 }
 
 void main() {
     fill_table(gl_WorkGroupSize.x);  // the barrier before the first columns is its too
     await_early();
-    uint tiles = n_slots * tiles_of(n_rows), tiles_shared = tiles_of(n_rows_shared);
-    uint runs = (tiles + RUN - 1u) / RUN, all_runs = runs + (tiles_shared + RUN - 1u) / RUN;
-    uint group = group_index(), run = group % all_runs;
-    n = group / all_runs;
-    if (n >= n_tokens) {
+    tiles = tiles_of(n_rows);
+    uint all_tiles = n_slots * tiles, tiles_shared = tiles_of(n_rows_shared);
+    uint runs = (all_tiles + RUN - 1u) / RUN, all_runs = runs + (tiles_shared + RUN - 1u) / RUN, run = group_index();
+    n = n_tokens > 1u ? run / all_runs : 0u;
+    run -= n * all_runs;
+    if (n >= n_tokens || run >= all_runs) {
         return;
     }
     cols[0] = x_at + n * x_token;
-    if (run < runs) {
-        uint stop = min(run * RUN + RUN, tiles);
-        from = 0u;
-        pick(n, (stop - 1u) / tiles_of(n_rows) + 1u, run == 0u);
-        run_tiles(run * RUN, stop);
-    } else {
-        from = 2u;
-        run_tiles((run - runs) * RUN, min((run - runs) * RUN + RUN, tiles_shared));
+    bool is_shared = run >= runs;
+    from = is_shared ? 2u : 0u;
+    n_rows_of = is_shared ? n_rows_shared : n_rows;
+    uint first = (is_shared ? run - runs : run) * RUN, stop = min(first + RUN, is_shared ? tiles_shared : all_tiles);
+    slot = is_shared ? 0u : first / tiles;
+    if (!is_shared) {
+        pick(n, (stop - 1u) / tiles + 1u, run == 0u);
     }
+    tiles = is_shared ? tiles_shared : tiles;
+    slot_first = slot * tiles;
+    slot_made = slot;
+    made_first = slot_first;
+    run_tiles(first, stop);
 }
 
 #else

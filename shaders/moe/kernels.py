@@ -7,12 +7,13 @@ from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
 from ..common.rows import SUBGROUPS, both_reductions, row_call, row_strides, rows
+from ..common.walk import fast_div_words
 from ..kernel import Argument, Constants, Features, Kernel, KernelCall, Variant, grid_of, placed, strides
 from ..matmul.dots import defines, form_of, local_of, most_tokens, row_words, variants
 from ..matmul.matrices import takes_experts
 from ..matmul.mul_mat_args import ceil_div
 from ..matmul.mul_mats import for_subgroups
-from ..matmul.wide import MOST_GROUPS, wide_joined, wide_tile
+from ..matmul.wide import MOST_GROUPS, PIECE, wide_joined, wide_tile
 from ..operands import FLOATS, INTS, WEIGHTS
 
 MANY_TILES = 4  # of a workgroup at most where several tokens bring more than enough of them
@@ -158,7 +159,7 @@ def _gate_up_tile(node: Node, features: Features) -> tuple[int, Constants]:
         tile = replace(wide_tile(2 * gate.shape[1] * k, 1, n_inner, features, gate.dtype), rows=2)  # of gate and of up
         n_tiles = k * ceil_div(gate.shape[1], tile.tile_rows // 2)
         run = max(tile.runs(n_tiles)[1], min(MANY_TILES, ceil_div(n * n_tiles, 2 * MOST_GROUPS)))
-        constants = tile.spec((gate, up, shared_gate, shared_up), features, run)
+        constants = tile.spec((gate, up, shared_gate, shared_up), (x,), features, run)
         return n_groups(tile.tile_rows // 2, run), constants
     local = local_of(n_inner, features)
     return n_groups(local if "LANES" in form else 1), {"local_size_x": local, "ROWS": 2, "COLS": 1}
@@ -184,6 +185,7 @@ def _lower_down(node: Node, features: Features) -> KernelCall:
         **placed("gate", shared_gate, "token"),
         **placed("residual", residual, "token"),
         **placed("y", y, "token"),
+        **dict(zip(("per_magic", "per_shift"), fast_div_words(max(1, hidden.shape[2] // PIECE)), strict=True)),
     }
     buffers = {
         **dict(w0=down, w1=shared_down, hidden=hidden, shared_hidden=shared, ids=ids),
@@ -210,7 +212,7 @@ def _down_tile(node: Node, features: Features) -> tuple[int, Constants]:
     hidden, down, ids, _, shared, shared_down, *_ = node.inputs
     if "WIDE" in _down_form(features):
         tile = wide_joined(ids.shape[1] * hidden.shape[2] + shared.shape[1], ids.shape[0], features, down.dtype)
-        return tile.tile_rows, tile.spec((down, shared_down), features)
+        return tile.tile_rows, tile.spec((down, shared_down), (hidden, shared), features)
     local = local_of(4 * hidden.shape[2], features)  # an octet of an expert's row an invocation, or two
     return local if "LANES" in form_of(features) else 1, {"local_size_x": local, "ROWS": 1, "COLS": 1}
 

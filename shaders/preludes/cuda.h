@@ -24,9 +24,14 @@ VK_FN uint floatBitsToUint(float x) { return __float_as_uint(x); }
 VK_FN int floatBitsToInt(float x) { return __float_as_int(x); }
 VK_FN float uintBitsToFloat(uint x) { return __uint_as_float(x); }
 VK_FN float intBitsToFloat(int x) { return __int_as_float(x); }
-VK_FN int dot_of_bytes(uint a, uint b, int) { return __dp4a(int(a), int(b), 0); }
+VK_FN int add_dot(int sum, uint a, uint b) { return __dp4a(int(a), int(b), sum); }
 VK_FN int findLSB(uint x) { return __ffs(int(x)) - 1; }
 VK_FN void umulExtended(uint a, uint b, uint &high, uint &low) { high = __umulhi(a, b), low = a * b; }
+VK_FN vec2 unpackHalf2x16(uint bits) {
+    vec2 r;
+    asm("{ .reg .f16 a, b; mov.b32 {a, b}, %2; cvt.f32.f16 %0, a; cvt.f32.f16 %1, b; }" : "=f"(r.x), "=f"(r.y) : "r"(bits));
+    return r;
+}
 VK_FN uint atomicAdd(uint &x, uint y) { return ::atomicAdd(&x, y); }
 VK_FN uint atomicAnd(uint &x, uint y) { return ::atomicAnd(&x, y); }
 VK_FN uint atomicMax(uint &x, uint y) { return ::atomicMax(&x, y); }
@@ -59,6 +64,14 @@ template <class T, int N> VK_FN vk_Vector<T, N> vk_shuffle_xor(uint mask, vk_Vec
 VK_REDUCE(vk_add, x + other)
 VK_REDUCE(vk_max, max(x, other))
 VK_REDUCE(vk_min, min(x, other))
+#if __CUDA_ARCH__ >= 800  // one instruction for integers of a whole warp
+#define VK_REDUCE_WHOLE(name, intrinsic)                                          \
+    VK_FN uint name(uint mask, uint, uint x) { return intrinsic(mask, x); }       \
+    VK_FN int name(uint mask, uint, int x) { return intrinsic(mask, x); }
+VK_REDUCE_WHOLE(vk_add, __reduce_add_sync)
+VK_REDUCE_WHOLE(vk_max, __reduce_max_sync)
+VK_REDUCE_WHOLE(vk_min, __reduce_min_sync)
+#endif
 #define subgroupShuffle(x, lane) vk_shuffle(VK_MASK, x, lane)
 #define subgroupShuffleXor(x, bits) vk_shuffle_xor(VK_MASK, x, bits)
 #define subgroupAdd(x) vk_add(VK_MASK, VK_LANES, x)

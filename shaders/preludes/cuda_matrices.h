@@ -12,11 +12,6 @@ VK_FN uint vk_halves(float low, float high) {
 #endif
     return both;
 }
-VK_FN vec2 unpackHalf2x16(uint bits) {
-    vec2 r;
-    asm("{ .reg .f16 a, b; mov.b32 {a, b}, %2; cvt.f32.f16 %0, a; cvt.f32.f16 %1, b; }" : "=f"(r.x), "=f"(r.y) : "r"(bits));
-    return r;
-}
 
 #define VK_HALVES(op, name)                                                                       \
     VK_FN f16vec2 operator op(f16vec2 a, f16vec2 b) {                                             \

@@ -34,8 +34,7 @@ inline uint floatBitsToUint(float x) { return vk_bits<uint>(x); }
 inline int floatBitsToInt(float x) { return vk_bits<int>(x); }
 inline float uintBitsToFloat(uint x) { return vk_bits<float>(x); }
 inline float intBitsToFloat(int x) { return vk_bits<float>(x); }
-inline int dot_of_bytes(uint a, uint b, int) {
-    int sum = 0;
+inline int add_dot(int sum, uint a, uint b) {
     for (int i = 0; i < 4; i++) sum += int((signed char)(a >> 8 * i)) * int((signed char)(b >> 8 * i));
     return sum;
 }

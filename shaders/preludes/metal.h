@@ -44,9 +44,9 @@ VK_BITS(floatBitsToInt, float, int)
 VK_BITS(uintBitsToFloat, uint, float)
 VK_BITS(intBitsToFloat, int, float)
 
-VK_FN int dot_of_bytes(uint a, uint b, int) {
+VK_FN int add_dot(int sum, uint a, uint b) {
     int4 products = int4(as_type<char4>(a)) * int4(as_type<char4>(b));
-    return products.x + products.y + products.z + products.w;
+    return sum + products.x + products.y + products.z + products.w;
 }
 VK_FN int findLSB(uint x) { return x ? int(ctz(x)) : -1; }
 VK_FN void umulExtended(uint a, uint b, thread uint &high, thread uint &low) { high = mulhi(a, b), low = a * b; }

@@ -39,15 +39,18 @@ float of_lane(float x, uint e) {
     return subgroupShuffle(x, (gl_SubgroupInvocationID & ~(SPLIT - 1u)) + e);
 }
 
-void load(uint q_first, uint state_first, uint part) {
+void load_inputs(uint q_first, uint part) {
+    [[unroll]] for (uint i = 0u; i < PER; i++) {
+        keys[i] = k4[(k_at + q_first) / 4u + part + i * SPLIT];
+        queries[i] = q4[(q_at + q_first) / 4u + part + i * SPLIT];
+    }
+}
+
+void load_state(uint state_first) {
     [[unroll]] for (uint e = 0u; e < EACH; e++) {
         [[unroll]] for (uint i = 0u; i < PER; i++) {
             s[e][i] = state4[state_first + e * STEP * QUADS + i * SPLIT];
         }
-    }
-    [[unroll]] for (uint i = 0u; i < PER; i++) {
-        keys[i] = k4[(k_at + q_first) / 4u + part + i * SPLIT];
-        queries[i] = q4[(q_at + q_first) / 4u + part + i * SPLIT];
     }
 }
 
@@ -90,14 +93,19 @@ void main() {
         return;
     }
     uint part = LANE % SPLIT, row = LANE / SPLIT, own = row + part % EACH * STEP;
-    int slot = slot_of(seq, 0u);
-    bool is_valid = n_valid[n_valid_at + seq] > 0, speaks = part < EACH;
-    uint state_first = state_of(slot, head) / 4u + row * QUADS + part, gate_of = gates_of(seq, head);
-    float value = v[v_at + seq * v_seq + head * v_head + own], strength = sigmoid(beta[beta_at + gate_of]);
-    float decay = exp_of(log_decay_of(gate_of, a[a_at + head], dt[dt_at + head]));
-    float open = w[w_at + own] * silu(gate[gate_at + seq * gate_seq + head * gate_head + own]);
-    load(seq * q_seq + key_of(head) * q_head, state_first, part);
-    float mine = take_token(part, value, decay, strength);
+    int slot = slot_of(seq, 0u), n_own = n_valid[n_valid_at + seq];
+    uint gate_of = gates_of(seq, head);
+    bool speaks = part < EACH;
+    float value = v[v_at + seq * v_seq + head * v_head + own];
+    float strength = beta[beta_at + gate_of], open = gate[gate_at + seq * gate_seq + head * gate_head + own];
+    float step_ = alpha[alpha_at + gate_of], bias = dt[dt_at + head], rate = a[a_at + head], weight = w[w_at + own];
+    load_inputs(seq * q_seq + key_of(head) * q_head, part);
+    uint state_first = state_of(slot, head) / 4u + row * QUADS + part;
+    load_state(state_first);
+    bool is_valid = n_own > 0;
+    float decay = exp_of(rate * softplus(step_ + bias));
+    open = weight * silu(open);
+    float mine = take_token(part, value, decay, sigmoid(strength));
     if (is_valid && is_slot(slot)) {
         store_state(state_first);
     }

@@ -18,7 +18,7 @@ PLAIN_FUNCTIONS = frozenset(
         *("abs", "min", "max", "clamp", "exp", "log", "sqrt", "floor", "fma", "dot", "all", "lessThan", "findLSB"),
         *("mix", "sign", "equal", "roundEven"),
         *("floatBitsToUint", "floatBitsToInt", "uintBitsToFloat", "intBitsToFloat", "umulExtended"),
-        "dot_of_bytes",  # of four signed bytes each; Vulkan's by an instruction of SPIR-V
+        "add_dot",  # of four signed bytes each onto a sum; Vulkan's by an instruction of SPIR-V
         *("packHalf2x16", "unpackHalf2x16", "packFloat2x16", "unpackFloat2x16"),
     }
 )

@@ -57,7 +57,6 @@ BY_TEAMS = (
 
 # (shader, function, which of its barriers): why no case can need it
 KEPT: Mapping[tuple[str, str, int], str] = {
-    ("experts_down_wide", "gather_sums", 0): "its rows are one subgroup's each (wide_joined), so that none is met",
     **{
         (stem, function, 0): "experts' tiles are one team's"
         for stem in ("mul_mat_id_matrix", "mul_mat_id_swiglu")
