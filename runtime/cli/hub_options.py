@@ -1,5 +1,6 @@
 """How a model on a hub is named, the same for every command. What is fetched lies in hub_models.py."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,21 +17,31 @@ class FromHub:
     offline: bool = False
 
 
-TOKEN = click.option(
-    "-hft", "--hf-token", "hf_token", metavar="TOKEN", help="For what is not public [default: HF_TOKEN]."
-)
-FILE = click.option("-hff", "--hf-file", "hf_file", metavar="FILE", help="That file of the repository.")
-OFFLINE = click.option("--offline", is_flag=True, help="Use what was fetched before, and no network.")
-OPTIONS = (
-    click.option(
-        *("-hf", "-hfr", "--hf-repo", "hf_repo"),
-        metavar="USER/REPO[:QUANT]",
-        help="A model from a hub; without QUANT Q4_K_M or the nearest.",
+_DECLARED: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {  # by llama-server's environment variables
+    "LLAMA_ARG_HF_REPO": (
+        ("-hf", "-hfr", "--hf-repo", "hf_repo"),
+        {"metavar": "USER/REPO[:QUANT]", "help": "A model from a hub; without QUANT Q4_K_M or the nearest."},
     ),
-    FILE,
-    TOKEN,
-    OFFLINE,
-)
+    "LLAMA_ARG_HF_FILE": (
+        ("-hff", "--hf-file", "hf_file"),
+        {"metavar": "FILE", "help": "That file of the repository."},
+    ),
+    "HF_TOKEN": (
+        ("-hft", "--hf-token", "hf_token"),
+        {"metavar": "TOKEN", "help": "For what is not public [default: HF_TOKEN]."},
+    ),
+    "LLAMA_ARG_OFFLINE": (
+        ("--offline",),
+        {"is_flag": True, "help": "Use what was fetched before, and no network."},
+    ),
+}
+OPTIONS = tuple(click.option(*names, **how) for names, how in _DECLARED.values())
+_, FILE, TOKEN, OFFLINE = OPTIONS
+
+
+def hub_options(option: Callable[..., Any]) -> list[Any]:
+    """The same for a server, of which each may stand in an environment variable, which option() takes as env."""
+    return [option(*names, env=env, **how) for env, (names, how) in _DECLARED.items()]
 
 
 def from_hub(values: dict[str, Any]) -> FromHub:

@@ -7,8 +7,7 @@ import click
 
 from .cache_options import cache_options, taken_cache_types
 from .foreign import FOREIGN, Takes, table
-from .hub_options import OPTIONS as HUB_OPTIONS
-from .hub_options import from_hub
+from .hub_options import from_hub, hub_options
 from .sampling_options import SAMPLING, taken_sampling
 from .serve_options import ServeOptions
 from .spelling import SpeltCommand, spelt_command, without_effect
@@ -45,7 +44,7 @@ _WHOLE = click.IntRange
 _OPTIONS = [
     click.argument("word", required=False, metavar="[MODEL.gguf]"),
     _option("-m", "--model", env="LLAMA_ARG_MODEL", metavar="FILE", help="Model file [default: the bundled model]."),
-    *HUB_OPTIONS,
+    *hub_options(_option),
     _option("-a", "--alias", env="LLAMA_ARG_ALIAS", metavar="NAME", help="What clients call it [default: its name]."),
     _option("--host", env="LLAMA_ARG_HOST", default="127.0.0.1", show_default=True, help="0.0.0.0: for others too."),
     _option("--port", env="LLAMA_ARG_PORT", type=_WHOLE(0, 65535), default=8080, show_default=True, help="0: any."),

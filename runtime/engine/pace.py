@@ -79,7 +79,7 @@ class Pace:
     def _repaid(self, n: int) -> float:
         """What a step of n sequences with no prompt makes good of steps that were too long: seconds."""
         gap = self._gap(n)
-        return inf if gap is None else max(gap, 2 * self._usual - gap)
+        return inf if gap is None else max(gap, 2 * self._usual - gap, 1e-9)
 
     def _within(self, seconds: float) -> list[int]:
         return list(takewhile(lambda s: self._more.get(s, inf) <= seconds, self._sizes))

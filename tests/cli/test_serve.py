@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -53,9 +54,11 @@ class Serving:
 
 
 @contextmanager
-def serving(*words: str, **changes: str) -> Iterator[Serving]:
+def serving(*words: str, room: int | None = None, **changes: str) -> Iterator[Serving]:
+    """room: bytes that a file may have, as if the disk were full then (Python would keep half a module then)."""
     command = [VKRUN, "serve", *ON_CPU, "--port", "0", *words]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(**changes))
+    limit = None if room is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(**changes), preexec_fn=limit)
     try:
         yield Serving(process)
     finally:
@@ -101,6 +104,30 @@ def test_variables_are_llama_servers(monkeypatch: pytest.MonkeyPatch) -> None:
         assert server.ask("/slots", authorization="Bearer k").status_code == 404
         assert server.end(signal.SIGINT) == 0
         assert not [line for line in server.lines if "GET" in line]
+
+
+@pytest.mark.parametrize("room", [0, 100, 5000])
+def test_a_full_disk_costs_what_was_to_be_written_and_no_answer(tmp_path: Path, room: int) -> None:
+    kept = tmp_path / "slots"
+    kept.mkdir()
+    words = (MODEL, "-np", "1", "-c", "256", "--slot-save-path", str(kept))
+    body = {"prompt": list(range(5, 45)), "temperature": 0, "max_tokens": 8, "ignore_eos": True}
+    with serving(*words, room=room, PYTHONDONTWRITEBYTECODE="1") as server:
+        made = server.ask("/v1/completions", body).json()
+        failed = server.ask("/slots/0?action=save", {"filename": "a"})
+        assert failed.status_code == 400 and "cannot save" in failed.json()["error"]["message"], failed.text
+        assert str(tmp_path) not in failed.text and not list(kept.iterdir())
+        assert server.ask("/slots/0?action=restore", {"filename": "a"}).status_code == 400
+        again = server.ask("/v1/completions", body).json()
+        assert again["choices"] == made["choices"] and server.ask("/health").json() == {"status": "ok"}
+        assert server.end() == 0 and not [line for line in server.lines if "Traceback" in line]
+
+
+def test_a_model_of_a_hub_may_be_named_by_variables() -> None:
+    variables = {"LLAMA_ARG_HF_REPO": "someone/there-is-none:Q8_0", "LLAMA_ARG_OFFLINE": "1"}
+    command = [VKRUN, "serve", *ON_CPU, "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(**variables), timeout=SECONDS)
+    assert done.returncode != 0 and "someone/there-is-none" in done.stderr and "Traceback" not in done.stderr
 
 
 REFUSED = [

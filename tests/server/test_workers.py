@@ -112,6 +112,34 @@ def test_grammars_bind_and_bad_ones_fail_alone() -> None:
     run(test)
 
 
+def test_embeddings_and_answers_take_turns() -> None:
+    """With a seat for each answer and none to spare."""
+    asked, texts = [job(i, 20, 40) for i in (3, 4)], [job(10 + i, 8 + i, embed=True) for i in range(12)]
+    expected = model().embed([list(each.ids) for each in texts])
+
+    async def test() -> None:
+        came: list[str] = []
+
+        async def one(workers: Workers, each: Job) -> list[Event]:
+            made = []
+            async for event in workers.submit(each):
+                made.append(event)
+                came.extend(["token"] * isinstance(event, Token) + ["text"] * isinstance(event, Embedded))
+            return made
+
+        async with working() as workers:
+            made = await asyncio.gather(*(one(workers, each) for each in (*asked, *texts)))
+            for each, its in zip(asked, made, strict=False):
+                assert tokens(its) == alone(each)
+            for its, row in zip(made[len(asked) :], expected, strict=True):
+                assert np.allclose(its[0].row, row, atol=1e-5)
+            ends = [i for i, what in enumerate(came) if what == "text"]
+            assert len(ends) == len(texts) and "token" in came[ends[0] : ends[-1]] and "token" in came[ends[-1] :]
+            assert all(s.job is None for s in workers.slots())
+
+    run(test)
+
+
 def test_embeddings_are_those_of_the_model() -> None:
     (expected,) = model().embed([list(job(2).ids)])
 

@@ -79,6 +79,7 @@ class Streams:
 
     def _gap(self) -> float:
         while not all(s.out for s in self.all):
+            assert not any(s.ended and not s.out for s in self.all), "a stream's context is full"
             self.scheduler.step()
         for s in self.all:
             s.out.popleft()

@@ -94,6 +94,9 @@ def test_a_response_calls_tools(base: str) -> None:
         with client.responses.stream(model="demo", input="hi", tools=tools) as stream:
             kinds = [event.type for event in stream]
             streamed = stream.get_final_response()
+        one = client.responses.create(model="demo", input="hi", tools=tools, parallel_tool_calls=False)
+    assert [json.loads(c.arguments) for c in one.output[2:]] == [CALLS[0]["arguments"]]
+    assert whole.parallel_tool_calls and not one.parallel_tool_calls
     for made in (whole, streamed):
         assert [item.type for item in made.output] == ["reasoning", "message", "function_call", "function_call"]
         assert [{"name": c.name, "arguments": json.loads(c.arguments)} for c in made.output[2:]] == CALLS

@@ -41,6 +41,9 @@ async def pieces(args: argparse.Namespace, n_prompt: int, n: int) -> AsyncIterat
         async for line in reads:
             if line.startswith(b"data: {") and b'"text"' in line:
                 yield time.perf_counter()
+            if line.startswith(b"data: [DONE]"):
+                return
+        raise ConnectionError("the server ended an answer")
     finally:
         writes.close()
         with suppress(ConnectionError):
@@ -127,7 +130,11 @@ def main() -> None:
     for name, one in (("prompt", 512), ("tokens", 64), ("streams", 8), ("rounds", 2), ("ids", 90), ("longest", 400)):
         parser.add_argument(f"--{name}", type=int, default=one)
     parser.add_argument("--pause", type=float, default=1.5, help="seconds between two prompts beside streams")
-    asyncio.run(measure(parser.parse_args()))
+    args = parser.parse_args()
+    try:
+        asyncio.run(measure(args))
+    except OSError as error:
+        raise SystemExit(f"{args.url}: {error}") from None
 
 
 if __name__ == "__main__":

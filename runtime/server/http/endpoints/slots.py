@@ -1,5 +1,6 @@
 """/slots: who sits where, without a word of what they said; saving and restoring where there is a folder for it."""
 
+import os
 import re
 from pathlib import Path
 
@@ -48,8 +49,9 @@ async def act_on_slot(call: Call, body: SlotAction) -> Response:
     try:
         return Json({"id_slot": slot, "n_tokens": await _act(call, action, slot, body)})
     except (OSError, VkrunError) as error:
-        said = error.strerror if isinstance(error, OSError) else str(error)
-        raise ApiError(400, f"slot {slot}: {said}") from None
+        said = error.strerror or "" if isinstance(error, OSError) else str(error)
+        folder = f"{call.served.options.slot_save_path}{os.sep}"  # which is nobody's business
+        raise ApiError(400, f"slot {slot}: {said.replace(folder, '')}") from None
 
 
 async def _act(call: Call, action: str, slot: int, body: SlotAction) -> int:

@@ -86,6 +86,7 @@ class ResponseRequest(Body):
     stream: bool | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=512)] | None = None
     tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
+    parallel_tool_calls: bool | None = None
     text: TextFormat | None = None
     reasoning: ReasoningWanted | None = None
     previous_response_id: None = None  # nothing is kept between requests
