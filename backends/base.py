@@ -83,6 +83,7 @@ class Device(ABC):
     """
 
     info: DeviceInfo
+    compiles_beside = False  # may compile(), and alloc() of inputs, go on in one thread while another runs programs?
     on_compile: Progress | None = None
     max_binding: int | None = None
 

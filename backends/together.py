@@ -46,9 +46,9 @@ class Once(Generic[K, M]):
         return made.result()
 
     def ahead(self, keys: Iterable[K]) -> None:
-        """Make those of keys, several at a time."""
+        """Make those of keys, several at a time, with most of the processor left to others."""
         missing = [k for k in dict.fromkeys(keys) if k not in self._begun]
-        with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1) or 1) as pool:
+        with ThreadPoolExecutor(max(1, min(len(missing), (os.cpu_count() or 1) // 4))) as pool:
             for _ in pool.map(self, missing):
                 pass
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Ids
 from dataclasses import replace
 from functools import cached_property
@@ -18,7 +18,7 @@ from . import tuning
 from .arguments import DEFAULT_CACHE_TYPE, check_cache_types, check_range, stop_strings, token_ids, token_limit
 from .engine.chat import ChatAnswer
 from .engine.embedding import normalised, pooled
-from .engine.engine import Engine, Progress
+from .engine.engine import Engine, Foresight, Progress
 from .engine.generation import Generation
 from .engine.info import ModelInfo
 from .engine.parked import Parked
@@ -45,8 +45,7 @@ from .text.tokenizer import need_tokenizer, tokenizer_from_gguf
 from .version import VERSION
 
 BUNDLED = Path(__file__).parent / "data" / "demo.gguf"
-N_CTX = 4096  # where it fits
-MAX_SEQS, MAX_UBATCH = 256, 1 << 20
+N_CTX, MAX_SEQS, MAX_UBATCH = 4096, 256, 1 << 20  # n_ctx where it fits
 Prompt = str | Ids[int] | np.ndarray  # a text, or token ids
 CACHE_RAM = 8192  # MiB
 
@@ -64,6 +63,7 @@ def load(
     swa_full: bool = False,
     cache_type_k: str = DEFAULT_CACHE_TYPE,
     cache_type_v: str = DEFAULT_CACHE_TYPE,
+    foresee: Callable[[Engine], Foresight] | None = None,
 ) -> "Model":
     """Load a GGUF model onto a device.
 
@@ -75,12 +75,11 @@ def load(
     most a quarter of what the host has free. n_ubatch: most tokens of a step, None for what suits the device. swa_full:
     caches of layers with a window hold all tokens, and not just those that a step can see, so that a prompt may go on
     from any beginning that it shares. cache_type_k, cache_type_v: what keys and values are kept as, "f32", "f16", up to
-    65504, or "q8_0", of heads of 32 n; "auto" for f16 where a GPU runs quantised weights and f32 elsewhere.
+    65504, or "q8_0", of heads of 32 n; "auto": f16 where a GPU runs quantised weights, else f32. foresee: as Engine's.
     Raises GGUFError or ModelError for a bad file (before any device is touched), BackendError, UsageError, which
     includes a context that is too large for the device (before anything is uploaded).
     """
-    _check_numbers(n_ctx, n_seqs, opt, n_ubatch)
-    check_cache_types(cache_type_k=cache_type_k, cache_type_v=cache_type_v)
+    _check(n_ctx, n_seqs, opt, n_ubatch, cache_type_k=cache_type_k, cache_type_v=cache_type_v)
     limit = _parked_limit(cache_ram)
     with GGUFFile.open(path) as f:
         room = Capacity(N_CTX if n_ctx is None else n_ctx, n_seqs)
@@ -90,14 +89,15 @@ def load(
         try:
             tuned = _tuned(opened)
             fit = fitted(f, room, opened, opt, 0 if swa_full else n_ubatch, n_ctx is None, (cache_type_k, cache_type_v))
-            engine = Engine(fit.model, opened, opt, progress, n_ubatch)
+            engine = Engine(fit.model, opened, opt, progress, n_ubatch, foresee)
         except BaseException:
             opened.close()
             raise
         return Model(_described(f, fit, info, tuned), engine, tokenizer, dict(f.keys), limit, identity(f))
 
 
-def _check_numbers(n_ctx: int | None, n_seqs: int, opt: int, n_ubatch: int | None) -> None:
+def _check(n_ctx: int | None, n_seqs: int, opt: int, n_ubatch: int | None, **cache_types: str) -> None:
+    check_cache_types(**cache_types)
     check_range("n_ctx", N_CTX if n_ctx is None else n_ctx, 1, 1 << 24)
     check_range("n_seqs", n_seqs, 1, MAX_SEQS)
     check_range("opt", opt, 0, 3)

@@ -114,6 +114,9 @@ class PretendRunner:
     def takes_snapshots(self, n_tokens: int) -> bool:
         return self.n_states > 0 and n_tokens >= SPAN
 
+    def n_readers(self, n: int, size: int, beside: bool) -> int:
+        return n
+
     def decode(self, chunks: Sequence[Chunk], choices: Sequence[TokenChoice], limit: int) -> "PretendRun":
         assert len(chunks) == len(choices) and limit > 0
         return PretendRun(self, list(chunks), limit)

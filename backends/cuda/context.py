@@ -31,8 +31,12 @@ class Context:
     def current(self) -> Iterator[None]:
         """One thread at a time."""
         with self._lock:
-            api.call("cuCtxSetCurrent", self.handle)
+            self.enter()
             yield
+
+    def enter(self) -> None:
+        """Current on this thread, which shares nothing with others meanwhile."""
+        api.call("cuCtxSetCurrent", self.handle)
 
     def settle(self) -> None:
         """Wait until all that was begun has ended."""

@@ -30,6 +30,8 @@ OPENED = Opened()
 class CudaDevice(ClosableDevice, TunedDevice):
     """`features` stand in for the device's own where tests want a poorer one."""
 
+    compiles_beside = True
+
     def __init__(self, physical: Physical, info: DeviceInfo, features: Features) -> None:
         self.info, self.features = info, features
         config.note(1, f"open {physical.name} ({physical.driver}), {physical.memory >> 20} MiB, {features}")

@@ -57,11 +57,12 @@ class CudaProgram(ReplayedProgram):
             with self._context.current():
                 kernels = resources.kernels.get(map(KernelKey.of, dispatches), progress)
                 self._temps = self._own_temps()
-                self._launches = launches_of(dispatches, kernels, self._at)
                 self._take_results()
                 self._events = [api.call("cuEventCreate", UNTIMED) for _ in range(IN_FLIGHT)]
-                if config.read().has("CUDA_GRAPH"):
-                    self._graphs = self._built()
+            self._launches = launches_of(dispatches, kernels, self._at)
+            self._context.enter()  # others go on meanwhile
+            if config.read().has("CUDA_GRAPH"):
+                self._graphs = self._built()
         except BaseException:
             self.close()
             raise

@@ -1,4 +1,5 @@
-"""Ahead: sizes of steps planned, and their kernels made, beside the steps that run, in threads of their own."""
+"""Ahead: sizes of steps planned, their kernels made, and where a device can their programs, beside the steps that run,
+in threads of their own."""
 
 import sys
 from collections import deque
@@ -8,24 +9,25 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from .. import config
 from ..errors import VkrunError
 from ..models.step import StepShape
-from .engine import Engine, Prepared
+from .engine import Engine, Prepared, Ready
 
 N_MAKING = 4  # plans whose kernels are made at a time
 TURN = 1e-4  # seconds for which another thread may keep the interpreter: a step wants it several times
 
+Made = Prepared | Ready
+
 
 class Ahead:
-    """What it has planned waits until the engine is asked for it. One thread at a time calls it."""
+    """What it has made waits until the engine takes it. One thread at a time calls it."""
 
     def __init__(self, engine: Engine, likely: Iterable[StepShape] = ()) -> None:
         """likely: what is planned by itself, the likeliest first."""
         self._engine, self._planned_as = engine, (engine.level, engine.replay)
-        self._plans = ThreadPoolExecutor(1, "plan")
+        self._plans, self._programs = (ThreadPoolExecutor(1, name) for name in ("plan", "program"))
         self._kernels = ThreadPoolExecutor(N_MAKING, "kernels")
-        self._begun: dict[StepShape, Future[Prepared]] = {}
-        self._queue: deque[tuple[StepShape, Future[Prepared]]] = deque()
+        self._begun: dict[StepShape, Future[Made]] = {}
+        self._queue: deque[tuple[StepShape, Future[Made]]] = deque()
         self._likely = deque(likely)
-        engine.prepared = self._take
         self._turn = sys.getswitchinterval()
         sys.setswitchinterval(min(TURN, self._turn))
         self._begin(*self._likely)
@@ -35,12 +37,11 @@ class Ahead:
         if shape not in self._begun and not shape.rests and not self._engine.is_planned(shape):
             self._begin(shape)
 
-    def _begin(self, *shapes: StepShape) -> None:
-        """Before all that waits."""
-        self._begun |= {shape: Future() for shape in shapes}
-        self._queue.extendleft((shape, self._begun[shape]) for shape in reversed(shapes))
-        for _ in shapes:
-            self._plans.submit(self._plan)
+    def begun(self, done: bool) -> list[StepShape]:
+        """Those that are made and wait, or are under way."""
+        if not done:
+            return [shape for shape, made in self._begun.items() if made.running()]
+        return [s for s, made in self._begun.items() if made.done() and not made.cancelled() and not made.exception()]
 
     def is_over(self, shape: StepShape) -> bool:
         """Is a size that was wanted planned, or could it not be?"""
@@ -63,18 +64,30 @@ class Ahead:
         return True
 
     def close(self) -> None:
-        """Wait for what is under way; nothing is planned ahead any more."""
-        self._engine.prepared = lambda _shape: None
-        for pool in (self._plans, self._kernels):
+        """Wait for what is under way, and drop what nobody took."""
+        for pool in (self._plans, self._kernels, self._programs):
             pool.shutdown(cancel_futures=True)
         sys.setswitchinterval(self._turn)
+        for made in [self._begun[shape].result() for shape in self.begun(done=True)]:
+            if isinstance(made, Ready):
+                self._engine.drop(made)
+        self._begun.clear()
 
-    def _take(self, shape: StepShape) -> Prepared | None:
-        """What was planned for a size, once that is done; None where it was not begun."""
-        made = self._begun.pop(shape, None)
+    def take(self, shape: StepShape) -> Made | None:
+        """What was made for a size, once that is done; None where it was not begun."""
+        made = self._begun.get(shape)
         if made is None or made.cancel() or self._planned_as != (self._engine.level, self._engine.replay):
             return None
-        return None if made.exception() else made.result()
+        failed = made.exception()
+        self._begun.pop(shape)
+        return None if failed else made.result()
+
+    def _begin(self, *shapes: StepShape) -> None:
+        """Before all that waits."""
+        self._begun |= {shape: Future() for shape in shapes}
+        self._queue.extendleft((shape, self._begun[shape]) for shape in reversed(shapes))
+        for _ in shapes:
+            self._plans.submit(self._plan)
 
     def _plan(self) -> None:
         shape, made = self._queue.popleft()
@@ -87,10 +100,22 @@ class Ahead:
         else:
             self._kernels.submit(self._make_kernels, prepared, made)
 
-    def _make_kernels(self, prepared: Prepared, made: "Future[Prepared]") -> None:
+    def _make_kernels(self, prepared: Prepared, made: "Future[Made]") -> None:
+        device = self._engine.device
         try:
-            self._engine.device.make_kernels(prepared.plan)
-            config.note(2, f"planned ahead: {prepared.inputs.shape}")
+            device.make_kernels(prepared.plan)
+        except Exception as error:
+            made.set_exception(error)
+            return
+        config.note(2, f"planned ahead: {prepared.inputs.shape}")
+        if device.compiles_beside:
+            self._programs.submit(self._make_program, prepared, made)
+        else:
             made.set_result(prepared)
+
+    def _make_program(self, prepared: Prepared, made: "Future[Made]") -> None:
+        self._engine.loaded.wait()
+        try:
+            made.set_result(self._engine.finish(prepared))
         except Exception as error:
             made.set_exception(error)

@@ -5,7 +5,6 @@ from collections import Counter
 from dataclasses import replace
 
 from ..models.step import StepShape
-from .ahead import Ahead
 from .decode import few_sizes
 from .engine import Engine, Ready
 
@@ -16,12 +15,11 @@ COARSE = 8  # sequences that decode alone, beyond which few sizes are planned at
 
 
 class AtHand:
-    """Of single tokens, which are a step's last group, a larger size may have more, of all else as many.
+    """Of single tokens, which are a step's last group, a larger size may have more, of all else as many. Where the
+    engine has foresight, a size of its own is planned meanwhile; without, all wait for it."""
 
-    ahead: who plans a size of its own meanwhile; without, all wait for it."""
-
-    def __init__(self, engine: Engine, ahead: Ahead | None = None) -> None:
-        self._engine, self.ahead = engine, ahead
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._asked: Counter[StepShape] = Counter()
 
     def ready(self, shape: StepShape, n_steps: int = STEPS) -> Ready:
@@ -31,15 +29,23 @@ class AtHand:
         if self._engine.is_planned(shape):
             return self._engine.ready(shape)
         self._asked[shape] += min(n_steps, STEPS)
-        larger = [s for s in self._engine.planned() if _may_stand_in(s, shape)]
+        larger = self._larger(shape)
         pays = self._asked[shape] > BEFORE_A_PLAN and self._is_prepared(shape)
         return self._engine.ready(shape if pays else min(larger, key=_cost, default=_with_few(shape, at_first=True)))
 
+    def _larger(self, shape: StepShape) -> list[StepShape]:
+        """What may stand in, at once or else once it is planned."""
+        ahead = self._engine.foresight
+        at_once = [*self._engine.planned(), *(ahead.begun(done=True) if ahead else ())]
+        larger = [s for s in at_once if _may_stand_in(s, shape)]
+        return larger or [s for s in (ahead.begun(done=False) if ahead else ()) if _may_stand_in(s, shape)]
+
     def _is_prepared(self, shape: StepShape) -> bool:
-        if self.ahead is None or shape.rests:
+        ahead = self._engine.foresight
+        if ahead is None or shape.rests:
             return True
-        self.ahead.want(shape)
-        return self.ahead.is_over(shape)
+        ahead.want(shape)
+        return ahead.is_over(shape)
 
 
 def _may_stand_in(s: StepShape, shape: StepShape) -> bool:

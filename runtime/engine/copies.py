@@ -66,6 +66,11 @@ class SlotCopies:
         device.write(copy.ids, np.concatenate(ids).astype(np.int32))
         copy.program.run()
 
+    def get_ready(self) -> None:
+        """Plan the copy of a state."""
+        if self._engine.model.states:
+            self._copy(0, True)
+
     def close(self) -> None:
         """Drop every program; the next copy plans anew."""
         for copy in self._planned.values():

@@ -1,9 +1,13 @@
 """Engine: a model on a device. Plans each step size once, replays it, and keeps the sequences' states in slots."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event, Lock
+from typing import Protocol
 
 import numpy as np
 
@@ -42,6 +46,23 @@ class Ready:
     output: Tensor  # logits, or the ring of drawn tokens
 
 
+class Foresight(Protocol):
+    """Who plans sizes before a step needs them, see ahead.py."""
+
+    def take(self, shape: StepShape) -> Prepared | Ready | None:
+        """What was done for a size, once that is done; None where it was not begun."""
+        ...
+
+    def begun(self, done: bool) -> list[StepShape]:
+        """The sizes for which all is done that can be, or which are under way."""
+        ...
+
+    def want(self, shape: StepShape) -> None: ...
+    def is_over(self, shape: StepShape) -> bool: ...
+    def adopt(self, seconds: float) -> bool: ...
+    def close(self) -> None: ...
+
+
 class Engine:
     """Owns the model's memory on the device. One thread at a time.
 
@@ -58,18 +79,25 @@ class Engine:
         level: int = 3,
         progress: Progress | None = None,
         n_ubatch: int | None = None,
+        foresee: "Callable[[Engine], Foresight] | None" = None,
     ) -> None:
+        """foresee: who is to plan sizes ahead, from before weights are brought to the device."""
         self.model, self.device = model, device
         self._own_sizes = self._within_rings(sizes_that_fit(model, device))
         self.configure(level, n_ubatch)
         self.last: Ready | None = None  # what was asked for latest
-        self.prepared: Callable[[StepShape], Prepared | None] = lambda _shape: None  # what somebody did ahead
         self._ready: dict[tuple[int, bool, StepShape], Ready] = {}  # by level and replay
         self._resting: dict[int, Storage] = {}  # logits of steps that leave them on the device, by their rows
         self._compiles = False
         self._progress = progress or (lambda _what, _done, _total: None)
         device.on_compile = lambda done, total: self._progress("compiling", done, total)
-        self._upload()
+        self._planning, self.loaded = Lock(), Event()  # has memory for weights and states?
+        self.foresight = foresee(self) if foresee else None
+        try:
+            self._upload()
+        except BaseException:
+            self.stop_foresight()
+            raise
 
     def configure(self, level: int, n_ubatch: int | None = None, replay: bool = True) -> None:
         """Plan at another level or for other sizes from now on; weights, states and the programs so far stay.
@@ -173,12 +201,28 @@ class Engine:
         return (shape for level, replay, shape in self._ready if (level, replay) == (self.level, self.replay))
 
     def prepare(self, shape: StepShape) -> Prepared:
-        """Plan a size, for compile() to be quick. Any thread may, beside steps, where logits are not to rest."""
+        """Plan a size. Any thread may, beside steps, where logits are not to rest; one plans at a time."""
         inputs = self.model.inputs(shape, self._place_to_rest(shape))
-        return Prepared(inputs, lean_plan(self.model.graph(inputs), self.level, self.device.supports))
+        with self._planning, _uncollected():
+            return Prepared(inputs, lean_plan(self.model.graph(inputs), self.level, self.device.supports))
+
+    def finish(self, prepared: Prepared) -> Ready:
+        """A program of it; beside steps where Device.compiles_beside."""
+        inputs, plan = prepared.inputs, prepared.plan
+        self.device.alloc(plan.storages(Kind.INPUT))
+        (output,) = plan.graph.outputs.values()
+        return Ready(inputs, plan, self.device.compile(plan), output)
+
+    def stop_foresight(self) -> None:
+        """Nothing is planned ahead any more."""
+        self.loaded.set()
+        if self.foresight:
+            self.foresight.close()
+        self.foresight = None
 
     def close(self) -> None:
         """Drop every program; the next step plans anew."""
+        self.stop_foresight()
         for ready in self._ready.values():
             self.drop(ready)
         self._ready.clear()
@@ -194,11 +238,8 @@ class Engine:
     def compile(self, shape: StepShape) -> Ready:
         """As ready(), but made anew and the caller's to drop."""
         self._progress("compiling", 0, 0)
-        prepared = self.prepared(shape) or self.prepare(shape)
-        inputs, plan = prepared.inputs, prepared.plan
-        self.device.alloc(plan.storages(Kind.INPUT))
-        (output,) = plan.graph.outputs.values()
-        made = Ready(inputs, plan, self.device.compile(plan), output)
+        made = (self.foresight.take(shape) if self.foresight else None) or self.prepare(shape)
+        made = made if isinstance(made, Ready) else self.finish(made)
         self._compiles = self.device.info.is_software  # whose drivers do so at the first run
         self._progress("compiling", *((0, 0) if self._compiles else (1, 1)))
         return made
@@ -229,6 +270,7 @@ class Engine:
         """By several threads: one reads at a seventh of what a device takes, and packs at less."""
         uploads, total, done = self.model.weights.uploads, self.model.weights.nbytes, 0
         self.device.alloc([*(u.storage for u in uploads), *self.model.caches, *self.model.states])
+        self.loaded.set()
         pool = ThreadPoolExecutor(min(N_READERS, os.cpu_count() or 1))
         try:
             for upload, _ in zip(uploads, pool.map(self._send, uploads), strict=True):
@@ -263,3 +305,16 @@ def _embeddings(chunks: Sequence[Chunk], n_tokens: int) -> np.ndarray | None:
     for row, part in zip(rows, brought, strict=True):
         row[: len(part)] = part
     return rows
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector, which would look through all plans there are, again and again: a plan is many objects and
+    no circles."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

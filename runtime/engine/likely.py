@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from ..ir.composites.slots import SPAN
 from ..models.architecture import Architecture
 from ..models.step import StepShape
+from .ahead import Ahead
 from .choice import MAX_CANDIDATES
 from .decode import batch_size, few_sizes
+from .engine import Engine
 from .sizes import BESIDE_OTHERS, StepSizes
 
 FIRST_KEYS = 1024  # which fewer stand in for, see at_hand.py
-MOST = 48
+SEVERAL = 4, 16  # prompts that are read at once
+MOST = 64
 
 
 def likely(model: Architecture, sizes: StepSizes) -> list[StepShape]:
@@ -24,15 +27,22 @@ def likely(model: Architecture, sizes: StepSizes) -> list[StepShape]:
     return found[:MOST]
 
 
+def foresee(engine: Engine) -> Ahead:
+    """Who plans beside the steps what these will want. What is likely is planned by itself, but on CPUs, whose steps
+    that would slow."""
+    return Ahead(engine, () if engine.device.info.is_software else likely(engine.model, engine.sizes))
+
+
 def _over(model: Architecture, sizes: StepSizes, n_kv: int) -> Iterator[StepShape]:
     """In one number of keys."""
-    batches = [n for n in range(1, model.capacity.n_caches + 1) if batch_size(n) == n and n & (n - 1) == 0]
-    batches += [n] if (n := batch_size(model.capacity.n_caches)) not in batches else []
-    few = list(dict.fromkeys(few_sizes(n) for n in range(1, model.capacity.n_caches)))
+    n_seqs = model.capacity.n_caches
+    batches = [n for n in range(2, n_seqs + 1) if n & (n - 1) == 0 or n == n_seqs]
+    few = list(dict.fromkeys(few_sizes(n) for n in range(1, n_seqs)))
     alone = [s for s in sizes.sizes if 1 < s <= n_kv]
-    yield from (_shape(model, n_kv, (n, 1)) for n in batches[:1])
+    yield _shape(model, n_kv, (1, 1))
     yield from (_shape(model, n_kv, (1, s)) for s in reversed(alone))
-    yield from (_shape(model, n_kv, (n, 1)) for n in reversed(batches[1:]))
+    yield from (_shape(model, n_kv, (batch_size(n), 1)) for n in reversed(batches))
+    yield from (_shape(model, n_kv, (n, s)) for s in alone for n in SEVERAL if s >= SPAN and n * s <= sizes.most)
     beside = [s for s in sizes.beside(BESIDE_OTHERS).sizes if 1 < s <= n_kv]
     yield from (_shape(model, n_kv, (1, s), (n, 1)) for n in few for s in reversed(beside))
 

@@ -10,13 +10,11 @@ from ..errors import TextError
 from ..ir.composites.slots import SPAN
 from ..ir.ops.sampling import N_SETTINGS
 from ..models.step import RING, Chunk, StepShape
-from .ahead import Ahead
 from .at_hand import STEPS, AtHand
 from .choice import TokenChoice, not_finite
 from .copies import Pair, SlotCopies
 from .decode import DecodeRun, batch_size
 from .engine import Engine, Ready
-from .likely import likely
 from .masks import MaskedDraws, MaskedRun
 from .transfers import Transfers
 
@@ -123,22 +121,27 @@ class Runner:
         """float32 [len(ids), n_vocab]: the logits after each of a new sequence's tokens; hidden: as Engine.prompt's."""
         return self._engine.prompt(cache, 0, ids, True, None if state < 0 else state, hidden)
 
-    def plan_ahead(self) -> None:
-        """From now on plan beside the steps what these will want. What is likely is planned by itself, but on CPUs,
-        whose steps that would slow."""
-        engine = self._engine
-        software = engine.device.info.is_software
-        self._at_hand.ahead = Ahead(engine, () if software else likely(engine.model, engine.sizes))
+    def get_ready(self) -> None:
+        """Plan what every sequence needs."""
+        self._copies.get_ready()
 
     def adopt(self, seconds: float) -> bool:
         """While nothing else is to be done: get ready for one of the likely sizes, waiting for so long at most. False
         once there are no more."""
-        ahead = self._at_hand.ahead
+        ahead = self._engine.foresight
         return ahead is not None and ahead.adopt(seconds)
 
+    def n_readers(self, n: int, size: int, beside: bool) -> int:
+        """Of n prompts, of which a step could read chunks of a planned size, how many it had better: no more than a
+        program is there for where sizes are planned ahead, since a plan takes longer than some steps. beside: those
+        that decode."""
+        if self._engine.foresight is None or self._engine.device.info.is_software or size == 1:
+            return n
+        groups = [s.groups for s in self._engine.planned()]
+        found = [g[0][0] for g in groups if g[0][1] == size and (len(g) > 1) == beside and g[0][0] <= n]
+        return max(found, default=1)
+
     def close(self) -> None:
-        if self._at_hand.ahead:
-            self._at_hand.ahead.close()
         self._copies.close()
         self._draws.close()
 

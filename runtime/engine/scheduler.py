@@ -233,8 +233,9 @@ class Scheduler:
             return [], 0
         planned = planned.beside(most) if n_beside else planned
         sizes = [planned.next(s.n_unread) for s in reads]
-        most = max(1, most // sizes[0])
-        return [s for s, size in zip(reads, sizes, strict=True) if size == sizes[0]][:most], sizes[0]
+        alike = [s for s, size in zip(reads, sizes, strict=True) if size == sizes[0]]
+        n = min(len(alike), max(1, most // sizes[0]))
+        return alike[: self.runner.n_readers(n, sizes[0], n_beside > 0)], sizes[0]
 
     def _read(self, readers: list[Sequence], size: int, ones: list[Sequence]) -> None:
         """One step of chunks of prompts beside single tokens."""

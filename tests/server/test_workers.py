@@ -113,8 +113,8 @@ def test_grammars_bind_and_bad_ones_fail_alone() -> None:
 
 
 def test_embeddings_and_answers_take_turns() -> None:
-    """With a seat for each answer and none to spare."""
-    asked, texts = [job(i, 20, 40) for i in (3, 4)], [job(10 + i, 8 + i, embed=True) for i in range(12)]
+    """Texts have the seat beside an answer, one after the other, and its tokens come between them."""
+    asked, texts = [job(3, 20, 60)], [job(10 + i, 8 + i, embed=True) for i in range(12)]
     expected = model().embed([list(each.ids) for each in texts])
 
     async def test() -> None:
@@ -132,9 +132,9 @@ def test_embeddings_and_answers_take_turns() -> None:
             for each, its in zip(asked, made, strict=False):
                 assert tokens(its) == alone(each)
             for its, row in zip(made[len(asked) :], expected, strict=True):
-                assert np.allclose(its[0].row, row, atol=1e-5)
+                assert np.allclose(its[0].values, row, atol=1e-5)
             ends = [i for i, what in enumerate(came) if what == "text"]
-            assert len(ends) == len(texts) and "token" in came[ends[0] : ends[-1]] and "token" in came[ends[-1] :]
+            assert len(ends) == len(texts) and "token" in came[ends[0] : ends[-1]]
             assert all(s.job is None for s in workers.slots())
 
     run(test)

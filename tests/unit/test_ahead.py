@@ -2,9 +2,9 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, get_ident
 
@@ -15,7 +15,7 @@ from vkrun.runtime.engine.ahead import Ahead
 from vkrun.runtime.engine.at_hand import BEFORE_A_PLAN, AtHand
 from vkrun.runtime.engine.decode import few_sizes
 from vkrun.runtime.engine.engine import Engine
-from vkrun.runtime.engine.likely import MOST, likely
+from vkrun.runtime.engine.likely import MOST, foresee, likely
 from vkrun.runtime.engine.runner import Runner
 from vkrun.runtime.engine.sizes import GPU
 from vkrun.runtime.errors import BackendError
@@ -34,6 +34,7 @@ class Slow(NullDevice):
     """Makes kernels when it is let go; fails for steps that draw so many rows. Notes which threads do what."""
 
     go: Event = field(default_factory=Event)
+    compiles_beside: bool = False
     begun: Event = field(default_factory=Event)
     bad: int = -1
     made_by: list[int] = field(default_factory=list)
@@ -68,6 +69,11 @@ def of(n: int, n_kv: int = 256) -> StepShape:
     return StepShape(((n, 1),), n_kv, n, 1)
 
 
+def foreseeing(engine: Engine, likely: Sequence[StepShape] = ()) -> Ahead:
+    engine.foresight = ahead = Ahead(engine, likely)
+    return ahead
+
+
 def counted(engine: Engine) -> Counter[StepShape]:
     """How often each size is planned from now on."""
     plan, seen = engine.prepare, Counter()
@@ -88,7 +94,7 @@ def all_over(ahead: Ahead, *shapes: StepShape) -> None:
 
 def test_what_is_likely_is_got_ready_for_where_there_is_nothing_else_to_do(engine: Engine) -> None:
     seen, sizes = counted(engine), [of(1), of(4), of(2)]
-    ahead = Ahead(engine, sizes)
+    ahead = foreseeing(engine, sizes)
     assert ahead.adopt(0.01) and not slow(engine).programs  # nothing is ready yet, and more to come
     slow(engine).go.set()
     while ahead.adopt(SECONDS):
@@ -96,41 +102,61 @@ def test_what_is_likely_is_got_ready_for_where_there_is_nothing_else_to_do(engin
     assert list(engine.planned()) == sizes and all(engine.ready(s).inputs.shape == s for s in sizes)
     assert seen == Counter(sizes) and set(slow(engine).compiled_by) == {get_ident()}
     assert get_ident() not in slow(engine).made_by
-    ahead.close()
+    engine.stop_foresight()
 
 
 def test_a_step_waits_for_a_plan_under_way_and_makes_itself_one_that_was_not_begun(engine: Engine) -> None:
     seen, device = counted(engine), slow(engine)
-    ahead = Ahead(engine, [of(n) for n in (1, 2, 3, 4)])
+    foreseeing(engine, [of(n) for n in (1, 2, 3, 4)])
     with ThreadPoolExecutor(1) as pool:
         pool.submit(lambda: (device.begun.wait(SECONDS), device.go.set()))
         assert engine.ready(of(1)).inputs.shape == of(1)
     assert all(engine.ready(of(n)).inputs.shape == of(n) for n in (4, 2, 3))
     assert seen == Counter([of(n) for n in (1, 2, 3, 4)])
-    ahead.close()
+    engine.stop_foresight()
 
 
 def test_streams_go_on_in_a_larger_size_until_their_own_is_planned(engine: Engine) -> None:
     engine.ready(of(4))
-    ahead = Ahead(engine)
-    at_hand = AtHand(engine, ahead)
+    ahead, at_hand = foreseeing(engine), AtHand(engine)
     for _ in range(2 * BEFORE_A_PLAN):
         assert at_hand.ready(of(2), 1).inputs.shape == of(4)  # its kernels are not there
     slow(engine).go.set()
     all_over(ahead, of(2))
     assert at_hand.ready(of(2), 1).inputs.shape == of(2)
-    ahead.close()
+    engine.stop_foresight()
+
+
+def test_what_is_under_way_is_waited_for_where_nothing_else_stands_in(engine: Engine) -> None:
+    device = slow(engine)
+    foreseeing(engine, [of(2, 1024)])
+    seen, at_hand = counted(engine), AtHand(engine)
+    assert device.begun.wait(SECONDS)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: device.go.wait(0.05) or device.go.set())
+        assert at_hand.ready(of(1), 1).inputs.shape == of(2, 1024)
+    assert not seen
+    engine.stop_foresight()
+
+
+def test_what_is_made_stands_in_before_what_is_larger(engine: Engine) -> None:
+    slow(engine).go.set()
+    engine.ready(of(4))
+    ahead = foreseeing(engine, [of(2)])
+    all_over(ahead, of(2))
+    assert AtHand(engine).ready(of(1), 1).inputs.shape == of(2)
+    engine.stop_foresight()
 
 
 def test_what_cannot_be_planned_ahead_is_left_to_who_needs_it(engine: Engine) -> None:
     slow(engine).bad = 2
     slow(engine).go.set()
-    ahead = Ahead(engine, [of(1), of(2), of(4)])
+    ahead = foreseeing(engine, [of(1), of(2), of(4)])
     while ahead.adopt(SECONDS):
         pass
     assert {of(1), of(4)} <= set(engine.planned())
     assert engine.ready(of(2)).inputs.shape == of(2)  # by itself
-    ahead.close()
+    engine.stop_foresight()
 
 
 def test_where_no_room_is_left_no_more_is_got_ready(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,26 +164,26 @@ def test_where_no_room_is_left_no_more_is_got_ready(engine: Engine, monkeypatch:
         raise BackendError("no room")
 
     slow(engine).go.set()
-    ahead = Ahead(engine, [of(1), of(2)])
+    ahead = foreseeing(engine, [of(1), of(2)])
     monkeypatch.setattr(engine.device, "compile", full)
     assert ahead.adopt(SECONDS) and not ahead.adopt(SECONDS) and not list(engine.planned())
-    ahead.close()
+    engine.stop_foresight()
 
 
 def test_another_level_takes_no_plan_of_this_one(engine: Engine) -> None:
     slow(engine).go.set()
-    ahead = Ahead(engine, [of(2)])
+    ahead = foreseeing(engine, [of(2)])
     all_over(ahead, of(2))
     engine.configure(0)
     assert all(engine.ready(of(2)).plan.barriers[1:])
-    ahead.close()
+    engine.stop_foresight()
 
 
 def test_the_interpreters_turns_are_short_meanwhile(engine: Engine) -> None:
     before = sys.getswitchinterval()
-    ahead = Ahead(engine)
+    foreseeing(engine)
     assert sys.getswitchinterval() < before
-    ahead.close()
+    engine.stop_foresight()
     assert sys.getswitchinterval() == pytest.approx(before)
 
 
@@ -173,18 +199,52 @@ def test_what_serving_meets_is_likely(tmp_path: Path) -> None:
     assert all(s.snapshots == any(size >= 64 for _, size in s.groups) for s in found)
 
 
-def test_a_runner_plans_ahead_on_gpus_alone(engine: Engine) -> None:
-    slow(engine).go.set()
-    runner = Runner(engine)
-    assert not runner.adopt(0)
-    runner.plan_ahead()
-    assert runner.adopt(SECONDS) and len(list(engine.planned())) == 1
-    runner.close()
-    engine.device.info = replace(engine.device.info, kind="cpu")
-    other = Runner(engine)
-    other.plan_ahead()
-    assert not other.adopt(SECONDS)
-    other.close()
+@pytest.mark.parametrize("kind", ["virtual gpu", "cpu"])
+def test_what_is_likely_is_planned_from_before_weights_are_there_on_gpus(tmp_path: Path, kind: str) -> None:
+    device = Slow(info=DeviceInfo("null", 0, "nothing", kind=kind))
+    device.go.set()
+    with GGUFFile.open(write_model(tmp_path / "a.gguf")) as f:
+        engine = Engine(open_model(f, Capacity(1024, 4, 5)), device, foresee=foresee)
+        runner = Runner(engine)
+        assert runner.adopt(SECONDS) == (kind != "cpu") and len(list(engine.planned())) == (kind != "cpu")
+        engine.close()
+        assert not runner.adopt(0) and engine.foresight is None
+
+
+def test_where_weights_fail_to_come_nothing_goes_on(tmp_path: Path) -> None:
+    class Full(Slow):
+        def write(self, storage, data, row=0):
+            raise BackendError("the device is full")
+
+    made: list[Ahead] = []
+    device = Full(info=DeviceInfo("null", 0, "nothing", kind="virtual gpu"), compiles_beside=True)
+    device.go.set()
+    with GGUFFile.open(write_model(tmp_path / "a.gguf")) as f, pytest.raises(BackendError, match="is full"):
+        Engine(open_model(f, Capacity(64)), device, foresee=lambda e: made.append(foresee(e)) or made[0])
+    assert not made[0]._begun and made[0]._plans._shutdown
+
+
+def test_programs_are_made_beside_where_a_device_can(engine: Engine) -> None:
+    device = slow(engine)
+    device.compiles_beside = True
+    device.go.set()
+    ahead = foreseeing(engine, [of(1), of(2)])
+    all_over(ahead, of(1), of(2))
+    assert engine.ready(of(1)).inputs.shape == of(1) and get_ident() not in device.compiled_by
+    engine.stop_foresight()
+    assert [p.is_closed for p in device.programs] == [False, True]  # which nobody took
+
+
+def test_no_more_prompts_are_read_at_once_than_there_are_programs_for(engine: Engine) -> None:
+    runner, sizes = Runner(engine), [StepShape(((n, 64),), 256, n, 1, snapshots=True) for n in (1, 4)]
+    assert runner.n_readers(9, 64, beside=False) == 9
+    for size in sizes:
+        engine.ready(size)
+    foreseeing(engine)
+    assert [runner.n_readers(n, 64, beside=False) for n in (1, 3, 4, 9)] == [1, 1, 4, 4]
+    assert runner.n_readers(9, 64, beside=True) == runner.n_readers(9, 8, beside=False) == 1
+    assert runner.n_readers(9, 1, beside=True) == 9
+    engine.stop_foresight()
 
 
 def test_many_threads_make_a_thing_once_and_what_failed_again() -> None:

@@ -10,6 +10,8 @@ from vkrun.runtime.models.step import StepShape
 class Planned:
     """An engine that only remembers what was planned."""
 
+    foresight = None
+
     def __init__(self, *shapes: StepShape) -> None:
         self.shapes = list(shapes)
 

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from ....backends import registry
 from ... import config
+from ...engine.likely import foresee
 from ...errors import VkrunError
 from ...model import Model, load
 from .messages import Died, Loading, Ready, Start, Stop
@@ -49,7 +50,7 @@ def _load(pipe: Pipe) -> Model:
     assert isinstance(start, Start)
     options = start.options
     backend, device = place(options, start.index)
-    return load(
+    made = load(
         options.path,
         backend,
         device,
@@ -61,7 +62,10 @@ def _load(pipe: Pipe) -> Model:
         swa_full=options.swa_full,
         cache_type_k=options.cache_type_k,
         cache_type_v=options.cache_type_v,
+        foresee=foresee,
     )
+    made.scheduler.runner.get_ready()
+    return made
 
 
 def place(options: WorkerOptions, index: int) -> tuple[str | None, str | int | None]:
@@ -75,7 +79,6 @@ def place(options: WorkerOptions, index: int) -> tuple[str | None, str | int | N
 
 
 def work(model: Model, pipe: Pipe) -> None:
-    model.scheduler.runner.plan_ahead()
     doing = Work(model, pipe)
     threading.Thread(target=_hear, args=(doing, pipe), daemon=True).start()
     doing.run()
