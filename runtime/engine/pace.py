@@ -11,6 +11,7 @@ from .sizes import BESIDE_OTHERS, StepSizes
 LONGEST = 1.9  # of a gap between two tokens while a prompt is read, in usual ones; with room for what varies below 2
 SLOWEST = 1 / 10  # of the rate at which prompts are read alone; where what fits is slower, steps may take longer, with
 MOSTLY = 0.75  # of the best rate that any size has
+LONE = 1 / 14  # in the place of SLOWEST where one prompt is read, for which no other waits
 N_GAPS = 15  # of which the median is the usual one
 NEWEST = 0.25  # the weight of the latest figure in a mean
 MOST_AT_ONCE = 4.0  # times as much as expected a figure may count, since some steps are late for reasons of their own
@@ -66,7 +67,8 @@ class Pace:
         self._usual = max(gap, self._gap(n_all) or 0.0)
         fits = max(self._within(LONGEST * self._usual - gap), default=1)
         larger = [s for s in self._sizes if s > fits and s in self._more]
-        self._is_long = bool(larger) and fits < SLOWEST * self._alone * (gap + self._more.get(fits, 0.0))
+        slowest = LONE if n_all == n + 1 else SLOWEST
+        self._is_long = bool(larger) and fits < slowest * self._alone * (gap + self._more.get(fits, 0.0))
         if not self._is_long:
             return fits
         best = max(map(self._rate, larger))
