@@ -13,7 +13,7 @@ from .sizes import BESIDE_OTHERS, StepSizes
 
 FIRST_KEYS = 1024  # which fewer stand in for, see at_hand.py
 SEVERAL = 4, 16  # prompts that are read at once
-MOST = 64
+MOST = 48
 
 
 def likely(model: Architecture, sizes: StepSizes) -> list[StepShape]:
