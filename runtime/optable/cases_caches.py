@@ -72,7 +72,9 @@ def _pairs() -> Iterator[Case]:
             gated = attrs | {"extra": ("gate",)}
             yield Case("attention", what, (*ins, gate), gated, size[4] == 64, in_one=in_one and few)
             if size[1] == 1 and in_one:
-                yield from (Case("attention_split", what, ins, attrs | {"n_split": n}, size[4] == 64) for n in (1, 3))
+                for n in (1, 3):
+                    parts = attrs | {"n_split": n}
+                    yield Case("attention_split", f"{what}, {n} parts", ins, parts, size[4] == 64)
 
 
 def _ways() -> Iterator[Case]:
