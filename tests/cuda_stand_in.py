@@ -27,6 +27,7 @@ ATTRIBUTES = {
     "MAX_THREADS_PER_BLOCK": 1024,
     "KERNEL_EXEC_TIMEOUT": 0,
     "VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED": 1,
+    "MULTIPROCESSOR_COUNT": 4,
 }
 INVALID_VALUE, OUT_OF_MEMORY, NOT_FOUND, INVALID_CONTEXT, ILLEGAL_ADDRESS = 1, 2, 500, 201, 700
 
@@ -302,7 +303,7 @@ class StandIn:
 
     def cuGraphAddDependencies(self, graph: str, before: Any, after: Any, edges: Any, n: int) -> None:
         for a, b, edge in zip(before, after, edges, strict=True):
-            self.edges += edge.type == edge.from_port == n
+            self.edges += edge.type == n and edge.from_port in (1, 2)
             self._known(graph).after[b].add(a)
 
     def cuGraphInstantiate(self, graph: str, _flags: int) -> str:

@@ -116,9 +116,9 @@ def start() -> int:
     return version
 
 
-def add_edge(graph: Any, before: Any, after: Any, kind: int) -> None:
-    """Between two kernels of a graph, programmatic from `before`'s end: port and type have the same number."""
+def add_edge(graph: Any, before: Any, after: Any, port: int, kind: int) -> None:
+    """Between two kernels of a graph. port: what has to be of `before`."""
     edge = driver().CUgraphEdgeData()
-    edge.from_port, edge.type = kind, kind
+    edge.from_port, edge.type = port, kind
     name = "cuGraphAddDependencies"  # which took no kinds of edges before CUDA 13
     call(f"{name}_v2" if hasattr(driver(), f"{name}_v2") else name, graph, [before], [after], [edge], 1)

@@ -4,6 +4,7 @@ copies of the outputs at the end."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 from . import api
@@ -11,8 +12,11 @@ from .context import Context
 from .launches import Launch
 
 # A launch that waits for one other alone may be started before that one has ended: kernels wait before they read what
-# others write.
-_PROGRAMMATIC = 1  # CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC, and CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC
+# others write. One that asks for weights before is as soon as all workgroups of that other have begun, if it has about
+# one of its own for every processor: fewer would crowd on those that are free first.
+_PROGRAMMATIC = 1  # CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC
+_ENDING, _BEGUN = 1, 2  # CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC, whose groups say so or end, and _LAUNCH_ORDER
+_EVERY = 0.975  # of the processors
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class _Builder:
     def __init__(self, context: Context, graph: Any, early: bool) -> None:
         self._graph = graph
         self._early = early and context.physical.capability >= (9, 0)
+        self._many = _EVERY * context.physical.n_processors
 
     def launches(self, launches: Sequence[Launch], barriers: Sequence[bool]) -> list[Any]:
         """What stands between two barriers waits for all that stands between the two before. Returns the last ones."""
@@ -114,7 +119,8 @@ class _Builder:
     def _add(self, launch: Launch, before: Sequence[Any]) -> Any:
         if self._early and len(before) == 1:
             handle = api.call("cuGraphAddKernelNode", self._graph, [], 0, launch.node_params)
-            api.add_edge(self._graph, before[0], handle, _PROGRAMMATIC)
+            port = _BEGUN if launch.kernel.asks_early and prod(launch.grid) >= self._many else _ENDING
+            api.add_edge(self._graph, before[0], handle, port, _PROGRAMMATIC)
             return handle
         return api.call("cuGraphAddKernelNode", self._graph, list(before), len(before), launch.node_params)
 

@@ -45,8 +45,11 @@ class KernelKey:
 
 @dataclass(frozen=True, eq=False)
 class LoadedKernel:
+    """`asks_early`: for weights, before it waits for what other kernels write."""
+
     function: Any
     n_threads: int
+    asks_early: bool
 
 
 class Kernels:
@@ -80,4 +83,5 @@ class Kernels:
         except api.CudaError as error:
             raise BackendError(f"{error}: shader {key.title}, compiled for {self._arch}") from error
         self._modules.append(module)
-        return LoadedKernel(api.call("cuModuleGetFunction", module, ENTRY), n_threads(key.code))
+        function = api.call("cuModuleGetFunction", module, ENTRY)
+        return LoadedKernel(function, n_threads(key.code), not key.branches and "VK_ENTRY_BODY_LATE" in key.text)

@@ -28,6 +28,7 @@ class Physical:
     memory: int
     kind: str
     capability: tuple[int, int]
+    n_processors: int
     is_watched: bool
     features: Features
     driver: str
@@ -70,6 +71,7 @@ def _described(driver: str) -> Iterator[Physical]:
             api.call("cuDeviceTotalMem", device),
             "integrated gpu" if _attribute(device, "INTEGRATED") else "discrete gpu",
             capability,
+            _attribute(device, "MULTIPROCESSOR_COUNT"),
             bool(_attribute(device, "KERNEL_EXEC_TIMEOUT")),
             _features(device, capability),
             driver,
