@@ -57,6 +57,14 @@ uvec4 words4(uint i) {
     return uvec4(word_at(i), word_at(i + 1u), word_at(i + 2u), word_at(i + 3u));
 }
 
+// Words 4 q to 4 q + 3 of a row that begins at word `row`, a multiple of 4 where ALIGNED.
+uvec4 quad_words(uint row, uint q) {
+    if (ALIGNED != 0u) {
+        return aligned_words4((row >> 2) + q);
+    }
+    return words4(row + (q << 2));
+}
+
 // Halves i to i + 7; i is a multiple of 8 where ALIGNED.
 uvec4 halves8(uint i) {
     if (ALIGNED != 0u) {

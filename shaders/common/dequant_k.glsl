@@ -42,8 +42,13 @@ vec4 single_bits(uint word, uint bit) {
                 int(word >> (bit + 24u) & 1u));
 }
 
+// The word of two blocks' d, of which half b & 1 is block b's.
+uint tail_word(uint row, uint n_inner, uint b) {
+    return word_at(row + (n_inner >> 8) * BLOCK_WORDS + (b >> 1));
+}
+
 float tail_scale(uint row, uint n_inner, uint b) {
-    return f16_to_f32(half_at(row + (n_inner >> 8) * BLOCK_WORDS, b));
+    return f16_to_f32(half_of(tail_word(row, n_inner, b), b));
 }
 
 #if defined(TYPE_Q2_K)
@@ -113,22 +118,17 @@ Octet codes_of(uint row, uint i) {
 
 #else  // Q4_K, Q5_K
 
-// Scale and minimum j of 8, six bits each: bytes j and j + 4 for j < 4; later ones have their low four bits in the
-// halves of byte j + 4, their high two on top of bytes j - 4 and j.
-uvec2 scale_and_min(uvec3 s, uint j) {
-    if (j < 4u) {
-        return uvec2(byte_of(s, j) & 63u, byte_of(s, j + 4u) & 63u);
-    }
-    uint low = byte_of(s, j + 4u);
-    return uvec2((low & 15u) | (byte_of(s, j - 4u) >> 6) << 4, (low >> 4) | (byte_of(s, j) >> 6) << 4);
-}
-
-// Of group g & 7 of a block that begins with the words dm and s.
+// Of group g & 7 of a block that begins with the words dm and s: of two runs of 32, whose six bits of scale and minimum are
+// bytes side by side, of the first four runs in s.x and s.y; later ones have their low four bits in the halves of bytes of
+// s.z, their high two on top of those bytes. Without branches.
 Scale scale_made(uint dm, uvec3 s, uint g) {
-    uint run = (g & 7u) >> 1 << 1;
-    uvec2 a = scale_and_min(s, run), b = scale_and_min(s, run + 1u);
-    float d = f16_to_f32(dm & 0xFFFFu), m = -f16_to_f32(dm >> 16);
-    return Scale(d * vec2(a.x, b.x), m * vec2(a.y, b.y));
+    bool is_late = (g & 4u) != 0u;
+    uint shift = (g & 2u) << 3, high = is_late ? shift + 2u : shift;
+    uint low = is_late ? s.z : s.x, low_min = is_late ? s.z >> 4 : s.y;
+    uint scales = (low >> shift & 0x0F0Fu) | (s.x >> high & 0x3030u);
+    uint minima = (low_min >> shift & 0x0F0Fu) | (s.y >> high & 0x3030u);
+    vec2 factors = f16s_to_f32(dm);
+    return Scale(factors.x * vec2(scales & 255u, scales >> 8), -factors.y * vec2(minima & 255u, minima >> 8));
 }
 
 Scale scale_of(uint row, uint n_inner, uint g) {

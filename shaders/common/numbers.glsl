@@ -20,6 +20,15 @@ float f16_to_f32(uint h) {
 #endif
 }
 
+// Of both halves of a word.
+vec2 f16s_to_f32(uint word) {
+#if defined(TEXT)
+    return unpackHalf2x16(word);
+#else
+    return vec2(f16_to_f32(word & 0xFFFFu), f16_to_f32(word >> 16));
+#endif
+}
+
 // To nearest even; what is too large becomes infinity, NaN stays NaN.
 uint f32_to_f16(float x) {
     uint bits = floatBitsToUint(x), a = bits & 0x7fffffffu;

@@ -66,9 +66,9 @@ struct Raw {
 
 Raw raw_of(uint row, uint n, uint p) {
 #if defined(TYPE_MXFP4)
-    return Raw(words4(row + (p << 2)), word_at(row + (n >> 3) + (p >> 2)));
+    return Raw(quad_words(row, p), word_at(row + (n >> 3) + (p >> 2)));
 #else
-    return Raw(words4(row + (p << 2)), word_at(row + (n >> 3) + (p >> 1)));
+    return Raw(quad_words(row, p), word_at(row + (n >> 3) + (p >> 1)));
 #endif
 }
 
@@ -92,8 +92,7 @@ struct Raw {
 };
 
 Raw raw_of(uint row, uint n, uint p) {
-    uint at = row + (p << 3);
-    return Raw(words4(at), words4(at + 4u), word_at(row + (n >> 2) + (p >> 1)));
+    return Raw(quad_words(row, p << 1), quad_words(row, (p << 1) + 1u), word_at(row + (n >> 2) + (p >> 1)));
 }
 
 Octet octet_of(Raw raw, uint p, uint j) {
@@ -114,12 +113,12 @@ struct Raw {
 };
 
 Raw raw_of(uint row, uint n, uint p) {
-    uint block = row + (p >> 3) * BLOCK_WORDS, r = (p & 7u) << 2;
+    uint block = (p >> 3) * (BLOCK_WORDS >> 2);
     Raw raw;
-    raw.head = words4(block);
-    raw.codes = words4(block + BLOCK_WORDS - 32u + r);
+    raw.head = quad_words(row, block);
+    raw.codes = quad_words(row, block + (BLOCK_WORDS >> 2) - 8u + (p & 7u));
 #if defined(TYPE_Q5_K)
-    raw.high = words4(block + 4u + (r & 4u));
+    raw.high = quad_words(row, block + 1u + (p & 1u));
 #endif
     return raw;
 }
@@ -140,13 +139,13 @@ Scale raw_scale(Raw raw, uint p) {
 
 struct Raw {
     uvec4 codes, high, scales;
-    float d;
+    uint d;
 };
 
 Raw raw_of(uint row, uint n, uint p) {
-    uint block = row + (p >> 3) * BLOCK_WORDS, r = (p & 7u) << 2;
-    return Raw(words4(block + r), words4(block + 32u + (r >> 4) * 8u + (r & 4u)), words4(block + 48u),
-               tail_scale(row, n, p >> 3));
+    uint block = (p >> 3) * (BLOCK_WORDS >> 2);
+    return Raw(quad_words(row, block + (p & 7u)), quad_words(row, block + 8u + (p >> 2 & 1u) * 2u + (p & 1u)),
+               quad_words(row, block + 12u), tail_word(row, n, p >> 3));
 }
 
 Octet octet_of(Raw raw, uint p, uint j) {
@@ -155,7 +154,8 @@ Octet octet_of(Raw raw, uint p, uint j) {
 
 Scale raw_scale(Raw raw, uint p) {
     bool late = (p & 4u) != 0u;
-    return scale_made(raw.d, late ? raw.scales.z : raw.scales.x, late ? raw.scales.w : raw.scales.y, p & 7u);
+    uint a = late ? raw.scales.z : raw.scales.x, b = late ? raw.scales.w : raw.scales.y;
+    return scale_made(f16_to_f32(half_of(raw.d, p >> 3)), a, b, p & 7u);
 }
 
 #elif defined(TYPE_IQ4_XS) || defined(TYPE_NVFP4)
@@ -166,7 +166,7 @@ struct Raw {
 };
 
 Raw raw_of(uint row, uint n, uint p) {
-    return Raw(words4(row + (p << 2)), head_of(row, n, p));
+    return Raw(quad_words(row, p), head_of(row, n, p));
 }
 
 Octet octet_of(Raw raw, uint p, uint j) {
@@ -215,6 +215,37 @@ Scale raw_scale(Raw raw, uint p) {
     return scale_of(raw.row, raw.n, p);
 }
 
+#endif
+
+#if defined(ONE_OF_TWO) && !defined(PLAIN)
+// What was loaded as words that hold either of two types' (weights.glsl), so that no more are kept than the larger takes.
+AnyRaw either_of(Raw raw) {
+#if defined(TYPE_Q4_K)
+    return AnyRaw(raw.head, raw.codes, uvec4(0u), 0u);
+#elif defined(TYPE_Q5_K)
+    return AnyRaw(raw.head, raw.codes, raw.high, 0u);
+#elif defined(TYPE_Q6_K)
+    return AnyRaw(raw.codes, raw.high, raw.scales, raw.d);
+#elif defined(TYPE_Q8_0)
+    return AnyRaw(raw.a, raw.b, uvec4(0u), raw.scale);
+#else
+    return AnyRaw(uvec4(raw.row, raw.n, 0u, 0u), uvec4(0u), uvec4(0u), 0u);
+#endif
+}
+
+Raw one_of(AnyRaw either) {
+#if defined(TYPE_Q4_K)
+    return Raw(either.a, either.b);
+#elif defined(TYPE_Q5_K)
+    return Raw(either.a, either.b, either.c);
+#elif defined(TYPE_Q6_K)
+    return Raw(either.a, either.b, either.c, either.d);
+#elif defined(TYPE_Q8_0)
+    return Raw(either.a, either.b, either.d);
+#else
+    return Raw(either.a.x, either.a.y);
+#endif
+}
 #endif
 
 #if defined(DOT)

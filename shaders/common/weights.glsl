@@ -71,6 +71,15 @@ uvec4 aligned_words4(uint i) {
 }
 #endif
 
+#if (defined(TYPE_Q2_K) || defined(TYPE_Q3_K) || defined(TYPE_Q4_K) || defined(TYPE_Q5_K) || defined(TYPE_Q6_K)) \
+    && !defined(SECOND_F32) && !defined(SECOND_F16)
+#define ONE_OF_TWO  // what was loaded of either type has room in an AnyRaw
+struct AnyRaw {
+    uvec4 a, b, c;
+    uint d;
+};
+#endif
+
 #include "dequant.glsl"
 
 #if defined(SECOND_F32) || defined(SECOND_F16) || defined(SECOND_Q8_0) || defined(SECOND_Q3_K) || defined(SECOND_Q4_K) \
@@ -127,6 +136,8 @@ uvec4 aligned_words4(uint i) {
 #define raw_of second_raw_of
 #define octet_of second_octet_of
 #define raw_scale second_raw_scale
+#define either_of second_either_of
+#define one_of second_one_of
 #define quad_place second_quad_place
 #define four_numbers second_four_numbers
 #define packed_of second_packed_of
@@ -134,8 +145,8 @@ uvec4 aligned_words4(uint i) {
 #define BLOCK_WORDS SECOND_BLOCK_WORDS
 #define pairs second_pairs
 #define single_bits second_single_bits
+#define tail_word second_tail_word
 #define tail_scale second_tail_scale
-#define scale_and_min second_scale_and_min
 #define scale_made second_scale_made
 #define octet_made second_octet_made
 #include "dequant.glsl"
@@ -153,6 +164,8 @@ uvec4 aligned_words4(uint i) {
 #undef raw_of
 #undef octet_of
 #undef raw_scale
+#undef either_of
+#undef one_of
 #undef quad_place
 #undef four_numbers
 #undef packed_of
@@ -160,8 +173,8 @@ uvec4 aligned_words4(uint i) {
 #undef BLOCK_WORDS
 #undef pairs
 #undef single_bits
+#undef tail_word
 #undef tail_scale
-#undef scale_and_min
 #undef scale_made
 #undef octet_made
 #undef PLAIN
@@ -215,6 +228,20 @@ Octet any_scaled(Octet codes, Scale s) {
 }
 
 #if defined(WIDE)
+#if defined(ONE_OF_TWO)
+#define OF_FIRST(raw) one_of(raw)
+#define OF_SECOND(raw) second_one_of(raw)
+
+AnyRaw any_raw_of(uint row, uint n, uint p) {
+    if (is_first()) {
+        return either_of(raw_of(row, n, p));
+    }
+    return second_either_of(second_raw_of(row, n, p));
+}
+#else
+#define OF_FIRST(raw) raw.first
+#define OF_SECOND(raw) raw.second
+
 struct AnyRaw {
     Raw first;
     SecondRaw second;
@@ -229,19 +256,20 @@ AnyRaw any_raw_of(uint row, uint n, uint p) {
     }
     return raw;
 }
+#endif
 
 Octet any_octet_of(AnyRaw raw, uint p, uint j) {
     if (is_first()) {
-        return octet_of(raw.first, p, j);
+        return octet_of(OF_FIRST(raw), p, j);
     }
-    return second_octet_of(raw.second, p, j);
+    return second_octet_of(OF_SECOND(raw), p, j);
 }
 
 Scale any_raw_scale(AnyRaw raw, uint p) {
     if (is_first()) {
-        return raw_scale(raw.first, p);
+        return raw_scale(OF_FIRST(raw), p);
     }
-    return second_raw_scale(raw.second, p);
+    return second_raw_scale(OF_SECOND(raw), p);
 }
 
 uint any_quad_place(uint p, uint quad, uint n) {
@@ -251,9 +279,9 @@ uint any_quad_place(uint p, uint quad, uint n) {
 #if defined(DOT)
 uvec2 any_packed_of(AnyRaw raw, uint p, uint j) {
     if (is_first()) {
-        return packed_of(raw.first, p, j);
+        return packed_of(OF_FIRST(raw), p, j);
     }
-    return second_packed_of(raw.second, p, j);
+    return second_packed_of(OF_SECOND(raw), p, j);
 }
 
 float any_code_offset() {

@@ -14,9 +14,11 @@ PIECE = 32  # numbers of a row that an invocation takes at a time
 PIECE_NBYTES = 128  # of a column in shared memory
 SPARE_NBYTES = 4096  # of shared memory, for sums
 FEWEST = 8  # invocations of a subgroup
+WHOLE = 1024  # invocations of a workgroup that has a processor to itself
 FEW_ROWS, SOME_ROWS, MANY_ROWS = 1024, 2048, 4096
 MOST_COLS, MOST_COLS_SHORT = 8, 4  # of types whose numbers take long to make, and of others
 MOST_GROUPS = 528  # of one column: more tiles than that come several to a workgroup, so that columns are held once
+MOST_GROUPS_WHOLE = 132  # of as many invocations as there can be: one a processor
 MOST_GROUPS_NORMED = 264  # likewise where columns are normed on their way, of which fewer are resident at once
 
 
@@ -72,11 +74,22 @@ def wide_tile(n_rows: int, n_cols: int, n_inner: int, features: Features, dtype:
         most = MOST_COLS if dtype.block == 256 else MOST_COLS_SHORT
         cols = even_tile(n_cols, max(1, min(most, _held(features, dtype) // (size + 1))))
         return WideTile(_local(256, size, features), 4 if n_cols > 4 and n_rows > MANY_ROWS else 2, cols, size, 1)
+    is_long = n_rows >= MANY_ROWS and n_pieces > 2 * size
+    if is_long and dtype.block == 256 and not dtype.is_rare and features.max_workgroup >= WHOLE:
+        return _whole_tile(n_pieces, features, dtype)
     along = size if n_pieces <= 2 * size and not few else 2 * size
     steps = max(1, min(ceil_div(n_pieces, along), (_held(features, dtype) - 1) // along))
     local = _local(512 if along > size and not few else 256, along, features)
     rows = 1 if n_rows <= (SOME_ROWS if along > size else FEW_ROWS) else 2
     return WideTile(local, rows, 1, along, steps, MOST_GROUPS)
+
+
+def _whole_tile(n_pieces: int, features: Features, dtype: DType) -> WideTile:
+    """Of many long rows of K-quants, whose kernels would take too many registers for others to be resident beside them:
+    columns are held once a processor, and one row an invocation is little enough for 1024 of them."""
+    along, at_once = features.subgroup_size, (_held(features, dtype) - 1) // features.subgroup_size
+    turns = ceil_div(n_pieces, along)
+    return WideTile(WHOLE, 1, 1, along, ceil_div(turns, ceil_div(turns, max(1, at_once))), MOST_GROUPS_WHOLE)
 
 
 def wide_joined(n_inner: int, n_tokens: int, features: Features, dtype: DType) -> WideTile:

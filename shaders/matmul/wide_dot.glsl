@@ -42,10 +42,9 @@ uint bytes_of(uvec4 v, uint shift) {
 // The three bytes of four elements, those of `quad` of the piece whose words start at `at`.
 void hold_bytes(uint at, uint quad, ivec4 whole) {
     uvec4 v = uvec4(whole + 0x808080);
-    uint slot = quad >> 2;
-    held[at + slot * HELD_ROW][quad & 3u] = bytes_of(v, 0u);
-    held[at + (2u + slot) * HELD_ROW][quad & 3u] = bytes_of(v, 8u);
-    held[at + (4u + slot) * HELD_ROW][quad & 3u] = bytes_of(v, 16u);
+    [[unroll]] for (uint i = 0u; i < 3u; i++) {
+        held[at + (2u * i + (quad >> 2)) * HELD_ROW][quad & 3u] = bytes_of(v, 8u * i);
+    }
 }
 
 void hold_quad(uint p, uint quad, uint c, vec4 x) {
@@ -105,6 +104,11 @@ float joined(ivec3 parts) {
     return float(parts.z * 256 + parts.y) * 256.0 + float(parts.x);
 }
 
+// What codes that are CODE_OFFSET too large made, less what that added.
+float less_offset(float made, float side) {
+    return CODE_OFFSET == 0.0 ? made : made - CODE_OFFSET * side;
+}
+
 uvec2 codes[ROWS][4];
 Scale scale[ROWS];
 ivec3 a[ROWS], b[ROWS];  // sums of the low, middle and high bytes, of both halves
@@ -153,10 +157,10 @@ void add_piece(uint p, uint place) {
             float sum;
             if (SCALE_BOTH) {
                 float both = sides.y + sides.z;
-                sum = scale[r].d.x * (joined(a[r]) - CODE_OFFSET * both);
+                sum = scale[r].d.x * less_offset(joined(a[r]), both);
                 sum = SCALE_LATE ? sum : sum + scale[r].m.x * both;
             } else {
-                sum = dot(scale[r].d, vec2(joined(a[r]), joined(b[r])) - CODE_OFFSET * sides.yz);
+                sum = dot(scale[r].d, vec2(less_offset(joined(a[r]), sides.y), less_offset(joined(b[r]), sides.z)));
                 sum = SCALE_LATE ? sum : sum + dot(scale[r].m, sides.yz);
             }
             sums[r][c] += sides.x * sum;
