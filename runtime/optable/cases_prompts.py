@@ -48,7 +48,7 @@ def _products() -> Iterator[Case]:
         yield _mm("tiles of rows apart", Operand((2400, 192), t, lambda w: w.slice(0, 1, 2400, 2)), _columns(513, 192))
     for t, n_inner in ((F16, 64), (Q4_0, 256)):  # enough for larger tiles
         yield _mm(f"1000 columns of {n_inner}", Operand((1030, n_inner), t), _columns(1000, n_inner), True)
-    for t in (Q4_0, Q8_0):  # so few that several teams of subgroups share the inner dimension
+    for t in (Q4_0, Q8_0, Q6_K):  # so few that several teams of subgroups share the inner dimension
         yield _mm("9 columns of 512", Operand((4096, 512), t), _columns(9, 512))
     yield _mm("grouped heads", Operand((2, 200, 128)), Operand((4, 200, 128)), True)
     yield _mm("x at odd places", Operand((130, 1024), Q4_0), Operand((150, 1027), view=lambda t: t.slice(1, 3, 1027)))
@@ -115,7 +115,7 @@ def _experts() -> Iterator[Case]:
     yield _id("x beyond halves", w, Operand((120, 1, 512), fill=BEYOND), _ids(120, 3, 6))
     merged = Operand((6, 260, 512), Q4_0, lambda t: t.slice(1, 130, 260))
     yield _id("up rows of merged", merged, Operand((120, 1, 512)), _ids(120, 3, 6))
-    for t in (Q4_0, Q8_0):
+    for t in (Q4_0, Q8_0, Q6_K):
         operands = Operand((2, 130, 512), t), Operand((400, 1, 512)), *_listed(400, 3, 2)
         made = _prompt("mul_mat_id", f"{t.name}: 400 tokens of 2 experts, listed", operands)
         yield replace(made, n_spare=1, kept=frozenset({2, 3}))
@@ -154,8 +154,9 @@ def _gates_and_ups() -> Iterator[Case]:
     yield _swiglu("120 tokens of 6 experts, 2048 long", w, w, Operand((120, 1, 2048)), 120, 3)
     w = Operand((40, 140, 512), Q4_0)
     yield _swiglu("100 tokens of 40 experts", w, w, Operand((100, 3, 512)), 100, 3)
-    w = Operand((2, 130, 512), Q8_0)
-    yield _swiglu("400 tokens of 2 experts", w, w, Operand((400, 1, 512)), 400, 3)
+    for t in (Q8_0, Q6_K):
+        w = Operand((2, 130, 512), t)
+        yield _swiglu("400 tokens of 2 experts", w, w, Operand((400, 1, 512)), 400, 3)
     w = Operand((40, 70, 512), Q4_0)
     yield _swiglu("300 tokens of 40 experts, all of one too", w, w, Operand((300, 1, 512)), 300, 3, first=2)
     gate, up = (
