@@ -105,8 +105,8 @@ def test_logits_are_those_of_keys_and_values_that_gguf_quantised(name: str, path
     with kept(path_of(name)) as model:
         assert {s.dtype for s in model.engine.model.caches} == {DType.Q8_0}
         assert nmse(model.logits(IDS), wanted) <= 1e-12
-    with kept(path_of(name), opt=0) as model:
-        assert nmse(model.logits(IDS), wanted) <= 1e-6
+    with kept(path_of(name), opt=0) as model:  # sums in another order: what lies between two codes becomes the other
+        assert nmse(model.logits(IDS), wanted) <= 1e-5
 
 
 @pytest.mark.parametrize("name", [GOLDEN, *SMALL])

@@ -8,7 +8,7 @@ from vkrun.runtime.optable.table import CASES, cases_for
 from vkrun.shaders.catalogue import KERNELS, lower, refusal, variants
 from vkrun.shaders.kernel import Features
 
-LONG = 40  # cases of an op
+LONG = 16  # cases of an op
 OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
 
 
@@ -31,9 +31,9 @@ def test_op(op, backend, devices, full):
 @pytest.mark.parametrize("level", [0, 1])
 @pytest.mark.parametrize("op", [name for name in OPS_OF_TABLE if OPS[name].decompose])
 def test_decomposed(op, level, backend, devices, full):
-    """Primitives are the same at every level, and levels 2 and 3 keep what has a kernel. Plainly a fifth where kernels
+    """Primitives are the same at every level, and levels 2 and 3 keep what has a kernel. Plainly a ninth where kernels
     are compiled for it."""
-    cases = [c for c in cases_for(True, level) if c.op == op][:: 1 if full or backend == "cpu" else 5]
+    cases = [c for c in cases_for(True, level) if c.op == op][:: 1 if full or backend == "cpu" else 9]
     outcomes = [run_case(c, devices(backend), level) for c in cases]
     wrong = [f"{o.case.what}: {o.status}, {o.why}" for o in outcomes if o.status != "pass"]
     assert not wrong, "\n".join(wrong)

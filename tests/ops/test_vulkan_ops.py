@@ -43,12 +43,12 @@ def test_kernels_for_gpus(op: str, opened: Open, full: bool) -> None:
     device = opened(Features(**{**vars(own), "software": False, "delta_chunks": False}))
     own_cases = cases_for(is_software=False)[len(CASES) :]
     usual, own_ones = ([c for c in some if c.op == op] for some in (CASES, own_cases))
-    assert wrong(usual[:: 6 if full else 20] + own_ones[:: 1 if full else 6], device) == []
+    assert wrong(usual[:: 6 if full else 40] + own_ones[:: 1 if full else 12], device) == []
 
 
 def test_no_features_at_all(opened: Open, full: bool) -> None:
     """The kompute backend runs the whole table on such a device."""
-    assert wrong(CASES[:: 9 if full else 55], opened(Features())) == []
+    assert wrong(CASES[:: 9 if full else 110], opened(Features())) == []
 
 
 @pytest.mark.full("70 tokens", "130 tokens")
