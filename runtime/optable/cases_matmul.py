@@ -101,6 +101,7 @@ def _mul_mat_views() -> list[Case]:
         _mm("slots of two tokens", Operand((40, 64), F32), Operand((4, 3, 64), view=lambda t: t.slice(1, 1, 3))),
         _mm("a weight's heads", Operand((4, 3, 32, 64), DType.Q5_1, lambda t: t.select(1, 2)), Operand((8, 3, 64))),
         _mm("long rows", Operand((9, 4096), DType.Q4_K), _columns_of(3, 4096)),
+        *(_mm("many long rows", Operand((4100, 2304), t), _columns_of(1, 2304)) for t in (DType.Q4_K, DType.Q6_K)),
         _mm("rows longer than what is held", Operand((5, 12800), DType.Q4_0), Operand((1, 12800))),
         _mm("long float rows", Operand((9, 4099)), Operand((3, 4099)), nmse=1e-9),
     ]
