@@ -1,5 +1,8 @@
 """schemathesis over the description: no crash, and no answer that is not described."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
@@ -16,7 +19,8 @@ CHECKS = [
     checks.response_schema_conformance,
     checks.negative_data_rejection,
 ]
-APP = make_app(served(Options(metrics=True)))
+SAVED = tempfile.TemporaryDirectory()  # with a place for slots nothing is refused as not started with
+APP = make_app(served(Options(metrics=True, slot_save_path=Path(SAVED.name))))
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP, headers={"Host": "localhost"})
 
 

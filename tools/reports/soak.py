@@ -35,6 +35,7 @@ from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.runtime.text.tokenizer import need_tokenizer, tokenizer_from_gguf
 
 GREEDY, LONGEST, N_CTX = SamplerSettings(temp=0), 48, 256
+SECONDS_TO_END = 60.0
 LINES = (
     *("def fibonacci(n):", "import os\n", "class Stack:\n    def", "for i in range(", "# read a file", "while True:"),
     *("try:\n    x =", "return sorted(", "from pathlib import", "if __name__ ==", "with open(path) as", "assert len("),
@@ -138,6 +139,22 @@ async def alone(workers: Workers, asked: list[Prompt]) -> None:
         p.answer = [e.id async for e in workers.submit(job) if isinstance(e, Token) and e.id is not None]
 
 
+async def left_over(workers: Workers) -> list[str]:
+    """What still runs or waits though nobody asks any more; a worker hears that a client left a step later."""
+    until = time.monotonic() + SECONDS_TO_END
+    while left := [f"slot {s.id}: {s.job}" for s in workers.slots() if s.job] + unseated(workers):
+        if time.monotonic() > until:
+            break
+        await asyncio.sleep(0.1)
+    return left
+
+
+def unseated(workers: Workers) -> list[str]:
+    counts = workers.metrics()
+    found = {"running": counts.n_running, "queued": counts.n_queued}
+    return [f"{n} {what}" for what, n in found.items() if n]
+
+
 async def soak(args: argparse.Namespace) -> dict[str, object]:
     n_seqs = args.clients // args.replicas
     options = WorkerOptions(str(args.model), args.backend, n_ctx=N_CTX, n_seqs=n_seqs, n_replicas=args.replicas)
@@ -154,13 +171,12 @@ async def soak(args: argparse.Namespace) -> dict[str, object]:
     taken = time.monotonic() - start
     for task in tasks:
         task.cancel()
-    left = [s for s in workers.slots() if s.job] + [workers.metrics().n_running, workers.metrics().n_queued]
-    made = figures(args, workers, seen, taken, left)
+    made = figures(args, workers, seen, taken, await left_over(workers))
     await workers.close()
     return made
 
 
-def figures(args: argparse.Namespace, workers: Workers, seen: Seen, taken: float, left: list) -> dict[str, object]:
+def figures(args: argparse.Namespace, workers: Workers, seen: Seen, taken: float, left: list[str]) -> dict[str, object]:
     return {
         "clients": args.clients,
         "seconds": round(taken, 1),
@@ -168,7 +184,7 @@ def figures(args: argparse.Namespace, workers: Workers, seen: Seen, taken: float
         "jobs": dict(seen.ends),
         "restarts": workers.metrics().n_restarts,
         "wrong": seen.wrong,
-        "left": [each for each in left if each],
+        "left": left,
         "generated_per_s": round(seen.n_made / taken, 2),
         "total_per_s": round((seen.n_made + seen.n_prompt) / taken, 2),
         "memory_mib": [[round(x) for x in row] for row in seen.memory],
