@@ -26,6 +26,13 @@ try() {
     return 1
 }
 
+# Runs what it is given when this shell ends, however it ends.
+at_exit() {
+    endings="$1; ${endings:-}"
+    trap "$endings" EXIT
+    trap 'exit 130' INT TERM
+}
+
 # One setup at a time in a checkout. The lock goes when this shell ends, however it ends.
 lock() {
     if has flock; then
@@ -38,6 +45,5 @@ lock() {
         sleep 1
     done
     echo $$ > "$1.d/pid"
-    trap 'rm -rf "'"$1"'.d"' EXIT
-    trap 'exit 130' INT TERM
+    at_exit 'rm -rf "'"$1"'.d"'
 }

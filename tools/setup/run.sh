@@ -72,8 +72,10 @@ link_for_types() {
     ln -sfn ../../.. "$stamps/types/vkrun"
 }
 
-# kp is optional: without it everything but the kompute backend works. A failure is tried again by tools/test only.
-build_kp() {
+# kp is optional: without it everything but the kompute backend works. A failure is tried again by tools/test only. It
+# is built while pip installs the package: this is mostly one core's work, as that is.
+begin_kp() {
+    kp_builds=
     if [ -n "${VKRUN_NO_KP:-}" ] || cmp -s "$root/tools/setup/build_kp.sh" "$stamps/kp"; then
         return
     fi
@@ -81,14 +83,34 @@ build_kp() {
         return
     fi
     say "building kp for the kompute backend (a minute or two)"
-    if sh "$root/tools/setup/build_kp.sh" "$python" > "$stamps/kp.log" 2>&1 9>&-; then
-        rm -f "$stamps/kp-failed"
+    rm -rf "$root/build/kp"
+    # a session of its own where there is such a thing, so that all of it can be ended
+    $(command -v setsid) sh "$root/tools/setup/build_kp.sh" "$python" "$root/build/kp" > "$stamps/kp.log" 2>&1 9>&- &
+    kp_builds=$!
+    at_exit 'stop_kp'
+}
+
+end_kp() {
+    [ -n "$kp_builds" ] || return 0
+    kp_built=0
+    wait "$kp_builds" || kp_built=$?
+    kp_builds=
+    if [ "$kp_built" = 0 ] && install_kp >> "$stamps/kp.log" 2>&1; then
+        rm -rf "$stamps/kp-failed" "$root/build/kp"
         cp "$root/tools/setup/build_kp.sh" "$stamps/kp"
         return
     fi
     cp "$root/tools/setup/build_kp.sh" "$stamps/kp-failed"
     say "kp could not be built: $(grep -v '^ *$' "$stamps/kp.log" | tail -n 1)"
     say "everything but the kompute backend works; the whole story is in .venv/.vkrun/kp.log"
+}
+
+stop_kp() {
+    [ -z "$kp_builds" ] || kill -- "-$kp_builds" 2> /dev/null || kill "$kp_builds" 2> /dev/null || :
+}
+
+install_kp() {
+    "$python" -m pip install --no-deps --force-reinstall "$root"/build/kp/kp-*.whl
 }
 
 is_ready() {
@@ -108,6 +130,7 @@ fi
 install_system
 make_venv
 mkdir -p "$stamps"
+begin_kp
 install_package
-build_kp
+end_kp
 printf '%s\n' "$root" > "$stamps/root"
