@@ -95,6 +95,10 @@ class Device(ABC):
     def supports(self, node: Node) -> str:
         """Empty when the device can run the node; otherwise what it cannot take, in a line."""
 
+    def refusal(self) -> Callable[[Node], str] | None:
+        """supports() as it answers now, as a value that another process can be given; None where that cannot be."""
+        return None
+
     def tune(self, tuning: Tuning) -> None:
         """Choose kernels by these thresholds from the next plan on, where the device has kernels to choose from."""
         return

@@ -1,7 +1,8 @@
 """An open Vulkan device as the rest of vkrun sees it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -44,6 +45,9 @@ class VulkanDevice(ClosableDevice, TunedDevice):
 
     def supports(self, node: Node) -> str:
         return problem(node, self.features, self.limits)
+
+    def refusal(self) -> Callable[[Node], str] | None:
+        return partial(problem, features=self.features, limits=self.limits)
 
     def tune(self, tuning: Tuning) -> None:
         super().tune(tuning)

@@ -1,6 +1,8 @@
 """Ahead: sizes of steps planned, their kernels made, and where a device can their programs, beside the steps that run,
 in threads of their own."""
 
+import os
+import queue
 import sys
 from collections import deque
 from collections.abc import Iterable
@@ -9,12 +11,20 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from .. import config
 from ..errors import VkrunError
 from ..models.step import StepShape
-from .engine import Engine, Prepared, Ready
+from .engine import Engine, Ready
+from .planner import Planner, Prepared
 
 N_MAKING = 4  # plans whose kernels are made at a time
+MOST_WAITING = 16  # sizes that were wanted, are made and not yet taken
+MOST_PLANNERS, CORES_A_PLANNER = 3, 4
 TURN = 1e-4  # seconds for which another thread may keep the interpreter: a step wants it several times
 
 Made = Prepared | Ready
+
+
+def n_planners() -> int:
+    """Processes that plan: as many as leave a machine to its steps."""
+    return min(MOST_PLANNERS, max(1, (os.cpu_count() or 1) // CORES_A_PLANNER))
 
 
 class Ahead:
@@ -23,7 +33,11 @@ class Ahead:
     def __init__(self, engine: Engine, likely: Iterable[StepShape] = ()) -> None:
         """likely: what is planned by itself, the likeliest first."""
         self._engine, self._planned_as = engine, (engine.level, engine.replay)
-        self._plans, self._programs = (ThreadPoolExecutor(1, name) for name in ("plan", "program"))
+        n = n_planners()
+        self._plans, self._programs = ThreadPoolExecutor(n, "plan"), ThreadPoolExecutor(1, "program")
+        self._planners: queue.SimpleQueue[Planner] = queue.SimpleQueue()
+        for _ in range(n):
+            self._planners.put(Planner(engine.model))
         self._kernels = ThreadPoolExecutor(N_MAKING, "kernels")
         self._begun: dict[StepShape, Future[Made]] = {}
         self._queue: deque[tuple[StepShape, Future[Made]]] = deque()
@@ -35,6 +49,7 @@ class Ahead:
     def want(self, shape: StepShape) -> None:
         """Plan a size next, if nobody did."""
         if shape not in self._begun and not shape.rests and not self._engine.is_planned(shape):
+            self._let_go()
             self._begin(shape)
 
     def begun(self, done: bool) -> list[StepShape]:
@@ -68,9 +83,9 @@ class Ahead:
         for pool in (self._plans, self._kernels, self._programs):
             pool.shutdown(cancel_futures=True)
         sys.setswitchinterval(self._turn)
-        for made in [self._begun[shape].result() for shape in self.begun(done=True)]:
-            if isinstance(made, Ready):
-                self._engine.drop(made)
+        while not self._planners.empty():
+            self._planners.get().close()
+        self._drop(self.begun(done=True))
         self._begun.clear()
 
     def take(self, shape: StepShape) -> Made | None:
@@ -81,6 +96,16 @@ class Ahead:
         failed = made.exception()
         self._begun.pop(shape)
         return None if failed else made.result()
+
+    def _let_go(self) -> None:
+        """Of what was wanted and waits, what waits for longest."""
+        waiting = [shape for shape in self.begun(done=True) if shape not in self._likely]
+        self._drop(waiting[:-MOST_WAITING])
+
+    def _drop(self, shapes: Iterable[StepShape]) -> None:
+        for made in [self._begun.pop(shape).result() for shape in shapes]:
+            if isinstance(made, Ready):
+                self._engine.drop(made)
 
     def _begin(self, *shapes: StepShape) -> None:
         """Before all that waits."""
@@ -94,11 +119,25 @@ class Ahead:
         if not made.set_running_or_notify_cancel():
             return
         try:
-            prepared = self._engine.prepare(shape)
+            prepared = self._prepare(shape)
         except Exception as error:  # whoever needs it will see
             made.set_exception(error)
         else:
             self._kernels.submit(self._make_kernels, prepared, made)
+
+    def _prepare(self, shape: StepShape) -> Prepared:
+        """By a process of its own, where what the device supports can be said there."""
+        engine, refusal = self._engine, self._engine.device.refusal()
+        if refusal is None or shape.rests:
+            return engine.prepare(shape)
+        planner = self._planners.get()
+        try:
+            return planner.prepare(shape, engine.level, refusal, engine.planning)
+        except OSError as error:
+            config.note(1, f"planned beside the steps: {error}")
+            return engine.prepare(shape)
+        finally:
+            self._planners.put(planner)
 
     def _make_kernels(self, prepared: Prepared, made: "Future[Made]") -> None:
         device = self._engine.device

@@ -29,8 +29,8 @@ class AtHand:
         if self._engine.is_planned(shape):
             return self._engine.ready(shape)
         self._asked[shape] += min(n_steps, STEPS)
-        larger = self._larger(shape)
         pays = self._asked[shape] > BEFORE_A_PLAN and self._is_prepared(shape)
+        larger = self._larger(shape)
         return self._engine.ready(shape if pays else min(larger, key=_cost, default=_with_few(shape, at_first=True)))
 
     def _larger(self, shape: StepShape) -> list[StepShape]:

@@ -1,10 +1,9 @@
 """Engine: a model on a device. Plans each step size once, replays it, and keeps the sequences' states in slots."""
 
-import gc
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Protocol
@@ -14,26 +13,20 @@ import numpy as np
 from ...backends.base import Device, Program
 from ..errors import UsageError
 from ..ir.dtypes import DType
-from ..ir.plan import Plan, lean_plan
+from ..ir.plan import Plan
 from ..ir.tensor import Kind, Storage, Tensor
 from ..models.architecture import Architecture
 from ..models.step import Chunk, StepInputs, StepShape
 from ..models.weights import Upload
 from .fits import sizes_that_fit
+from .planner import Prepared, prepare, uncollected
 from .sizes import StepSizes
 
 N_READERS = 8  # threads that bring weights to the device
+MOST_READY = 128  # sizes; of the 80B shape one takes some 10 MB of the host
 KV_SIZE = 256  # keys of the smallest planned step; the next ones double
 
 Progress = Callable[[str, int, int], None]  # "loading" or "compiling": bytes or kernels, of how many (0: not known yet)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A step size planned."""
-
-    inputs: StepInputs
-    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -86,12 +79,12 @@ class Engine:
         self._own_sizes = self._within_rings(sizes_that_fit(model, device))
         self.configure(level, n_ubatch)
         self.last: Ready | None = None  # what was asked for latest
-        self._ready: dict[tuple[int, bool, StepShape], Ready] = {}  # by level and replay
+        self._ready: OrderedDict[tuple[int, bool, StepShape], Ready] = OrderedDict()  # by level and replay, latest last
         self._resting: dict[int, Storage] = {}  # logits of steps that leave them on the device, by their rows
         self._compiles = False
         self._progress = progress or (lambda _what, _done, _total: None)
         device.on_compile = lambda done, total: self._progress("compiling", done, total)
-        self._planning, self.loaded = Lock(), Event()  # has memory for weights and states?
+        self.planning, self.loaded = Lock(), Event()  # has memory for weights and states?
         self.foresight = foresee(self) if foresee else None
         try:
             self._upload()
@@ -183,12 +176,16 @@ class Engine:
         )
 
     def ready(self, shape: StepShape) -> Ready:
-        """The program for a step size, compiled on first use."""
+        """The program for a step size, compiled on first use. Of more than MOST_READY the ones that were not asked for
+        for longest go."""
         key = self.level, self.replay, shape
         if not self.replay and key in self._ready:
             self.drop(self._ready.pop(key))
         if key not in self._ready:
+            while len(self._ready) >= MOST_READY:
+                self.drop(self._ready.popitem(last=False)[1])
             self._ready[key] = self.compile(shape)
+        self._ready.move_to_end(key)
         self.last = self._ready[key]
         return self.last
 
@@ -202,9 +199,9 @@ class Engine:
 
     def prepare(self, shape: StepShape) -> Prepared:
         """Plan a size. Any thread may, beside steps, where logits are not to rest; one plans at a time."""
-        inputs = self.model.inputs(shape, self._place_to_rest(shape))
-        with self._planning, _uncollected():
-            return Prepared(inputs, lean_plan(self.model.graph(inputs), self.level, self.device.supports))
+        logits = self._place_to_rest(shape)
+        with self.planning, uncollected():
+            return prepare(self.model, shape, self.level, self.device.supports, logits)
 
     def finish(self, prepared: Prepared) -> Ready:
         """A program of it; beside steps where Device.compiles_beside."""
@@ -305,16 +302,3 @@ def _embeddings(chunks: Sequence[Chunk], n_tokens: int) -> np.ndarray | None:
     for row, part in zip(rows, brought, strict=True):
         row[: len(part)] = part
     return rows
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the collector, which would look through all plans there are, again and again: a plan is many objects and
-    no circles."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

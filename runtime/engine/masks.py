@@ -65,6 +65,8 @@ class MaskedDraws:
         if shape in self._planned and self._planned[shape].step is not step:  # planned anew since
             self._planned.pop(shape).close()
         if shape not in self._planned:
+            for gone in [s for s in self._planned if not self._engine.is_planned(s)]:
+                self._planned.pop(gone).close()
             self._planned[shape] = self._plan(ready.inputs)
         return self._planned[shape]
 

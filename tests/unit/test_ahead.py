@@ -11,6 +11,7 @@ from threading import Event, get_ident
 import pytest
 from vkrun.backends.base import DeviceInfo
 from vkrun.backends.together import Once
+from vkrun.runtime.engine import ahead as ahead_room
 from vkrun.runtime.engine.ahead import Ahead
 from vkrun.runtime.engine.at_hand import BEFORE_A_PLAN, AtHand
 from vkrun.runtime.engine.decode import few_sizes
@@ -167,6 +168,20 @@ def test_where_no_room_is_left_no_more_is_got_ready(engine: Engine, monkeypatch:
     ahead = foreseeing(engine, [of(1), of(2)])
     monkeypatch.setattr(engine.device, "compile", full)
     assert ahead.adopt(SECONDS) and not ahead.adopt(SECONDS) and not list(engine.planned())
+    engine.stop_foresight()
+
+
+def test_of_what_nobody_takes_the_oldest_goes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead_room, "MOST_WAITING", 2)
+    device = slow(engine)
+    device.compiles_beside = True
+    device.go.set()
+    ahead = foreseeing(engine, [of(1)])
+    for n in range(2, 7):
+        ahead.want(of(n))
+        all_over(ahead, of(n))
+    assert ahead.begun(done=True) == [of(n) for n in (1, 4, 5, 6)]  # what is likely stays
+    assert [p.is_closed for p in device.programs] == [False, True, True, False, False, False]
     engine.stop_foresight()
 
 

@@ -7,13 +7,15 @@ from threading import get_ident
 from time import sleep
 
 import pytest
+from vkrun.runtime.engine import engine as engine_room
 from vkrun.runtime.engine.engine import Engine
+from vkrun.runtime.engine.masks import MaskedDraws
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.ir.ops import OPS
 from vkrun.runtime.ir.tensor import Kind
 from vkrun.runtime.models import Capacity, open_model
-from vkrun.runtime.models.step import Chunk
+from vkrun.runtime.models.step import Chunk, StepShape
 from vkrun.tests.model_files import Shape, write_model
 from vkrun.tests.null_backend import NullDevice
 
@@ -71,6 +73,35 @@ def test_compiling_is_told_of_from_its_begin_to_its_end(file: GGUFFile) -> None:
         made.step([Chunk(0, 0, [1])])
         assert told in ([("compiling", 0, 0), ("compiling", 3, 7), ("compiling", 0, 0), ("compiling", 1, 1)], [])
     assert not told  # replayed
+
+
+def drawing(n: int, rests: bool = False) -> StepShape:
+    return StepShape(((n, 1),), 256, n, 1, rests=rests)
+
+
+def test_sizes_that_were_not_asked_for_for_longest_go(file: GGUFFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_room, "MOST_READY", 3)
+    device = NullDevice()
+    made = engine(file, device)
+    before = dict(device.written)
+    for n in (1, 2, 3, 1, 4, 5):
+        made.ready(drawing(n))
+    assert list(made.planned()) == [drawing(n) for n in (1, 4, 5)] and made.last is made.ready(drawing(5))
+    assert [p.is_closed for p in device.programs] == [False, True, True, False, False]
+    assert len(device.written) == len(before) + 3  # a step buffer each
+    made.ready(drawing(2))
+    assert len(device.programs) == 6 and list(made.planned()) == [drawing(n) for n in (4, 5, 2)]
+
+
+def test_with_a_size_its_draws_go(file: GGUFFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_room, "MOST_READY", 2)
+    device = NullDevice()
+    made = engine(file, device)
+    draws = MaskedDraws(made)
+    found = [draws.of(made.ready(drawing(n, rests=True))) for n in (1, 2, 3)]
+    assert [p.is_closed for p in device.programs if any(p is d.program for d in found)] == [True, False, False]
+    assert found[0].mask not in device.written and found[2].mask in device.written
+    assert draws.of(made.ready(drawing(3, rests=True))) is found[2]
 
 
 def test_a_step_size_is_compiled_once_and_replayed(file: GGUFFile) -> None:

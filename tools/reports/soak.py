@@ -2,9 +2,11 @@
 """Many clients at once for long, with cancels, clients that go and workers that are killed: nothing lost or mixed up.
 
     tools/reports/soak.py [--model M] [--backend B] [--clients 32] [--seconds 600] [--kill-every 120] [--replicas 1]
+        [--cache-ram 16]
 
 First each prompt's answer is made alone. Then each client asks again and again, for answers of random length; some are
-cancelled, some left unread. What comes is held against the answer made alone; after a kill clients ask anew. Printed
+cancelled, some left unread. A worker's memory rises until all prompts and answers are parked, or as many as --cache-ram
+lets it keep. What comes is held against the answer made alone; after a kill clients ask anew. Printed
 are a line every 15 s and, at the end, a JSON object; the exit code counts what was not as it should be. --bench: also
 the tokens a second that decoding alone makes at the same width.
 """
@@ -157,7 +159,8 @@ def unseated(workers: Workers) -> list[str]:
 
 async def soak(args: argparse.Namespace) -> dict[str, object]:
     n_seqs = args.clients // args.replicas
-    options = WorkerOptions(str(args.model), args.backend, n_ctx=N_CTX, n_seqs=n_seqs, n_replicas=args.replicas)
+    sizes = {"n_ctx": N_CTX, "n_seqs": n_seqs, "n_replicas": args.replicas, "cache_ram": args.cache_ram}
+    options = WorkerOptions(str(args.model), args.backend, **sizes)
     workers, asked, seen = Workers(options), prompts(args.model, random.Random(1)), Seen()
     await workers.start()
     await alone(workers, asked)
@@ -207,6 +210,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=value)
     for name, number in (("seconds", 600.0), ("warmup", 0.0), ("kill-every", 0.0)):
         parser.add_argument(f"--{name}", type=float, default=number)
+    parser.add_argument("--cache-ram", type=int, help="MiB for what sequences left, as vkrun serve takes it")
     parser.add_argument("--bench", action="store_true")
     args = parser.parse_args()
     try:
