@@ -126,9 +126,11 @@ class Ahead:
             self._kernels.submit(self._make_kernels, prepared, made)
 
     def _prepare(self, shape: StepShape) -> Prepared:
-        """By a process of its own, where what the device supports can be said there."""
-        engine, refusal = self._engine, self._engine.device.refusal()
-        if refusal is None or shape.rests:
+        """By a process of its own, where what the device supports can be said there, and processors are not what steps
+        run on."""
+        engine, device = self._engine, self._engine.device
+        refusal = None if device.info.is_software else device.refusal()
+        if refusal is None:
             return engine.prepare(shape)
         planner = self._planners.get()
         try:

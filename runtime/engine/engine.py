@@ -23,7 +23,7 @@ from .planner import Prepared, prepare, uncollected
 from .sizes import StepSizes
 
 N_READERS = 8  # threads that bring weights to the device
-MOST_READY = 128  # sizes; of the 80B shape one takes some 10 MB of the host
+MOST_READY = 128  # sizes; one of the 80B shape takes 2 to 5 MB of the host, beside what a device keeps for it
 KV_SIZE = 256  # keys of the smallest planned step; the next ones double
 
 Progress = Callable[[str, int, int], None]  # "loading" or "compiling": bytes or kernels, of how many (0: not known yet)
