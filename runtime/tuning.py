@@ -21,7 +21,7 @@ class Tuning:
     some_cols: int = 8  # and blocks of fewer
     expert_tokens: int = 16  # from which experts are multiplied by matrices, in lists
     list_tokens: int = 33  # from which experts go through lists where a GPU has no matrices
-    delta_tokens: int = 64  # from which the delta rule runs in chunks
+    delta_tokens: int = 64  # from which scans over states run in chunks
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ CHOICES = (
     Choice("some_cols", "columns: matrices multiply fewer rows", (2, 4, 8, 16, 32)),
     Choice("expert_tokens", "tokens: experts by lists and matrices", (4, 8, 16, 32)),
     Choice("list_tokens", "tokens: experts by lists, no matrices", (8, 16, 32, 64)),
-    Choice("delta_tokens", "tokens: the delta rule in chunks", (64, 128, 256)),
+    Choice("delta_tokens", "tokens: scans over states in chunks", (64, 128, 256)),
 )
 
 Key = Mapping[str, str]  # whose a tuning is: backend, device, driver and version

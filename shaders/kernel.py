@@ -29,7 +29,7 @@ class Features:
     cooperative_matrix: tuple[tuple[int, int, int], ...] = ()
     shared_nbytes: int = 16384
     max_workgroup: int = 128
-    delta_chunks: bool = False  # may the delta rule run in chunks of tokens, where shared memory allows it?
+    delta_chunks: bool = False  # may scans run in chunks of tokens, where shared memory allows it?
     software: bool = False  # a CPU: a workgroup runs on one thread, barriers are dear
     tuning: Tuning = field(default_factory=Tuning)
 

@@ -240,7 +240,7 @@ def _extremes() -> Iterator[Case]:
         yield Case("gated_delta_norm", what, (*operands, *norm), {"eps": 1e-6})
 
 
-def _spoilt(number: float, base: Fill = normal) -> Fill:
+def spoilt(number: float, base: Fill = normal) -> Fill:
     """`base` of [B, T, ...], but for token 35 of the first sequence."""
 
     def fill(rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -261,12 +261,12 @@ def _in_chunks() -> Iterator[Case]:
     n_seqs, n_tokens = len(batch.slots), batch.n_tokens
     keys, rows, gates = ((n_seqs, n_tokens, *rest) for rest in ((n_keys, dim), (n_values, dim), (n_keys, 2)))
     for what, at, operand in (
-        ("NaN in a query", 0, rows_apart(keys, fill=_spoilt(NAN, leaning))),
-        ("NaN in a key", 1, rows_apart(keys, fill=_spoilt(NAN, leaning))),
-        ("NaN in a value", 2, rows_apart(rows, fill=_spoilt(NAN))),
-        ("NaN in beta", 3, rows_apart(gates, fill=_spoilt(NAN))),
-        ("NaN in alpha", 4, rows_apart(gates, fill=_spoilt(NAN))),
-        ("inf in alpha", 4, rows_apart(gates, fill=_spoilt(INF))),
+        ("NaN in a query", 0, rows_apart(keys, fill=spoilt(NAN, leaning))),
+        ("NaN in a key", 1, rows_apart(keys, fill=spoilt(NAN, leaning))),
+        ("NaN in a value", 2, rows_apart(rows, fill=spoilt(NAN))),
+        ("NaN in beta", 3, rows_apart(gates, fill=spoilt(NAN))),
+        ("NaN in alpha", 4, rows_apart(gates, fill=spoilt(NAN))),
+        ("inf in alpha", 4, rows_apart(gates, fill=spoilt(INF))),
         ("steepest decay", 5, plain((n_values,), fill=values(-1e38, -INF, -100, -1e-30))),
     ):
         operands = (*net[:at], operand, *net[at + 1 :])

@@ -17,6 +17,7 @@ from .cases_recurrent import (
     in_storage,
     leaning,
     slots_of,
+    spoilt,
     view_name,
 )
 from .views import Make, flat_offset, outer_cut, plain, rows_apart
@@ -99,4 +100,21 @@ def _extremes() -> Iterator[Case]:
         yield Case("mamba2", what, (*given[:place], operand, *given[place + 1 :]))
 
 
-CASES: tuple[Case, ...] = (*_cases(), *_extremes(), *_kimis())
+def _in_chunks() -> Iterator[Case]:
+    """What products over a chunk of tokens may spread to the tokens before, all of one shape; and steep decays."""
+    batch, sizes = SNAPSHOTS[1], SIZES[1]
+    given, (n_groups, n_heads), n_seqs = _mamba(batch, sizes, rows_apart, plain), sizes[0], len(batch.slots)
+    rows, groups, steps = ((n_seqs, batch.n_tokens, *rest) for rest in ((n_heads, 24), (n_groups, 64), (n_heads,)))
+    for what, place, operand in (
+        ("NaN in x", 0, rows_apart(rows, fill=spoilt(NAN))),
+        ("NaN in b", 1, rows_apart(groups, fill=spoilt(NAN))),
+        ("NaN in c", 2, rows_apart(groups, fill=spoilt(NAN))),
+        ("NaN in dt", 3, plain(steps, fill=spoilt(NAN))),
+        ("steep steps", 3, plain(steps, fill=values(-100, 100, 0, 20, -88, 89))),
+        ("steepest decay", 5, plain((n_heads,), fill=values(-1e38, -1e4, -100, -1e-30))),
+    ):
+        operands = (*given[:place], operand, *given[place + 1 :])
+        yield Case("mamba2", f"{what}, {batch.n_tokens} tokens", operands, in_parts=False)
+
+
+CASES: tuple[Case, ...] = (*_cases(), *_extremes(), *_in_chunks(), *_kimis())

@@ -8,7 +8,7 @@ layout(constant_id = 6) const uint GATE_KEY = 1;  // strides of beta and alpha
 layout(constant_id = 7) const uint GATE_SHARE = 1;
 layout(constant_id = 13) const uint TILED = 0;  // value heads j, j + Hk, ... share key head j, else SHARE in a row
 
-const uint N_KEYS = N_HEADS / SHARE;
+const uint N_KEYS = N_HEADS / SHARE, STATE_SIZE = DIM * DIM;
 
 uint key_of(uint head) {
     return TILED != 0u ? head % N_KEYS : head / SHARE;

@@ -21,6 +21,7 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 3) const uint DIM = 128;
 layout(constant_id = 4) const uint N_HEADS = 1;
 layout(constant_id = 9) const uint ROWS = 32;
+const uint STATE_SIZE = DIM * DIM;
 
 layout(std430, binding = 0) readonly buffer W { uvec4 w[]; };
 layout(std430, binding = 1) readonly buffer Left { uvec4 left[]; };

@@ -1,5 +1,4 @@
-// The slots of the delta rule's state, which with slots, n_slots and their strides is declared before, as are DIM and
-// N_HEADS.
+// The slots of a state of STATE_SIZE numbers a head, which with slots, n_slots and their strides is declared before.
 
 layout(constant_id = 10) const uint SLOTS_SEQ = 1;  // strides of slots
 layout(constant_id = 11) const uint SLOTS_COLUMN = 1;
@@ -13,7 +12,7 @@ int slot_of(uint seq, uint column) {
 
 // Where the state of a head stands, of the slot clamped.
 uint state_of(int slot, uint head) {
-    return state_at + uint(clamp(slot, 0, int(n_slots) - 1)) * state_slot + head * DIM * DIM;
+    return state_at + uint(clamp(slot, 0, int(n_slots) - 1)) * state_slot + head * STATE_SIZE;
 }
 
 // The slots that receive the state at the end of a span of tokens: place 0 is the snapshot's, place 1 the sequence's own.

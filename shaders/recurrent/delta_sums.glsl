@@ -1,38 +1,17 @@
-// The gates of a chunk of CHUNK tokens and the running sums G of its log decays, for a workgroup whose invocations know
+// The gates of a chunk of CHUNK tokens and the running sums of its log decays, for a workgroup whose invocations know
 // lane, seq, head and n, the sequence's valid tokens.
 
-const float STEEPEST = -1000.0;  // log decay of a token: exp of it is 0, and sums of it stay exact and finite
+#include "decay_sums.glsl"
 
-shared vec2 sums[CHUNK];  // G as a sum of two floats, so that differences of large sums stay exact
 shared float strengths[CHUNK];  // beta after its sigmoid
 
-// exp(G_i - G_j), and exp(G_i) itself; sums are of numbers that are never positive in a sane model.
-float decay_between(vec2 late, vec2 early) {
-    return exp_of((late.x - early.x) + (late.y - early.y));
-}
-
-// The sum of two numbers of two floats each (Knuth's two-sum).
-vec2 add_exactly(vec2 x, vec2 y) {
-    precise float sum = x.x + y.x, part = sum - x.x;
-    precise float lost = (x.x - (sum - part)) + (y.x - part);
-    return vec2(sum, lost + (x.y + y.y));
-}
-
-// Gates and their sums, of a chunk from token `first` on. `left` is made ready by take_norms.
+// Of a chunk from token `first` on. `left` is made ready by take_norms.
 void take_gates(uint first) {
+    float log_decay = 0.0;
     if (lane < CHUNK) {
         uint t = first + lane, gate = gates_of(seq, head) + min(t, n_tokens - 1u) * beta_token;
-        float log_decay = log_decay_of(gate, a[a_at + head], dt[dt_at + head]);
-        sums[lane] = vec2(t < n ? select_nan(log_decay, max(log_decay, STEEPEST)) : 0.0, 0);
+        log_decay = t < n ? log_decay_of(gate, a[a_at + head], dt[dt_at + head]) : 0.0;
         strengths[lane] = t < n ? sigmoid(beta[beta_at + gate]) : 0.0;
     }
-    for (uint reach = 1u; reach < CHUNK; reach *= 2u) {
-        barrier();
-        bool adds = lane >= reach && lane < CHUNK;
-        vec2 before = adds ? sums[lane - reach] : vec2(0);
-        barrier();
-        if (adds) {
-            sums[lane] = add_exactly(before, sums[lane]);
-        }
-    }
+    sum_up(log_decay);
 }

@@ -12,7 +12,7 @@ from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import prepare, run_case
 from vkrun.runtime.optable.table import CASES, cases_for
 from vkrun.shaders.kernel import Features
-from vkrun.shaders.recurrent import delta_chunks
+from vkrun.shaders.recurrent import delta_chunks, state_chunks
 
 Open = Callable[[Features], VulkanDevice]
 
@@ -58,4 +58,13 @@ def test_the_delta_net_in_chunks(what: str, opened: Open) -> None:
     cases = [c for c in CASES if c.op == "gated_delta_net" and what in c.what]
     small = Features(max_workgroup=64, delta_chunks=True)
     assert cases and all(not delta_chunks.rule(prepare(c).node, small) for c in cases)
+    assert wrong(cases, opened(small)) == []
+
+
+@pytest.mark.full("130 tokens")
+@pytest.mark.parametrize("what", ["NaN in x, 70 tokens", "130 tokens"])
+def test_mamba2_in_chunks(what: str, opened: Open) -> None:
+    cases = [c for c in CASES if c.op == "mamba2" and what in c.what]
+    small = Features(delta_chunks=True)
+    assert cases and all(not state_chunks.rule(prepare(c).node, small) for c in cases)
     assert wrong(cases, opened(small)) == []

@@ -1,32 +1,48 @@
 #!/usr/bin/env python3
-"""Times the scans of Mamba-2 and of Kimi's delta rule on this machine's device: with 1, 2 and 4 rows of a state a lane,
-as it is chosen, and in parts, which take the tokens in chunks as products of matrices.
+"""Times the scans of Mamba-2 and of Kimi's delta rule on this machine's device: token by token with 1, 2 and 4 rows of
+a state a lane, and as a CPU's driver gets it; in one kernel over chunks of tokens, of several sizes; as it is chosen;
+and in parts, which take the tokens in chunks as products of matrices.
 
-    tools/reports/scans.py [--backend vulkan] [--runs 3] [--tokens 256]
+    tools/reports/scans.py [--backend vulkan] [--runs 3] [--tokens 256] [--real]
 
-A row a shape; microseconds of the dispatches, the best of the runs; in brackets how far the output is from that with a
-row a lane (NMSE). On a device that others use compare within a row.
+A row a shape, with --real of models that people have; microseconds of the dispatches, the best of the runs; in brackets
+how far the output is from that with a row a lane (NMSE). On a device that others use compare within a row.
 """
 
 import argparse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from vkrun.backends import registry
 from vkrun.backends.base import Device
+from vkrun.backends.tuned import TunedDevice
 from vkrun.runtime.ir import composites  # noqa: F401  (whose ops it times)
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
-from vkrun.shaders.recurrent import state_scan
+from vkrun.shaders.kernel import Features
+from vkrun.shaders.recurrent import state_chunks, state_scan
 
-WAYS: Mapping[str, tuple[int | None, bool]] = {
-    **{f"{n} a lane": (n, False) for n in (1, 2, 4)},
-    "chosen": (None, False),
-    "in parts": (None, True),
-}  # rows of a lane, and whether in parts
+
+@dataclass(frozen=True)
+class Way:
+    """Token by token with so many rows a lane, in chunks of a size, in parts, or else as the device chooses."""
+
+    rows: int | None = None
+    size: tuple[int, int] | None = None
+    in_parts: bool = False
+    software: bool = False
+
+
+WAYS: Mapping[str, Way] = {
+    **{f"{n} a lane": Way(rows=n) for n in (1, 2, 4)},
+    "as on a CPU": Way(software=True),
+    **{f"chunks {n} x {m}": Way(size=(n, m)) for n, m in state_chunks.SIZES},
+    "chosen": Way(),
+    "in parts": Way(in_parts=True),
+}
 
 
 @dataclass(frozen=True)
@@ -40,12 +56,22 @@ class Shape:
     n_state: int
     by_column: bool = False
 
+    @property
+    def title(self) -> str:
+        return f"{self.n_heads} heads of {self.dim} x {self.n_state} in {self.n_groups}"
+
 
 SHAPES = (
     Shape("mamba2", 1, 16, 64, 16),
     Shape("mamba2", 1, 48, 64, 128),
     Shape("mamba2", 1, 48, 64, 256),
     Shape("kimi_delta", 32, 32, 128, 128, by_column=True),
+)
+REAL = (
+    Shape("mamba2", 1, 128, 64, 128),  # granite-4-h-small
+    Shape("mamba2", 8, 128, 80, 128),  # nemotron-h 8B and nano 9B
+    Shape("mamba2", 2, 32, 128, 256),  # falcon-h1-34b
+    Shape("kimi_delta", 32, 32, 128, 128, by_column=True),  # kimi-linear 48B
 )
 
 
@@ -88,14 +114,26 @@ def timed(device: Device, s: Shape, n_tokens: int, n_runs: int, in_parts: bool) 
     return made, seconds
 
 
-def row(device: Device, s: Shape, n_tokens: int, n_runs: int) -> str:
-    text, wanted = f"{s.op} {n_tokens} tokens, {s.n_heads} heads of {s.dim} x {s.n_state}", None
-    for what, (rows, in_parts) in WAYS.items():
-        state_scan.forced = rows
-        made, seconds = timed(device, s, n_tokens, n_runs, in_parts)
+def features_of(own: Features, s: Shape, way: Way) -> Features | None:
+    """What the device is taken for, None where a way is not for it."""
+    if way.size:
+        fits = not s.by_column and state_chunks.shared_nbytes(*way.size, s.n_state) <= own.shared_nbytes
+        return replace(own, software=False, delta_chunks=True) if fits else None
+    token_by_token = way.rows is not None or way.software
+    return replace(own, software=way.software, delta_chunks=False) if token_by_token else own
+
+
+def row(device: TunedDevice, s: Shape, n_tokens: int, n_runs: int) -> str:
+    text, wanted, own = f"{s.op} {n_tokens} tokens, {s.title}", None, device.features
+    for what, way in WAYS.items():
+        if (features := features_of(own, s, way)) is None:
+            continue
+        state_scan.forced, state_chunks.forced, device.features = way.rows, way.size, features
+        device.tune(features.tuning)
+        made, seconds = timed(device, s, n_tokens, n_runs, way.in_parts)
         wanted = made if wanted is None else wanted
         text += f" | {what} {seconds * 1e6:.0f} ({((made - wanted) ** 2).sum() / (wanted**2).sum():.0e})"
-    state_scan.forced = None
+    state_scan.forced, state_chunks.forced, device.features = None, None, own
     return text
 
 
@@ -104,10 +142,12 @@ def main() -> None:
     parser.add_argument("--backend", default="vulkan")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--real", action="store_true")
     args = parser.parse_args()
     found, info = registry.choose(args.backend)
     device = found.open(info)
-    for shape in SHAPES:
+    assert isinstance(device, TunedDevice), f"{args.backend} chooses no kernels"
+    for shape in REAL if args.real else SHAPES:
         print(row(device, shape, args.tokens, args.runs), flush=True)
 
 
