@@ -139,6 +139,7 @@ def sampler_settings(options: RunOptions) -> SamplerSettings:
         presence_penalty=options.presence_penalty,
         frequency_penalty=options.frequency_penalty,
         seed=options.seed,
+        logit_bias=options.logit_bias,
     )
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, ClassVar
 
 import click
@@ -14,6 +13,7 @@ from ..bench.settings import Wanted
 from ..bench.tune import tune
 from ..model import MAX_SEQS
 from .cache_options import text_of
+from .eager_options import EAGER
 from .foreign import FOREIGN, Takes, table
 from .hub_options import OPTIONS as HUB_OPTIONS
 from .hub_options import from_hub
@@ -27,13 +27,17 @@ FORMATS = ("md", "csv", "json", "jsonl")
 
 _REFUSED = {
     "measured as the device runs by default": "--delay --defer-experts -fitt --fit-target -fitc --fit-ctx",
+    "the whole model runs on the device": "-ot --override-tensor -cmoe --cpu-moe",
     "the model's own head is always run": "-embd --embeddings",
 }
 _TAKEN = {
     "files are read and never mapped, and no copy stays in memory": "-mmp --mmap -dio --direct-io",
     "attention is always fused where the backend can": "-fa --flash-attn",
 }
-_ON_DEVICE = {"the whole model runs on the device": "-nkvo --no-kv-offload -nopo --no-op-offload --no-host"}
+_ON_DEVICE = {
+    "the whole model runs on the device": "-nkvo --no-kv-offload -nopo --no-op-offload --no-host "
+    "-ncmoe --n-cpu-moe -ncffn --n-cpu-ffn --moe-cache-mib"
+}
 
 
 class BenchCommand(SpeltCommand):
@@ -46,12 +50,6 @@ class BenchCommand(SpeltCommand):
         **table(_ON_DEVICE, Takes.VALUE, "0"),
     }
     lists: ClassVar = True
-
-
-def _list_devices(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        import_module(".devices", __package__).show_devices()
-        ctx.exit()
 
 
 def _many(*names: str, default: str, text: str) -> Callable[[Any], Any]:
@@ -84,8 +82,7 @@ _OPTIONS = [
     click.option("--progress", is_flag=True, help="Say on stderr what is run."),
     click.option("--backend", metavar="NAME", help="vulkan, cuda, kompute, cpu or host [default: the best there is]."),
     click.option("-dev", "--device", metavar="DEVICE", help="Index, UUID or part of the name; see `vkrun devices`."),
-    click.option("--list-devices", is_flag=True, expose_value=False, is_eager=True, callback=_list_devices,
-                 help="Print backends and devices, and leave."),
+    *EAGER,
 ]  # fmt: skip
 
 

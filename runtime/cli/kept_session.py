@@ -10,13 +10,13 @@ from .screen import note
 
 
 @contextmanager
-def kept_session(model: Model, path: str | None) -> Iterator[None]:
-    """Bring back what the file holds, if there is one, and write it again at the end. SessionError for a file that is
-    no session of this model, which is then left alone."""
+def kept_session(model: Model, path: str | None, only_read: bool = False) -> Iterator[None]:
+    """Bring back what the file holds, if there is one, and write it again at the end, unless only_read. SessionError
+    for a file that is no session of this model, which is then left alone."""
     if path and os.path.exists(path):
         n = model.load_session(path)
         note(f"{path}: {n} tokens that were read earlier")
     yield
-    if path:
+    if path and not only_read:
         with suppress(UsageError):  # nothing was read
             model.save_session(path)

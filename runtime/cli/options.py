@@ -5,33 +5,21 @@ from typing import Any
 
 import click
 
-from ..version import VERSION
 from .cache_options import cache_options, taken_cache_types
 from .chat_options import OPTIONS as CHAT_OPTIONS
 from .chat_options import from_values
+from .eager_options import EAGER
 from .grammar_options import OPTIONS as GRAMMAR_OPTIONS
 from .grammar_options import from_grammar
 from .hub_options import OPTIONS as HUB_OPTIONS
 from .hub_options import from_hub
 from .run_options import RunOptions
-from .sampling_options import SAMPLING
+from .sampling_options import LOGIT_BIAS, SAMPLING, taken_biases, taken_sampling
 from .spelling import spelt_command, without_effect
 
 
 class _Whole(click.IntRange):
     name = "integer"  # click's own name makes "not a valid integer range" of a word that is no number
-
-
-def _print_devices(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        import_module(".devices", __package__).show_devices()
-        ctx.exit()
-
-
-def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(f"vkrun {VERSION}")
-        ctx.exit()
 
 
 def _option(*names: str, **kw: Any) -> Any:
@@ -64,12 +52,15 @@ _OPTIONS = [
         "limit [default: 8192, at most a quarter of what is free].",
     ),
     _option("--prompt-cache", metavar="FILE", help="Go on from what FILE holds of an earlier run, and write it anew."),
+    _option("--prompt-cache-ro", is_flag=True, help="Leave that file as it is."),
     _option("--swa-full", is_flag=True, help="Caches of layers with a window hold the whole context."),
     *cache_options(),
     *SAMPLING,
+    LOGIT_BIAS,
     _option("-r", "--reverse-prompt", multiple=True, metavar="TEXT", help="Stop before this text (repeatable)."),
     *GRAMMAR_OPTIONS,
     _option("-sys", "--system-prompt", metavar="TEXT", help="System message; the model's chat format is used."),
+    _option("-sysf", "--system-prompt-file", metavar="FILE", help="Likewise, from a file."),
     _option(
         *("-cnv/-no-cnv", "--conversation/--no-conversation", "conversation"),
         default=None,
@@ -87,13 +78,14 @@ _OPTIONS = [
     _option("--backend", metavar="NAME", help="vulkan, cuda, kompute, cpu or host [default: the best there is]."),
     _option("-dev", "--device", metavar="DEVICE", help="Index, UUID or part of the name; see `vkrun devices`."),
     _option("--opt", type=_Whole(0, 3), default=3, show_default=True, help="How lean the graph is made."),
-    _option("--stats", is_flag=True, help="Print timings at the end."),
+    _option(
+        *("--stats/--no-stats", "--show-timings/--no-show-timings", "stats"),
+        default=False,
+        help="Print timings at the end.",
+    ),
     _option("-v", "--verbose", is_flag=True, help="Say what is loaded and where."),
-    _option("--list-devices", is_flag=True, expose_value=False, is_eager=True, callback=_print_devices,
-            help="Print backends and devices, and leave."),
-    _option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version,
-            help="Print the version, and leave."),
-]  # fmt: skip
+    *EAGER,
+]
 
 _HELP = """Run a GGUF language model on a Vulkan device.
 
@@ -106,10 +98,9 @@ def make_command(epilog: str) -> click.Command:
     @click.pass_context
     def invoke(ctx: click.Context, /, **values: Any) -> int:
         hub, chat, grammar = from_hub(values), from_values(values), from_grammar(values)
-        types = taken_cache_types(values)
-        options = RunOptions(
-            hub=hub, cache_types=types, chat=chat, grammar=grammar, **values, without_effect=without_effect(ctx)
-        )
+        types, biases = taken_cache_types(values), taken_biases(values)
+        values |= taken_sampling(values) | {"logit_bias": biases, "without_effect": without_effect(ctx)}
+        options = RunOptions(hub=hub, cache_types=types, chat=chat, grammar=grammar, **values)
         return import_module(".run", __package__).run(options)
 
-    return spelt_command("vkrun", invoke, _OPTIONS, asks_for_help=("--usage",), help=_HELP, epilog=epilog)
+    return spelt_command("vkrun", invoke, _OPTIONS, help=_HELP, epilog=epilog)

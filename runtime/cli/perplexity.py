@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import click
 import numpy as np
@@ -12,22 +12,46 @@ from ..errors import UsageError, VkrunError
 from ..model import Model, load
 from ..perplexity import base_file, lines, scores
 from .cache_options import cache_options, taken_cache_types
+from .eager_options import EAGER
+from .foreign import FOREIGN, Takes, table
 from .hub_options import OPTIONS as HUB_OPTIONS
 from .hub_options import from_hub
 from .model_paths import check_model, model_path
 from .progress import Bar
 from .prompt import file_text
 from .screen import note
-from .spelling import spelt_command
+from .spelling import SpeltCommand, spelt_command, without_effect
 
 N_CTX = 512
+_DRAWS_NOTHING = (
+    "-s --seed --temp --temperature --top-k --top-p --min-p --repeat-last-n --repeat-penalty --presence-penalty "
+    "--frequency-penalty --samplers --sampler-seq --sampling-seq -l --logit-bias -n --predict --n-predict"
+)
+_ONE_MEASURE = (
+    "--hellaswag --hellaswag-tasks --winogrande --winogrande-tasks --multiple-choice --multiple-choice-tasks "
+    "--chunk --from-chunk"
+)
+
+
+class PerplexityCommand(SpeltCommand):
+    """llama-perplexity's own beside those that other commands answer."""
+
+    foreign: ClassVar = {
+        **FOREIGN,
+        **table({"no token is drawn": _DRAWS_NOTHING}, Takes.VALUE),
+        **table({"no token is drawn": "--ignore-eos"}, Takes.NOTHING),
+        **table({"texts are taken as they are": "--no-escape"}, Takes.NOTHING),
+        **table({"chunks are measured as by default": "--ppl-stride --ppl-output-type"}, Takes.VALUE, "0"),
+        **table({"there is perplexity and --kl-divergence": _ONE_MEASURE}),
+    }
 
 
 _OPTIONS = [
     click.argument("word", metavar="[MODEL.gguf]", required=False),
     click.option("-m", "--model", metavar="FILE", help="Model file; the bundled model when there is none."),
     *HUB_OPTIONS,
-    click.option("-f", "--file", metavar="FILE", help="The text."),
+    click.option("-f", "--file", metavar="FILE", help="The text, from a file."),
+    click.option("-p", "--prompt", metavar="TEXT", help="The text itself."),
     click.option("-c", "--ctx-size", "n_ctx", type=click.IntRange(3, 1 << 20), metavar="N",
                  help=f"Tokens of a chunk; those of its second half are counted [default: {N_CTX}]."),
     click.option("--chunks", type=click.IntRange(-1), default=-1, metavar="N", help="Most chunks; -1: all."),
@@ -40,12 +64,16 @@ _OPTIONS = [
     click.option("--backend", metavar="NAME", help="vulkan, cuda, kompute, cpu or host [default: the best there is]."),
     click.option("-dev", "--device", metavar="DEVICE", help="Index, UUID or part of the name; see `vkrun devices`."),
     click.option("--opt", type=click.IntRange(0, 3), default=3, show_default=True, help="How lean the graph is made."),
+    click.option("-v", "--verbose", is_flag=True, help="Say which options change nothing here."),
+    *EAGER,
 ]  # fmt: skip
 
 
+@click.pass_context
 def _run(
-    word: str | None, model: str | None, file: str | None, n_ctx: int | None, chunks: int, n_batch: int | None,
-    base: str | None, kl_divergence: bool, backend: str | None, device: str | None, opt: int, **values: Any,
+    ctx: click.Context, /, word: str | None, model: str | None, file: str | None, prompt: str | None, n_ctx: int | None,
+    chunks: int, n_batch: int | None, base: str | None, kl_divergence: bool, backend: str | None, device: str | None,
+    opt: int, verbose: bool, **values: Any,
 ) -> None:  # fmt: skip
     """Measure the perplexity of a text, or the divergence from another model's saved probabilities.
 
@@ -53,14 +81,14 @@ def _run(
     """
     if word is not None and model is not None:
         raise click.UsageError(f"{word} and {model}: two models; one is measured at a time")
+    for line in without_effect(ctx) if verbose else ():
+        note(line)
     types = taken_cache_types(values)
     path = model_path(word if model is None else model, from_hub(values), "vkrun perplexity MODEL.gguf")
     if kl_divergence and base is None:
         raise click.UsageError("--kl-divergence: from what? --kl-divergence-base FILE, which a run without it saves")
-    if not kl_divergence and file is None:
-        raise click.UsageError("no text: -f FILE")
+    text = "" if kl_divergence else _text(file, prompt)
     check_model(path)
-    text = "" if kl_divergence else file_text(file or "")
 
     def opened(n: int) -> Model:
         with Bar() as bar:
@@ -71,6 +99,12 @@ def _run(
     else:
         with closing(opened(n_ctx or N_CTX)) as loaded:
             _measure(loaded, text, n_ctx or N_CTX, chunks, base)
+
+
+def _text(file: str | None, prompt: str | None) -> str:
+    if (file is None) == (prompt is None):
+        raise click.UsageError("no text: -f FILE" if file is None else "-f and -p: the text comes from one place only")
+    return file_text(file) if file is not None else prompt or ""
 
 
 def _measure(model: Model, text: str, n_ctx: int, n_most: int, base: str | None) -> None:
@@ -140,4 +174,4 @@ def _write(out: BinaryIO | None, data: bytes) -> None:
         out.write(data)
 
 
-command = spelt_command("perplexity", _run, _OPTIONS)
+command = spelt_command("perplexity", _run, _OPTIONS, PerplexityCommand)

@@ -41,9 +41,17 @@ def asked(options: RunOptions) -> Asked:
     sources = [name for name, value in given.items() if value is not None]
     if len(sources) > 1:
         raise click.UsageError(f"{' and '.join(sources)}: the prompt comes from one place only")
-    system = _typed(options, options.system_prompt, "-sys")
+    system = _system(options)
     on_stdin = options.file == STDIN or (not options.conversation and not is_terminal(sys.stdin))
     return Asked(model, _prompt(options, word), on_stdin, system, _stops(options))
+
+
+def _system(options: RunOptions) -> str | None:
+    if options.system_prompt_file is None:
+        return _typed(options, options.system_prompt, "-sys")
+    if options.system_prompt is not None:
+        raise click.UsageError("-sys and -sysf: the system message comes from one place only")
+    return file_text(options.system_prompt_file, "-sysf")
 
 
 def unescape(text: str) -> str:

@@ -13,7 +13,7 @@ from ..text.chat import template_arguments
 from ..text.named import template_text
 from .answer import Answers, sampler_settings, stats_text
 from .chat import Chat
-from .chat_options import ChatOptions
+from .chat_options import ChatOptions, thinking
 from .conversation import ChatFormat, Conversation
 from .kept_session import kept_session
 from .model_paths import check_model, model_path
@@ -47,7 +47,7 @@ def run(options: RunOptions) -> int:
         load_s = time.perf_counter() - before
         if template is not None:
             model.use_template(template)
-        with kept_session(model, options.prompt_cache):
+        with kept_session(model, options.prompt_cache, options.prompt_cache_ro):
             if not _chats(options, wanted):
                 return complete(answers, wanted.prompt or "", options, load_s)
             answers.hides_reasoning = options.chat.hides
@@ -104,8 +104,11 @@ def chat_format(options: ChatOptions) -> tuple[ChatFormat, str | None]:
         template = file_text(options.file, "--chat-template-file")
     elif template is not None:
         template_text(template)
-    thinks = {} if options.budget == "-1" else {"enable_thinking": False}
-    return ChatFormat({**thinks, **template_arguments(options.arguments or "{}")}, options.reasoning), template
+    wanted = {
+        **thinking(options.budget, options.thinks, options.effort),
+        **template_arguments(options.arguments or "{}"),
+    }
+    return ChatFormat(wanted, options.reasoning), template
 
 
 def _n_predict(options: RunOptions, wanted: Asked) -> int | None:

@@ -23,6 +23,7 @@ class RunOptions:
     ctx_size: int | None = None
     cache_ram: int | None = None
     prompt_cache: str | None = None
+    prompt_cache_ro: bool = False
     swa_full: bool = False
     cache_types: Mapping[str, str] = field(default_factory=default_cache_types)  # keywords of load()
     seed: int = -1
@@ -34,8 +35,10 @@ class RunOptions:
     repeat_last_n: int = 64
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     reverse_prompt: tuple[str, ...] = ()
     system_prompt: str | None = None
+    system_prompt_file: str | None = None
     conversation: bool | None = None
     chat: ChatOptions = field(default_factory=ChatOptions)
     single_turn: bool = False

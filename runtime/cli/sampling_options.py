@@ -1,5 +1,6 @@
 """How tokens are drawn, as options: the same for every command that draws some."""
 
+import re
 from typing import Any
 
 import click
@@ -8,6 +9,21 @@ NAMES = (
     *("temp", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n"),
     *("presence_penalty", "frequency_penalty", "seed"),
 )
+# the samplers in the order in which they are asked, and what switches each off
+_NEUTRAL: dict[str, dict[str, float]] = {
+    "penalties": {"repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0},
+    "top_k": {"top_k": 0},
+    "top_p": {"top_p": 1.0},
+    "min_p": {"min_p": 0.0},
+    "temperature": {"temp": 1.0},
+}
+_ORDER = tuple(_NEUTRAL)
+_ALIASES = {"nucleus": "top_p", "temp": "temperature", "typ": "typ_p", "typical": "typ_p", "typical_p": "typ_p"}
+_ABSENT = {"dry", "top_n_sigma", "typ_p", "xtc", "infill", "adaptive_p"}  # llama.cpp's others, which are off by default
+_LETTERS = dict(zip("edskypmxtia", ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc",
+                                    "temperature", "infill", "adaptive_p"), strict=True))  # fmt: skip
+_BIAS = re.compile(r"(\d+)([+-](?:inf|\d+(?:\.\d*)?))\Z")
+
 SAMPLING = (
     click.option("-s", "--seed", type=int, default=-1, metavar="N", help="-1: another one each time [default: -1]."),
     click.option("--temp", "--temperature", "temp", type=float, default=0.8, show_default=True, help="0: greedy."),
@@ -20,9 +36,54 @@ SAMPLING = (
     ),
     click.option("--presence-penalty", type=float, default=0.0, show_default=True),
     click.option("--frequency-penalty", type=float, default=0.0, show_default=True),
+    click.option("--samplers", metavar="NAME;...", help=f"Those that are on, of {';'.join(_ORDER)} [default: all]."),
+    click.option(
+        "--sampler-seq", "--sampling-seq", "sampler_seq", metavar="LETTERS", help="The same by llama.cpp's letters."
+    ),
+)
+LOGIT_BIAS = click.option(
+    "-l", "--logit-bias", multiple=True, metavar="ID(+/-)BIAS", help="Add that to the logit of a token (repeatable)."
 )
 
 
 def taken_sampling(values: dict[str, Any]) -> dict[str, Any]:
     """Takes the options out of a command's values: what SamplerSettings is made of."""
-    return {name: values.pop(name) for name in NAMES}
+    off = _switched_off(values)
+    return {name: values.pop(name) for name in NAMES} | off
+
+
+def taken_biases(values: dict[str, Any]) -> tuple[tuple[int, float], ...]:
+    """-l out of a command's values, as SamplerSettings has it; UsageError for what is none."""
+    return tuple(_bias(text) for text in values.pop("logit_bias"))
+
+
+def _switched_off(values: dict[str, Any]) -> dict[str, float]:
+    """What samplers that a command line does not name are set to; UsageError for names and orders that cannot be."""
+    text, letters = values.pop("samplers"), values.pop("sampler_seq")
+    if text is not None and letters is not None:
+        raise click.UsageError("--samplers and --sampler-seq: the samplers are named in one place only")
+    if text is not None:
+        option, names = "--samplers", [_named(word) for word in text.split(";") if word.strip()]
+    elif letters is not None:
+        option, names = "--sampler-seq", [_LETTERS.get(letter, letter) for letter in letters]
+    else:
+        return {}
+    for name in names:
+        if name not in (*_ORDER, *_ABSENT):
+            raise click.UsageError(f"{option}: no sampler {name!r:.40}; there are {', '.join(_ORDER)}")
+    on = [name for name in names if name in _ORDER]
+    if on != [name for name in _ORDER if name in on]:
+        raise click.UsageError(f"{option}: {', '.join(on)}; vkrun asks them in the order {', '.join(_ORDER)}")
+    return {key: value for name in _ORDER if name not in on for key, value in _NEUTRAL[name].items()}
+
+
+def _named(word: str) -> str:
+    name = word.strip().lower().replace("-", "_")
+    return _ALIASES.get(name, name)
+
+
+def _bias(text: str) -> tuple[int, float]:
+    found = _BIAS.match(text)
+    if found is None:
+        raise click.UsageError(f"--logit-bias: {text!r:.40}, expected a token's number and a bias, such as 15043-1.5")
+    return int(found[1]), max(-1e6, min(1e6, float(found[2])))

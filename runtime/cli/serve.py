@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 import click
 
 from .cache_options import cache_options, taken_cache_types
+from .chat_options import thinking_options
+from .eager_options import EAGER
 from .foreign import FOREIGN, Takes, table
 from .hub_options import from_hub, hub_options
 from .sampling_options import SAMPLING, taken_sampling
@@ -13,10 +15,36 @@ from .serve_options import ServeOptions
 from .spelling import SpeltCommand, spelt_command, without_effect
 
 _NOT_HERE = {
-    "the page is part of the package": "--path --api-prefix --webui-config --webui-config-file",
-    "one model is served": "--models-dir --models-max --models-preset --no-models-autoload",
+    "the page is part of the package": "--path --api-prefix --ui-config --webui-config --ui-config-file "
+    "--webui-config-file",
+    "one model is served": "--models-dir --models-max --models-preset --models-autoload --no-models-autoload",
     "a template is text for Jinja": "--skip-chat-parsing",
-    "there is no such endpoint": "--rerank --reranking --embedding-only --sse-ping-interval",
+    "there is no such endpoint": "--rerank --reranking --embedding-only",
+    "the page calls no tools, and the server runs none": "--tools --tools-runtime --mcp-servers-config "
+    "--mcp-servers-json -ag --agent --ui-mcp-proxy --webui-mcp-proxy",
+    "text alone is read": "--media-path --image-min-tokens --image-max-tokens -mmdev --mmproj-device",
+    "requests say so themselves": "--grammar --grammar-file -j --json-schema -jf --json-schema-file -r "
+    "--reverse-prompt --ignore-eos -l --logit-bias --pooling",
+    "-c is shared by the slots": "--kv-unified-per-slot",
+    "--cors-origins says which pages may call it": "--cors-methods --cors-headers --cors-credentials",
+    "an address is listened at once": "--reuse-port",
+    "--chat-template-kwargs tells a template so": "--reasoning-preserve --no-reasoning-preserve",
+}
+_READ = "what was read is gone on from wherever it is"
+_FLAGS = {
+    "every endpoint is there": "--embedding --embeddings --props",
+    _READ: "--cache-prompt --no-cache-prompt --no-slots-idle --cache-idle-slots --no-cache-idle-slots",
+    "the page calls no tools, and the server runs none": "--no-agent -no-ag --no-ui-mcp-proxy --no-webui-mcp-proxy",
+    "a template is text for Jinja": "--no-skip-chat-parsing",
+    "no credentials are asked of pages": "--no-cors-credentials",
+    "requests hold texts as they are": "-e --escape --no-escape",
+}
+_VALUES = {
+    "one thread hands tokens out": "--threads-http",
+    _READ: "-sps --slot-prompt-similarity --cache-reuse",
+    "streams are not pinged": "--sse-ping-interval",
+    "no request asks for tags": "--tags",
+    "it counts with a budget": "--reasoning-budget-message",
 }
 
 
@@ -26,17 +54,14 @@ class ServeCommand(SpeltCommand):
     foreign: ClassVar = {
         **FOREIGN,
         **table(_NOT_HERE),
-        **table({"every endpoint is there": "--embedding --embeddings --props"}, Takes.NOTHING),
-        **table({"one thread hands tokens out": "--threads-http"}, Takes.VALUE),
-        **table({"what was read is gone on from wherever it is": "--cache-prompt --no-slots-idle"}, Takes.NOTHING),
-        **table(
-            {"what was read is gone on from wherever it is": "-sps --slot-prompt-similarity --cache-reuse"}, Takes.VALUE
-        ),
+        **table(_FLAGS, Takes.NOTHING),
+        **table(_VALUES, Takes.VALUE),
+        **table({"vectors have length 1": "--embd-normalize"}, Takes.VALUE, "2"),
     }
 
 
-def _option(*names: str, env: str = "", **kw: Any) -> Any:
-    """One whose value may stand in an environment variable of llama-server's."""
+def _option(*names: str, env: str | list[str] = "", **kw: Any) -> Any:
+    """One whose value may stand in an environment variable of llama-server's, or in one of several."""
     return click.option(*names, envvar=env or None, show_envvar=bool(env), **kw)
 
 
@@ -71,7 +96,8 @@ _OPTIONS = [
     _option("--max-queue", type=_WHOLE(0, 1 << 16), default=256, show_default=True, help="Requests that may wait."),
     _option("--slots/--no-slots", env="LLAMA_ARG_ENDPOINT_SLOTS", default=True, help="/slots [default: on]."),
     _option("--metrics", env="LLAMA_ARG_ENDPOINT_METRICS", is_flag=True, help="/metrics, for Prometheus."),
-    _option("--webui/--no-webui", env="LLAMA_ARG_WEBUI", default=True, help="The page at / [default: on]."),
+    _option("--webui/--no-webui", "--ui/--no-ui", "webui", env=["LLAMA_ARG_WEBUI", "LLAMA_ARG_UI"], default=True,
+            help="The page at / [default: on]."),
     _option("--slot-save-path", env="LLAMA_ARG_SLOT_SAVE_PATH", metavar="DIR", help="Where slots are saved."),
     _option("--chat-template", env="LLAMA_ARG_CHAT_TEMPLATE", metavar="NAME", help="A template by its name, or Jinja."),
     _option("--chat-template-file", env="LLAMA_ARG_CHAT_TEMPLATE_FILE", metavar="FILE", help="The same from a file."),
@@ -81,12 +107,15 @@ _OPTIONS = [
             type=click.Choice(["none", "auto", "deepseek"]), help="none: what is thought stays in the content."),
     _option("--reasoning-budget", env="LLAMA_ARG_THINK_BUDGET", type=click.Choice(["-1", "0"]), default="-1",
             help="0: no thinking, where the template knows how."),
+    *thinking_options(_option, reasoning={"env": "LLAMA_ARG_REASONING"},
+                      reasoning_effort={"env": "LLAMA_ARG_REASONING_EFFORT"}),
     *SAMPLING,
     _option("--backend", metavar="NAME", help="vulkan, cuda, kompute, cpu or host [default: the best there is]."),
     _option("-dev", "--device", env="LLAMA_ARG_DEVICE", metavar="DEVICE", help="Index, UUID or part of the name."),
     _option("--opt", type=_WHOLE(0, 3), default=3, show_default=True, help="How lean the graph is made."),
     _option("--log/--no-log", default=True, help="A line for each request, without its words [default: on]."),
     _option("-v", "--verbose", is_flag=True, help="Say which options change nothing here."),
+    *EAGER,
 ]  # fmt: skip
 
 

@@ -43,6 +43,8 @@ class ServeOptions:
     allow_request_templates: bool = False
     reasoning_format: str = "auto"
     reasoning_budget: str = "-1"
+    reasoning: str = "auto"
+    reasoning_effort: str | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
     backend: str | None = None
     device: str | None = None

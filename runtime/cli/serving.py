@@ -12,6 +12,7 @@ from .. import config
 from ..errors import UsageError, VkrunError
 from ..model import BUNDLED
 from ..text.sampler import SamplerSettings
+from .chat_options import thinking
 from .model_paths import check_model, model_path
 from .screen import note
 from .serve_options import ServeOptions
@@ -123,7 +124,7 @@ def _n_predict(given: ServeOptions, path: str) -> int | None:
 
 
 def _arguments(given: ServeOptions) -> dict[str, Any]:
-    made: Any = {"enable_thinking": False} if given.reasoning_budget == "0" else {}
+    made: Any = thinking(given.reasoning_budget, given.reasoning, given.reasoning_effort)
     if given.chat_template_kwargs is None:
         return made
     try:

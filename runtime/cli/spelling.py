@@ -73,7 +73,7 @@ class Words:
         answer = self._foreign[name]
         value = attached if attached is not None else self._value(name, answer.takes)
         shown = name if value is None else f"{name} {value}"
-        if answer.takes is None or (answer.values and value not in answer.values):
+        if not answer.allows(value):
             raise click.UsageError(f"{name if answer.takes is None else shown}: not supported by vkrun ({answer.why})")
         if self._lists and value and "," in value:
             raise click.UsageError(f"{shown}: not supported by vkrun, as the rows would not differ ({answer.why})")
@@ -119,11 +119,10 @@ def spelt_command(
     run: Callable[..., Any],
     options: Sequence[Callable[..., Any]],
     kind: type[SpeltCommand] = SpeltCommand,
-    asks_for_help: Sequence[str] = (),
     **texts: str,
 ) -> click.Command:
-    """A command of decorators as they stand in --help; `asks_for_help`: spellings of that beside the usual ones."""
+    """A command of decorators as they stand in --help."""
     for add in reversed(options):
         run = add(run)
-    settings = {"help_option_names": ["-h", "--help", *asks_for_help], "max_content_width": 110}
+    settings = {"help_option_names": ["-h", "--help", "--usage"], "max_content_width": 110}
     return click.command(name, cls=kind, context_settings=settings, **texts)(run)

@@ -16,6 +16,16 @@ def test_a_run_goes_on_from_what_an_earlier_one_read(tmp_path):
     assert any(line.startswith(f"vkrun: {path}: ") and "read earlier" in line for line in errors(again))
 
 
+def test_a_file_that_is_only_read_stays_as_it_is(tmp_path):
+    path = tmp_path / "session"
+    missing = vkrun(MODEL, "-p", "x", *ON_CPU, *GREEDY, "--prompt-cache", str(path), "--prompt-cache-ro")
+    assert missing.returncode == 0 and not path.exists()
+    vkrun(MODEL, "-p", "x", *ON_CPU, *GREEDY, "--prompt-cache", str(path))
+    held = path.read_bytes()
+    again = vkrun(MODEL, "-p", "x y z", *ON_CPU, *GREEDY, "--prompt-cache", str(path), "--prompt-cache-ro")
+    assert again.returncode == 0 and "read earlier" in again.stderr.decode() and path.read_bytes() == held
+
+
 def test_a_file_that_is_no_session_is_left_alone(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("mine")

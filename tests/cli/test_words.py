@@ -5,12 +5,14 @@ import re
 import subprocess
 import sys
 import warnings
+from importlib import import_module
 from types import SimpleNamespace
 
 import click
 import pytest
 from vkrun.runtime.cli import main as entry
 from vkrun.runtime.cli import model_paths, prompt, run
+from vkrun.runtime.cli.answer import sampler_settings
 from vkrun.runtime.cli.commands import COMMANDS
 from vkrun.runtime.cli.foreign import FOREIGN, Foreign, Takes
 from vkrun.runtime.cli.main import main
@@ -66,14 +68,16 @@ def test_options_apart_from_their_values(words, wanted):
 
 
 LLAMA_CPP = """-ngl 99 -fa on -t 4 --no-mmap --mlock --jinja --color --no-warmup -b 2048 -ub 512 --log-disable
---simple-io --no-context-shift -sm none -mg 0 -np 1 --keep 0 --mirostat 0 --typical 1.0 --poll 50"""
+--simple-io --no-context-shift -sm none -mg 0 -np 1 --keep 0 --mirostat 0 --typical 1.0 --poll 50 -ncmoe 12 --cpu-moe
+-ot exps=CPU -nkvo --xtc-probability 0.00 --xtc-threshold 0.1 --dry-multiplier 0.0 --dry-base 1.75 --draft-max 16
+--yarn-ext-factor -1.0 --rope-freq-scale 0 -ctxcp 8 -fit off -lm mmap -ts 3,1 --no-mmproj --adaptive-target -1"""
 
 
 def test_a_command_line_of_llama_cpps_just_runs():
     options = parsed(*LLAMA_CPP.split(), "-c", "64", "-ctk", "f16", "-ctv", "f32", "x")
     assert (options.words, options.ctx_size) == (("x",), 64)
     assert options.cache_types == {"cache_type_k": "f16", "cache_type_v": "f32"}
-    assert len(options.without_effect) == sum(word.startswith("-") for word in LLAMA_CPP.split())
+    assert len(options.without_effect) == len(re.findall(r"(?:^|\s)-+[a-z]", LLAMA_CPP))
     assert options.without_effect[0] == f"-ngl 99 changes nothing: {FOREIGN['-ngl'].why}"
 
 
@@ -81,7 +85,10 @@ def test_a_command_line_of_llama_cpps_just_runs():
     ("words", "shown"),
     [
         ("-hfv x/y", "-hfv"),
-        ("--logit-bias=1+1", "--logit-bias"),
+        ("--lora=a.gguf", "--lora"),
+        ("-md a.gguf", "-md"),
+        ("--dry-multiplier 0.8", "--dry-multiplier 0.8"),
+        ("--rope-freq-base 1e6", "--rope-freq-base 1e6"),
         ("-np 4", "-np 4"),
         ("-np4", "-np 4"),
         ("--mirostat=2", "--mirostat 2"),
@@ -91,6 +98,58 @@ def test_a_command_line_of_llama_cpps_just_runs():
 def test_options_that_would_change_the_answer_are_refused(capsys, words, shown):
     why = FOREIGN[shown.split()[0]].why
     assert refused(capsys, *words.split(), "x") == f"{shown}: not supported by vkrun ({why})"
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("--samplers penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature", {}),
+        ("--samplers top_k;temp", {"top_k": 3, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0, "temp": 0.5}),
+        ("--samplers top-k;min-p", {"top_k": 3, "top_p": 1.0, "repeat_penalty": 1.0, "temp": 1.0}),
+        ("--sampling-seq edskypmxt", {}),
+        ("--sampler-seq pt", {"top_k": 0, "top_p": 0.95, "min_p": 0.0, "repeat_penalty": 1.0, "temp": 0.5}),
+    ],
+)
+def test_samplers_that_are_not_named_are_off(words, wanted):
+    given = parsed("x", "--top-k", "3", "--temp", "0.5", "--repeat-penalty", "1.1", *words.split())
+    all_on = {"top_k": 3, "top_p": 0.95, "min_p": 0.05, "repeat_penalty": 1.1, "temp": 0.5}
+    assert {name: getattr(given, name) for name in all_on} == {**all_on, **wanted}
+
+
+def test_biases_and_what_the_chat_format_is_told():
+    given = parsed("x", "-l", "15043-1.5", "--logit-bias", "7+2", "-l", "3-inf")
+    assert given.logit_bias == ((15043, -1.5), (7, 2.0), (3, -1e6))
+    assert sampler_settings(given).logit_bias == given.logit_bias
+    told = {"-rea off": {"enable_thinking": False}, "--reasoning on": {"enable_thinking": True}, "-rea auto": {}}
+    told |= {
+        "--reasoning-budget 0": {"enable_thinking": False},
+        "--reasoning-effort high": {"reasoning_effort": "high"},
+    }
+    for words, wanted in told.items():
+        assert run.chat_format(parsed("x", *words.split()).chat)[0].variables == wanted
+
+
+def test_a_system_message_from_a_file(tmp_path, capsys):
+    path = tmp_path / "s"
+    path.write_text("be\\n brief\n")
+    assert prompt.asked(RunOptions(system_prompt_file=str(path))).system == "be\\n brief"
+    assert "-sys and -sysf: the system message comes from one place only" in refused(
+        capsys, "-sys", "a", "-sysf", str(path), "x"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "serve", "perplexity", "bench"])
+def test_every_command_that_llama_cpp_has_knows_the_options_that_all_of_its_programs_share(name, capsys):
+    command = make_command("") if not name else import_module(f"vkrun.runtime.cli.{name}").command
+    known = {*options_of(iter(command.params)), *command.foreign, *command.context_settings["help_option_names"]}
+    assert not set(SHARED.split()) - known
+    assert main([*name.split(), "--version"]) == 0
+    assert capsys.readouterr().out.startswith("vkrun ")
+
+
+SHARED = """-h --help --usage --version -t --threads -m --model -hf --hf-repo -hff --hf-file -hft --offline -ngl -fa
+-ctk -ctv -b -ub -sm -ts -mg --rpc -ot -ncmoe --n-cpu-moe -nkvo -dev --device --list-devices -lm --numa -v --verbose
+--poll --prio --mmap --no-host"""
 
 
 def test_a_list_of_values_that_would_give_equal_rows_is_refused(capsys):
@@ -127,6 +186,21 @@ def test_no_option_is_both_declared_and_foreign():
         (("--chat-template-kwargs", '{"tools": 1}', "x"), "template arguments: tools is none of them"),
         (("--chat-template", "chatml", "-no-cnv", "x"), "--chat-template and -no-cnv: there is no chat format"),
         (("--reasoning-format", "loud", "x"), "'loud' is not one of 'auto', 'none', 'deepseek'"),
+        (
+            ("--samplers", "top_p;top_k", "x"),
+            "--samplers: top_p, top_k; vkrun asks them in the order penalties, top_k,",
+        ),
+        (("--samplers", "best", "x"), "--samplers: no sampler 'best'; there are penalties, top_k"),
+        (("--sampler-seq", "kz", "x"), "--sampler-seq: no sampler 'z'"),
+        (("--samplers", "top_k", "--sampling-seq", "k", "x"), "the samplers are named in one place only"),
+        (("-l", "15043", "x"), "--logit-bias: '15043', expected a token's number and a bias"),
+        (("bench", "-ncmoe", "4"), "-ncmoe 4: not supported by vkrun (the whole model runs on the device)"),
+        (("serve", "--pooling", "mean"), "--pooling: not supported by vkrun (requests say so themselves)"),
+        (
+            ("perplexity", "--hellaswag"),
+            "--hellaswag: not supported by vkrun (there is perplexity and --kl-divergence)",
+        ),
+        (("perplexity", "-f", "x", "-p", "y"), "-f and -p: the text comes from one place only"),
         (("--reasoning-budget", "5", "x"), "'5' is not one of '-1', '0'"),
         (("devcies",), "devcies: no command and no file; did you mean devices? As a prompt: -p devcies"),
         (("inspekt", "a.gguf"), "did you mean inspect?"),
