@@ -5,23 +5,13 @@ from typing import Any
 
 import click
 
+from ..errors import UsageError
+from ..text.sampler_names import ORDER, names_of, switched_off
+
 NAMES = (
     *("temp", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n"),
     *("presence_penalty", "frequency_penalty", "seed"),
 )
-# the samplers in the order in which they are asked, and what switches each off
-_NEUTRAL: dict[str, dict[str, float]] = {
-    "penalties": {"repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0},
-    "top_k": {"top_k": 0},
-    "top_p": {"top_p": 1.0},
-    "min_p": {"min_p": 0.0},
-    "temperature": {"temp": 1.0},
-}
-_ORDER = tuple(_NEUTRAL)
-_ALIASES = {"nucleus": "top_p", "temp": "temperature", "typ": "typ_p", "typical": "typ_p", "typical_p": "typ_p"}
-_ABSENT = {"dry", "top_n_sigma", "typ_p", "xtc", "infill", "adaptive_p"}  # llama.cpp's others, which are off by default
-_LETTERS = dict(zip("edskypmxtia", ("penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc",
-                                    "temperature", "infill", "adaptive_p"), strict=True))  # fmt: skip
 _BIAS = re.compile(r"(\d+)([+-](?:inf|\d+(?:\.\d*)?))\Z")
 
 SAMPLING = (
@@ -36,7 +26,7 @@ SAMPLING = (
     ),
     click.option("--presence-penalty", type=float, default=0.0, show_default=True),
     click.option("--frequency-penalty", type=float, default=0.0, show_default=True),
-    click.option("--samplers", metavar="NAME;...", help=f"Those that are on, of {';'.join(_ORDER)} [default: all]."),
+    click.option("--samplers", metavar="NAME;...", help=f"Those that are on, of {';'.join(ORDER)} [default: all]."),
     click.option(
         "--sampler-seq", "--sampling-seq", "sampler_seq", metavar="LETTERS", help="The same by llama.cpp's letters."
     ),
@@ -48,7 +38,7 @@ LOGIT_BIAS = click.option(
 
 def taken_sampling(values: dict[str, Any]) -> dict[str, Any]:
     """Takes the options out of a command's values: what SamplerSettings is made of."""
-    off = _switched_off(values)
+    off = _off(values)
     return {name: values.pop(name) for name in NAMES} | off
 
 
@@ -57,29 +47,21 @@ def taken_biases(values: dict[str, Any]) -> tuple[tuple[int, float], ...]:
     return tuple(_bias(text) for text in values.pop("logit_bias"))
 
 
-def _switched_off(values: dict[str, Any]) -> dict[str, float]:
-    """What samplers that a command line does not name are set to; UsageError for names and orders that cannot be."""
+def _off(values: dict[str, Any]) -> dict[str, float]:
+    """What samplers that are not named are set to; UsageError for names and orders that cannot be."""
     text, letters = values.pop("samplers"), values.pop("sampler_seq")
     if text is not None and letters is not None:
         raise click.UsageError("--samplers and --sampler-seq: the samplers are named in one place only")
     if text is not None:
-        option, names = "--samplers", [_named(word) for word in text.split(";") if word.strip()]
+        option, names = "--samplers", text.split(";")
     elif letters is not None:
-        option, names = "--sampler-seq", [_LETTERS.get(letter, letter) for letter in letters]
+        option, names = "--sampler-seq", names_of(letters)
     else:
         return {}
-    for name in names:
-        if name not in (*_ORDER, *_ABSENT):
-            raise click.UsageError(f"{option}: no sampler {name!r:.40}; there are {', '.join(_ORDER)}")
-    on = [name for name in names if name in _ORDER]
-    if on != [name for name in _ORDER if name in on]:
-        raise click.UsageError(f"{option}: {', '.join(on)}; vkrun asks them in the order {', '.join(_ORDER)}")
-    return {key: value for name in _ORDER if name not in on for key, value in _NEUTRAL[name].items()}
-
-
-def _named(word: str) -> str:
-    name = word.strip().lower().replace("-", "_")
-    return _ALIASES.get(name, name)
+    try:
+        return switched_off([name for name in names if name.strip()])
+    except UsageError as error:
+        raise click.UsageError(f"{option}: {error}") from None
 
 
 def _bias(text: str) -> tuple[int, float]:

@@ -14,6 +14,14 @@ from .guard import Guard
 from .openapi import description_endpoint
 from .served import Served
 
+# as llama-server's clients spell them too
+ALIASES = {
+    "/v1/chat/completions": "/chat/completions",
+    "/v1/responses": "/responses",
+    "/v1/embeddings": "/embeddings",
+    "/v1/models": "/models",
+    "/health": "/v1/health",
+}
 _ALWAYS = (model, tokens, completions, chat, embeddings, responses, messages)
 
 
@@ -30,7 +38,13 @@ def endpoints_of(served: Served) -> tuple[Endpoint, ...]:
 
 def make_app(served: Served) -> ASGIApp:
     """ASGI. Served's workers are started and stopped by the caller."""
-    routes = [Route(e.path, Running(e, served), methods=[e.method]) for e in endpoints_of(served)]
+    endpoints = endpoints_of(served)
+    routes = [
+        Route(path, Running(e, served), methods=[e.method])
+        for e in endpoints
+        for path in (e.path, ALIASES.get(e.path))
+        if path is not None
+    ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse})
     app.router.redirect_slashes = False
     return Guard(app, served.options)
@@ -39,6 +53,7 @@ def make_app(served: Served) -> ASGIApp:
 async def _refuse(request: Request, error: Exception) -> Response:
     """What no route takes."""
     assert isinstance(error, HTTPException)
-    text = "no such endpoint; /openapi.json lists them" if error.status_code == 404 else str(error.detail)
-    made = ApiError(error.status_code, text, headers=tuple((error.headers or {}).items()))
-    return made.response(request.url.path.startswith("/v1/messages"))
+    path, said = request.url.path, tuple((error.headers or {}).items())
+    shown, allowed = f"{request.method} {ascii(path)[1:-1]:.80}", dict(said).get("Allow", "")
+    text = f"{shown}: expected {allowed}" if allowed else f"{shown}: no such endpoint; /openapi.json lists them"
+    return ApiError(error.status_code, text, headers=said).response(path.startswith("/v1/messages"))

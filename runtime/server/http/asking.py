@@ -13,6 +13,8 @@ from .errors import ApiError
 from .schemas.chat import ChatRequest, ForTemplate
 from .schemas.sampling import Sampling
 
+MAX_BIASES = 4096  # tokens
+NEVER = -1e6
 MAX_JOBS = 64  # of one request: prompts times choices
 
 
@@ -75,14 +77,29 @@ def _checked(call: Call, ids: list[int]) -> list[int]:
 
 def check_ids(call: Call, ids: Sequence[int], param: str) -> None:
     n_vocab = call.served.card.n_vocab
-    if ids and max(ids) >= n_vocab:
-        raise ApiError(400, f"{param}: token {max(ids)}, the vocabulary has {n_vocab}", param=param)
+    for token in (min(ids), max(ids)) if ids else ():
+        if not 0 <= token < n_vocab:
+            raise ApiError(400, f"{param}: token {token}, the vocabulary has {n_vocab}", param=param)
 
 
 def _biases(call: Call, body: Sampling) -> tuple[tuple[int, float], ...]:
-    biases = tuple((int(token), value) for token, value in (body.logit_bias or {}).items())
+    """Those of an object are told by tokens' numbers or by texts, of a list by either as its kind says: each token of
+    a text has the bias. false: the token may not come."""
+    wanted, biases = body.logit_bias or {}, list[tuple[int, float]]()
+    pairs = [(_number(key), value) for key, value in wanted.items()] if isinstance(wanted, dict) else wanted
+    for token, value in pairs:
+        if isinstance(token, bool | float) or isinstance(value, str):
+            raise ApiError(400, "logit_bias: expected pairs of a token's number or a text, and a bias", "logit_bias")
+        ids = call.served.tokenizer.encode(token, special=False, bos=False) if isinstance(token, str) else [token]
+        biases += [(each, NEVER if value is False else float(value)) for each in ids]
+    if len(biases) > MAX_BIASES:
+        raise ApiError(400, f"logit_bias: {len(biases)} tokens, expected at most {MAX_BIASES}", "logit_bias")
     check_ids(call, [token for token, _ in biases], "logit_bias")
-    return biases
+    return tuple(biases)
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.removeprefix("-").isdigit() else text
 
 
 def grammar_of(body: Sampling) -> Grammar | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -9,6 +10,7 @@ from starlette.requests import Request
 
 from .errors import ApiError
 
+N_SHOWN = 40  # characters of a value that errors repeat
 MAX_DEPTH = 64  # of lists and objects in each other: tools' schemas need some 20
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -87,9 +89,32 @@ def _check_text(text: str) -> None:
 
 def invalid(error: ValidationError) -> ApiError:
     """The error that lies deepest is the one of the branch that was meant."""
-    found = max(
-        error.errors(include_url=False, include_input=False, include_context=False), key=lambda e: len(e["loc"])
-    )
+    found = max(error.errors(include_url=False), key=lambda e: (len(e["loc"]), not e["type"].endswith("_type")))
     names = [str(part) for part in found["loc"] if isinstance(part, int) or str(part).isidentifier()]
     param = ".".join(names) or None
-    return ApiError(400, f"{param or 'body'}: {found['msg']:.200}", param=param)
+    if found["type"] == "value_error":  # a sentence of ours
+        text = found["msg"].removeprefix("Value error, ")
+        own, _, _ = text.partition(":")
+        return ApiError(400, f"{text if param is None else f'{param}: {text}'}"[:300], param=param or own)
+    return ApiError(400, f"{param or 'body'}: {_said(found)}", param=param)
+
+
+def _said(found: Any) -> str:
+    """What stands there and what is expected, in a line."""
+    what, value = found["msg"], found["input"]
+    if found["type"] == "missing":
+        return "missing"
+    if found["type"].startswith("union_tag"):
+        return f"{_shown(found['ctx'].get('tag'))}, expected {found['ctx'].get('expected_tags', 'a known type')}"
+    what = re.sub(r"^(Input|String|List|Dictionary) should ", "", what)
+    what = re.sub(r"^be | after validation, not \d+$| or instance of \w+$", "", what)
+    return f"{_shown(value)}, expected {'to ' if what.startswith(('have', 'match')) else ''}{what:.200}"
+
+
+def _shown(value: Any) -> str:
+    """A value in a few characters: one of a request may be as long as the request."""
+    if isinstance(value, str):
+        return repr(value) if len(value) <= N_SHOWN else f"a text of {len(value)} characters"
+    if isinstance(value, list | dict):
+        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
+    return json.dumps(value) if isinstance(value, bool | int | float | None) else type(value).__name__

@@ -1,6 +1,6 @@
 """Kinds of fields: every number finite and in a closed range, every text and list bounded."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -29,6 +29,11 @@ Temperature = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=Fa
 Penalty = Annotated[float, Field(strict=True, ge=-100, le=100, allow_inf_nan=False)]
 Repeat = Annotated[float, Field(strict=True, ge=0.1, le=10, allow_inf_nan=False)]
 Bias = Annotated[float, Field(strict=True, ge=-100, le=100, allow_inf_nan=False)]
+NoBias = Literal[False]  # of a token that may not come
+Biases = Annotated[dict[Name, Bias | NoBias], Field(max_length=1024)]  # by tokens' numbers, else by texts
+BiasPairs = Annotated[
+    list[Annotated[list[TokenId | Name | Bias | NoBias], Field(min_length=2, max_length=2)]], Field(max_length=1024)
+]
 Ids = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_TOKENS)]
 StopText = Annotated[str, Field(min_length=1, max_length=1000)]
 Stops = Annotated[list[StopText], Field(max_length=16)]

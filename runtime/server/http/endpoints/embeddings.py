@@ -25,6 +25,7 @@ async def embeddings(call: Call, body: EmbeddingRequest) -> Response:
         Job(f"{call.id}-{i}", tuple(ids), user=user, embed=True, pooling=body.pooling) for i, ids in enumerate(texts)
     ]
     found = await _rows(call, jobs)
+    _check_width(body.dimensions, len(found[0]))
     as_text = body.encoding_format == "base64"
     data = [
         {"object": "embedding", "index": i, "embedding": _base64(row) if as_text else row}
@@ -40,6 +41,12 @@ def _check(call: Call, ids: list[int]) -> None:
     if not ids or len(ids) > most:
         raise ApiError(400, f"input: {len(ids)} tokens, expected 1 to {most}", param="input")
     check_ids(call, ids, "input")
+
+
+def _check_width(wanted: int | None, width: int) -> None:
+    if wanted not in (None, width):
+        text = f"dimensions: {wanted}, the model's embeddings have {width}"
+        raise ApiError(400, text, param="dimensions")
 
 
 async def _rows(call: Call, jobs: list[Job]) -> list[tuple[float, ...]]:

@@ -9,7 +9,7 @@ from ..fields import MAX_TOP, Body, Choices, FunctionName, Name, Object, Text, T
 from .sampling import Completing
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class TextPart(Body):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..fields import MAX_TOKENS, Body, Choices, Ids, Name, Text, TokenId, Top
+from ..fields import MAX_TOKENS, AtLeastOne, Body, Choices, Ids, Name, Text, TokenId, Top
 from .sampling import Completing
 
 Texts = Annotated[list[Text], Field(min_length=1, max_length=256)]
@@ -26,6 +26,7 @@ class EmbeddingRequest(Body):
     model: Name | None = None
     user: Name | None = None
     encoding_format: Literal["float", "base64"] = "float"
+    dimensions: AtLeastOne | None = None
     pooling: Literal["mean", "cls", "last"] | None = None
 
 

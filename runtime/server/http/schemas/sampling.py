@@ -1,15 +1,19 @@
 """How tokens are drawn and when they end: what every endpoint that makes text can be told."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from ....errors import UsageError
 from ....text.sampler import SamplerSettings
+from ....text.sampler_names import ORDER, names_of, switched_off
 from ..fields import (
     WHOLE,
     AtLeastOne,
-    Bias,
+    Biases,
+    BiasPairs,
     Body,
     Count,
     Name,
@@ -33,6 +37,7 @@ _OFF: dict[str, tuple[Any, ...]] = {
     "typical_p": (1,),
     "tfs_z": (1,),
     "top_n_sigma": (-1,),
+    "adaptive_target": (-1,),
     "lora": ([],),
     "suffix": ("",),
 }
@@ -72,9 +77,8 @@ class Sampling(Body):
     frequency_penalty: Penalty | None = None
     seed: Seed | None = None
     stop: StopText | Stops | None = None
-    logit_bias: Annotated[dict[Annotated[str, Field(pattern=r"^[0-9]{1,8}$")], Bias], Field(max_length=1024)] | None = (
-        None
-    )
+    logit_bias: Biases | BiasPairs | None = None
+    samplers: Annotated[list[Name], Field(max_length=64)] | Name | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     return_progress: bool = False
@@ -90,7 +94,16 @@ class Sampling(Body):
     def _refuse_what_would_be_ignored(cls, value: Any) -> Any:
         for name, off in _OFF.items() if isinstance(value, dict) else ():
             if value.get(name) is not None and value[name] not in off:
-                raise ValueError(f"{name} is not supported")
+                raise ValueError(f"{name}: {value[name]!r:.40}, which vkrun has not; expected {off[0]!r} or nothing")
+        return value
+
+    @field_validator("samplers")
+    @classmethod
+    def _check_samplers(cls, value: list[str] | str | None) -> list[str] | str | None:
+        try:
+            switched_off(_names(value or ORDER))
+        except UsageError as error:
+            raise ValueError(str(error)) from None
         return value
 
     @property
@@ -114,7 +127,17 @@ class Sampling(Body):
             "frequency_penalty": self.frequency_penalty,
             "seed": self.seed,
         }
-        return replace(usual, **{name: value for name, value in given.items() if value is not None})
+        made = {name: value for name, value in given.items() if value is not None}
+        return replace(usual, **(made | self._off()))
+
+    def _off(self) -> dict[str, Any]:
+        """What switches the samplers off that the request does not name."""
+        return {} if self.samplers is None else switched_off(_names(self.samplers))
+
+
+def _names(samplers: Sequence[str]) -> Sequence[str]:
+    """One text holds llama-server's letters."""
+    return names_of(samplers) if isinstance(samplers, str) else samplers
 
 
 class Completing(Sampling):
