@@ -75,6 +75,15 @@ def noted(plan: Plan, seconds: list[float]) -> list[float]:
 Progress = Callable[[int, int], None]  # kernels that are ready, of how many
 
 
+@dataclass(frozen=True)
+class Rules:
+    """What planning asks of a device, as a value that another process can be given: supports(), and what compile()
+    makes of a plan first, which Plan.lowered may hold. BackendError as compile() raises it."""
+
+    supports: Callable[[Node], str]
+    lower: Callable[[Plan], object]
+
+
 class Device(ABC):
     """An open device: memory for storages, and programs over them.
 
@@ -95,8 +104,8 @@ class Device(ABC):
     def supports(self, node: Node) -> str:
         """Empty when the device can run the node; otherwise what it cannot take, in a line."""
 
-    def refusal(self) -> Callable[[Node], str] | None:
-        """supports() as it answers now, as a value that another process can be given; None where that cannot be."""
+    def rules(self) -> Rules | None:
+        """What it goes by now; None where that can be told to no other process."""
         return None
 
     def tune(self, tuning: Tuning) -> None:

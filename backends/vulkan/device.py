@@ -1,6 +1,6 @@
 """An open Vulkan device as the rest of vkrun sees it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -11,11 +11,11 @@ from ...runtime.ir.plan import Plan
 from ...runtime.ir.tensor import Kind, Storage
 from ...runtime.tuning import Tuning
 from ...shaders.kernel import Features
-from ..base import DeviceInfo, Program
+from ..base import DeviceInfo, Program, Rules
 from ..opened import ClosableDevice, Opened
 from ..packing import array_of, chunks, host_bytes, read_range, row_nbytes
 from ..tuned import TunedDevice
-from .dispatches import dispatches_of, problem
+from .dispatches import dispatches_of, lower, problem
 from .instance import forget, instance
 from .memory import CACHED
 from .physical import Limits, Physical
@@ -46,8 +46,9 @@ class VulkanDevice(ClosableDevice, TunedDevice):
     def supports(self, node: Node) -> str:
         return problem(node, self.features, self.limits)
 
-    def refusal(self) -> Callable[[Node], str] | None:
-        return partial(problem, features=self.features, limits=self.limits)
+    def rules(self) -> Rules | None:
+        facts = {"features": self.features, "limits": self.limits}
+        return Rules(partial(problem, **facts), partial(lower, **facts))
 
     def tune(self, tuning: Tuning) -> None:
         super().tune(tuning)

@@ -12,6 +12,7 @@ from ...runtime.ir.tensor import Storage, Tensor
 from ...shaders.catalogue import lower_all, refusal
 from ...shaders.interface import OrderedCall, of_spirv
 from ...shaders.kernel import Features, KernelCall
+from ..lowered import Lowered, made_before
 from ..packing import argument_bytes, packed_nbytes, packed_range
 from .physical import Limits
 
@@ -39,7 +40,11 @@ class Dispatch:
 
 def dispatches_of(plan: Plan, features: Features, limits: Limits) -> list[Dispatch]:
     """BackendError names the first node that the device cannot run."""
-    return _dispatches(plan.nodes, features, limits)
+    return made_before(plan, features, limits) or _dispatches(plan.nodes, features, limits)
+
+
+def lower(plan: Plan, features: Features, limits: Limits) -> Lowered:
+    return Lowered(plan.graph, (features, limits), dispatches_of(plan, features, limits))
 
 
 def problem(node: Node, features: Features, limits: Limits) -> str:

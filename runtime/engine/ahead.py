@@ -129,12 +129,12 @@ class Ahead:
         """By a process of its own, where what the device supports can be said there, and processors are not what steps
         run on."""
         engine, device = self._engine, self._engine.device
-        refusal = None if device.info.is_software else device.refusal()
-        if refusal is None:
+        rules = None if device.info.is_software else device.rules()
+        if rules is None:
             return engine.prepare(shape)
         planner = self._planners.get()
         try:
-            return planner.prepare(shape, engine.level, refusal, engine.planning)
+            return planner.prepare(shape, engine.level, rules, engine.planning)
         except OSError as error:
             config.note(1, f"planned beside the steps: {error}")
             return engine.prepare(shape)

@@ -11,10 +11,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
+from ...backends.base import Rules
 from .. import config
 from ..errors import VkrunError
 from ..ir.graph import Node
@@ -65,11 +66,11 @@ class Planner:
         self._process: subprocess.Popen[bytes] | None = None
         self._lasting: list[Storage] = []
 
-    def prepare(self, shape: StepShape, level: int, refusal: Refusal, turn: threading.Lock) -> Prepared:
-        """What prepare() makes here, over the model's own storages. turn: is held while it is taken in. OSError where
-        there is no such process, or it came to its end."""
+    def prepare(self, shape: StepShape, level: int, rules: Rules, turn: threading.Lock) -> Prepared:
+        """What prepare() makes here, over the model's own storages, and lowered. turn: is held while it is taken in.
+        OSError where there is no such process, or it came to its end."""
         process = self._process or self._begin()
-        _send(process.stdin, pickle.dumps((shape, level, refusal)))
+        _send(process.stdin, pickle.dumps((shape, level, rules)))
         data = _received(process.stdout)
         if not data:
             raise BrokenPipeError("the process that plans has ended")
@@ -168,9 +169,10 @@ def main() -> None:
                 _send(writes, _answer(model, lasting, *pickle.loads(asked)))
 
 
-def _answer(model: Architecture, lasting: list[Storage], shape: StepShape, level: int, refusal: Refusal) -> bytes:
+def _answer(model: Architecture, lasting: list[Storage], shape: StepShape, level: int, rules: Rules) -> bytes:
     try:
-        made = prepare(model, shape, level, refusal, None)
+        made = prepare(model, shape, level, rules.supports, None)
+        made = replace(made, plan=replace(made.plan, lowered=rules.lower(made.plan)))
     except VkrunError as error:
         made = error
     return _written(made, lasting)[0]

@@ -30,9 +30,11 @@ class Alike:
 
 def _shared(tensors: tuple[Tensor, ...]) -> tuple[int, ...]:
     """Which operands share a storage; () where none do."""
+    storages = [t.storage for t in tensors]
+    if len(set(storages)) == len(storages):
+        return ()
     firsts: dict[Storage, int] = {}
-    shared = tuple(firsts.setdefault(t.storage, i) for i, t in enumerate(tensors))
-    return shared if len(firsts) < len(tensors) else ()
+    return tuple(firsts.setdefault(s, i) for i, s in enumerate(storages))
 
 
 def asked_once(refusal: Callable[[Node], str]) -> Callable[[Node], str]:

@@ -1,14 +1,13 @@
 """Where temporaries stand in one arena, by liveness: two that never live at once may share bytes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from .graph import Graph
 from .tensor import Kind, Storage
 
 ALIGNMENT = 256  # the largest minStorageBufferOffsetAlignment that Vulkan allows
+Run = tuple[int, int]  # bytes, from and to
 
 
 @dataclass(frozen=True)
@@ -36,32 +35,27 @@ def lifetimes(graph: Graph, epochs: Sequence[int]) -> dict[Storage, tuple[int, i
 def place(graph: Graph, epochs: Sequence[int]) -> Arena:
     """Largest first, each at the lowest offset free over its whole life. `epochs`: when each node runs, ascending."""
     spans = lifetimes(graph, epochs)
-    storages = sorted(spans, key=lambda s: (-_size(s), spans[s]))
-    starts, ends = (np.array([spans[s][k] for s in storages], np.int64) for k in (0, 1))
-    sizes, at = np.array([_size(s) for s in storages], np.int64), np.zeros(len(storages), np.int64)
-    for i in range(len(storages)):
-        alive = np.flatnonzero((starts[:i] <= ends[i]) & (ends[:i] >= starts[i]))
-        at[i] = _lowest_gap(at[alive], sizes[alive], sizes[i])
-    total = int((at + sizes).max(initial=0))
-    return Arena(dict(zip(storages, at.tolist(), strict=True)), total, _peak(starts, ends, sizes))
+    sizes = {s: _size(s) for s in spans}
+    taken: list[list[Run]] = [[] for _ in range(max((end for _, end in spans.values()), default=-1) + 1)]
+    offsets = {}
+    for s in sorted(spans, key=lambda s: (-sizes[s], spans[s])):
+        alive = taken[spans[s][0] : spans[s][1] + 1]
+        offsets[s] = at = _lowest_gap({run for runs in alive for run in runs}, sizes[s])
+        for runs in alive:
+            runs.append((at, at + sizes[s]))
+    total = max((at + sizes[s] for s, at in offsets.items()), default=0)
+    return Arena(offsets, total, max((sum(b - a for a, b in runs) for runs in taken), default=0))
 
 
 def _size(s: Storage) -> int:
     return -(-max(s.nbytes, 1) // ALIGNMENT) * ALIGNMENT
 
 
-def _lowest_gap(at: np.ndarray, sizes: np.ndarray, wanted: int) -> int:
-    order = np.argsort(at)
-    at, ends = at[order], (at + sizes)[order]
-    floor = np.concatenate([[0], np.maximum.accumulate(ends)])
-    fits = np.flatnonzero(at - floor[:-1] >= wanted)
-    return int(floor[fits[0]] if fits.size else floor[-1])
-
-
-def _peak(starts: np.ndarray, ends: np.ndarray, sizes: Sequence[int] | np.ndarray) -> int:
-    if not len(starts):
-        return 0
-    change = np.zeros(int(ends.max()) + 2, np.int64)
-    np.add.at(change, starts, sizes)
-    np.add.at(change, ends + 1, -np.asarray(sizes))
-    return int(change.cumsum().max())
+def _lowest_gap(runs: Iterable[Run], wanted: int) -> int:
+    """Where so many bytes lie in none of the runs."""
+    at = 0
+    for start, end in sorted(runs):
+        if start - at >= wanted:
+            break
+        at = max(at, end)
+    return at

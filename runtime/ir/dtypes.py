@@ -45,6 +45,8 @@ class DType(Enum):
         self.gguf_id, self.block, self.block_bytes = gguf_id, block, block_bytes
         self.file_block_bytes = file_block_bytes or block_bytes
 
+    __hash__ = object.__hash__  # Enum's own is Python, and asked for often
+
     @property
     def is_quantised(self) -> bool:
         return self.block > 1

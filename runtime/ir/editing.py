@@ -1,6 +1,6 @@
 """Editing: a graph's nodes while a pass works on them, with an index of who touches which storage."""
 
-from collections import defaultdict
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -18,8 +18,8 @@ class Editing:
         self._graph, self.supports = graph, supports
         self._at: list[list[Node]] = [[n] for n in graph.nodes]
         self.outputs = dict(graph.outputs)
-        self.is_changed = False
-        self._users: dict[Storage, set[int]] = defaultdict(set)
+        self._holds_several = False
+        self._users: dict[Storage, list[int]] = {}  # positions, ascending
         for i, node in enumerate(graph.nodes):
             self._index(i, node)
 
@@ -40,23 +40,28 @@ class Editing:
     def finished(self) -> Graph:
         return self._graph.replaced((n for nodes in self._at for n in nodes), self.outputs)
 
+    def spread(self) -> "Editing":
+        """With a position for each node, where one holds several."""
+        return Editing(self.finished(), self.supports) if self._holds_several else self
+
     def put(self, i: int, *nodes: Node) -> None:
         """Replace what stands at a position."""
-        self.is_changed = True
+        self._holds_several |= len(nodes) > 1
         self._at[i] = list(nodes)
         for node in nodes:
             self._index(i, node)
 
     def remove(self, i: int) -> None:
-        self.is_changed = True
         self._at[i] = []
 
     def users(self, s: Storage, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Node]]:
         """Nodes at positions [start, stop) that touch a storage."""
+        found = self._users.get(s, ())
         stop = len(self) if stop is None else stop
-        for i in sorted(self._users.get(s, ())):
-            if start <= i < stop:
-                yield from ((i, n) for n in self._at[i] if any(t.storage is s for t in (*n.inputs, *n.outputs)))
+        for i in found[bisect_left(found, start) : bisect_left(found, stop)]:
+            for n in self._at[i]:
+                if _touches(n, s):
+                    yield i, n
 
     def writers(self, t: Tensor, start: int, stop: int | None = None) -> Iterator[int]:
         """Positions in [start, stop) where something is written over t."""
@@ -84,7 +89,7 @@ class Editing:
         `by` holds the storage's elements in order. All or nothing; answers whether it was done.
         """
         changed: dict[int, list[Node]] = {}
-        for i in sorted(self._users.get(s, ())):
+        for i in self._users.get(s, ()):
             for node in self._at[i]:
                 new = _rebased(node, s, by)
                 if new is None or (new is not node and not (self.supports(new) and also(new))):
@@ -99,18 +104,33 @@ class Editing:
         return True
 
     def _index(self, i: int, node: Node) -> None:
+        users = self._users
         for t in (*node.inputs, *node.outputs):
-            self._users[t.storage].add(i)
+            found = users.get(t.storage)
+            if found is None:
+                users[t.storage] = [i]
+            elif found[-1] < i:
+                found.append(i)
+            elif found[at := bisect_left(found, i)] != i:
+                found.insert(at, i)
+
+
+def _touches(node: Node, s: Storage) -> bool:
+    for t in node.inputs:
+        if t.storage is s:
+            return True
+    return any(t.storage is s for t in node.outputs)
 
 
 def drop_dead(edit: Editing) -> None:
     """Remove the nodes whose results nobody reads."""
+    read = {t.storage for t in edit.outputs.values()}  # behind the position
     for i in reversed(range(len(edit))):
         node = edit.at(i)
-        if node is None or not all(is_temp(t) for t in node.outputs):
-            continue
-        if not any(edit.is_output(t.storage) or edit.last_use(t.storage) > i for t in node.outputs):
+        if node is not None and all(is_temp(t) and t.storage not in read for t in node.outputs):
             edit.remove(i)
+        else:
+            read.update(t.storage for n in edit.all_at(i) for t in n.inputs)
 
 
 def whole(t: Tensor) -> bool:
@@ -128,7 +148,7 @@ def is_same(a: Tensor, b: Tensor) -> bool:
 
 
 def view(t: Tensor, layout: Layout) -> Tensor:
-    return replace(t, layout=layout)
+    return Tensor(t.dtype, layout, t.storage)
 
 
 def _through(t: Tensor, s: Storage, by: Tensor) -> Tensor | None:
@@ -140,7 +160,7 @@ def _through(t: Tensor, s: Storage, by: Tensor) -> Tensor | None:
 
 def _rebased(node: Node, s: Storage, by: Tensor) -> Node | None:
     """The node with its views of s moved to `by`; None when one has no layout there."""
-    if not any(t.storage is s for t in (*node.inputs, *node.outputs)):
+    if not _touches(node, s):
         return node
     ins, outs = ([_through(t, s, by) for t in ts] for ts in (node.inputs, node.outputs))
     if None in ins or None in outs:

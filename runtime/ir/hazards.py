@@ -35,4 +35,7 @@ def epochs(nodes: Sequence[Node]) -> list[int]:
 
 
 def _hit(tensors: Iterable[Tensor], seen: dict[Storage, list[Tensor]]) -> bool:
-    return any(t.layout.overlaps(other.layout) for t in tensors for other in seen.get(t.storage, ()))
+    for t in tensors:
+        if (found := seen.get(t.storage)) and any(t.layout.overlaps(other.layout) for other in found):
+            return True
+    return False

@@ -14,11 +14,15 @@ from .tensor import Kind, Storage, Tensor
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Nodes in order, where their temporaries stand, and before which nodes a barrier must come."""
+    """Nodes in order, where their temporaries stand, and before which nodes a barrier must come.
+
+    lowered: what a device makes of it first, where that was made beforehand, see Rules in backends/base.py.
+    """
 
     graph: Graph
     arena: Arena
     barriers: tuple[bool, ...]
+    lowered: object = None
 
     @property
     def nodes(self) -> tuple[Node, ...]:

@@ -1,7 +1,8 @@
 """Tensor: a dtype and a layout over a storage. Views share the storage; every backend uses these same objects."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
+from math import prod
 
 from ..errors import LayoutError
 from .dtypes import DType
@@ -10,6 +11,8 @@ from .layout import Layout, Shape
 
 class Kind(Enum):
     """What a storage holds, and so how long it lives."""
+
+    __hash__ = object.__hash__  # Enum's own is Python, and asked for often
 
     WEIGHT = "weight"  # read only, filled once when the model loads
     CONSTANT = "constant"  # as a weight, but numbers that the host computes: the angles of rotary embedding
@@ -29,7 +32,7 @@ class Storage:
 
     @property
     def n_elements(self) -> int:
-        return Layout.contiguous(self.shape).n_elements
+        return prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -92,7 +95,7 @@ class Tensor:
     def _view(self, layout: Layout) -> "Tensor":
         if self.dtype.is_quantised and not self._is_of_rows(layout):
             raise LayoutError(f"{self}: a view may not cut the last axis of a block type but behind its first blocks")
-        return replace(self, layout=layout)
+        return Tensor(self.dtype, layout, self.storage)
 
     def _is_of_rows(self, layout: Layout) -> bool:
         """Does each row of the layout begin where one of the storage does, and end with a block?"""

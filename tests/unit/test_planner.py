@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
-from vkrun.backends.base import DeviceInfo
+from vkrun.backends.base import DeviceInfo, Rules
+from vkrun.backends.lowered import Dispatch, dispatches_of, lower, made_before
 from vkrun.runtime.counts import USUAL_GPU
 from vkrun.runtime.engine import planner as beside
 from vkrun.runtime.engine.ahead import Ahead
@@ -27,12 +29,13 @@ from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 from vkrun.runtime.models import Architecture, Capacity, open_model
 from vkrun.runtime.models.step import StepShape
 from vkrun.shaders.catalogue import refusal
+from vkrun.shaders.kernel import Features
 from vkrun.tests.model_files import write_model
 from vkrun.tests.null_backend import NullDevice
 from vkrun.tools.presets import PRESETS
 from vkrun.tools.synthesize import model_of
 
-USUAL = partial(refusal, features=USUAL_GPU)
+USUAL = Rules(partial(refusal, features=USUAL_GPU), partial(lower, features=USUAL_GPU))
 SECONDS = 60.0
 
 
@@ -46,12 +49,19 @@ def reading(model: Architecture) -> StepShape:
     return StepShape(((1, 64), (2, 1)), 256, 3, 8, snapshots=bool(model.states))
 
 
-def nothing(_node: Node) -> str:
+def anything(_node: Node) -> str:
     return ""
+
+
+def not_at_all(_plan: Plan) -> None:
+    return None
 
 
 def broken(node: Node) -> str:
     raise BackendError(f"{node.op}: no")
+
+
+ANY = Rules(anything, not_at_all)
 
 
 def described(plan: Plan) -> list[object]:
@@ -94,11 +104,13 @@ def planner(model: Architecture) -> Iterator[Planner]:
 
 
 @pytest.mark.parametrize("level", range(4))
-@pytest.mark.parametrize("refuses", [USUAL, nothing])
-def test_a_plan_made_beside_is_the_one_made_here(model: Architecture, planner: Planner, level: int, refuses) -> None:
+@pytest.mark.parametrize("rules", [USUAL, ANY])
+def test_a_plan_made_beside_is_the_one_made_here(
+    model: Architecture, planner: Planner, level: int, rules: Rules
+) -> None:
     for shape in (decoding(2), reading(model)):
-        made = planner.prepare(shape, level, refuses, threading.Lock())
-        own = prepare(model, shape, level, refuses, None)
+        made = planner.prepare(shape, level, rules, threading.Lock())
+        own = prepare(model, shape, level, rules.supports, None)
         assert described(made.plan) == described(own.plan)
         step = made.plan.graph.inputs["step"].storage
         assert made.inputs.shape == shape and made.inputs.storage is step and step.kind is Kind.INPUT
@@ -109,18 +121,33 @@ def test_a_plan_made_beside_is_the_one_made_here(model: Architecture, planner: P
 def test_every_family_can_be_given_to_another_process(name: str) -> None:
     model = model_of(PRESETS[name], "Q4_K_M", 4, Capacity(256, 4, 5))
     shape = reading(model)
-    own = prepare(model, shape, 3, USUAL, None)
+    own = prepare(model, shape, 3, USUAL.supports, None)
     assert described(there_and_back(model, shape).plan) == described(own.plan)
+
+
+def test_a_plan_comes_lowered_for_such_a_device_and_no_other(model: Architecture, planner: Planner) -> None:
+    made, poor = planner.prepare(reading(model), 3, USUAL, threading.Lock()).plan, Features()
+    found = dispatches_of(made, USUAL_GPU)
+    own = dispatches_of(replace(made, lowered=None), USUAL_GPU)
+    assert found is made.lowered.dispatches and [*map(_told, found)] == [*map(_told, own)]  # type: ignore[attr-defined]
+    calls = {t for d in found for t in d.call.buffers.values()}
+    assert calls <= {t for n in made.nodes for t in (*n.inputs, *n.outputs)}  # its own, so that it is bound once
+    other = replace(made, graph=made.graph.replaced(made.nodes[:1]), barriers=made.barriers[:1])
+    assert len(dispatches_of(other, USUAL_GPU)) == 1 and made_before(made, poor) is None
+
+
+def _told(d: Dispatch) -> object:
+    return d.node, d.branch, d.call
 
 
 def test_what_the_graph_refuses_is_said_as_here(model: Architecture, planner: Planner) -> None:
     with pytest.raises(BackendError, match="no"):
-        planner.prepare(decoding(1), 3, broken, threading.Lock())
-    assert planner.prepare(decoding(1), 3, nothing, threading.Lock()).plan.nodes
+        planner.prepare(decoding(1), 3, Rules(broken, not_at_all), threading.Lock())
+    assert planner.prepare(decoding(1), 3, ANY, threading.Lock()).plan.nodes
 
 
 def test_a_storage_that_only_one_side_knows_is_not_given_over(model: Architecture) -> None:
-    made = prepare(model, decoding(1), 3, nothing, None)
+    made = prepare(model, decoding(1), 3, anything, None)
     with pytest.raises(KeyError):
         beside._written(made, [])
 
@@ -128,15 +155,15 @@ def test_a_storage_that_only_one_side_knows_is_not_given_over(model: Architectur
 class Told(NullDevice):
     """Says what it supports so that another process can know."""
 
-    refuses = staticmethod(nothing)
+    told = ANY
 
-    def refusal(self):
-        return self.refuses
+    def rules(self) -> Rules | None:
+        return self.told
 
 
 @pytest.fixture
 def engine(model: Architecture) -> Iterator[Engine]:
-    made = Engine(model, Told(info=DeviceInfo("null", 0, "nothing", kind="virtual gpu")))
+    made = Engine(model, Told(info=DeviceInfo("null", 0, "ANY", kind="virtual gpu")))
     yield made
     made.close()
 
@@ -165,11 +192,11 @@ def test_without_such_a_process_sizes_are_planned_here(engine: Engine, fate: str
     ahead = Ahead(engine)
     if fate == "killed":
         for planner in planners(ahead):
-            planner.prepare(decoding(4), 3, nothing, threading.Lock())
+            planner.prepare(decoding(4), 3, ANY, threading.Lock())
             assert planner._process
             planner._process.kill()
     if fate == "failed":
-        monkeypatch.setattr(Told, "refuses", staticmethod(partial(_fails_elsewhere, os.getpid())))
+        monkeypatch.setattr(Told, "told", Rules(partial(_fails_elsewhere, os.getpid()), not_at_all))
     ahead.want(decoding(2))
     made = ahead.take(decoding(2))
     assert isinstance(made, Prepared) and made.inputs.shape == decoding(2)
@@ -185,7 +212,7 @@ def _fails_elsewhere(pid: int, node: Node) -> str:
 def test_several_threads_have_a_process_each(model: Architecture) -> None:
     made = [Planner(model) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(p.prepare, decoding(n), 3, nothing, threading.Lock()) for n, p in enumerate(made, 1)]
+        asked = [pool.submit(p.prepare, decoding(n), 3, ANY, threading.Lock()) for n, p in enumerate(made, 1)]
         shapes = [a.result(SECONDS).inputs.shape for a in asked]
     assert shapes == [decoding(1), decoding(2)]
     for planner in made:
@@ -197,7 +224,7 @@ def test_a_worker_that_is_killed_leaves_no_planner(tmp_path: Path) -> None:
     words = (
         "import sys, threading; from vkrun.tests.unit.test_planner import *\n"
         "with GGUFFile.open(sys.argv[1]) as f: p = Planner(open_model(f, Capacity(256)))\n"
-        "p.prepare(decoding(1), 3, nothing, threading.Lock()); print(p._process.pid, flush=True); sys.stdin.read()"
+        "p.prepare(decoding(1), 3, ANY, threading.Lock()); print(p._process.pid, flush=True); sys.stdin.read()"
     )
     path = write_model(tmp_path / "a.gguf")
     worker = subprocess.Popen(

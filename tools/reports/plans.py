@@ -4,9 +4,9 @@
     tools/reports/plans.py [PRESET] [--type Q4_0] [--seconds 5]
 
 PRESET is one of tools/presets.py, by default the 80B shape; no file and no device is needed. The first table: seconds
-of this process for a plan made here, and for one that comes from a planner (runtime/engine/planner.py), in which time.
-The second: a step of 2 ms on a device, which wants 0.5 ms of Python, over and over, alone and while plans are made by a
-thread here or by a planner: its times in ms, and plans made a second.
+of this process for a plan made and lowered here, and for one that comes so from a planner (runtime/engine/planner.py),
+in which time. The second: a step of 2 ms on a device, which wants 0.5 ms of Python, over and over, alone and while
+plans are made by a thread here or by a planner: its times in ms, and plans made a second.
 """
 
 import argparse
@@ -17,6 +17,8 @@ from collections.abc import Callable
 from functools import partial
 from statistics import median
 
+from vkrun.backends.base import Rules
+from vkrun.backends.lowered import lower
 from vkrun.runtime.counts import USUAL_GPU
 from vkrun.runtime.engine.ahead import TURN
 from vkrun.runtime.engine.planner import Planner, prepare, uncollected
@@ -26,7 +28,7 @@ from vkrun.shaders.catalogue import refusal
 from vkrun.tools.presets import PRESETS
 from vkrun.tools.synthesize import model_of
 
-USUAL = partial(refusal, features=USUAL_GPU)
+USUAL = Rules(partial(refusal, features=USUAL_GPU), partial(lower, features=USUAL_GPU))
 GROUPS = (((1, 1),), ((8, 1),), ((32, 1),), ((1, 512),), ((1, 512), (8, 1)))
 DEVICE, PYTHON = 0.002, 0.0005  # seconds of a step
 Make = Callable[[StepShape], object]
@@ -109,7 +111,8 @@ def main() -> None:
 
     def here(shape: StepShape) -> object:
         with uncollected():
-            return prepare(model, shape, 3, USUAL, None)
+            made = prepare(model, shape, 3, USUAL.supports, None)
+            return made, USUAL.lower(made.plan)
 
     def there(shape: StepShape) -> object:
         return planner.prepare(shape, 3, USUAL, turn)

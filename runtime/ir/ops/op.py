@@ -140,8 +140,9 @@ def require(ok: bool, op: str, message: str) -> None:
 
 
 def require_dtype(op: str, t: Tensor, *dtypes: DType) -> None:
-    names = " or ".join(d.name for d in dtypes)
-    require(t.dtype in dtypes, op, f"{t} has dtype {t.dtype.name}, expected {names}")
+    if t.dtype not in dtypes:
+        names = " or ".join(d.name for d in dtypes)
+        raise GraphError(f"[{op}] {t} has dtype {t.dtype.name}, expected {names}")
 
 
 def n_picked(table: Tensor, ids: Tensor) -> int:
@@ -161,9 +162,11 @@ def named_operands(
     found = [(name, t.shape) for name, t in zip(extra, more, strict=False)]
     ok = len(extra) == len(more) and list(extra) == [name for name in shapes if name in extra]
     ok = ok and all(shapes[name] == s for name, s in found)
-    require(ok, op, f"{found or len(more)} for {tuple(extra)}, expected of {dict(shapes)}")
+    if not ok:
+        raise GraphError(f"[{op}] {found or len(more)} for {tuple(extra)}, expected of {dict(shapes)}")
     alone = [name for name in extra if needs.get(name, name) not in extra]
-    require(not alone, op, f"{alone} without {[needs[name] for name in alone]}")
+    if alone:
+        raise GraphError(f"[{op}] {alone} without {[needs[name] for name in alone]}")
     return dict(zip(extra, more, strict=True))
 
 

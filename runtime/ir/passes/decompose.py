@@ -49,4 +49,4 @@ def _whole(made: Tensor, g: Graph) -> Storage:
 
 
 def _rename(t: Tensor, renamed: dict[Storage, Storage]) -> Tensor:
-    return replace(t, storage=renamed[t.storage]) if t.storage in renamed else t
+    return Tensor(t.dtype, t.layout, renamed[t.storage]) if t.storage in renamed else t

@@ -19,5 +19,5 @@ def fuse(graph: Graph, supports: Supports, fusions: Sequence[Fusion] = FUSIONS) 
             node = edit.at(i)
             if node is not None and node.op == fusion.start:
                 fusion.rule(edit, i, node)
-        edit = Editing(edit.finished(), supports) if edit.is_changed else edit
+        edit = edit.spread()
     return edit.finished()

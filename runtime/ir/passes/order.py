@@ -1,12 +1,15 @@
 """order: independent nodes side by side, so that one barrier serves several."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ..graph import Graph, Node
-from ..tensor import Storage, Tensor
+from ..layout import Layout
+from ..tensor import Storage
 
 LOOK_AHEAD = 48  # nodes; more would stretch the lives of temporaries over layers
+
+Seen = dict[Storage, list[tuple[int, Layout]]]  # by storage the nodes that touched it, and what of it
 
 
 def order(graph: Graph) -> Graph:
@@ -26,21 +29,20 @@ def order(graph: Graph) -> Graph:
 
 def _dependencies(nodes: Sequence[Node]) -> tuple[list[int], list[list[int]]]:
     """How many nodes each waits for, and which wait for each."""
-    reads: dict[Storage, list[tuple[int, Tensor]]] = defaultdict(list)
-    writes: dict[Storage, list[tuple[int, Tensor]]] = defaultdict(list)
+    reads: Seen = defaultdict(list)
+    writes: Seen = defaultdict(list)
     waiting, followers = [0] * len(nodes), [[] for _ in nodes]
     for i, node in enumerate(nodes):
-        before = {j for t in node.inputs for j in _over(t, writes)}
-        before |= {j for t in node.outputs for seen in (reads, writes) for j in _over(t, seen)}
+        before: set[int] = set()
+        for tensors, *touched in ((node.inputs, writes), (node.outputs, reads, writes)):
+            for t in tensors:
+                for seen in touched:
+                    if found := seen.get(t.storage):
+                        before.update([j for j, other in found if t.layout.overlaps(other)])
         for j in before:
             followers[j].append(i)
         waiting[i] = len(before)
         for tensors, seen in ((node.inputs, reads), (node.outputs, writes)):
             for t in tensors:
-                seen[t.storage].append((i, t))
+                seen[t.storage].append((i, t.layout))
     return waiting, followers
-
-
-def _over(t: Tensor, seen: dict[Storage, list[tuple[int, Tensor]]]) -> Iterator[int]:
-    """Which of the nodes that touched t's storage touched what t shows."""
-    return (j for j, other in seen.get(t.storage, ()) if t.layout.overlaps(other.layout))

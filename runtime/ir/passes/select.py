@@ -74,11 +74,20 @@ def _needed_only_for(edit: Editing, i: int, node: Node, source: Tensor) -> list[
         made = edit.at(j)
         if made is None or made.branch is not None or not all(_is_private(edit, t) for t in made.outputs):
             continue
-        touched = {at for t in made.outputs for at, _ in edit.users(t.storage) if at != j}
+        users = (at for t in made.outputs for at, _ in edit.users(t.storage) if at != j)
+        touched = set(_while_in(found, users))
         for_select = i in touched and not any(t.storage is source.storage for t in made.outputs)
         if touched and touched <= found and not for_select:
             found.add(j)
     return sorted(found - {i})
+
+
+def _while_in(found: set[int], users: Iterator[int]) -> Iterator[int]:
+    """With the first that is not found, which says enough."""
+    for at in users:
+        yield at
+        if at not in found:
+            return
 
 
 def _is_private(edit: Editing, t: Tensor) -> bool:
