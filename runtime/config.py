@@ -20,7 +20,7 @@ SWITCHES = {
     "TUNING": "what `vkrun bench --tune` found on this device; kernels are chosen as on an H100",
     "CUDA_GRAPH": "CUDA graphs; each kernel is launched by itself",
     "DEPENDENT_LAUNCH": "the start of a CUDA kernel before the one ahead of it has ended",
-    "DELTA_CHUNKS": "scans (the delta rule, Mamba-2) in chunks of tokens on GPUs; tokens are scanned one by one",
+    "DELTA_CHUNKS": "scans (delta rules, Mamba-2) in chunks of tokens on GPUs; tokens are scanned one by one",
     "SELECT": "the pass that makes branches of which each step dispatches one",
     "ELIDE": "the pass that takes needless copies out",
     "FUSE": "the pass that fuses chains; every composite is decomposed",

@@ -77,6 +77,25 @@ def _kimis() -> Iterator[Case]:
     yield Case("kimi_delta", "steep decays", (*given[:4], steep, *given[5:]))
 
 
+def _kimis_in_chunks() -> Iterator[Case]:
+    """What products over a chunk of tokens may spread to the tokens before, all of one shape; and steep decays."""
+    batch, (n_heads, dim, n_state) = SNAPSHOTS[1], KIMI_SIZES[2]
+    given, shape = _kimi(batch, KIMI_SIZES[2], rows_apart, plain), (len(batch.slots), batch.n_tokens, n_heads)
+    keys = (*shape, n_state)
+    for what, place, operand in (
+        ("NaN in q", 0, rows_apart(keys, fill=spoilt(NAN, leaning))),
+        ("NaN in k", 1, rows_apart(keys, fill=spoilt(NAN, leaning))),
+        ("NaN in v", 2, rows_apart((*shape, dim), fill=spoilt(NAN))),
+        ("NaN in beta", 3, plain(shape, fill=spoilt(NAN))),
+        ("NaN in alpha", 4, rows_apart(keys, fill=spoilt(NAN))),
+        ("steep decays", 4, rows_apart(keys, fill=values(-100, 100, 0, 20, -88, 89, -3))),
+        ("steepest decay", 5, plain((n_heads,), fill=values(-1e38, -100, -1e-30))),
+        ("keys of zero", 1, rows_apart(keys, fill=values(0.0))),
+    ):
+        operands = (*given[:place], operand, *given[place + 1 :])
+        yield Case("kimi_delta", f"{what}, {batch.n_tokens} tokens", operands, in_parts=False)
+
+
 def _cases() -> Iterator[Case]:
     makes, sizes, states = cycle(ROWS), cycle(SIZES), cycle((plain, outer_cut, rows_apart, flat_offset))
     for batch in (*BATCHES, MANY, *BATCHES, *SNAPSHOTS, *LONG):
@@ -117,4 +136,4 @@ def _in_chunks() -> Iterator[Case]:
         yield Case("mamba2", f"{what}, {batch.n_tokens} tokens", operands, in_parts=False)
 
 
-CASES: tuple[Case, ...] = (*_cases(), *_extremes(), *_in_chunks(), *_kimis())
+CASES: tuple[Case, ...] = (*_cases(), *_extremes(), *_in_chunks(), *_kimis(), *_kimis_in_chunks())

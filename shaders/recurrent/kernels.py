@@ -7,7 +7,7 @@ from ...runtime.ir.tensor import Tensor
 from ..common.rows import NOT_HELD
 from ..kernel import Defines, Features, Kernel, KernelCall, Variant, fills_subgroup, grid_of, placed, strides
 from ..operands import FLOATS, INTS, strides_that_count
-from . import delta_chunks, delta_steps, state_chunks, state_scan
+from . import delta_chunks, delta_steps, kimi_chunks, state_chunks, state_scan
 from .delta_args import GIVES, N_OPERANDS, NORM, OPTIONS, TAKES, delta_constants, delta_operands
 
 MAX_TAPS = 16  # held in registers
@@ -162,6 +162,7 @@ _CONV = {
 KERNELS = (
     *delta_chunks.KERNELS,  # first, where it runs at all
     *state_chunks.KERNELS,
+    *kimi_chunks.KERNELS,
     *state_scan.KERNELS,
     *delta_steps.KERNELS,
     Kernel(

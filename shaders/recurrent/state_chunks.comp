@@ -6,9 +6,9 @@
 //   P[i, j] = exp(G_i - G_j) delta_j c_i b_j for j <= i
 //   y = exp(G) c S^T + P x + d x
 //   S = exp(G_C) S + x^T (delta exp(G_C - G) b)
-// A workgroup has a tile of the state's rows in shared memory and takes one chunk after the other. Its lanes form QUADS
-// rows of SIDE: in products of tokens a lane has four tokens by every SIDE-th other token, and by every SIDE-th row of
-// the state; in the state itself, four rows by every COLUMN_LANES-th column. Inner axes have stride 1.
+// A workgroup has a tile of the state's rows in shared memory (state_tile.glsl) and takes one chunk after the other. Its
+// lanes form QUADS rows of SIDE: in products a lane has four tokens by every SIDE-th other token, and by every SIDE-th
+// row of the state. Inner axes have stride 1.
 // Grid: tiles of rows fastest, then heads, then sequences.
 
 #include "maths.glsl"
@@ -22,74 +22,27 @@ layout(constant_id = 7) const uint SIDE = 16;  // divides CHUNK and ROWS
 layout(constant_id = 8) const uint CHUNK = 32;  // tokens; divides SNAPSHOT_SPAN
 layout(constant_id = 9) const uint ROWS = 32;  // of the state
 
-layout(std430, binding = 0) readonly buffer X { float x[]; };
-layout(std430, binding = 1) readonly buffer B { float b[]; };
-layout(std430, binding = 2) readonly buffer C { float c[]; };
-layout(std430, binding = 3) readonly buffer Dt { float dt[]; };
-layout(std430, binding = 4) readonly buffer Bias { float bias[]; };
-layout(std430, binding = 5) readonly buffer A { float a[]; };
-layout(std430, binding = 6) readonly buffer D { float d[]; };
-layout(std430, binding = 7) buffer State { float state[]; };
-layout(std430, binding = 8) readonly buffer Slots { int slots[]; };
-layout(std430, binding = 9) readonly buffer Valid { int n_valid[]; };
-layout(std430, binding = 10) buffer Y { float y[]; };
-
-layout(push_constant) uniform Args {
-    uint n_seqs, n_tokens, n_slots;
-    uint x_seq, x_token, x_head, x_at;
-    uint b_seq, b_token, b_group, b_at, c_at;  // c has b's strides
-    uint dt_seq, dt_token, dt_head, dt_at;
-    uint bias_at, a_at, d_at;
-    uint state_slot, state_at;
-    uint slots_at, n_valid_at;
-    uint y_seq, y_token, y_head, y_at;
-};
-
-const uint STATE_SIZE = DIM * N_STATE;
-#include "delta_slots.glsl"
+#include "scan_args.glsl"
 
 const uint QUADS = CHUNK / 4u, LANES = QUADS * SIDE;
 const uint STEP = 1024u / CHUNK;  // columns of b and c that are staged at a time
 const uint PITCH = QUADS + 1u;  // four tokens to a number
 const uint OTHERS = CHUNK / SIDE, RUNS = ROWS / SIDE;  // tokens and rows of a lane
-const uint ROW_QUADS = ROWS / 4u, COLUMN_LANES = LANES / ROW_QUADS;
-const uint COLUMNS = (N_STATE + COLUMN_LANES - 1u) / COLUMN_LANES;  // of a lane
 const uint STAGED = CHUNK * STEP / LANES;
-const uint STATE_PITCH = N_STATE + 1u;
-const uint TILES = (DIM + ROWS - 1u) / ROWS;
 
-shared float state_tile[ROWS * STATE_PITCH];
 shared vec4 pairs[CHUNK * PITCH > 2u * STEP * PITCH ? CHUNK * PITCH : 2u * STEP * PITCH];  // see the macros
-shared vec4 values[CHUNK * ROW_QUADS];  // x
-shared float deltas[CHUNK], left[CHUNK];  // left: delta exp(G_C - G)
-
-uint lane, lane_row, lane_column;  // of the square
-uint head, seq, n, row_first, x_first, b_first, y_first;
+shared float deltas[CHUNK], left[CHUNK], whole;  // left: delta exp(G_C - G), whole: exp(G_C)
 
 // `pairs` is a staged tile of b and one of c, then P.
 #define B_TILE(col, i4) pairs[(col) * PITCH + (i4)]
 #define C_TILE(col, i4) pairs[(STEP + (col)) * PITCH + (i4)]
 #define PAIR(i, j) pairs[(i) * PITCH + (j) / 4u][(j) % 4u]
-#define X(j, r) values[(j) * ROW_QUADS + (r) / 4u][(r) % 4u]
-#define S(r, col) state_tile[(r) * STATE_PITCH + (col)]
 
+#define WHOLE(column) whole
+#define KEPT(j) left[j]
+#define KEY(j, t, column) b[b_at + b_first + (t) * b_token + (column)]
+#include "state_tile.glsl"
 #include "decay_sums.glsl"
-
-void load_state(uint from) {
-    for (uint i = lane; i < ROWS * N_STATE; i += LANES) {
-        uint r = i / N_STATE, col = i % N_STATE;
-        S(r, col) = row_first + r < DIM ? state[from + (row_first + r) * N_STATE + col] : 0.0;
-    }
-}
-
-void store_state(uint to) {
-    for (uint i = lane; i < ROWS * N_STATE; i += LANES) {
-        uint r = i / N_STATE, col = i % N_STATE;
-        if (row_first + r < DIM) {
-            state[to + (row_first + r) * N_STATE + col] = S(r, col);
-        }
-    }
-}
 
 // Steps, and the sums of their decays. A token that is not valid has a step of 0.
 void take_steps(uint first) {
@@ -169,14 +122,13 @@ void set_up(uint first) {
     if (lane < CHUNK) {
         left[lane] = deltas[lane] * decay_between(sums[CHUNK - 1u], sums[lane]);
     }
+    if (lane == 0u) {
+        whole = decay_between(sums[CHUNK - 1u], vec2(0));
+    }
     barrier();
 }
 
 vec4 made[RUNS];  // y: [row][token]
-
-vec4 values_of(uint j, uint row) {
-    return vec4(X(j, row), X(j + 1u, row), X(j + 2u, row), X(j + 3u, row));
-}
 
 // P x: of the tokens before the lane's four, then of these four. NaN reaches no token before its own.
 void add_tokens_before() {
@@ -227,56 +179,6 @@ void store_outputs(uint first) {
     }
 }
 
-void update_state(uint first) {
-    uint rows = lane / COLUMN_LANES, start = lane % COLUMN_LANES;
-    float whole = decay_between(sums[CHUNK - 1u], vec2(0));
-    vec4 s[COLUMNS];
-    [[unroll]] for (uint i = 0u; i < COLUMNS; i++) {
-        uint column = start + i * COLUMN_LANES;
-        [[unroll]] for (uint e = 0u; e < 4u; e++) {
-            s[i][e] = column < N_STATE ? whole * S(4u * rows + e, column) : 0.0;
-        }
-    }
-    for (uint j = 0u; j < min(CHUNK, n - first); j++) {
-        vec4 kept = left[j] * values[j * ROW_QUADS + rows];
-        uint from = b_at + b_first + (first + j) * b_token;
-        [[unroll]] for (uint i = 0u; i < COLUMNS; i++) {
-            uint column = start + i * COLUMN_LANES;
-            s[i] += kept * (column < N_STATE ? b[from + column] : 0.0);
-        }
-    }
-    [[unroll]] for (uint i = 0u; i < COLUMNS; i++) {
-        uint column = start + i * COLUMN_LANES;
-        [[unroll]] for (uint e = 0u; e < 4u; e++) {
-            if (column < N_STATE) {
-                S(4u * rows + e, column) = s[i][e];
-            }
-        }
-    }
-    barrier();
-}
-
-void store_places(uint first) {
-    uint stop = min(first + CHUNK, n);
-    if (stop != n && stop % SNAPSHOT_SPAN != 0u) {
-        return;
-    }
-    for (uint place = FIRST_PLACE; place < N_PLACES; place++) {
-        int slot = place_of(place, seq, first, stop == n);
-        if (is_slot(slot)) {
-            store_state(state_of(slot, head));
-        }
-    }
-}
-
-void find_operands(uint group) {
-    lane = gl_LocalInvocationIndex, lane_row = lane / SIDE, lane_column = lane % SIDE;
-    head = group / TILES % N_HEADS, seq = group / TILES / N_HEADS, row_first = group % TILES * ROWS;
-    b_first = seq * b_seq + head / SHARE * b_group;
-    x_first = x_at + seq * x_seq + head * x_head;
-    y_first = y_at + seq * y_seq + head * y_head;
-}
-
 void main() {
     find_operands(group_index());
     if (seq >= n_seqs) {
@@ -292,10 +194,5 @@ void main() {
         update_state(first);
         store_places(first);
     }
-    for (uint i = n * ROWS + lane; i < n_tokens * ROWS; i += LANES) {
-        uint t = i / ROWS, row = row_first + i % ROWS;
-        if (row < DIM) {
-            y[y_first + t * y_token + row] = 0.0;
-        }
-    }
+    store_nothing();
 }

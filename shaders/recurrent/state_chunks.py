@@ -9,25 +9,31 @@ from ...runtime.ir.graph import Node
 from ..kernel import Features, Kernel, KernelCall, Variant, grid_of
 from . import state_scan
 
+Size = tuple[int, int]  # tokens of a chunk, rows of the state
 VARIANT: Variant = ("state_chunks", ())
-SIZES = ((32, 32), (32, 16), (64, 32), (64, 16), (32, 64))  # tokens of a chunk, rows of the state
+SIZES: tuple[Size, ...] = ((32, 32), (32, 16), (64, 32), (64, 16), (32, 64))
 SIDE = 16  # lanes that share four tokens
 FEW_GROUPS = 192  # of 32 rows each
-forced: tuple[int, int] | None = None  # a size to take whatever the shape, for those who measure
+forced: Size | None = None  # a size to take whatever the shape, for those who measure
 
 
 def rule(node: Node, features: Features) -> str:
+    n_tokens, n_state = node.inputs[0].shape[1], node.inputs[1].shape[3]
+    return refusal(n_tokens, n_state, _size(node, features), forced, features)
+
+
+def refusal(n_tokens: int, n_state: int, size: Size | None, wanted: Size | None, features: Features) -> str:
+    """Why a scan is not taken in chunks: `size` is what would fit, `wanted` what is taken of however few tokens."""
     if features.software or not features.delta_chunks:
         return "chunks: for GPUs"
-    n_tokens, n_state = node.inputs[0].shape[1], node.inputs[1].shape[3]
-    if n_tokens < features.tuning.delta_tokens and not forced:
+    if n_tokens < features.tuning.delta_tokens and not wanted:
         return f"chunks: {n_tokens} tokens, at least {features.tuning.delta_tokens}"
-    if _size(node, features) is None:
+    if size is None:
         return f"chunks: {features.shared_nbytes} bytes of shared memory are too few for {n_state} columns"
     return ""
 
 
-def _size(node: Node, features: Features) -> tuple[int, int] | None:
+def _size(node: Node, features: Features) -> Size | None:
     """Few workgroups are made more by smaller tiles."""
     if forced:
         return forced
@@ -44,7 +50,7 @@ def _lanes(chunk: int) -> int:
 def shared_nbytes(chunk: int, rows: int, n_state: int) -> int:
     """What state_chunks.comp declares."""
     pairs = 4 * max(chunk, 2 * (1024 // chunk)) * (chunk // 4 + 1)
-    return 4 * (rows * (n_state + 1) + pairs + chunk * rows + 4 * chunk)
+    return 4 * (rows * (n_state + 1) + pairs + chunk * rows + 4 * chunk + 1)
 
 
 def _lower(node: Node, features: Features) -> KernelCall:

@@ -51,9 +51,14 @@ def given(node: Node) -> dict[str, Tensor]:
 
 
 def _lower_kimi(node: Node, features: Features) -> KernelCall:
+    return _call(features, node, *given_to_kimi(node))
+
+
+def given_to_kimi(node: Node) -> tuple[dict[str, Tensor], Arguments]:
+    """The same of kimi_delta, and where its gates stand."""
     q, k, v, beta, alpha, a, dt, *_ = node.inputs
     brought = {"x": v, "b": k, "c": q, "dt": beta, "bias": dt, "a": a, "d": alpha}
-    return _call(features, node, brought, placed("d", alpha, "seq token head"))
+    return brought, placed("d", alpha, "seq token head")
 
 
 def operands(node: Node, brought: dict[str, Tensor], more: Arguments) -> tuple[dict[str, Tensor], dict[str, Argument]]:

@@ -4,6 +4,7 @@ Some of it: software drivers take a second to compile a large kernel, and these 
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
 
 import pytest
 from vkrun.backends.vulkan import BACKEND
@@ -12,7 +13,7 @@ from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import prepare, run_case
 from vkrun.runtime.optable.table import CASES, cases_for
 from vkrun.shaders.kernel import Features
-from vkrun.shaders.recurrent import delta_chunks, state_chunks
+from vkrun.shaders.recurrent import delta_chunks, kimi_chunks, state_chunks
 
 Open = Callable[[Features], VulkanDevice]
 
@@ -62,9 +63,10 @@ def test_the_delta_net_in_chunks(what: str, opened: Open) -> None:
 
 
 @pytest.mark.full("130 tokens")
-@pytest.mark.parametrize("what", ["NaN in x, 70 tokens", "130 tokens"])
-def test_mamba2_in_chunks(what: str, opened: Open) -> None:
-    cases = [c for c in CASES if c.op == "mamba2" and what in c.what]
-    small = Features(delta_chunks=True)
-    assert cases and all(not state_chunks.rule(prepare(c).node, small) for c in cases)
+@pytest.mark.parametrize("what", ["NaN in", "130 tokens"])
+@pytest.mark.parametrize(("op", "module"), [("mamba2", state_chunks), ("kimi_delta", kimi_chunks)])
+def test_scans_in_chunks(op: str, module: ModuleType, what: str, opened: Open) -> None:
+    cases = [c for c in CASES if c.op == op and what in c.what]
+    small = Features(delta_chunks=True, shared_nbytes=32768)
+    assert cases and all(not module.rule(prepare(c).node, small) for c in cases)
     assert wrong(cases, opened(small)) == []

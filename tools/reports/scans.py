@@ -12,6 +12,7 @@ how far the output is from that with a row a lane (NMSE). On a device that other
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from vkrun.backends import registry
@@ -23,7 +24,7 @@ from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 from vkrun.shaders.kernel import Features
-from vkrun.shaders.recurrent import state_chunks, state_scan
+from vkrun.shaders.recurrent import kimi_chunks, state_chunks, state_scan
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Way:
 WAYS: Mapping[str, Way] = {
     **{f"{n} a lane": Way(rows=n) for n in (1, 2, 4)},
     "as on a CPU": Way(software=True),
-    **{f"chunks {n} x {m}": Way(size=(n, m)) for n, m in state_chunks.SIZES},
+    **{f"chunks {n} x {m}": Way(size=(n, m)) for n, m in (*state_chunks.SIZES, *kimi_chunks.SIZES)},
     "chosen": Way(),
     "in parts": Way(in_parts=True),
 }
@@ -55,6 +56,10 @@ class Shape:
     dim: int
     n_state: int
     by_column: bool = False
+
+    @property
+    def chunks(self) -> Any:  # a module whose `forced` is set
+        return kimi_chunks if self.by_column else state_chunks
 
     @property
     def title(self) -> str:
@@ -117,7 +122,7 @@ def timed(device: Device, s: Shape, n_tokens: int, n_runs: int, in_parts: bool) 
 def features_of(own: Features, s: Shape, way: Way) -> Features | None:
     """What the device is taken for, None where a way is not for it."""
     if way.size:
-        fits = not s.by_column and state_chunks.shared_nbytes(*way.size, s.n_state) <= own.shared_nbytes
+        fits = way.size in s.chunks.SIZES and s.chunks.shared_nbytes(*way.size, s.n_state) <= own.shared_nbytes
         return replace(own, software=False, delta_chunks=True) if fits else None
     token_by_token = way.rows is not None or way.software
     return replace(own, software=way.software, delta_chunks=False) if token_by_token else own
@@ -128,12 +133,12 @@ def row(device: TunedDevice, s: Shape, n_tokens: int, n_runs: int) -> str:
     for what, way in WAYS.items():
         if (features := features_of(own, s, way)) is None:
             continue
-        state_scan.forced, state_chunks.forced, device.features = way.rows, way.size, features
+        state_scan.forced, s.chunks.forced, device.features = way.rows, way.size, features
         device.tune(features.tuning)
         made, seconds = timed(device, s, n_tokens, n_runs, way.in_parts)
         wanted = made if wanted is None else wanted
         text += f" | {what} {seconds * 1e6:.0f} ({((made - wanted) ** 2).sum() / (wanted**2).sum():.0e})"
-    state_scan.forced, state_chunks.forced, device.features = None, None, own
+    state_scan.forced, s.chunks.forced, device.features = None, None, own
     return text
 
 
