@@ -92,6 +92,7 @@ class Device(ABC):
     """
 
     info: DeviceInfo
+    compiles = True  # are kernels made for it, so that a first step takes longer?
     compiles_beside = False  # may compile(), and alloc() of inputs, go on in one thread while another runs programs?
     on_compile: Progress | None = None
     max_binding: int | None = None

@@ -3,6 +3,11 @@
 from collections.abc import Sequence
 
 
+def reason(error: BaseException) -> str:
+    """What went wrong, in the system's words where it was the system: less the number and path that Python adds."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 class VkrunError(Exception):
     """Base of all errors a caller may want to catch."""
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..runtime import config
-from ..runtime.errors import BackendError
+from ..runtime.errors import BackendError, reason
 from . import tables
 
 Defines = tuple[tuple[str, str], ...]
@@ -152,7 +152,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
             command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=TIMEOUT_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BackendError(f"{command[0]}: {error}") from error
+        raise BackendError(f"{command[0]}: {reason(error)}") from error
 
 
 @functools.cache

@@ -35,6 +35,8 @@ class CpuBackend(Backend):
 class CpuDevice(Device):
     """Storages are flat arrays: numbers in their dtype, blocks as bytes in GGUF's own layout."""
 
+    compiles = False
+
     def __init__(self, info: DeviceInfo) -> None:
         self.info = info
         self._memory: dict[Storage, np.ndarray] = {}

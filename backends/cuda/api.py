@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from ...runtime.errors import BackendError
+from ...runtime.extras import brought_by
 
-INSTALL = "pip install vkrun[cuda]"
+INSTALL = brought_by("cuda")
 DRIVER_MIN = 12040  # as cuDriverGetVersion counts: CUDA 12.4, whose graphs have programmatic edges in all drivers
 
 OUT_OF_MEMORY, NO_DEVICE = 2, 100  # CUresult

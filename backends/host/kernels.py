@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime import config
-from ...runtime.errors import BackendError
+from ...runtime.errors import BackendError, reason
 from ...shaders.interface import read_text
 from ...shaders.kernel import Constants, KernelCode
 from ...shaders.texts import text as text_of
@@ -113,7 +113,7 @@ def run(command: list[str], given: str = "") -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", input=given, timeout=TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BackendError(f"{command[0]}: {error}") from error
+        raise BackendError(f"{command[0]}: {reason(error)}") from error
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr[:200]]
         raise BackendError(lines[0])

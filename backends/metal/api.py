@@ -14,8 +14,9 @@ from types import ModuleType
 from typing import Any
 
 from ...runtime.errors import BackendError
+from ...runtime.extras import brought_by
 
-INSTALL = "pip install vkrun[metal]"
+INSTALL = brought_by("metal")
 MACOS_MIN = 13  # the first with Metal 3
 
 # MTLCommandBufferError

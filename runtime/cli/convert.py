@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from ..convert.write import TYPES, Rule, convert
-from ..errors import ConvertError
+from ..errors import ConvertError, reason
 from .progress import Bar
 from .screen import note
 
@@ -58,7 +58,7 @@ def command(
             notes = convert(checkpoint, out, outtype.lower(), rules, name=name, general=given, pre=pre,
                             tokenizer=not no_tokenizer, progress=progress)  # fmt: skip
         except OSError as error:
-            raise ConvertError(f"{error.filename or out}: {error.strerror or error}") from error
+            raise ConvertError(f"{error.filename or out}: {reason(error)}") from error
     for text in notes:
         note(text)
     click.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")

@@ -48,7 +48,7 @@ def _verdict(best: DeviceInfo | None) -> str:
 def _backend_lines(name: str, best: DeviceInfo | None) -> Iterator[str]:
     backend = registry.get(name)
     why, found = backend.why_missing(), backend.devices()
-    yield name + (f": {one_line(why)}" if why else "" if found else ": no devices")
+    yield name + (f": {one_line(why).removeprefix(f'{name}: ')}" if why else "" if found else ": no devices")
     for info in found:
         yield from _device_lines(info, _is_same(info, best))
     yield ""

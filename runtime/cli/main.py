@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from .. import config
-from ..errors import UsageError, VkrunError
+from ..errors import UsageError, VkrunError, reason
 from . import screen
 from .commands import COMMANDS
 from .options import make_command
@@ -100,7 +100,7 @@ def _report(error: Exception) -> int:
         screen.note(str(error))
         return MISUSED if isinstance(error, UsageError) else FAILED
     if isinstance(error, OSError):  # a disk that is full, a terminal that went away
-        screen.note(error.strerror or str(error))
+        screen.note(reason(error))
         screen.flush_or_drop_stdout()
         return FAILED
     screen.note(f"{type(error).__name__}: {error} (VKRUN_DEBUG=1 shows the traceback)")

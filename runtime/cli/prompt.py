@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import VkrunError
+from ..errors import VkrunError, reason
 from .commands import COMMANDS
 from .run_options import RunOptions
 from .screen import is_terminal, note, one_line
@@ -143,7 +143,7 @@ def file_text(path: str, option: str = "-f") -> str:
         with Path(path).open("rb") as f:
             data = f.read(MAX_NBYTES + 1)
     except (OSError, ValueError) as error:
-        raise VkrunError(f"{option} {path}: cannot read: {getattr(error, 'strerror', None) or error}") from None
+        raise VkrunError(f"{option} {path}: cannot read: {reason(error)}") from None
     return _text(data, f"{option} {path}")
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import UsageError, VkrunError
+from ..errors import UsageError, VkrunError, reason
 
 SECONDS = 600.0
 MAX_LINE = 1 << 20
@@ -61,7 +61,7 @@ class Remote:
                 raise VkrunError(f"{self.url}: {_why(answer)}")
             yield answer
         except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
-            raise VkrunError(f"{self.url}: {getattr(error, 'strerror', None) or error or 'no answer'}") from None
+            raise VkrunError(f"{self.url}: {reason(error)}") from None
         finally:
             connection.close()
 

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from .. import config
-from ..errors import UsageError, VkrunError
+from ..errors import UsageError, VkrunError, reason
+from ..extras import brought_by
 from ..model import BUNDLED
 from ..text.sampler import SamplerSettings
 from .chat_options import thinking
@@ -20,7 +21,7 @@ from .serve_options import ServeOptions
 N_CTX = 4096
 N_SLOTS = 4
 N_PREDICT_BUNDLED = 256  # it never ends by itself: it was trained on whole files
-EXTRA = "vkrun serve needs packages that are not here ({}); pip install 'vkrun[server]' brings them"
+EXTRA = "vkrun serve needs packages that are not here ({}); {} brings them"
 
 
 def run(given: ServeOptions) -> int:
@@ -60,7 +61,7 @@ def _part(name: str) -> Any:
     except ImportError as error:
         if (error.name or "").startswith("vkrun"):
             raise
-        raise VkrunError(EXTRA.format(error.name)) from None
+        raise VkrunError(EXTRA.format(error.name, brought_by("server"))) from None
 
 
 def _named(given: ServeOptions) -> str | None:
@@ -96,8 +97,7 @@ def _text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise VkrunError(f"{path}: {why}") from None
+        raise VkrunError(f"{path}: {reason(error) if isinstance(error, OSError) else 'it is not UTF-8'}") from None
 
 
 def _folder(path: str | None) -> Path | None:

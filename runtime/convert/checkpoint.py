@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConvertError
+from ..errors import ConvertError, reason
 
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 MAX_HEADER = 256 << 20
@@ -26,7 +26,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConvertError(f"{path}: {error}") from error
+        raise ConvertError(f"{path}: {reason(error)}") from error
     if not isinstance(value, dict):
         raise ConvertError(f"{path}: {type(value).__name__}, expected an object")
     return value

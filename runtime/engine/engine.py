@@ -234,12 +234,16 @@ class Engine:
 
     def compile(self, shape: StepShape) -> Ready:
         """As ready(), but made anew and the caller's to drop."""
-        self._progress("compiling", 0, 0)
+        self._say_compiling(0, 0)
         made = (self.foresight.take(shape) if self.foresight else None) or self.prepare(shape)
         made = made if isinstance(made, Ready) else self.finish(made)
-        self._compiles = self.device.info.is_software  # whose drivers do so at the first run
-        self._progress("compiling", *((0, 0) if self._compiles else (1, 1)))
+        self._compiles = self.device.compiles and self.device.info.is_software  # whose drivers do so at the first run
+        self._say_compiling(*((0, 0) if self._compiles else (1, 1)))
         return made
+
+    def _say_compiling(self, done: int, total: int) -> None:
+        if self.device.compiles:
+            self._progress("compiling", done, total)
 
     def _place_to_rest(self, shape: StepShape) -> Storage | None:
         if not shape.rests:

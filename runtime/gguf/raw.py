@@ -5,7 +5,7 @@ import os
 import stat
 import threading
 
-from ..errors import GGUFError, UsageError
+from ..errors import GGUFError, UsageError, reason
 from .keys import printable
 
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
@@ -22,7 +22,7 @@ class RawFile:
             # without O_NONBLOCK the open of a FIFO waits for a writer
             fd = os.open(self.path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
         except (OSError, ValueError) as error:
-            raise GGUFError(f"{shown}: cannot open: {getattr(error, 'strerror', None) or error}") from None
+            raise GGUFError(f"{shown}: cannot open: {reason(error)}") from None
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)

@@ -82,6 +82,8 @@ class Store:
                 if not any(s.repo == wanted.repo for s in self.stored()):
                     raise
                 self._note(f"{error}; what is there is used")
+        elif not any(s.repo == wanted.repo for s in self.stored()):
+            raise HubError(f"{wanted.repo}: no model of it in {self._cache} (offline)")
         return self.find(wanted).path
 
     def models(self, repo: str) -> list[HubModel]:
@@ -103,7 +105,7 @@ class Store:
         """A model that is there; HubError if there is none."""
         there = {s.model: s for s in self.stored() if s.repo == wanted.repo}
         if not there:
-            raise HubError(f"{wanted.repo}: no model of it in {self._cache}" + (" (offline)" if self._offline else ""))
+            raise HubError(f"{wanted.repo}: no model of it in {self._cache}")
         return there[choose(wanted, list(there))]
 
     def remove(self, wanted: Wanted) -> tuple[list[str], int]:

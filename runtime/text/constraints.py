@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import TextError, UsageError
+from ..extras import brought_by
 from .base import Tokenizer
 from .grammar import Grammar, one_line
 
@@ -99,4 +100,4 @@ def _llguidance() -> Any:
     try:
         return import_module("llguidance")
     except ImportError as error:
-        raise UsageError(f"grammar: needs llguidance, pip install 'vkrun[grammar]' ({error})") from None
+        raise UsageError(f"grammar: needs llguidance ({error}); {brought_by('grammar')} brings it") from None

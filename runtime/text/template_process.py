@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import config
-from ..errors import TextError
+from ..errors import TextError, reason
 
 WORKER = Path(__file__).with_name("template_worker.py")
 MAX_LINE = 64 << 20  # the worker's longest text, escaped, is well below
@@ -78,7 +78,7 @@ class TemplateProcess:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
             )
         except OSError as error:
-            raise TextError(f"chat template: cannot start {sys.executable}: {error}") from error
+            raise TextError(f"chat template: cannot start {sys.executable}: {reason(error)}") from error
         self._finalizer = weakref.finalize(self, _stop, self._process)
         self._is_new = True
 

@@ -83,7 +83,7 @@ def fakes(monkeypatch):
     old = DeviceInfo("vulkan", 0, "Old one", missing="it lacks storage buffers")
     all_of = {
         "vulkan": Faked("vulkan", [old, gpu]),
-        "kompute": Faked("kompute", [], "kp is not installed: run tools/setup"),
+        "kompute": Faked("kompute", [], "kompute: kp is not installed"),
         "cpu": Faked("cpu", [DeviceInfo("cpu", 0, "x86_64")]),
     }
     monkeypatch.setattr(registry, "names", lambda: list(all_of))
@@ -100,14 +100,14 @@ def test_devices_tells_all_there_is_and_is_not(capsys, fakes):
     assert "     features  float16, subgroup_size 32" in lines
     assert "     lacks     cooperative_matrix" in lines
     assert "     missing   it lacks storage buffers" in lines
-    assert "kompute: kp is not installed: run tools/setup" in lines
+    assert "kompute: kp is not installed" in lines
     assert lines[-1] == "* is used unless --backend or --device says otherwise: vulkan 1"
     assert printed(capsys, "--list-devices").splitlines() == lines
 
 
 def test_devices_as_json(capsys, fakes):
     got = json.loads(printed(capsys, "devices", "--json"))["backends"]
-    assert got["kompute"] == {"why_missing": "kp is not installed: run tools/setup", "devices": []}
+    assert got["kompute"] == {"why_missing": "kompute: kp is not installed", "devices": []}
     assert [d["is_default"] for d in got["vulkan"]["devices"]] == [False, True]
     assert got["vulkan"]["devices"][1]["memory_free"] == 6 << 30
 

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from vkrun.runtime.cli import main
+from vkrun.runtime.extras import brought_by
 from vkrun.runtime.model import load
 from vkrun.tests.cli.running import MODEL, ON_CPU, VKRUN, environment
 
@@ -171,7 +172,7 @@ def test_what_is_missing_is_named_with_what_brings_it() -> None:
     run = subprocess.run(
         [sys.executable, "-c", WITHOUT, "serve", MODEL], capture_output=True, text=True, env=environment()
     )
-    wanted = "vkrun: vkrun serve needs packages that are not here (uvicorn); pip install 'vkrun[server]' brings them\n"
+    wanted = f"vkrun: vkrun serve needs packages that are not here (uvicorn); {brought_by('server')} brings them\n"
     assert (run.returncode, run.stderr) == (1, wanted)
 
 

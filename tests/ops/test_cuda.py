@@ -15,6 +15,7 @@ from vkrun.backends.host import BACKEND as HOST
 from vkrun.backends.together import Once
 from vkrun.backends.work import BUDGETS
 from vkrun.runtime.errors import BackendError
+from vkrun.runtime.extras import brought_by
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Branch, Graph, Node
 from vkrun.runtime.ir.plan import make_plan
@@ -119,7 +120,7 @@ def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", None)
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
     api.nvrtc.cache_clear(), api.driver.cache_clear(), api.start.cache_clear()
-    assert BACKEND.why_missing().endswith("; pip install vkrun[cuda]") and "\n" not in BACKEND.why_missing()
+    assert BACKEND.why_missing().endswith(f"; {brought_by('cuda')}") and "\n" not in BACKEND.why_missing()
     assert BACKEND.devices() == []
     api.nvrtc.cache_clear(), api.driver.cache_clear(), api.start.cache_clear()
 

@@ -15,6 +15,7 @@ from vkrun.backends.metal.api import CommandError, System
 from vkrun.backends.metal.device import MetalDevice
 from vkrun.backends.work import BUDGETS
 from vkrun.runtime.errors import BackendError
+from vkrun.runtime.extras import brought_by
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Branch, Graph, Node
 from vkrun.runtime.ir.plan import make_plan
@@ -75,7 +76,7 @@ def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(api, "system", lambda: System("darwin", "arm64", "14.5"))
     monkeypatch.setitem(sys.modules, "Metal", None)
     api.framework.cache_clear()
-    assert BACKEND.why_missing().endswith("; pip install vkrun[metal]") and "\n" not in BACKEND.why_missing()
+    assert BACKEND.why_missing().endswith(f"; {brought_by('metal')}") and "\n" not in BACKEND.why_missing()
     api.framework.cache_clear()
 
 

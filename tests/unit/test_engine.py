@@ -7,6 +7,7 @@ from threading import get_ident
 from time import sleep
 
 import pytest
+from vkrun.backends.cpu import CpuDevice
 from vkrun.runtime.engine import engine as engine_room
 from vkrun.runtime.engine.engine import Engine
 from vkrun.runtime.engine.masks import MaskedDraws
@@ -73,6 +74,15 @@ def test_compiling_is_told_of_from_its_begin_to_its_end(file: GGUFFile) -> None:
         made.step([Chunk(0, 0, [1])])
         assert told in ([("compiling", 0, 0), ("compiling", 3, 7), ("compiling", 0, 0), ("compiling", 1, 1)], [])
     assert not told  # replayed
+
+
+def test_a_device_that_compiles_nothing_tells_of_nothing_compiled(file: GGUFFile) -> None:
+    class Plain(NullDevice):
+        compiles = False
+
+    told = []
+    Engine(open_model(file, Capacity(64)), Plain(), progress=lambda *what: told.append(what)).step([Chunk(0, 0, [1])])
+    assert "compiling" not in {what for what, *_ in told} and not CpuDevice.compiles
 
 
 def drawing(n: int, rests: bool = False) -> StepShape:

@@ -28,13 +28,14 @@ FILE_LINES, FUNCTION_LINES = 400, 30
 ROOMS: dict[str, set[str]] = {
     "version": set(),
     "errors": set(),
+    "extras": set(),
     "units": set(),
     "config": {"errors"},
     "caches": set(),
     "tuning": {"config", "caches"},
     "ir": {"errors", "config"},
     "gguf": {"errors", "units", "ir"},
-    "text": {"errors", "config"},
+    "text": {"errors", "extras", "config"},
     "hub": {"errors", "units", "gguf"},
     "perplexity": {"errors"},
     "convert": {"errors"},
@@ -63,7 +64,7 @@ ROOMS: dict[str, set[str]] = {
 }
 HOSTS = {"backends/vulkan", "backends/kompute", "backends/host", "backends/cuda", "backends/metal"}
 SHARED_BY_HOSTS = {name for name in ROOMS if name.startswith("backends/")} - {"backends/cpu", "backends/probe"}
-ROOMS |= {host: {"errors", "config", "caches", "ir", "tuning", "shaders", *SHARED_BY_HOSTS} for host in HOSTS}
+ROOMS |= {host: {"errors", "extras", "config", "caches", "ir", "tuning", "shaders", *SHARED_BY_HOSTS} for host in HOSTS}
 ROOMS["backends/registry"] = {
     *("errors", "config", "backends/base", "backends/probe"),
     *("backends/cpu", *HOSTS),

@@ -244,5 +244,5 @@ def test_models_are_listed_and_removed(hub: Hub, cache: Path) -> None:
     assert [s.model.quant for s in store.stored()] == ["Q4_K_M", "Q8_0"]
     assert store.remove(parse(REPO)) == (["Model-Q4_K_M.gguf", "Model-Q8_0.gguf"], 8000)
     assert store.stored() == [] and list(cache.glob("models--*/blobs/*")) == []
-    with pytest.raises(HubError, match="no model of it"):
+    with pytest.raises(HubError, match=r"no model of it in [^(]*\Z"):
         store.remove(parse(REPO))
