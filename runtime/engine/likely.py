@@ -44,7 +44,7 @@ def _over(model: Architecture, sizes: StepSizes, n_kv: int) -> Iterator[StepShap
     yield from (_shape(model, n_kv, (batch_size(n), 1)) for n in reversed(batches))
     yield from (_shape(model, n_kv, (n, s)) for s in alone for n in SEVERAL if s >= SPAN and n * s <= sizes.most)
     beside = [s for s in sizes.beside(BESIDE_OTHERS).sizes if 1 < s <= n_kv]
-    yield from (_shape(model, n_kv, (1, s), (n, 1)) for n in few for s in reversed(beside))
+    yield from (_shape(model, n_kv, (1, s), (n, 1)) for s in reversed(beside) for n in few)
 
 
 def _shape(model: Architecture, n_kv: int, *groups: tuple[int, int]) -> StepShape:

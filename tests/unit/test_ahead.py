@@ -210,6 +210,8 @@ def test_what_serving_meets_is_likely(tmp_path: Path) -> None:
     groups = {s.groups for s in found if s.n_kv == 1024}
     assert {((n, 1),) for n in (1, 2, 4, 8, 16, 32)} | {((1, s),) for s in (64, 512, 1024)} <= groups
     assert {((1, s), (few_sizes(n), 1)) for s in (8, 16, 32, 64, 512) for n in (1, 2, 9, 31)} <= groups
+    beside = [s.groups[0][1] for s in found if len(s.groups) == 2 and s.n_kv == 1024]
+    assert beside == sorted(beside, reverse=True)  # what long prompts are read in comes first
     assert all(s.n_drawn == 64 and s.n_out == sum(n for n, _ in s.groups) for s in found)
     assert all(s.snapshots == any(size >= 64 for _, size in s.groups) for s in found)
 
