@@ -58,6 +58,9 @@ class Ahead:
             return [shape for shape, made in self._begun.items() if made.running()]
         return [s for s, made in self._begun.items() if made.done() and not made.cancelled() and not made.exception()]
 
+    def waiting(self) -> list[StepShape]:
+        return [shape for shape, made in self._begun.items() if not made.running() and not made.done()]
+
     def is_over(self, shape: StepShape) -> bool:
         """Is a size that was wanted planned, or could it not be?"""
         return self._begun[shape].done() if shape in self._begun else True

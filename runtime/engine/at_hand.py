@@ -34,11 +34,13 @@ class AtHand:
         return self._engine.ready(shape if pays else min(larger, key=_cost, default=_with_few(shape, at_first=True)))
 
     def _larger(self, shape: StepShape) -> list[StepShape]:
-        """What may stand in, at once or else once it is planned."""
+        """What may stand in, at once or else once it is planned; of what is yet to be planned one that is likely, which
+        others will want too."""
         ahead = self._engine.foresight
-        at_once = [*self._engine.planned(), *(ahead.begun(done=True) if ahead else ())]
-        larger = [s for s in at_once if _may_stand_in(s, shape)]
-        return larger or [s for s in (ahead.begun(done=False) if ahead else ()) if _may_stand_in(s, shape)]
+        found = [[*self._engine.planned()]]
+        if ahead:
+            found = [[*found[0], *ahead.begun(done=True)], ahead.begun(done=False), ahead.waiting()]
+        return next((fit for sizes in found if (fit := [s for s in sizes if _may_stand_in(s, shape)])), [])
 
     def _is_prepared(self, shape: StepShape) -> bool:
         ahead = self._engine.foresight

@@ -140,6 +140,25 @@ def test_what_is_under_way_is_waited_for_where_nothing_else_stands_in(engine: En
     engine.stop_foresight()
 
 
+def test_a_likely_size_whose_turn_has_not_come_is_planned_rather_than_another(engine: Engine, monkeypatch) -> None:
+    monkeypatch.setattr(ahead_room, "n_planners", lambda: 1)
+    slow(engine).go.set()
+    go, plan, planned = Event(), engine.prepare, []
+
+    def prepare(shape: StepShape):
+        planned.append(shape)
+        assert shape != of(1) or go.wait(SECONDS)
+        return plan(shape)
+
+    engine.prepare = prepare  # type: ignore[method-assign]
+    ahead = foreseeing(engine, [of(1), of(4), of(8)])
+    assert AtHand(engine).ready(of(2), 1).inputs.shape == of(4) and ahead.waiting()[-1:] == [of(8)]
+    go.set()
+    all_over(ahead, of(1), of(8))
+    assert sorted(planned, key=lambda s: s.n_out) == [of(1), of(4), of(8)]
+    engine.stop_foresight()
+
+
 def test_what_is_made_stands_in_before_what_is_larger(engine: Engine) -> None:
     slow(engine).go.set()
     engine.ready(of(4))
