@@ -19,6 +19,7 @@ from .hub_options import OPTIONS as HUB_OPTIONS
 from .hub_options import from_hub
 from .model_paths import check_model, model_path
 from .progress import Bar
+from .ranges import Whole
 from .screen import note
 from .spelling import SpeltCommand, spelt_command, without_effect
 
@@ -73,7 +74,7 @@ _OPTIONS = [
     click.option("--no-replay", is_flag=True, help="Each test also with its graph planned and recorded at every step."),
     click.option("--profile", is_flag=True, help="Device time, bytes and arithmetic of each kernel of a step."),
     click.option("--tune", is_flag=True, help="Measure which kernels suit the device; all its loads use them."),
-    click.option("-r", "--repetitions", "n_runs", type=click.IntRange(1, 1000), default=5, show_default=True),
+    click.option("-r", "--repetitions", "n_runs", type=Whole(1, 1000), default=5, show_default=True),
     click.option("--no-warmup", is_flag=True, help="Time the first run too, with its planning."),
     click.option("-o", "--output", "first", type=click.Choice(FORMATS), default="md", show_default=True),
     click.option("-oe", "--output-err", "second", type=click.Choice([*FORMATS, "none"]), default="none",

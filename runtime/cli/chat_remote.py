@@ -7,6 +7,7 @@ import click
 from ..errors import VkrunError
 from ..text.sampler import SamplerSettings
 from .line_input import LineInput
+from .ranges import Whole
 from .remote import Remote
 from .sampling_options import NAMES, SAMPLING, taken_sampling
 from .screen import Screen, lines, note
@@ -93,7 +94,7 @@ _OPTIONS = [
     click.option("--api-key", envvar="LLAMA_API_KEY", show_envvar=True, metavar="KEY", help="Where it wants one."),
     click.option("-p", "--prompt", metavar="TEXT", help="One message; leave after its answer."),
     click.option("-sys", "--system-prompt", metavar="TEXT", help="System message."),
-    click.option("-n", "--predict", "--n-predict", "predict", type=click.IntRange(-1), metavar="N",
+    click.option("-n", "--predict", "--n-predict", "predict", type=Whole(-1), metavar="N",
                  help="Most tokens of an answer."),
     *SAMPLING,
     click.option("--stats", is_flag=True, help="Print timings behind each answer."),

@@ -1,12 +1,11 @@
 """What an answer has to be, by llama.cpp's spellings."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ..errors import UsageError
 from ..text.grammar import Grammar
+from .texts import file_text
 
 OPTIONS = (
     click.option("--grammar", metavar="GBNF", help="Hold answers to a grammar."),
@@ -25,15 +24,8 @@ def from_grammar(values: dict[str, Any]) -> Grammar | None:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(f"{names}: an answer can be held to one of them")
     for name, value in given.items():
-        text = _read(value) if name.endswith("_file") else value
+        text = file_text(value, f"--{name.replace('_', '-')}") if name.endswith("_file") else value
         if name.startswith("json"):
             return Grammar.json(None if text.strip() == "{}" else text)
         return Grammar("gbnf", text)
     return None
-
-
-def _read(name: str) -> str:
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{name}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}") from None

@@ -14,6 +14,7 @@ from ..picture.svg import svg
 from ..picture.texts import as_dot, as_json, count_rows
 from .hub_options import FromHub, with_hub
 from .model_paths import model_path
+from .ranges import Whole
 from .screen import columns
 
 FORMATS = {"svg": svg, "dot": as_dot, "json": as_json}
@@ -22,12 +23,10 @@ N_KV = 4096
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.argument("model", metavar="[MODEL.gguf]", required=False)
-@click.option("--opt", type=click.IntRange(0, 3), default=3, show_default=True, help="The level to hold against 0.")
-@click.option(
-    "--tokens", type=click.IntRange(1, 4096), default=1, show_default=True, help="Of each sequence in a step."
-)
-@click.option("--seqs", type=click.IntRange(1, 256), default=1, show_default=True, help="Sequences in a step.")
-@click.option("--keys", type=click.IntRange(1, 1 << 20), default=N_KV, show_default=True, help="Attention looks at.")
+@click.option("--opt", type=Whole(0, 3), default=3, show_default=True, help="The level to hold against 0.")
+@click.option("--tokens", type=Whole(1, 4096), default=1, show_default=True, help="Of each sequence in a step.")
+@click.option("--seqs", type=Whole(1, 256), default=1, show_default=True, help="Sequences in a step.")
+@click.option("--keys", type=Whole(1, 1 << 20), default=N_KV, show_default=True, help="Attention looks at.")
 @click.option("-o", "--output", metavar="FILE", help="Where to: .svg, .dot or .json; -: stdout [default: counts only].")
 @click.option("--format", "kind", type=click.Choice(list(FORMATS)), help="[default: by FILE's name; json for -]")
 @with_hub

@@ -6,6 +6,7 @@ import click
 
 from ..optable.matrix import run_matrix
 from .ops_report import Report
+from .ranges import Whole
 from .screen import note
 
 
@@ -16,7 +17,7 @@ from .screen import note
 @click.option(
     "--opt",
     "level",
-    type=click.IntRange(0, 3),
+    type=Whole(0, 3),
     help="Each case as the plan of an optimisation level; else its op as it is.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="A line for each case.")

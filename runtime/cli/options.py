@@ -13,13 +13,10 @@ from .grammar_options import OPTIONS as GRAMMAR_OPTIONS
 from .grammar_options import from_grammar
 from .hub_options import OPTIONS as HUB_OPTIONS
 from .hub_options import from_hub
+from .ranges import Whole
 from .run_options import RunOptions
 from .sampling_options import LOGIT_BIAS, SAMPLING, taken_biases, taken_sampling
 from .spelling import spelt_command, without_effect
-
-
-class _Whole(click.IntRange):
-    name = "integer"  # click's own name makes "not a valid integer range" of a word that is no number
 
 
 def _option(*names: str, **kw: Any) -> Any:
@@ -34,19 +31,19 @@ _OPTIONS = [
     _option("-f", "--file", metavar="FILE", help="Read the prompt from a file."),
     _option(
         *("-n", "--predict", "--n-predict", "predict"),
-        type=_Whole(-2),
+        type=Whole(-2),
         metavar="N",
         help="Most tokens to make; -1: until the model ends or the context is full [default: -1; bundled model: 256].",
     ),
     _option(
         *("-c", "--ctx-size", "ctx_size"),
-        type=_Whole(0, 1 << 24),
+        type=Whole(0, 1 << 24),
         metavar="N",
         help="Tokens of context; 0: as many as the model was trained on [default: 4096, or as many as fit].",
     ),
     _option(
         *("-cram", "--cache-ram", "cache_ram"),
-        type=_Whole(-1, 1 << 30),
+        type=Whole(-1, 1 << 30),
         metavar="N",
         help="MiB of the host's memory for what earlier prompts left and the device has no room for; 0: none, -1: no "
         "limit [default: 8192, at most a quarter of what is free].",
@@ -77,7 +74,7 @@ _OPTIONS = [
     _option("--display-prompt/--no-display-prompt", default=True, help="Print the prompt before its completion."),
     _option("--backend", metavar="NAME", help="vulkan, cuda, kompute, cpu or host [default: the best there is]."),
     _option("-dev", "--device", metavar="DEVICE", help="Index, UUID or part of the name; see `vkrun devices`."),
-    _option("--opt", type=_Whole(0, 3), default=3, show_default=True, help="How lean the graph is made."),
+    _option("--opt", type=Whole(0, 3), default=3, show_default=True, help="How lean the graph is made."),
     _option(
         *("--stats/--no-stats", "--show-timings/--no-show-timings", "stats"),
         default=False,

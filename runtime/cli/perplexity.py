@@ -18,9 +18,10 @@ from .hub_options import OPTIONS as HUB_OPTIONS
 from .hub_options import from_hub
 from .model_paths import check_model, model_path
 from .progress import Bar
-from .prompt import file_text
+from .ranges import Whole
 from .screen import note
 from .spelling import SpeltCommand, spelt_command, without_effect
+from .texts import file_text
 
 N_CTX = 512
 _DRAWS_NOTHING = (
@@ -52,10 +53,10 @@ _OPTIONS = [
     *HUB_OPTIONS,
     click.option("-f", "--file", metavar="FILE", help="The text, from a file."),
     click.option("-p", "--prompt", metavar="TEXT", help="The text itself."),
-    click.option("-c", "--ctx-size", "n_ctx", type=click.IntRange(3, 1 << 20), metavar="N",
+    click.option("-c", "--ctx-size", "n_ctx", type=Whole(3, 1 << 20), metavar="N",
                  help=f"Tokens of a chunk; those of its second half are counted [default: {N_CTX}]."),
-    click.option("--chunks", type=click.IntRange(-1), default=-1, metavar="N", help="Most chunks; -1: all."),
-    click.option("-b", "--batch-size", "n_batch", type=click.IntRange(1, 1 << 20), metavar="N",
+    click.option("--chunks", type=Whole(-1), default=-1, metavar="N", help="Most chunks; -1: all."),
+    click.option("-b", "--batch-size", "n_batch", type=Whole(1, 1 << 20), metavar="N",
                  help="Most tokens of a step [default: as suits the device]."),
     click.option("--kl-divergence-base", "--save-all-logits", "base", metavar="FILE",
                  help="Save log-probabilities there, in llama.cpp's format; with --kl-divergence read them."),
@@ -63,7 +64,7 @@ _OPTIONS = [
     *cache_options(),
     click.option("--backend", metavar="NAME", help="vulkan, cuda, kompute, cpu or host [default: the best there is]."),
     click.option("-dev", "--device", metavar="DEVICE", help="Index, UUID or part of the name; see `vkrun devices`."),
-    click.option("--opt", type=click.IntRange(0, 3), default=3, show_default=True, help="How lean the graph is made."),
+    click.option("--opt", type=Whole(0, 3), default=3, show_default=True, help="How lean the graph is made."),
     click.option("-v", "--verbose", is_flag=True, help="Say which options change nothing here."),
     *EAGER,
 ]  # fmt: skip

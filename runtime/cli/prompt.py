@@ -7,18 +7,16 @@ import select
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 
 import click
 
-from ..errors import VkrunError, reason
 from .commands import COMMANDS
 from .run_options import RunOptions
 from .screen import is_terminal, note, one_line
+from .texts import MAX_NBYTES, decoded, file_text, text_of
 
 STDIN = "-"  # as the name of a file
 PATIENCE = 1.0  # seconds that a pipe beside a prompt may take without a word about it
-MAX_NBYTES = 64 << 20  # no context holds that much text
 _ESCAPE = re.compile(r"""\\(?:([nrt'"\\])|x([0-9a-fA-F]{1,2}))""")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "'": "'", '"': '"', "\\": "\\"}
 
@@ -72,7 +70,7 @@ def with_stdin(options: RunOptions, prompt: str | None) -> str:
         _say_what_is_waited_for()
     data = sys.stdin.buffer.read(MAX_NBYTES + 1) if sys.stdin is not None else b""
     if data.strip():
-        text = _text(data, "stdin")
+        text = text_of(data, "stdin")
         text = unescape(text) if options.escape else text
         return text if prompt is None else f"{text}\n{prompt}"
     if prompt is None:
@@ -137,35 +135,11 @@ def _prompt(options: RunOptions, word: str | None) -> str | None:
     return _typed(options, word if word is not None else options.prompt, "prompt")
 
 
-def file_text(path: str, option: str = "-f") -> str:
-    """What an option names, without its last newline; VkrunError for what cannot be read or is no text."""
-    try:
-        with Path(path).open("rb") as f:
-            data = f.read(MAX_NBYTES + 1)
-    except (OSError, ValueError) as error:
-        raise VkrunError(f"{option} {path}: cannot read: {reason(error)}") from None
-    return _text(data, f"{option} {path}")
-
-
-def _text(data: bytes, where: str) -> str:
-    """Text of a file without its last newline, as llama.cpp takes it."""
-    if len(data) > MAX_NBYTES:
-        raise VkrunError(f"{where}: more than {MAX_NBYTES >> 20} MiB, too long for a prompt")
-    return _decoded(data, where).removesuffix("\n")
-
-
 def _typed(options: RunOptions, text: str | None, where: str) -> str | None:
     if text is None:
         return None
-    text = _decoded(text.encode("utf-8", "surrogateescape"), where)
+    text = decoded(text.encode("utf-8", "surrogateescape"), where)
     return text if options.escape is False else unescape(text)
-
-
-def _decoded(data: bytes, where: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise VkrunError(f"{where}: byte {error.start} (0x{data[error.start]:02x}) is not UTF-8") from None
 
 
 def _stops(options: RunOptions) -> tuple[str, ...]:

@@ -18,9 +18,10 @@ from .conversation import ChatFormat, Conversation
 from .kept_session import kept_session
 from .model_paths import check_model, model_path
 from .progress import Bar
-from .prompt import Asked, asked, file_text, with_stdin
+from .prompt import Asked, asked, with_stdin
 from .run_options import RunOptions
 from .screen import Screen, lines, note
+from .texts import file_text
 
 N_PREDICT_BUNDLED = 256  # it never ends by itself: it was trained on whole files
 INTERRUPTED = 130

@@ -10,6 +10,7 @@ from .chat_options import thinking_options
 from .eager_options import EAGER
 from .foreign import FOREIGN, Takes, table
 from .hub_options import from_hub, hub_options
+from .ranges import Number, Whole
 from .sampling_options import SAMPLING, taken_sampling
 from .serve_options import ServeOptions
 from .spelling import SpeltCommand, spelt_command, without_effect
@@ -65,35 +66,34 @@ def _option(*names: str, env: str | list[str] = "", **kw: Any) -> Any:
     return click.option(*names, envvar=env or None, show_envvar=bool(env), **kw)
 
 
-_WHOLE = click.IntRange
 _OPTIONS = [
     click.argument("word", required=False, metavar="[MODEL.gguf]"),
     _option("-m", "--model", env="LLAMA_ARG_MODEL", metavar="FILE", help="Model file [default: the bundled model]."),
     *hub_options(_option),
     _option("-a", "--alias", env="LLAMA_ARG_ALIAS", metavar="NAME", help="What clients call it [default: its name]."),
     _option("--host", env="LLAMA_ARG_HOST", default="127.0.0.1", show_default=True, help="0.0.0.0: for others too."),
-    _option("--port", env="LLAMA_ARG_PORT", type=_WHOLE(0, 65535), default=8080, show_default=True, help="0: any."),
+    _option("--port", env="LLAMA_ARG_PORT", type=Whole(0, 65535), default=8080, show_default=True, help="0: any."),
     _option("--api-key", env="LLAMA_API_KEY", metavar="KEY,...", help="Any of them opens the server."),
     _option("--api-key-file", env="LLAMA_ARG_API_KEY_FILE", metavar="FILE", help="A key a line."),
     _option("--allowed-host", multiple=True, metavar="NAME", help="By which it may be called too (repeatable)."),
     _option("--cors-origins", multiple=True, metavar="URL", help="A site whose pages may call it (repeatable)."),
     _option("--ssl-cert-file", env="LLAMA_ARG_SSL_CERT_FILE", metavar="FILE", help="For https."),
     _option("--ssl-key-file", env="LLAMA_ARG_SSL_KEY_FILE", metavar="FILE", help="For https."),
-    _option("-np", "--parallel", env="LLAMA_ARG_N_PARALLEL", type=_WHOLE(-1, 256), default=4, show_default=True,
+    _option("-np", "--parallel", env="LLAMA_ARG_N_PARALLEL", type=Whole(-1, 256), default=4, show_default=True,
             metavar="N", help="Slots: answers that are made side by side."),
-    _option("-c", "--ctx-size", env="LLAMA_ARG_CTX_SIZE", type=_WHOLE(0, 1 << 24), metavar="N",
+    _option("-c", "--ctx-size", env="LLAMA_ARG_CTX_SIZE", type=Whole(0, 1 << 24), metavar="N",
             help="Tokens of context that the slots share; 0: each what the model was trained on [default: 4096 each]."),
     _option("--swa-full", env="LLAMA_ARG_SWA_FULL", is_flag=True,
             help="Caches of layers with a window hold the whole context."),
     *cache_options(_option, **{letter: {"env": f"LLAMA_ARG_CACHE_TYPE_{letter.upper()}"} for letter in "kv"}),
-    _option("-n", "--predict", "--n-predict", "predict", env="LLAMA_ARG_N_PREDICT", type=_WHOLE(-2),
+    _option("-n", "--predict", "--n-predict", "predict", env="LLAMA_ARG_N_PREDICT", type=Whole(-2),
             metavar="N", help="Most tokens of an answer; -1: no limit [default: -1; bundled model: 256]."),
-    _option("--replicas", type=_WHOLE(1, 64), default=1, show_default=True, help="Workers, each on a device."),
-    _option("-to", "--timeout", env="LLAMA_ARG_TIMEOUT", type=click.FloatRange(1, 86400), default=600.0,
+    _option("--replicas", type=Whole(1, 64), default=1, show_default=True, help="Workers, each on a device."),
+    _option("-to", "--timeout", env="LLAMA_ARG_TIMEOUT", type=Number(1, 86400), default=600.0,
             show_default=True, metavar="S", help="For a request to come in, and for a reader that does not read."),
-    _option("-cram", "--cache-ram", env="LLAMA_ARG_CACHE_RAM", type=_WHOLE(-1, 1 << 30), metavar="MIB",
+    _option("-cram", "--cache-ram", env="LLAMA_ARG_CACHE_RAM", type=Whole(-1, 1 << 30), metavar="MIB",
             help="Host memory for what the device has no room to keep; -1: no limit [default: an eighth of it]."),
-    _option("--max-queue", type=_WHOLE(0, 1 << 16), default=256, show_default=True, help="Requests that may wait."),
+    _option("--max-queue", type=Whole(0, 1 << 16), default=256, show_default=True, help="Requests that may wait."),
     _option("--slots/--no-slots", env="LLAMA_ARG_ENDPOINT_SLOTS", default=True, help="/slots [default: on]."),
     _option("--metrics", env="LLAMA_ARG_ENDPOINT_METRICS", is_flag=True, help="/metrics, for Prometheus."),
     _option("--webui/--no-webui", "--ui/--no-ui", "webui", env=["LLAMA_ARG_WEBUI", "LLAMA_ARG_UI"], default=True,
@@ -112,7 +112,7 @@ _OPTIONS = [
     *SAMPLING,
     _option("--backend", metavar="NAME", help="vulkan, cuda, kompute, cpu or host [default: the best there is]."),
     _option("-dev", "--device", env="LLAMA_ARG_DEVICE", metavar="DEVICE", help="Index, UUID or part of the name."),
-    _option("--opt", type=_WHOLE(0, 3), default=3, show_default=True, help="How lean the graph is made."),
+    _option("--opt", type=Whole(0, 3), default=3, show_default=True, help="How lean the graph is made."),
     _option("--log/--no-log", default=True, help="A line for each request, without its words [default: on]."),
     _option("-v", "--verbose", is_flag=True, help="Say which options change nothing here."),
     *EAGER,

@@ -1,6 +1,6 @@
 """From the command line of `vkrun serve` to a server that runs."""
 
-import json
+import ssl
 import time
 from importlib import import_module
 from pathlib import Path
@@ -12,11 +12,13 @@ from .. import config
 from ..errors import UsageError, VkrunError, reason
 from ..extras import brought_by
 from ..model import BUNDLED
+from ..text.chat import template_arguments
 from ..text.sampler import SamplerSettings
 from .chat_options import thinking
 from .model_paths import check_model, model_path
 from .screen import note
 from .serve_options import ServeOptions
+from .texts import file_text
 
 N_CTX = 4096
 N_SLOTS = 4
@@ -80,7 +82,7 @@ def keys_of(given: ServeOptions) -> tuple[str, ...]:
     if given.api_key is not None:
         found += _keys("--api-key", given.api_key.split(","))
     if given.api_key_file is not None:
-        found += _keys("--api-key-file", _text(given.api_key_file).splitlines())
+        found += _keys("--api-key-file", file_text(given.api_key_file, "--api-key-file").splitlines())
     return tuple(found)
 
 
@@ -93,13 +95,6 @@ def _keys(option: str, texts: list[str]) -> list[str]:
     return made
 
 
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise VkrunError(f"{path}: {reason(error) if isinstance(error, OSError) else 'it is not UTF-8'}") from None
-
-
 def _folder(path: str | None) -> Path | None:
     if path is not None and not Path(path).is_dir():
         raise UsageError(f"--slot-save-path: {path} is no folder")
@@ -110,11 +105,22 @@ def _certificate(given: ServeOptions) -> tuple[str, str] | None:
     pair = given.ssl_cert_file, given.ssl_key_file
     if (pair[0] is None) != (pair[1] is None):
         raise UsageError("--ssl-cert-file and --ssl-key-file: one without the other")
-    return None if pair[0] is None or pair[1] is None else (pair[0], pair[1])
+    if pair[0] is None or pair[1] is None:
+        return None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pair[0], pair[1])
+    except (OSError, ssl.SSLError) as error:
+        why = "no certificate and key in PEM" if isinstance(error, ssl.SSLError) else reason(error)
+        raise VkrunError(f"--ssl-cert-file {pair[0]}, --ssl-key-file {pair[1]}: {why}") from None
+    return pair[0], pair[1]
 
 
 def _template(given: ServeOptions) -> str | None:
-    return _text(given.chat_template_file) if given.chat_template_file is not None else given.chat_template
+    return (
+        file_text(given.chat_template_file, "--chat-template-file")
+        if given.chat_template_file is not None
+        else given.chat_template
+    )
 
 
 def _n_predict(given: ServeOptions, path: str) -> int | None:
@@ -125,15 +131,7 @@ def _n_predict(given: ServeOptions, path: str) -> int | None:
 
 def _arguments(given: ServeOptions) -> dict[str, Any]:
     made: Any = thinking(given.reasoning_budget, given.reasoning, given.reasoning_effort)
-    if given.chat_template_kwargs is None:
-        return made
-    try:
-        said = json.loads(given.chat_template_kwargs)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"--chat-template-kwargs: no JSON: {error}") from None
-    if not isinstance(said, dict):
-        raise UsageError(f"--chat-template-kwargs: {type(said).__name__}, expected an object")
-    return {**made, **said}
+    return {**made, **template_arguments(given.chat_template_kwargs or "{}")}
 
 
 def _workers(given: ServeOptions, path: str) -> Any:

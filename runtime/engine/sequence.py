@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Ids
 from dataclasses import dataclass
 
+from ..errors import UsageError
 from ..text.sampler import SamplerSettings
 from .chain import Beginning
 from .choice import Constraint, TokenChoice
@@ -55,6 +56,8 @@ class Sequence:
         cache_prompt: bool = True,
         constraint: Constraint | None = None,
     ) -> None:
+        if not ids:
+            raise UsageError("prompt: empty, expected at least one token")
         self.ids, self.cache_prompt = list(ids), cache_prompt
         self.choice = TokenChoice(settings, n_logprobs, constraint)
         self.prompt = Beginning(tuple(ids))

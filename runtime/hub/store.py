@@ -239,7 +239,8 @@ def _inside(file: Any, revision: Any) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    text = re.sub(r"^\[Errno -?\d+\] ", "", str(error).strip())
+    return next(iter(text.splitlines()), type(error).__name__)[:200]
 
 
 def _bar(progress: Progress, before: int, total: int) -> type[tqdm]:

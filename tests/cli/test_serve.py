@@ -134,11 +134,11 @@ def test_a_model_of_a_hub_may_be_named_by_variables() -> None:
 REFUSED = [
     (["--api-key", " , "], "--api-key: no key in it"),
     (["--api-key", "clé"], "no header carries"),
-    (["--api-key-file", "/absent"], "/absent: No such file"),
+    (["--api-key-file", "/absent"], "/absent: cannot read: No such file"),
     (["--ssl-cert-file", "x"], "one without the other"),
     (["--slot-save-path", "/absent"], "is no folder"),
     (["--chat-template-kwargs", "{"], "no JSON"),
-    (["--chat-template-kwargs", "[]"], "expected an object"),
+    (["--chat-template-kwargs", "[]"], "expected a JSON object"),
     (["--port", "70000"], "70000"),
     (["--temp", "-1"], "temp: -1"),
     (["--rerank"], "not supported"),
