@@ -74,8 +74,9 @@ class TemplateProcess:
             self._finalizer()
         command = [sys.executable, "-S", "-P", str(WORKER), str(self._seconds), str(self._n_bytes)]
         try:
+            pipe, none = subprocess.PIPE, subprocess.DEVNULL
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
+                command, stdin=pipe, stdout=pipe, stderr=none, env=_environment(), process_group=config.OWN_GROUP
             )
         except OSError as error:
             raise TextError(f"chat template: cannot start {sys.executable}: {reason(error)}") from error

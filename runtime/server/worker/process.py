@@ -146,6 +146,7 @@ async def _launch(options: WorkerOptions) -> Process:
         stdin=PIPE,
         stdout=PIPE,
         env=config.with_path(places),
+        process_group=config.OWN_GROUP,
     )
 
 
