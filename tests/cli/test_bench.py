@@ -192,7 +192,7 @@ def test_profile_as_a_table(capsys):
     assert text.splitlines()[0].startswith("| kernel") and text.splitlines()[-1].startswith("| all ")
 
 
-@pytest.mark.full("kompute")
+@pytest.mark.full("kompute", "vulkan")
 def test_time_and_traffic_on_each_backend(backend):
     with load(MODEL, backend, n_ctx=256) as model:
         model.engine.prompt(0, 0, [1, 2, 3])

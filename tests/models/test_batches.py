@@ -63,6 +63,7 @@ def opened(model: vkrun.Model) -> Service:
     return Service(Scheduler(Runner(model.engine), Slots(room.n_caches, room.n_states)), "f32")
 
 
+@pytest.mark.full("vulkan")
 @pytest.mark.parametrize("backend", ["cpu", "vulkan"])
 def test_eight_sequences_that_come_and_go_make_what_each_makes_alone(backend: str) -> None:
     rng = random.Random(7)

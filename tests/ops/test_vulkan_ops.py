@@ -52,7 +52,7 @@ def test_no_features_at_all(opened: Open, full: bool) -> None:
     assert wrong(CASES[:: 9 if full else 110], opened(Features())) == []
 
 
-@pytest.mark.full("70 tokens", "130 tokens")
+@pytest.mark.full
 @pytest.mark.parametrize("what", ["70 tokens", "130 tokens", "128, rows apart, state rows apart, 65 tokens"])
 def test_the_delta_net_in_chunks(what: str, opened: Open) -> None:
     """In chunks of 32 tokens, which software drivers take 20 s to compile; the other sizes run on real GPUs."""
@@ -62,7 +62,7 @@ def test_the_delta_net_in_chunks(what: str, opened: Open) -> None:
     assert wrong(cases, opened(small)) == []
 
 
-@pytest.mark.full("130 tokens")
+@pytest.mark.full("130 tokens", "kimi_delta")
 @pytest.mark.parametrize("what", ["NaN in", "130 tokens"])
 @pytest.mark.parametrize(("op", "module"), [("mamba2", state_chunks), ("kimi_delta", kimi_chunks)])
 def test_scans_in_chunks(op: str, module: ModuleType, what: str, opened: Open) -> None:
