@@ -55,7 +55,7 @@ def test_no_features_at_all(opened: Open, full: bool) -> None:
 @pytest.mark.full
 @pytest.mark.parametrize("what", ["70 tokens", "130 tokens", "128, rows apart, state rows apart, 65 tokens"])
 def test_the_delta_net_in_chunks(what: str, opened: Open) -> None:
-    """In chunks of 32 tokens, which software drivers take 20 s to compile; the other sizes run on real GPUs."""
+    """In chunks of 32 tokens, which software drivers take 20 s to compile; host devices run them in the op table."""
     cases = [c for c in CASES if c.op == "gated_delta_net" and what in c.what]
     small = Features(max_workgroup=64, delta_chunks=True)
     assert cases and all(not delta_chunks.rule(prepare(c).node, small) for c in cases)
