@@ -103,6 +103,8 @@ _OPTIONS = [
     _option("--chat-template-file", env="LLAMA_ARG_CHAT_TEMPLATE_FILE", metavar="FILE", help="The same from a file."),
     _option("--chat-template-kwargs", env="LLAMA_CHAT_TEMPLATE_KWARGS", metavar="JSON", help="What it is told."),
     _option("--allow-request-templates", is_flag=True, help="Requests may bring a template, and arguments for it."),
+    _option("--prefill-assistant/--no-prefill-assistant", env="LLAMA_ARG_PREFILL_ASSISTANT", default=True,
+            help="Answers go on from a last message that is the assistant's [default: on]."),
     _option("--reasoning-format", env="LLAMA_ARG_THINK", default="auto", show_default=True,
             type=click.Choice(["none", "auto", "deepseek"]), help="none: what is thought stays in the content."),
     _option("--reasoning-budget", env="LLAMA_ARG_THINK_BUDGET", type=click.Choice(["-1", "0"]), default="-1",

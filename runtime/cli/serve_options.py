@@ -41,6 +41,7 @@ class ServeOptions:
     chat_template_file: str | None = None
     chat_template_kwargs: str | None = None
     allow_request_templates: bool = False
+    prefill_assistant: bool = True
     reasoning_format: str = "auto"
     reasoning_budget: str = "-1"
     reasoning: str = "auto"

@@ -47,6 +47,7 @@ def run(given: ServeOptions) -> int:
         slot_save_path=_folder(given.slot_save_path),
         templates=given.allow_request_templates,
         template_arguments=_arguments(given),
+        prefill=given.prefill_assistant,
         reasoning_format=given.reasoning_format,
         timeout_s=given.timeout,
         n_predict=_n_predict(given, path),

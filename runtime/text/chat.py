@@ -93,15 +93,20 @@ class ChatTemplate:
         messages: Sequence[Message],
         add_generation_prompt: bool = True,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        continue_final_message: bool = False,
         **kw: Any,
     ) -> ChatPrompt:
         """The prompt as text and as token ids, in which only the template's own text can spell control tokens.
 
-        What a message says stays text: a user who writes `<|im_end|>` ends nothing. The rest is as for render().
+        What a message says stays text: a user who writes `<|im_end|>` ends nothing. continue_final_message: the prompt
+        ends with the content of the last message, a text, for an answer that goes on from there. The rest is as for
+        render(); TextError too for a template that leaves that message out.
         """
         guard = _Guard(tokenizer)
+        if continue_final_message:
+            messages, add_generation_prompt = guard.ended(messages), False
         made = self._render(messages, tools, {**kw, "add_generation_prompt": add_generation_prompt}, guard.cover)
-        text, plain = guard.uncover(made)
+        text, plain = guard.uncover(guard.cut(made) if continue_final_message else made)
         begin = self.variables.get("bos_token")
         has_begin = bool(begin) and text.startswith(begin or "")
         bos = False if has_begin or not tokenizer.vocab.add_bos else None
@@ -149,6 +154,7 @@ class _Guard:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._nonce = str(secrets.randbelow(10**18)).zfill(18)
+        self._end = f"\ufdd2{self._nonce}\ufdd3"
         self._covered: list[str] = []
 
     def cover(self, value: Any, role: str | None = None) -> Any:
@@ -161,6 +167,21 @@ class _Guard:
         if isinstance(value, list | tuple):
             return [self.cover(entry, role) for entry in value]
         return value
+
+    def ended(self, messages: Sequence[Message]) -> list[Message]:
+        """With a mark at the end of the last one's content, which cut() finds."""
+        *before, last = messages
+        content = last.get("content") or ""
+        if not isinstance(content, str):
+            raise TextError(f"chat messages: {type(content).__name__}, expected a text to go on from")
+        return [*before, {**last, "content": content + self._end}]
+
+    def cut(self, text: str) -> str:
+        """A rendered text up to that mark."""
+        kept, mark, _ = text.rpartition(self._end)
+        if not mark:
+            raise TextError("chat template: it leaves out the last message, which the answer is to go on from")
+        return kept
 
     def uncover(self, text: str) -> tuple[str, list[Span]]:
         """The text as it was meant, and the spans of it that are words, not control tokens."""

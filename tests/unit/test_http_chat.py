@@ -44,6 +44,33 @@ def test_a_chat() -> None:
     assert answer["timings"]["predicted_ms"] == pytest.approx(300)
 
 
+BEGUN = {"role": "assistant", "content": "It is"}
+CALLED = {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}
+
+
+@pytest.mark.parametrize(
+    ("last", "more", "options", "goes_on"),
+    [
+        (BEGUN, {}, Options(), True),
+        (BEGUN, {}, Options(prefill=False), False),
+        (BEGUN, {"add_generation_prompt": False}, Options(), False),
+        (CALLED, {}, Options(), False),
+    ],
+)
+def test_an_answer_that_was_begun_is_gone_on_with(last: dict, more: dict, options: Options, goes_on: bool) -> None:
+    ours, said = served(options), {"messages": [*HI, last], **more}
+    message = post(ours, CHAT, said).json()["choices"][0]["message"]
+    (job,) = workers(ours).jobs
+    assert message["content"] == SAID and words()[0].decode(list(job.ids)).endswith("It is") == goes_on
+    assert post(ours, "/apply-template", said).json()["prompt"].endswith("It is") == goes_on
+
+
+def test_one_that_was_begun_as_anthropics_api_has_it() -> None:
+    ours = served()
+    post(ours, "/v1/messages", {"messages": [*HI, BEGUN], "max_tokens": 9})
+    assert words()[0].decode(list(workers(ours).jobs[0].ids)).endswith("It is")
+
+
 def test_a_chat_in_pieces_says_the_same_with_usage_at_the_end() -> None:
     body = {"messages": HI, "stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
     said = frames(post(served(), CHAT, body))

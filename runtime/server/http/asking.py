@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...text.chat import ChatPrompt
+from ...text.chat import ChatPrompt, Message
 from ...text.grammar import Grammar
 from ..jobs import Job
 from .endpoint import Call
@@ -126,13 +126,20 @@ def _formats(body: Sampling) -> list[Grammar]:
 
 async def chat_prompt(call: Call, body: ForTemplate) -> ChatPrompt:
     """Of the messages; a template or arguments for it only where the server lets requests bring them."""
+    messages = body.plain_messages()
     return await call.served.prompt(
-        body.plain_messages(),
+        messages,
         tools_of(body),
         body.chat_template,
         add_generation_prompt=body.add_generation_prompt,
+        continue_final_message=call.served.options.prefill and body.add_generation_prompt and _is_begun(messages[-1]),
         **template_arguments(call, body),
     )
+
+
+def _is_begun(last: Message) -> bool:
+    """Is it an answer that is to be gone on with?"""
+    return last["role"] == "assistant" and not last.get("tool_calls")
 
 
 def tools_of(body: ForTemplate) -> list[dict[str, Any]] | None:

@@ -20,7 +20,8 @@ class Options:
 
     keys: any of them opens every path but the page and /health; none: no key is asked for. hosts: names under which the
     server may be called beside loopback's and `host`. origins: pages of other sites that may call it. templates: may a
-    request bring a chat template, or arguments for it? timeout_s: for a body to come in and for a reader to go on
+    request bring a chat template, or arguments for it? prefill: does an answer go on from a last message that is the
+    assistant's? timeout_s: for a body to come in and for a reader to go on
     reading. max_body, max_head: bytes. log: takes a line for each request.
     """
 
@@ -35,6 +36,7 @@ class Options:
     slot_save_path: Path | None = None
     templates: bool = False
     template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    prefill: bool = True
     reasoning_format: str = "auto"
     timeout_s: float = 600.0
     max_body: int = 16 << 20

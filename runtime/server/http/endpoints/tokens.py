@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from ..asking import check_ids, template_arguments
+from ..asking import chat_prompt, check_ids
 from ..endpoint import Call, Endpoint
 from ..errors import Json
 from ..figures import piece
@@ -26,12 +26,7 @@ async def detokenize(call: Call, body: DetokenizeRequest) -> Response:
 
 
 async def apply_template(call: Call, body: ForTemplate) -> Response:
-    template, arguments = call.served.template_for(body.chat_template), template_arguments(call, body)
-
-    def made() -> str:
-        return template.render(body.plain_messages(), body.add_generation_prompt, body.plain_tools(), **arguments)
-
-    return Json({"prompt": await call.served.aside(made)})
+    return Json({"prompt": (await chat_prompt(call, body)).text})
 
 
 ENDPOINTS = (
