@@ -18,9 +18,10 @@ ray.init(num_cpus=4, include_dashboard=False, logging_level="ERROR", log_to_driv
 serve.start(http_options={"host": "127.0.0.1", "port": 18431})
 serve.run(app(Arguments(model=sys.argv[1], backend="cpu", replicas=2, n_ctx=512, n_seqs=2)), name="vkrun")
 http = httpx.Client(base_url="http://127.0.0.1:18431", timeout=60)
-for _ in range(120):
-    if http.get("/health").status_code == 200 and len(http.get("/slots").json()) == 4:
-        break
+until = time.monotonic() + 240  # two processes start for each replica, on cores that others use too
+while http.get("/health").status_code != 200 or len(http.get("/slots").json()) != 4:
+    if time.monotonic() > until:
+        sys.exit(f"not ready: {http.get('/health').text}, {http.get('/slots').text}")
     time.sleep(0.5)
 
 def ask(text, **how):
@@ -43,7 +44,7 @@ ray.shutdown()
 @pytest.fixture(scope="module")
 def said() -> dict[str, Any]:
     """What two replicas answered."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT, str(MODEL)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(MODEL)], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith('{"first"')]
     return json.loads(line)

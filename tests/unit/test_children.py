@@ -6,13 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+import uvloop
 from vkrun.runtime.engine import planner
 from vkrun.runtime.server.worker import process as worker
 from vkrun.runtime.server.worker.options import WorkerOptions
 from vkrun.runtime.text import template_process
 
 
-def test_a_servers_worker_has_a_group_of_its_own() -> None:
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_servers_worker_has_a_group_of_its_own(run) -> None:
+    """Whatever the event loop: Ray's replicas have uvloop's, which knows fewer options."""
+
     async def test() -> None:
         made = await worker._launch(WorkerOptions("none.gguf", module="vkrun.runtime.version"))
         try:
@@ -21,7 +25,7 @@ def test_a_servers_worker_has_a_group_of_its_own() -> None:
             made.kill()
             await made.wait()
 
-    asyncio.run(test())
+    run(test())
 
 
 @pytest.mark.parametrize("begun", [planner, template_process])
