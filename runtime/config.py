@@ -158,10 +158,6 @@ def of_python(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {name: environ[name] for name in names if name in environ}
 
 
-# for a process that ends with this one: Ctrl-C at a terminal, which reaches a whole group, is the parent's affair
-OWN_GROUP = 0 if os.name == "posix" else None
-
-
 def with_path(places: str) -> dict[str, str]:
     """All that is set, with these places for Python to look for modules in."""
     return dict(os.environ) | {"PYTHONPATH": places}

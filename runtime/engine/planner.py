@@ -95,7 +95,7 @@ class Planner:
     def _begin(self) -> "subprocess.Popen[bytes]":
         words, env = [sys.executable, "-P", "-c", f"from {__name__} import main; main()"], config.with_path(_places())
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, env=env, process_group=config.OWN_GROUP)
+        self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, env=env, start_new_session=True)
         data, self._lasting = _written(self._model, [], grows=True)
         _send(self._process.stdin, pickle.dumps((self._lasting, data)))
         return self._process

@@ -76,7 +76,7 @@ class TemplateProcess:
         try:
             pipe, none = subprocess.PIPE, subprocess.DEVNULL
             self._process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=none, env=_environment(), process_group=config.OWN_GROUP
+                command, stdin=pipe, stdout=pipe, stderr=none, env=_environment(), start_new_session=True
             )
         except OSError as error:
             raise TextError(f"chat template: cannot start {sys.executable}: {reason(error)}") from error

@@ -34,7 +34,7 @@ def test_so_have_the_others(begun, monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
     def popen(*_words: object, **how: object) -> None:
-        assert how["process_group"] == 0
+        assert how["start_new_session"] is True
         raise Begun
 
     monkeypatch.setattr(begun.subprocess, "Popen", popen)
@@ -51,4 +51,4 @@ def test_every_process_that_stays_is_begun_so() -> None:
     for path in [*root.glob("runtime/**/*.py"), *root.glob("backends/**/*.py"), *root.glob("shaders/**/*.py")]:
         text = path.read_text()
         n = text.count("subprocess.Popen(") + text.count("create_subprocess_exec(")
-        assert n == text.count("OWN_GROUP") or path.name == "config.py", path
+        assert n == text.count("start_new_session=True"), path

@@ -9,9 +9,8 @@ from ...text.sampler import SamplerSettings
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 ANYWHERE = frozenset({"0.0.0.0", "::"})
-OPEN = frozenset(
-    {"/", "/health", "/v1/health"}
-)  # paths without a key: a page that holds nothing, a word whether it works
+# paths without a key: a page that holds nothing, a word whether it works
+OPEN = frozenset({"/", "/health", "/v1/health"})
 
 
 @dataclass(frozen=True)

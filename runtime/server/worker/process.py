@@ -146,7 +146,7 @@ async def _launch(options: WorkerOptions) -> Process:
         stdin=PIPE,
         stdout=PIPE,
         env=config.with_path(places),
-        start_new_session=True,  # a group of its own, as config.OWN_GROUP; event loops such as uvloop know no more
+        start_new_session=True,  # so that Ctrl-C at the terminal reaches this process alone
     )
 
 
