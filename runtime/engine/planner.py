@@ -5,7 +5,6 @@ import gc
 import io
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -158,7 +157,6 @@ def _received(pipe: Any) -> bytes:
 def main() -> None:
     """Plan what is asked for, until nobody asks any more. Whatever is wrong but the model ends it: who asked then plans
     by itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it goes to the whole group
     reads, writes = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with suppress(OSError):
