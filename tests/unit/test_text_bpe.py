@@ -18,6 +18,7 @@ from vkrun.runtime.errors import TextError
 from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.text.bpe import BYTE_OF_LETTER, LETTER_OF_BYTE, BpeTokenizer
 from vkrun.runtime.text.tokenizer import tokenizer_from_gguf
+from vkrun.tests.slowness import slowness
 
 # Written here a second time, as the models' own tokenizer.json files state them.
 PATTERNS = {
@@ -265,7 +266,7 @@ def large_keys(n_tokens: int, n_merges: int = 0) -> dict:
 
 
 def test_a_large_vocabulary_loads_in_a_second(tmp_path: Path) -> None:
-    """From the file to the first text's ids, in the processor's time."""
+    """From the file to the first text's ids, in the processor's time, by how slow the machine is just then."""
     path, keys = tmp_path / "vocab.gguf", large_keys(150_000, 400_000)
     tokens, merges = (keys[f"tokenizer.ggml.{name}"] for name in ("tokens", "merges"))
     assert (len(tokens), len(merges)) == (150_000, 400_000)
@@ -276,7 +277,7 @@ def test_a_large_vocabulary_loads_in_a_second(tmp_path: Path) -> None:
         with GGUFFile.open(path) as f:
             ours = tokenizer_from_gguf(f.keys)
         assert ours is not None and ours.decode(ours.encode("the rest")) == "the rest"
-        seconds.append(time.process_time() - start)
+        seconds.append((time.process_time() - start) / slowness())
     assert min(seconds) < 1, seconds
 
 
