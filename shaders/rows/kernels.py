@@ -15,7 +15,7 @@ from ..kernel import Arguments, Buffers, Features, Kernel, KernelCall, Variant, 
 from ..operands import FLOATS, INTS, Operands
 
 Lower = Callable[[Node, Features], KernelCall]
-KEPT = 1024  # of top_k.comp
+KEPT, GROUPS = 1024, 256  # of top_k.comp
 
 
 # norms
@@ -120,7 +120,9 @@ def _lower_top_k(node: Node, features: Features) -> KernelCall:
     xy, n_groups = _xy(node), n_rows_of(node.inputs[0])
     lanes = 8 if features.software else min(1024, 1 << features.max_workgroup.bit_length() - 1)
     arguments = {**rows(xy), "k": node.attrs["k"]}
-    return KernelCall("top_k", (), xy, arguments, grid_of(n_groups), {"local_size_x": lanes})
+    quick = lanes >= GROUPS >= 4 * node.attrs["k"]
+    constants = {"local_size_x": lanes, "AT_ONCE": 1 if features.software else 16, "QUICK": int(quick)}
+    return KernelCall("top_k", (), xy, arguments, grid_of(n_groups), constants)
 
 
 # masks

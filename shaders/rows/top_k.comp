@@ -1,13 +1,19 @@
-// Ids of the K largest of each row, largest first, of equals the lower id first, by radix selection: four rounds of a
-// histogram over 8 bits find the K-th largest key; four more the last id among its equals, where not all are taken;
-// what is at least as good is collected, and each finds its place by counting its betters. Any layouts; K <= KEPT.
+// Ids of the K largest of each row, largest first, of equals the lower id first: what is good enough is collected, and
+// each finds its place by counting its betters. With QUICK, for K much less than GROUPS, good enough is the K-th best of
+// GROUPS groups' best, which few others reach. Where more than KEPT do, and else, radix selection says it: four rounds of
+// a histogram over 8 bits find the K-th largest key; four more the last id among its equals, where not all are taken.
+// Any layouts; K <= KEPT.
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "common.glsl"
 #include "order.glsl"
 
 #define KEPT 1024u
+#define GROUPS 256u
 layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint AT_ONCE = 1;  // columns loaded before the first is used
+layout(constant_id = 2) const uint QUICK = 0;    // for GROUPS invocations and more
 layout(std430, binding = 0) readonly buffer X { float x[]; };
 layout(std430, binding = 1) buffer Y { int y[]; };
 layout(push_constant) uniform Push {
@@ -17,14 +23,54 @@ layout(push_constant) uniform Push {
 #define LANE gl_LocalInvocationIndex
 #define LANES gl_WorkGroupSize.x
 #define EACH_COLUMN(c) for (uint c = LANE; c < p.n_cols; c += LANES)
+#define EACH_BATCH(first) [[dont_unroll]] for (uint first = LANE; first < p.n_cols; first += AT_ONCE * LANES)
+#define EACH_OF_BATCH(i) [[unroll]] for (uint i = 0u; i < AT_ONCE; i++)
 
 shared uint histogram[256];
 shared uint found_digit, found_above, found_equal, n_kept;
 shared uint kept_key[KEPT], kept_id[KEPT];
 uint row_x;
+uint keys[AT_ONCE];
 
 uint key_at(uint c) {
     return order_key(x[row_x + c * p.x_col]);
+}
+
+// The keys of every LANES-th column from `first` on; those beyond the row are its last one's.
+void load_keys(uint first) {
+    EACH_OF_BATCH(i) {
+        keys[i] = key_at(min(first + i * LANES, p.n_cols - 1u));
+    }
+}
+
+// A key that K columns reach at least.
+uint reached_key() {
+    uint best = 0u;
+    EACH_BATCH(first) {
+        load_keys(first);
+        EACH_OF_BATCH(i) {
+            best = first + i * LANES < p.n_cols ? max(best, keys[i]) : best;
+        }
+    }
+    kept_key[LANE] = best;
+    barrier();
+    if (LANE < GROUPS) {
+        for (uint i = LANE + GROUPS; i < LANES; i += GROUPS) {
+            best = max(best, kept_key[i]);
+        }
+        kept_id[LANE] = best;
+    }
+    barrier();
+    uint place = 0u;
+    for (uint g = 0u; LANE < GROUPS && g < GROUPS; g++) {
+        uint other = kept_id[g];
+        place += uint(other > best || (other == best && g < LANE));
+    }
+    if (LANE < GROUPS && place == p.k - 1u) {
+        found_digit = best;
+    }
+    barrier();
+    return found_digit;
 }
 
 // The largest digit whose histogram, summed from the top, reaches `wanted`; how many are above it, and in it.
@@ -89,21 +135,36 @@ uint select_id(uint key, uint wanted) {
     return ~prefix;
 }
 
-// What is better than a key, and its equals up to an id: together K.
-void collect(uint key, uint last_id) {
+// What is better than a key, and its equals up to an id, as far as there is room; how many there are.
+uint collect(uint key, uint last_id) {
     if (LANE == 0u) {
         n_kept = 0u;
     }
     barrier();
-    EACH_COLUMN(c) {
-        uint other = key_at(c);
-        if (other > key || (other == key && c <= last_id)) {
-            uint slot = atomicAdd(n_kept, 1u);
-            kept_key[slot] = other;
-            kept_id[slot] = c;
+    EACH_BATCH(first) {
+        load_keys(first);
+        EACH_OF_BATCH(i) {
+            uint c = first + i * LANES;
+            if (c < p.n_cols && (keys[i] > key || (keys[i] == key && c <= last_id))) {
+                uint slot = atomicAdd(n_kept, 1u);
+                if (slot < KEPT) {
+                    kept_key[slot] = keys[i];
+                    kept_id[slot] = c;
+                }
+            }
         }
     }
     barrier();
+    return n_kept;
+}
+
+// The K best, by exact selection.
+void collect_selected() {
+    uint wanted = p.k, equal, key = select_key(wanted, equal), last_id = 0xffffffffu;
+    if (equal > wanted) {  // shared by all lanes, so that the barriers inside are reached by all
+        last_id = select_id(key, wanted);
+    }
+    collect(key, last_id);
 }
 
 void main() {
@@ -114,18 +175,18 @@ void main() {
     uint i2 = i % p.rows2, rest = i / p.rows2, i1 = rest % p.rows1, i0 = rest / p.rows1;
     row_x = p.x_at + i0 * p.x_0 + i1 * p.x_1 + i2 * p.x_2;
     uint row_y = p.y_at + i0 * p.y_0 + i1 * p.y_1 + i2 * p.y_2;
-    uint wanted = p.k, equal;
-    uint key = select_key(wanted, equal);
-    uint last_id = 0xffffffffu;
-    if (equal > wanted) {  // shared by all lanes, so that the barriers inside are reached by all
-        last_id = select_id(key, wanted);
+    uint n = QUICK != 0u ? collect(reached_key(), 0xffffffffu) : KEPT + 1u;
+    if (n > KEPT) {
+        collect_selected();
+        n = p.k;
     }
-    collect(key, last_id);
-    for (uint j = LANE; j < p.k; j += LANES) {
+    for (uint j = LANE; j < n; j += LANES) {
         uint place = 0u;
-        for (uint o = 0u; o < p.k; o++) {
+        for (uint o = 0u; o < n; o++) {
             place += uint(kept_key[o] > kept_key[j] || (kept_key[o] == kept_key[j] && kept_id[o] < kept_id[j]));
         }
-        y[row_y + place * p.y_col] = int(kept_id[j]);
+        if (place < p.k) {
+            y[row_y + place * p.y_col] = int(kept_id[j]);
+        }
     }
 }
