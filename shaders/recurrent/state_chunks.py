@@ -1,6 +1,6 @@
 """Mamba-2 in chunks of tokens, for GPUs: see state_chunks.comp.
 
-Sizes are chosen by their arithmetic and workgroups; tools/reports/scans.py times each of them.
+tools/reports/scans.py times each size.
 """
 
 from math import ceil
@@ -11,9 +11,8 @@ from . import state_scan
 
 Size = tuple[int, int]  # tokens of a chunk, rows of the state
 VARIANT: Variant = ("state_chunks", ())
-SIZES: tuple[Size, ...] = ((32, 32), (32, 16), (64, 32), (64, 16), (32, 64))
+SIZES: tuple[Size, ...] = ((64, 32), (32, 32), (32, 16), (64, 16), (32, 64))
 SIDE = 16  # lanes that share four tokens
-FEW_GROUPS = 192  # of 32 rows each
 forced: Size | None = None  # a size to take whatever the shape, for those who measure
 
 
@@ -34,12 +33,13 @@ def refusal(n_tokens: int, n_state: int, size: Size | None, wanted: Size | None,
 
 
 def _size(node: Node, features: Features) -> Size | None:
-    """Few workgroups are made more by smaller tiles."""
+    """As measured on an H100: 32 rows where they divide a head's, and then chunks as long as fit."""
     if forced:
         return forced
-    (n_seqs, _, n_heads, dim), n_state = node.inputs[0].shape, node.inputs[1].shape[3]
-    few = dim <= 16 or n_seqs * n_heads * ceil(dim / 32) < FEW_GROUPS
-    small = (s for s in SIZES[1 if few else 0 : 2] if shared_nbytes(*s, n_state) <= features.shared_nbytes)
+    dim, n_state = node.inputs[0].shape[3], node.inputs[1].shape[3]
+    small = (
+        s for s in (SIZES[:2] if dim % 32 == 0 else SIZES[2:3]) if shared_nbytes(*s, n_state) <= features.shared_nbytes
+    )
     return next((s for s in small if _lanes(s[0]) <= features.max_workgroup), None)
 
 
