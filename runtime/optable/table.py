@@ -6,6 +6,7 @@ from . import (
     cases_copies,
     cases_elementwise,
     cases_glu,
+    cases_long,
     cases_matmul,
     cases_mixed,
     cases_moe,
@@ -20,6 +21,7 @@ from .case import Case
 CASES: tuple[Case, ...] = (
     *cases_attention.CASES,
     *cases_caches.CASES,
+    *cases_long.CASES,
     *cases_elementwise.CASES,
     *cases_copies.CASES,
     *cases_rows.CASES,

@@ -19,7 +19,7 @@ from ..kernel import (
 )
 from ..matmul.mul_mat_args import in_words
 from ..operands import FLOATS, INTS
-from . import attention_matrix, latent_cache
+from . import attention_decode_matrix, attention_matrix, latent_cache
 from .attention_args import (
     CACHE,
     PAIR_WAYS,
@@ -277,6 +277,15 @@ KERNELS = (
     ),
     Kernel("attention", _GATED, _Y, _lower_lanes, _LANES, _many_tokens, frozenset({"gate"})),
     Kernel("attention", _WITH | _OTHER_VALUES, _Y, _lower_attention, _WHOLE_SCAN, _few_tokens, _OPTIONS),
+    Kernel(
+        "attention_split",
+        _SCAN | {"k": attention_decode_matrix.CACHE, "v": attention_decode_matrix.CACHE.shaped_as("k")},
+        _Y,
+        attention_decode_matrix.lower,
+        attention_decode_matrix.VARIANTS,
+        attention_decode_matrix.rule,
+        frozenset({"cap", "grouped"}),
+    ),
     Kernel(
         "attention_split",
         _DECODE,

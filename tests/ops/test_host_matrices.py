@@ -6,8 +6,8 @@ import pytest
 from vkrun.backends.host import BACKEND
 from vkrun.backends.host.device import HostDevice
 from vkrun.runtime.ir.plan import lean_plan
+from vkrun.runtime.optable import cases_long, cases_prompts
 from vkrun.runtime.optable.case import Case
-from vkrun.runtime.optable.cases_prompts import CASES
 from vkrun.runtime.optable.run import Outcome, prepare, run_case
 from vkrun.shaders.catalogue import lower
 from vkrun.shaders.matmul import matrices
@@ -15,7 +15,8 @@ from vkrun.shaders.matmul.matrices import EXPERT_TILES, FEW_EXPERT_TILE, FEW_TIL
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
-STEMS = ("attention_matrix", "mul_mat_id_matrix", "mul_mat_id_swiglu", "mul_mat_matrix")
+CASES = *cases_prompts.CASES, *cases_long.CASES
+STEMS = ("attention_decode_matrix", "attention_matrix", "mul_mat_id_matrix", "mul_mat_id_swiglu", "mul_mat_matrix")
 SPREAD = 9  # every so many cases without --full
 PRODUCT, BY_EXPERTS = ("mul_mat", "Q4_0: 150 columns of 1024"), ("mul_mat_id", "Q8_0: all ids alike, a prompt")
 

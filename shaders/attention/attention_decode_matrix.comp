@@ -1,0 +1,296 @@
+// attention_decode.comp by cooperative matrices, for caches of fp16: the HEADS query heads that share a key are rows of a
+// matrix, so that a key costs next to no instructions. Matrices have 16 rows for at most eight heads: rows h and h + 8
+// hold head h's queries, and weights, as two halves whose sum they are, and so nothing is lost to halves.
+// A subgroup scores blocks of 16 keys of a tile, then, of all of its keys or of every SETS-th 32, sums 32 dims of the
+// values. It holds PIECES of 2 KB in registers: where one of the keys is used up a piece of the values is asked for, and
+// the other way round, so that memory never waits for arithmetic.
+//   y as in attention_decode.comp
+// DIM is 64, 128 or 256. q, y: inner stride 1; caches whose rows begin at multiples of 8 halves; slots are clamped.
+// Grid: a workgroup for each HEADS heads of each part of each sequence.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#include "maths.glsl"
+
+layout(local_size_x_id = 0) in;  // eight subgroups
+layout(constant_id = 1) const uint DIM = 64;
+layout(constant_id = 2) const uint HEADS = 1;  // at most eight
+
+layout(std430, binding = 0) readonly buffer Q { float q[]; };
+layout(std430, binding = 1) readonly buffer K { uvec4 k[]; };
+layout(std430, binding = 2) readonly buffer V { uvec4 v[]; };
+layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
+layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
+layout(std430, binding = 5) buffer Y { float y[]; };
+layout(push_constant) uniform Push {
+    uint n_seqs, n_heads, n_parts, share, n_kv, n_slots;
+    uint k_slot, k_row, v_slot, v_row, slots_0;  // the caches' in octets
+    uint q_seq, q_head, y_seq, y_part, y_head, pos_seq;
+    uint q_at, k_at, v_at, slots_at, pos_at, y_at;
+    float scale, cap;
+} p;
+
+const uint LANES = gl_WorkGroupSize.x / 8u, ITEMS = 128u / LANES;  // octets of a piece that a lane has
+const uint OCTETS = DIM / 8u, WIDTHS = DIM / 64u;  // of a row, pieces of the keys beside each other
+const uint BLOCKS = DIM > 128u ? 1u : 2u, PIECES = BLOCKS * WIDTHS, TILE = 128u * BLOCKS;
+const uint GROUPS = DIM / 32u, SETS = 8u / GROUPS;  // of subgroups, for the values
+const uint QUERY_OCTETS = (OCTETS + LANES - 1u) / LANES;  // of a head's that a lane has
+const uint PAIRS = TILE / 2u / LANES;  // of keys, whose weights a lane makes
+const uint Q_PITCH = OCTETS + 1u, P_PITCH = TILE / 8u + 1u, K_PITCH = 9u, V_PITCH = 5u;
+const uint STAGE = 32u * V_PITCH;  // room of a subgroup, for a piece or for scores or sums
+const float HALVES_UP = 16384.0;  // so far up halves hold what is small beside the largest number
+
+shared uvec4 queries[16u * Q_PITCH], probs[16u * P_PITCH], stage[8u * STAGE];
+shared float shrinks[256];  // of each row, in all 16 columns
+
+uvec4 held[PIECES * ITEMS];
+float query[8u * QUERY_OCTETS];
+coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> scores[BLOCKS];
+coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> sums[2];
+float top = -INFINITY, total = 0.0, unscale;  // of the subgroup's head; those beyond HEADS repeat the last one
+
+uint lane() {
+    return gl_SubgroupInvocationID;
+}
+
+uint own_stage() {
+    return gl_SubgroupID * STAGE;
+}
+
+// Two numbers as halves, and what those miss.
+uvec2 in_two(vec2 x) {
+    uint large = packHalf2x16(x);
+    return uvec2(large, packHalf2x16(x - unpackHalf2x16(large)));
+}
+
+// The first key of a piece of the keys, and of the values.
+uint key_of(uint piece) {
+    return (piece / WIDTHS * 8u + gl_SubgroupID) * 16u;
+}
+
+uint value_of(uint piece) {
+    return (piece * SETS + gl_SubgroupID / GROUPS) * 32u;
+}
+
+// Of 16 keys 64 dims each, as item e of eight a row. Keys beyond the last of n repeat it.
+void load_keys(uint piece, uint first, uint n) {
+    if (key_of(piece) < n) {
+        [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
+            uint e = i * LANES + lane(), s = min(key_of(piece) + e / 8u, n - 1u);
+            held[piece * ITEMS + i] = k[first + s * p.k_row + piece % WIDTHS * 8u + e % 8u];
+        }
+    }
+}
+
+// Of 32 values 32 dims each: item e's row is chosen so that no eight items next to each other meet in a bank.
+uint row_of(uint e) {
+    return e / 32u * 8u + e % 32u / 8u + e / 4u % 2u * 4u;
+}
+
+void load_values(uint piece, uint first, uint n) {
+    if (value_of(piece) < n) {
+        [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
+            uint e = i * LANES + lane(), s = min(value_of(piece) + row_of(e), n - 1u);
+            held[piece * ITEMS + i] = v[first + s * p.v_row + gl_SubgroupID % GROUPS * 4u + e % 4u];
+        }
+    }
+}
+
+void add_keys(uint piece, uint n) {
+    if (key_of(piece) >= n) {
+        return;
+    }
+    subgroupBarrier();
+    [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
+        uint e = i * LANES + lane();
+        stage[own_stage() + e / 8u * K_PITCH + e % 8u] = held[piece * ITEMS + i];
+    }
+    subgroupBarrier();
+    [[unroll]] for (uint d = 0u; d < 8u; d += 2u) {
+        coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> rows;
+        coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB> keys;
+        coopMatLoad(rows, queries, piece % WIDTHS * 8u + d, Q_PITCH, gl_CooperativeMatrixLayoutRowMajor);
+        coopMatLoad(keys, stage, own_stage() + d, K_PITCH, gl_CooperativeMatrixLayoutColumnMajor);
+        scores[piece / WIDTHS] = coopMatMulAdd(rows, keys, scores[piece / WIDTHS]);
+    }
+}
+
+void put_scores(uint n) {
+    subgroupBarrier();
+    [[unroll]] for (uint b = 0u; b < BLOCKS; b++) {
+        if (key_of(b * WIDTHS) < n) {
+            coopMatStore(scores[b], stage, own_stage() + b * 64u, 4u, gl_CooperativeMatrixLayoutRowMajor);
+        }
+        scores[b] = coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
+    }
+}
+
+float score_of(uint h, uint s) {
+    uint at = s / 16u % 8u * STAGE + s / 128u * 64u + h * 4u + s % 16u / 4u;
+    float z = (uintBitsToFloat(stage[at][s % 4u]) + uintBitsToFloat(stage[at + 32u][s % 4u])) * unscale;
+    return p.cap > 0.0 ? p.cap * tanh_of(z / p.cap) : z;
+}
+
+// The weights of a tile's n keys, a head a subgroup.
+void weigh(uint h, uint n) {
+    vec2 z[PAIRS];
+    float most = top, sum = 0.0;
+    [[unroll]] for (uint i = 0u; i < PAIRS; i++) {
+        uint s = 2u * (i * LANES + lane());
+        z[i] = vec2(s < n ? score_of(h, s) : -INFINITY, s + 1u < n ? score_of(h, s + 1u) : -INFINITY);
+        most = max(most, max(z[i].x, z[i].y));
+    }
+    float higher = subgroupMax(most), shrink = exp_of(top - higher);
+    [[unroll]] for (uint i = 0u; i < PAIRS; i++) {
+        uint pair = i * LANES + lane();
+        vec2 weight = vec2(exp_of(z[i].x - higher), exp_of(z[i].y - higher));
+        uvec2 halves = in_two(weight * HALVES_UP);
+        probs[h * P_PITCH + pair / 4u][pair % 4u] = halves.x;
+        probs[(h + 8u) * P_PITCH + pair / 4u][pair % 4u] = halves.y;
+        sum += weight.x + weight.y;
+    }
+    total = total * shrink + subgroupAdd(sum);
+    top = higher;
+    for (uint e = lane(); e < 32u; e += LANES) {
+        shrinks[(h + e / 16u * 8u) * 16u + e % 16u] = shrink;
+    }
+}
+
+void shrink_sums() {
+    coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> factors;
+    coopMatLoad(factors, shrinks, 0u, 16u, gl_CooperativeMatrixLayoutRowMajor);
+    [[unroll]] for (uint e = 0u; e < factors.length(); e++) {
+        sums[0][e] *= factors[e];
+        sums[1][e] *= factors[e];
+    }
+}
+
+void add_values(uint piece, uint n) {
+    if (value_of(piece) >= n) {
+        return;
+    }
+    subgroupBarrier();
+    [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
+        uint e = i * LANES + lane();
+        stage[own_stage() + row_of(e) * V_PITCH + e % 4u] = held[piece * ITEMS + i];
+    }
+    subgroupBarrier();
+    [[unroll]] for (uint s = 0u; s < 32u; s += 16u) {
+        coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> weights;
+        coopMatLoad(weights, probs, (value_of(piece) + s) / 8u, P_PITCH, gl_CooperativeMatrixLayoutRowMajor);
+        [[unroll]] for (uint d = 0u; d < 2u; d++) {
+            coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB> values;
+            coopMatLoad(values, stage, own_stage() + s * V_PITCH + 2u * d, V_PITCH, gl_CooperativeMatrixLayoutRowMajor);
+            sums[d] = coopMatMulAdd(weights, values, sums[d]);
+        }
+    }
+}
+
+void load_queries(uint q_row) {
+    [[unroll]] for (uint i = 0u; i < 8u * QUERY_OCTETS; i++) {
+        query[i] = q[q_row + min(i / 8u * LANES + lane(), OCTETS - 1u) * 8u + i % 8u];
+    }
+}
+
+// The queries of the subgroup's head, by a power of two so large that the largest number is a half beyond HALVES_UP.
+void put_queries(uint h) {
+    float most = 0.0;
+    [[unroll]] for (uint i = 0u; i < 8u * QUERY_OCTETS; i++) {
+        query[i] *= p.scale;
+        most = max(most, abs(query[i]));
+    }
+    uint exponent = max(floatBitsToUint(subgroupMax(most)) >> 23, 20u);
+    float up = uintBitsToFloat((268u - exponent) << 23);
+    unscale = uintBitsToFloat((exponent - 14u) << 23);
+    [[unroll]] for (uint i = 0u; i < QUERY_OCTETS; i++) {
+        uint at = i * LANES + lane();
+        uvec4 large, rest;
+        [[unroll]] for (uint j = 0u; j < 4u; j++) {
+            uvec2 halves = in_two(vec2(query[8u * i + 2u * j], query[8u * i + 2u * j + 1u]) * up);
+            large[j] = halves.x;
+            rest[j] = halves.y;
+        }
+        if (at < OCTETS) {
+            queries[h * Q_PITCH + at] = large;
+            queries[(h + 8u) * Q_PITCH + at] = rest;
+        }
+    }
+}
+
+// A head's sum of a dimension's values, of all sets.
+float sum_of(uint h, uint d) {
+    float sum = 0.0;
+    [[unroll]] for (uint set = 0u; set < SETS; set++) {
+        uint at = (set * GROUPS + d / 32u) * STAGE + h * 8u + d % 32u / 4u;
+        sum += uintBitsToFloat(stage[at][d % 4u]) + uintBitsToFloat(stage[at + 64u][d % 4u]);
+    }
+    return sum / HALVES_UP;
+}
+
+void store(uint y_row) {
+    subgroupBarrier();
+    [[unroll]] for (uint d = 0u; d < 2u; d++) {
+        coopMatStore(sums[d], stage, own_stage() + 4u * d, 8u, gl_CooperativeMatrixLayoutRowMajor);
+    }
+    barrier();
+    for (uint i = gl_LocalInvocationID.x; i < HEADS * DIM; i += gl_WorkGroupSize.x) {
+        y[y_row + i / DIM * p.y_head + i % DIM] = sum_of(i / DIM, i % DIM);
+    }
+    if (gl_SubgroupID < HEADS && lane() == 0u) {
+        y[y_row + gl_SubgroupID * p.y_head + DIM] = top;
+        y[y_row + gl_SubgroupID * p.y_head + DIM + 1u] = total;
+    }
+}
+
+// The keys from `first` on, in octets, of the part, the first of which are on their way.
+void take_keys(uint k_first, uint v_first, uint n_keys) {
+    [[dont_unroll]] for (uint s = 0u; s < n_keys; s += TILE) {
+        uint n = min(TILE, n_keys - s), next = s + TILE, n_next = min(TILE, max(n_keys, next) - next);
+        [[unroll]] for (uint i = 0u; i < PIECES; i++) {
+            add_keys(i, n);
+            load_values(i, v_first + s * p.v_row, n);
+        }
+        put_scores(n);
+        barrier();
+        weigh(gl_SubgroupID, n);
+        barrier();
+        if (s > 0u) {
+            shrink_sums();
+        }
+        [[unroll]] for (uint i = 0u; i < PIECES; i++) {
+            add_values(i, n);
+            load_keys(i, k_first + next * p.k_row, n_next);
+        }
+    }
+}
+
+void main() {
+    uint group = group_index(), n_chunks = p.n_heads / HEADS;
+    uint head = group % n_chunks * HEADS, part = group / n_chunks % p.n_parts, seq = group / n_chunks / p.n_parts;
+    if (seq >= p.n_seqs) {
+        return;
+    }
+    load_queries(p.q_at + seq * p.q_seq + (head + min(gl_SubgroupID, HEADS - 1u)) * p.q_head);
+    uint stop = min(p.n_kv, uint(max(pos[p.pos_at + seq * p.pos_seq] + 1, 0)));
+    uint size = (stop + p.n_parts - 1u) / p.n_parts, first = min(part * size, stop), n = min(size, stop - first);
+    uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1)), in_row = head / p.share * OCTETS;
+    uint k_first = (p.k_at >> 3) + slot * p.k_slot + first * p.k_row + in_row;
+    uint v_first = (p.v_at >> 3) + slot * p.v_slot + first * p.v_row + in_row;
+    [[unroll]] for (uint i = 0u; i < PIECES; i++) {
+        load_keys(i, k_first, min(n, TILE));
+    }
+    put_queries(gl_SubgroupID);
+    [[unroll]] for (uint i = 0u; i < 2u; i++) {
+        sums[i] = coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
+    }
+    [[unroll]] for (uint i = 0u; i < BLOCKS; i++) {
+        scores[i] = coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
+    }
+    barrier();
+    take_keys(k_first, v_first, n);
+    store(p.y_at + seq * p.y_seq + part * p.y_part + head * p.y_head);
+}
