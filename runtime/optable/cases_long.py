@@ -49,9 +49,8 @@ def _cases() -> Iterator[Case]:
             n_heads, n_keys = HEADS[(i + j) % len(HEADS)]
             ins, attrs = operands(n_heads, n_keys, dim, positions), {"scale": dim**-0.5, "n_kv": N_CTX}
             what = f"{n_heads} heads on {n_keys} of {dim}, up to {positions}"
-            for n in (1, 3):
-                parts = attrs | {"n_split": n}
-                yield Case("attention_split", f"{what}, {n} parts", ins, parts, strided_out=(i + j + n) % 3 != 0)
+            n = 1 + (i + j) % 2 * 2
+            yield Case("attention_split", f"{what}, {n} parts", ins, attrs | {"n_split": n}, strided_out=j % 3 != 0)
         q, k, v, *rest = operands(8, 2, dim, (40, 300))
         attrs = {"scale": 0.2, "n_kv": N_CTX, "n_split": 2}
         yield Case("attention_split", f"dim {dim}, sharp", (sharp_queries(q), k, v, *rest), attrs)
@@ -62,6 +61,8 @@ def _cases() -> Iterator[Case]:
             yield Case("attention_split", f"dim {dim}, queries of {size}", (replace(q, fill=fill), k, v, *rest), scaled)
         wide = (replace(t, shape=(*t.shape[:2], 2 * dim + 16), view=_inner_octets) for t in (k, v))
         yield Case("attention_split", f"dim {dim}, rows of wider ones", (q, *wide, *rest), attrs, strided_out=True)
+    ins, attrs = operands(8, 1, 64, (N_CTX - 1,)), {"scale": 0.125, "n_kv": N_CTX, "n_split": 100}
+    yield Case("attention_split", "a full cache, the last parts without keys", ins, attrs, strided_out=True)
 
 
 CASES: tuple[Case, ...] = tuple(_cases())

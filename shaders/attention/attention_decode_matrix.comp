@@ -1,9 +1,10 @@
-// attention_decode.comp by cooperative matrices, for caches of fp16: the HEADS query heads that share a key are rows of a
-// matrix, so that a key costs next to no instructions. Matrices have 16 rows for at most eight heads: rows h and h + 8
+// attention_decode.comp by cooperative matrices, for caches of fp16: the HEADS query heads that share a key are rows of
+// a matrix, so that a key costs next to no instructions. Matrices have 16 rows for at most eight heads: rows h and h + 8
 // hold head h's queries, and weights, as two halves whose sum they are, and so nothing is lost to halves.
-// A subgroup scores blocks of 16 keys of a tile, then, of all of its keys or of every SETS-th 32, sums 32 dims of the
-// values. It holds PIECES of 2 KB in registers: where one of the keys is used up a piece of the values is asked for, and
-// the other way round, so that memory never waits for arithmetic.
+// A subgroup scores blocks of 16 keys of a tile, then sums 32 dims of the values, of all of its keys or of every SETS-th
+// 32. It holds PIECES of 2 KB in registers: where one of the keys is used up a piece of the values is asked for, and the
+// other way round, so that memory never waits for arithmetic. There are no branches between, since a compiler that sees
+// some waits for what was asked for last; what lies beyond the part repeats its last row.
 //   y as in attention_decode.comp
 // DIM is 64, 128 or 256. q, y: inner stride 1; caches whose rows begin at multiples of 8 halves; slots are clamped.
 // Grid: a workgroup for each HEADS heads of each part of each sequence.
@@ -42,6 +43,7 @@ const uint QUERY_OCTETS = (OCTETS + LANES - 1u) / LANES;  // of a head's that a 
 const uint PAIRS = TILE / 2u / LANES;  // of keys, whose weights a lane makes
 const uint Q_PITCH = OCTETS + 1u, P_PITCH = TILE / 8u + 1u, K_PITCH = 9u, V_PITCH = 5u;
 const uint STAGE = 32u * V_PITCH;  // room of a subgroup, for a piece or for scores or sums
+const uint RESIDENT = 2u;  // workgroups of a processor: while one is at a barrier the other's loads are under way
 const float HALVES_UP = 16384.0;  // so far up halves hold what is small beside the largest number
 
 shared uvec4 queries[16u * Q_PITCH], probs[16u * P_PITCH], stage[8u * STAGE];
@@ -67,47 +69,46 @@ uvec2 in_two(vec2 x) {
     return uvec2(large, packHalf2x16(x - unpackHalf2x16(large)));
 }
 
-// The first key of a piece of the keys, and of the values.
-uint key_of(uint piece) {
-    return (piece / WIDTHS * 8u + gl_SubgroupID) * 16u;
+// Of 16 keys 64 dims each: how far a lane's i-th octet of a piece stands below its first row, that of its first piece.
+uint key_step(uint piece, uint i) {
+    return piece / WIDTHS * 128u + i * (LANES / 8u);
 }
 
-uint value_of(uint piece) {
-    return (piece * SETS + gl_SubgroupID / GROUPS) * 32u;
+uint key_row() {
+    return gl_SubgroupID * 16u + lane() / 8u;
 }
 
-// Of 16 keys 64 dims each, as item e of eight a row. Keys beyond the last of n repeat it.
+// The same of 32 values, 32 dims each; no eight lanes next to each other meet in a bank.
+uint value_step(uint piece, uint i) {
+    return piece * SETS * 32u + i * LANES / 32u * 8u + i * LANES % 32u / 8u;
+}
+
+uint value_row() {
+    return gl_SubgroupID / GROUPS * 32u + lane() / 32u * 8u + lane() % 32u / 8u + lane() / 4u % 2u * 4u;
+}
+
+// Keys beyond the last of n repeat it.
 void load_keys(uint piece, uint first, uint n) {
-    if (key_of(piece) < n) {
-        [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
-            uint e = i * LANES + lane(), s = min(key_of(piece) + e / 8u, n - 1u);
-            held[piece * ITEMS + i] = k[first + s * p.k_row + piece % WIDTHS * 8u + e % 8u];
-        }
+    uint own = first + key_row() * p.k_row + lane() % 8u;
+    int last = int(n) - 1 - int(key_row());
+    [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
+        uint down = uint(min(int(key_step(piece, i)), last));
+        held[piece * ITEMS + i] = k[own + down * p.k_row + piece % WIDTHS * 8u];
     }
-}
-
-// Of 32 values 32 dims each: item e's row is chosen so that no eight items next to each other meet in a bank.
-uint row_of(uint e) {
-    return e / 32u * 8u + e % 32u / 8u + e / 4u % 2u * 4u;
 }
 
 void load_values(uint piece, uint first, uint n) {
-    if (value_of(piece) < n) {
-        [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
-            uint e = i * LANES + lane(), s = min(value_of(piece) + row_of(e), n - 1u);
-            held[piece * ITEMS + i] = v[first + s * p.v_row + gl_SubgroupID % GROUPS * 4u + e % 4u];
-        }
+    uint own = first + value_row() * p.v_row + gl_SubgroupID % GROUPS * 4u + lane() % 4u;
+    int last = int(n) - 1 - int(value_row());
+    [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
+        held[piece * ITEMS + i] = v[own + uint(min(int(value_step(piece, i)), last)) * p.v_row];
     }
 }
 
-void add_keys(uint piece, uint n) {
-    if (key_of(piece) >= n) {
-        return;
-    }
+void add_keys(uint piece) {
     subgroupBarrier();
     [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
-        uint e = i * LANES + lane();
-        stage[own_stage() + e / 8u * K_PITCH + e % 8u] = held[piece * ITEMS + i];
+        stage[own_stage() + (lane() / 8u + key_step(0u, i)) * K_PITCH + lane() % 8u] = held[piece * ITEMS + i];
     }
     subgroupBarrier();
     [[unroll]] for (uint d = 0u; d < 8u; d += 2u) {
@@ -119,19 +120,16 @@ void add_keys(uint piece, uint n) {
     }
 }
 
-void put_scores(uint n) {
+void put_scores() {
     subgroupBarrier();
     [[unroll]] for (uint b = 0u; b < BLOCKS; b++) {
-        if (key_of(b * WIDTHS) < n) {
-            coopMatStore(scores[b], stage, own_stage() + b * 64u, 4u, gl_CooperativeMatrixLayoutRowMajor);
-        }
+        coopMatStore(scores[b], stage, own_stage() + b * 64u, 4u, gl_CooperativeMatrixLayoutRowMajor);
         scores[b] = coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
     }
 }
 
-float score_of(uint h, uint s) {
-    uint at = s / 16u % 8u * STAGE + s / 128u * 64u + h * 4u + s % 16u / 4u;
-    float z = (uintBitsToFloat(stage[at][s % 4u]) + uintBitsToFloat(stage[at + 32u][s % 4u])) * unscale;
+float score_of(uint at, uint c) {
+    float z = (uintBitsToFloat(stage[at][c]) + uintBitsToFloat(stage[at + 32u][c])) * unscale;
     return p.cap > 0.0 ? p.cap * tanh_of(z / p.cap) : z;
 }
 
@@ -140,8 +138,9 @@ void weigh(uint h, uint n) {
     vec2 z[PAIRS];
     float most = top, sum = 0.0;
     [[unroll]] for (uint i = 0u; i < PAIRS; i++) {
-        uint s = 2u * (i * LANES + lane());
-        z[i] = vec2(s < n ? score_of(h, s) : -INFINITY, s + 1u < n ? score_of(h, s + 1u) : -INFINITY);
+        uint pair = i * LANES + lane(), at = pair / 8u % 8u * STAGE + pair / 64u * 64u + h * 4u + pair % 8u / 2u;
+        z[i] = vec2(score_of(at, pair % 2u * 2u), score_of(at, pair % 2u * 2u + 1u));
+        z[i] = vec2(2u * pair < n ? z[i].x : -INFINITY, 2u * pair + 1u < n ? z[i].y : -INFINITY);
         most = max(most, max(z[i].x, z[i].y));
     }
     float higher = subgroupMax(most), shrink = exp_of(top - higher);
@@ -169,19 +168,16 @@ void shrink_sums() {
     }
 }
 
-void add_values(uint piece, uint n) {
-    if (value_of(piece) >= n) {
-        return;
-    }
+void add_values(uint piece) {
     subgroupBarrier();
     [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
-        uint e = i * LANES + lane();
-        stage[own_stage() + row_of(e) * V_PITCH + e % 4u] = held[piece * ITEMS + i];
+        stage[own_stage() + (value_row() % 32u + value_step(0u, i)) * V_PITCH + lane() % 4u] = held[piece * ITEMS + i];
     }
     subgroupBarrier();
+    uint at = (piece * SETS + gl_SubgroupID / GROUPS) * 4u;
     [[unroll]] for (uint s = 0u; s < 32u; s += 16u) {
         coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> weights;
-        coopMatLoad(weights, probs, (value_of(piece) + s) / 8u, P_PITCH, gl_CooperativeMatrixLayoutRowMajor);
+        coopMatLoad(weights, probs, at + s / 8u, P_PITCH, gl_CooperativeMatrixLayoutRowMajor);
         [[unroll]] for (uint d = 0u; d < 2u; d++) {
             coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseB> values;
             coopMatLoad(values, stage, own_stage() + s * V_PITCH + 2u * d, V_PITCH, gl_CooperativeMatrixLayoutRowMajor);
@@ -249,12 +245,12 @@ void store(uint y_row) {
 // The keys from `first` on, in octets, of the part, the first of which are on their way.
 void take_keys(uint k_first, uint v_first, uint n_keys) {
     [[dont_unroll]] for (uint s = 0u; s < n_keys; s += TILE) {
-        uint n = min(TILE, n_keys - s), next = s + TILE, n_next = min(TILE, max(n_keys, next) - next);
+        uint n = min(TILE, n_keys - s), next = min(s + TILE, n_keys - 1u), n_next = min(TILE, n_keys - next);
         [[unroll]] for (uint i = 0u; i < PIECES; i++) {
-            add_keys(i, n);
+            add_keys(i);
             load_values(i, v_first + s * p.v_row, n);
         }
-        put_scores(n);
+        put_scores();
         barrier();
         weigh(gl_SubgroupID, n);
         barrier();
@@ -262,7 +258,7 @@ void take_keys(uint k_first, uint v_first, uint n_keys) {
             shrink_sums();
         }
         [[unroll]] for (uint i = 0u; i < PIECES; i++) {
-            add_values(i, n);
+            add_values(i);
             load_keys(i, k_first + next * p.k_row, n_next);
         }
     }
@@ -276,12 +272,13 @@ void main() {
     }
     load_queries(p.q_at + seq * p.q_seq + (head + min(gl_SubgroupID, HEADS - 1u)) * p.q_head);
     uint stop = min(p.n_kv, uint(max(pos[p.pos_at + seq * p.pos_seq] + 1, 0)));
-    uint size = (stop + p.n_parts - 1u) / p.n_parts, first = min(part * size, stop), n = min(size, stop - first);
-    uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1)), in_row = head / p.share * OCTETS;
-    uint k_first = (p.k_at >> 3) + slot * p.k_slot + first * p.k_row + in_row;
+    uint size = (stop + p.n_parts - 1u) / p.n_parts, n = min(size, stop - min(part * size, stop));
+    uint first = min(part * size, max(stop, 1u) - 1u);  // which stands in the cache where the part has no keys
+    uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
+    uint in_row = head / p.share * OCTETS, k_first = (p.k_at >> 3) + slot * p.k_slot + first * p.k_row + in_row;
     uint v_first = (p.v_at >> 3) + slot * p.v_slot + first * p.v_row + in_row;
     [[unroll]] for (uint i = 0u; i < PIECES; i++) {
-        load_keys(i, k_first, min(n, TILE));
+        load_keys(i, k_first, clamp(n, 1u, TILE));
     }
     put_queries(gl_SubgroupID);
     [[unroll]] for (uint i = 0u; i < 2u; i++) {

@@ -134,7 +134,7 @@ VK_REDUCE_WHOLE(vk_min, __reduce_min_sync)
 #define await_inputs() VK_WAIT
 #endif
 
-#define VK_ENTRY_BEGIN extern "C" __global__ void __launch_bounds__(VK_WORKGROUP) vkrun_kernel(VK_BRANCH_PARAMETERS
+#define VK_ENTRY_BEGIN extern "C" __global__ void __launch_bounds__(VK_WORKGROUP VK_RESIDENT) vkrun_kernel(VK_BRANCH_PARAMETERS
 #define VK_ENTRY_BUFFER(i, T, x) T *x,
 #define VK_ENTRY_ARGUMENTS(i) vk_Arguments vk_arguments) {
 #define VK_ENTRY_NO_ARGUMENTS int) {

@@ -49,8 +49,9 @@ VK_FN uint vk_lane() { return threadIdx.x & 31u; }
 template <vk_Order order, vk_Use use>
 VK_FN void vk_load_shared(coopmat<float16_t, 16u, 16u, use> &m, const uvec4 *x, uint i, uint pitch) {
     constexpr bool rows = order == gl_CooperativeMatrixLayoutRowMajor;
-    const uint lane = vk_lane(), row = rows ? lane & 15u : (lane & 7u) + (lane >> 4 << 3);
-    uint at = uint(__cvta_generic_to_shared(x)) + (i + row * pitch + (rows ? lane >> 4 : lane >> 3 & 1u)) * 16u;
+    const uint lane = vk_lane(), row = rows ? lane & 15u : (lane & 7u) + ((lane & 16u) >> 1);
+    // in bytes, and the lane's share by masks: of shifts compilers make an address a matrix, with none in common
+    uint at = uint(__cvta_generic_to_shared(x)) + row * pitch * 16u + (rows ? lane & 16u : (lane & 8u) << 1) + i * 16u;
 #define VK_LDMATRIX(turn)                                                                                 \
     asm volatile("ldmatrix.sync.aligned.m8n8.x4" turn ".shared.b16 {%0, %1, %2, %3}, [%4];"               \
                  : "=r"(m.pairs[0]), "=r"(m.pairs[1]), "=r"(m.pairs[2]), "=r"(m.pairs[3]) : "r"(at) : "memory")

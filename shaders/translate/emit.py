@@ -5,6 +5,7 @@ from .module import Buffer, Constant, Module, Struct, Variable
 from .subset import AWAIT, LANE_FUNCTIONS, c_name
 from .tokens import Token, refuse
 
+RESIDENT = "RESIDENT"  # a constant of a kernel: so many workgroups should fit into a processor's registers
 SPECIAL = "VK_SPEC_"  # a specialisation constant's value, as a macro that the host defines
 
 
@@ -15,10 +16,12 @@ def text_of(module: Module) -> str:
 
 
 def _uses(module: Module) -> list[str]:
-    """What a prelude may want to know: whether invocations wait for each other."""
+    """What a prelude may want to know: whether invocations wait for each other, and what comes behind the workgroup's
+    size where a compiler is told how many have to fit."""
     words = {t.text for f in module.functions for t in f.body}
     waits = "barrier" in words or words & LANE_FUNCTIONS
-    return [f"#define VK_WAITS {int(bool(waits))}"]
+    constants = {c.variable.name.text for c in module.fixed if isinstance(c, Constant)}
+    return [f"#define VK_WAITS {int(bool(waits))}", f"#define VK_RESIDENT{f' , {RESIDENT}' * (RESIDENT in constants)}"]
 
 
 def _workgroup(module: Module, writer: Writer) -> list[str]:

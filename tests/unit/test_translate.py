@@ -52,6 +52,12 @@ def test_a_kernel_waits_for_others_at_its_entry_unless_it_says_where(statements:
     assert entry in text.splitlines()
 
 
+@pytest.mark.parametrize(("declared", "told"), [("", ""), ("const uint RESIDENT = 2u; ", " , RESIDENT")])
+def test_a_kernel_may_say_how_many_workgroups_have_to_fit(declared: str, told: str) -> None:
+    text = translated(f"{HEAD}{declared}void main() {{ y[0] = x[0]; }}\n", "some.comp")
+    assert f"#define VK_RESIDENT{told}" in text.splitlines()
+
+
 @pytest.mark.parametrize(
     ("glsl", "c"),
     [
