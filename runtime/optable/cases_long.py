@@ -39,6 +39,10 @@ def operands(n_heads: int, n_keys: int, dim: int, positions: tuple[int, ...], n_
     return Operand((n_seqs, 1, n_heads, dim)), cache, cache, Operand((n_seqs,), I32, fill=slots), pos
 
 
+def _case(what: str, ins: tuple[Operand, ...], attrs: dict, strided: bool = False) -> Case:
+    return Case("attention_split", what, ins, attrs, strided, kept=frozenset(range(1, 5)))
+
+
 def _inner_octets(t: Tensor) -> Tensor:
     return t.slice(t.ndim - 1, 8, t.shape[-1] - 8)
 
@@ -50,19 +54,19 @@ def _cases() -> Iterator[Case]:
             ins, attrs = operands(n_heads, n_keys, dim, positions), {"scale": dim**-0.5, "n_kv": N_CTX}
             what = f"{n_heads} heads on {n_keys} of {dim}, up to {positions}"
             n = 1 + (i + j) % 2 * 2
-            yield Case("attention_split", f"{what}, {n} parts", ins, attrs | {"n_split": n}, strided_out=j % 3 != 0)
+            yield _case(f"{what}, {n} parts", ins, attrs | {"n_split": n}, j % 3 != 0)
         q, k, v, *rest = operands(8, 2, dim, (40, 300))
         attrs = {"scale": 0.2, "n_kv": N_CTX, "n_split": 2}
-        yield Case("attention_split", f"dim {dim}, sharp", (sharp_queries(q), k, v, *rest), attrs)
-        yield Case("attention_split", f"dim {dim}, capped", (q, k, v, *rest), attrs | {"cap": 1.3}, strided_out=True)
+        yield _case(f"dim {dim}, sharp", (sharp_queries(q), k, v, *rest), attrs)
+        yield _case(f"dim {dim}, capped", (q, k, v, *rest), attrs | {"cap": 1.3}, True)
         for size in (1e-30, 1e9):
             fill: Fill = lambda rng, shape, size=size: size * normal(rng, shape)  # noqa: E731
             scaled = attrs | {"scale": 0.2 / size}
-            yield Case("attention_split", f"dim {dim}, queries of {size}", (replace(q, fill=fill), k, v, *rest), scaled)
+            yield _case(f"dim {dim}, queries of {size}", (replace(q, fill=fill), k, v, *rest), scaled)
         wide = (replace(t, shape=(*t.shape[:2], 2 * dim + 16), view=_inner_octets) for t in (k, v))
-        yield Case("attention_split", f"dim {dim}, rows of wider ones", (q, *wide, *rest), attrs, strided_out=True)
+        yield _case(f"dim {dim}, rows of wider ones", (q, *wide, *rest), attrs, True)
     ins, attrs = operands(8, 1, 64, (N_CTX - 1,)), {"scale": 0.125, "n_kv": N_CTX, "n_split": 100}
-    yield Case("attention_split", "a full cache, the last parts without keys", ins, attrs, strided_out=True)
+    yield _case("a full cache, the last parts without keys", ins, attrs, True)
 
 
 CASES: tuple[Case, ...] = tuple(_cases())
