@@ -10,6 +10,7 @@ from vkrun.runtime.ir.tensor import Kind, Storage
 from vkrun.runtime.optable.run import prepare
 from vkrun.runtime.optable.table import cases_for
 from vkrun.runtime.tuning import MOST, Tuning
+from vkrun.shaders.attention.attention_decode_matrix import FEWEST_KEYS
 from vkrun.shaders.catalogue import lower, refusal
 from vkrun.shaders.kernel import Features
 
@@ -49,3 +50,27 @@ def chosen(node: Node, features: Features) -> tuple | None:
 def test_without_a_feature_other_kernels_are_chosen(name: str, table: list[Node]) -> None:
     poorer = replace(RICH, **{name: True if name == "software" else getattr(POOR, name)})
     assert any(chosen(node, RICH) != chosen(node, poorer) for node in table)
+
+
+@pytest.mark.parametrize(
+    ("n_heads", "n_keys", "dim", "n_kv", "dtype", "stem"),
+    [
+        (16, 2, 256, FEWEST_KEYS, DType.F16, "attention_decode_matrix"),
+        (16, 2, 256, FEWEST_KEYS - 1, DType.F16, "attention_decode"),
+        (32, 8, 128, 2 * FEWEST_KEYS, DType.F16, "attention_decode_matrix"),
+        (16, 8, 128, 2 * FEWEST_KEYS, DType.F16, "attention_decode"),  # two heads a key: matrices of 16 rows are empty
+        (64, 8, 64, 2 * FEWEST_KEYS, DType.F16, "attention_decode_matrix"),
+        (64, 8, 96, 2 * FEWEST_KEYS, DType.F16, "attention_decode"),
+        (16, 2, 256, 2 * FEWEST_KEYS, DType.F32, "attention_decode"),
+    ],
+)
+def test_long_caches_of_halves_are_read_by_matrices(
+    n_heads: int, n_keys: int, dim: int, n_kv: int, dtype: DType, stem: str
+) -> None:
+    k, v = (Storage(name, Kind.STATE, dtype, (1, n_kv, n_keys * dim)).tensor() for name in "kv")
+    g = Graph()
+    slots, pos = g.input("slots", (1,), DType.I32), g.input("pos", (1, 1), DType.I32)
+    q, attrs = g.input("q", (1, 1, n_heads, dim)), {"scale": 1.0, "n_kv": n_kv, "n_split": 8}
+    g.emit("attention_split", q, k, v, slots, pos, **attrs)
+    call = lower(g.nodes[-1], RICH)
+    assert call is not None and call.stem == stem
