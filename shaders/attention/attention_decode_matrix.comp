@@ -3,8 +3,8 @@
 // hold head h's queries, and weights, as two halves whose sum they are, and so nothing is lost to halves.
 // A subgroup scores blocks of 16 keys of a tile, then sums 32 dims of the values, of all of its keys or of every SETS-th
 // 32. It holds PIECES of 2 KB in registers: where one of the keys is used up a piece of the values is asked for, and the
-// other way round, so that memory never waits for arithmetic. There are no branches between, since a compiler that sees
-// some waits for what was asked for last; what lies beyond the part repeats its last row.
+// other way round, so that memory never waits for arithmetic. No piece is used in a branch, where compilers wait for all
+// that was asked for since; so what lies beyond the part repeats its last row.
 //   y as in attention_decode.comp
 // DIM is 64, 128 or 256. q, y: inner stride 1; caches whose rows begin at multiples of 8 halves; slots are clamped.
 // Grid: a workgroup for each HEADS heads of each part of each sequence.
@@ -245,7 +245,7 @@ void store(uint y_row) {
 // The keys from `first` on, in octets, of the part, the first of which are on their way.
 void take_keys(uint k_first, uint v_first, uint n_keys) {
     [[dont_unroll]] for (uint s = 0u; s < n_keys; s += TILE) {
-        uint n = min(TILE, n_keys - s), next = min(s + TILE, n_keys - 1u), n_next = min(TILE, n_keys - next);
+        uint n = min(TILE, n_keys - s), next = s + TILE;
         [[unroll]] for (uint i = 0u; i < PIECES; i++) {
             add_keys(i);
             load_values(i, v_first + s * p.v_row, n);
@@ -259,7 +259,9 @@ void take_keys(uint k_first, uint v_first, uint n_keys) {
         }
         [[unroll]] for (uint i = 0u; i < PIECES; i++) {
             add_values(i);
-            load_keys(i, k_first + next * p.k_row, n_next);
+            if (next < n_keys) {
+                load_keys(i, k_first + next * p.k_row, min(TILE, n_keys - next));
+            }
         }
     }
 }
