@@ -63,10 +63,10 @@ uint own_stage() {
     return gl_SubgroupID * STAGE;
 }
 
-// Two numbers as halves, and what those miss.
+// Two numbers cut to halves, and what those miss: drivers take a half and back for the number itself.
 uvec2 in_two(vec2 x) {
-    uint large = packHalf2x16(x);
-    return uvec2(large, packHalf2x16(x - unpackHalf2x16(large)));
+    vec2 large = uintBitsToFloat(floatBitsToUint(x) & 0xffffe000u);
+    return uvec2(packHalf2x16(large), packHalf2x16(x - large));
 }
 
 // Of 16 keys 64 dims each: how far a lane's i-th octet of a piece stands below its first row, that of its first piece.

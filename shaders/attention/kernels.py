@@ -284,7 +284,7 @@ KERNELS = (
         attention_decode_matrix.lower,
         attention_decode_matrix.VARIANTS,
         attention_decode_matrix.rule,
-        frozenset({"cap", "grouped"}),
+        frozenset({"cap", "grouped", "by_matrices"}),
     ),
     Kernel(
         "attention_split",

@@ -17,6 +17,7 @@ LAYER = "attention"
 FEWEST_NUMBERS = 1 << 15  # of a head's keys: on an H100 half as many lost by being split, twice as many won
 SPLIT_KEYS = 256  # keys that one part of a split attention looks at
 FEWEST_KEYS, MANY_PARTS = 32, 256  # the same where a part's keys are read once for all heads that share them
+KEYS_BY_MATRICES, PARTS_BY_MATRICES = 64, 128  # and meet them by matrices; as measured on an H100
 
 
 def cache_write(g: Graph, cache: Tensor, rows: Tensor, x: Tensor) -> Tensor:
@@ -157,10 +158,22 @@ register(Op("attention", _infer, _compute, _decompose, OpKind.FUSED, work=_work,
 
 
 def _attention_split_infer(
-    q, k, v, slots, pos, *, scale: float, n_kv: int, n_split: int, cap: float = 0.0, grouped: bool = False
+    q,
+    k,
+    v,
+    slots,
+    pos,
+    *,
+    scale: float,
+    n_kv: int,
+    n_split: int,
+    cap: float = 0.0,
+    grouped: bool = False,
+    by_matrices: bool = False,
 ) -> tuple[Spec]:
     """Attention of one token over n_split equal parts of the keys that it sees, to be combined; cap as attention's.
-    `grouped` is asked of kernels that read a key once for all heads that share it.
+    `grouped` is asked of kernels that read a key once for all heads that share it, `by_matrices` of those that multiply
+    it with them by matrices: they are done with more keys in the same time.
 
     q [B, 1, H, D], caches k [n_slots, n_ctx, Hkv*D] and v [.., Hkv*Dv], slots [B], pos [B, 1] ->
     [B, H, n_split, Dv + 2]: the part's sum of exp(z - top) v, then top (the largest z) and the sum of exp(z - top); of
@@ -173,7 +186,17 @@ def _attention_split_infer(
 
 
 def _attention_split(
-    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, grouped: bool = False
+    q,
+    k,
+    v,
+    slots,
+    pos,
+    scale: float,
+    n_kv: int,
+    n_split: int,
+    cap: float = 0.0,
+    grouped: bool = False,
+    by_matrices: bool = False,
 ) -> tuple[Array]:
     n_seqs, _, n_heads, dim = q.shape
     n_keys = k.shape[2] // dim
@@ -226,7 +249,12 @@ def _fuse_split(edit: Editing, i: int, node: Node) -> None:
     extra = attrs.pop("extra", ())
     if ins[0].shape[1] != 1 or OPS["attention"].options_of(node.attrs) - {"gate", "cap"}:
         return
-    for more in ({"n_split": _small_parts(node), "grouped": True}, {"n_split": attrs["n_kv"] // SPLIT_KEYS}):
+    ways = (
+        {"n_split": _small_parts(node, KEYS_BY_MATRICES, PARTS_BY_MATRICES), "grouped": True, "by_matrices": True},
+        {"n_split": _small_parts(node, FEWEST_KEYS, MANY_PARTS), "grouped": True},
+        {"n_split": attrs["n_kv"] // SPLIT_KEYS},
+    )
+    for more in ways:
         if more["n_split"] < 2:
             continue
         parts = make("attention_split", ins, scope_of(node), **more, **attrs)
@@ -236,14 +264,14 @@ def _fuse_split(edit: Editing, i: int, node: Node) -> None:
             return
 
 
-def _small_parts(node: Node) -> int:
+def _small_parts(node: Node, fewest_keys: int, many: int) -> int:
     """Parts that together keep a large GPU busy, each with keys enough to be worth its start; 1 where a head's keys are
     so few that the second dispatch costs more."""
     q, k, *_ = node.inputs
     if node.attrs["n_kv"] * q.shape[3] < FEWEST_NUMBERS:
         return 1
     n_groups = q.shape[0] * (k.shape[2] // q.shape[3])
-    return min(node.attrs["n_kv"] // FEWEST_KEYS, max(2, MANY_PARTS // n_groups))
+    return min(node.attrs["n_kv"] // fewest_keys, max(2, many // n_groups))
 
 
 FUSIONS = (Fusion("attention", _fuse_split),)
