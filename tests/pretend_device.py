@@ -5,6 +5,7 @@ The token after some others is a hash of them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 from vkrun.runtime.engine.choice import TokenChoice
@@ -12,6 +13,7 @@ from vkrun.runtime.engine.copies import Pair
 from vkrun.runtime.engine.parked import NO_RINGS, Rings
 from vkrun.runtime.engine.runner import Chosen, Group, Wanted
 from vkrun.runtime.engine.sizes import SOFTWARE, StepSizes
+from vkrun.runtime.engine.ways import Way, Ways
 from vkrun.runtime.ir.composites.slots import SPAN
 from vkrun.runtime.models.step import Chunk
 
@@ -114,8 +116,9 @@ class PretendRunner:
     def takes_snapshots(self, n_tokens: int) -> bool:
         return self.n_states > 0 and n_tokens >= SPAN
 
-    def n_readers(self, n: int, size: int, beside: bool) -> int:
-        return n
+    def way(self, unread: Sequence[int], most: int, n_beside: int, n_held: int) -> Way:
+        ways = Ways(SimpleNamespace(sizes=self.sizes, foresight=None))  # type: ignore[arg-type]
+        return ways.choose(unread, most, n_beside, n_held)
 
     def decode(self, chunks: Sequence[Chunk], choices: Sequence[TokenChoice], limit: int) -> "PretendRun":
         assert len(chunks) == len(choices) and limit > 0

@@ -6,14 +6,15 @@ from ..ir.composites.slots import SPAN
 from ..models.architecture import Architecture
 from ..models.step import StepShape
 from .ahead import Ahead
-from .choice import MAX_CANDIDATES
 from .decode import batch_size, few_sizes
 from .engine import Engine
 from .sizes import BESIDE_OTHERS, StepSizes
+from .ways import shape_of
 
 FIRST_KEYS = 1024  # which fewer stand in for, see at_hand.py
 SEVERAL = 4, 16  # prompts that are read at once
-MOST = 48
+SEVERAL_BESIDE = (16, 16), (4, 256), (4, 128), (32, 16), (4, 64), (4, 16)  # prompts, and tokens of each, beside others
+MOST = 68
 
 
 def likely(model: Architecture, sizes: StepSizes) -> list[StepShape]:
@@ -39,15 +40,11 @@ def _over(model: Architecture, sizes: StepSizes, n_kv: int) -> Iterator[StepShap
     batches = [n for n in range(2, n_seqs + 1) if n & (n - 1) == 0 or n == n_seqs]
     few = list(dict.fromkeys(few_sizes(n) for n in range(1, n_seqs)))
     alone = [s for s in sizes.sizes if 1 < s <= n_kv]
-    yield _shape(model, n_kv, (1, 1))
-    yield from (_shape(model, n_kv, (1, s)) for s in reversed(alone))
-    yield from (_shape(model, n_kv, (batch_size(n), 1)) for n in reversed(batches))
-    yield from (_shape(model, n_kv, (n, s)) for s in alone for n in SEVERAL if s >= SPAN and n * s <= sizes.most)
+    yield shape_of(model, n_kv, (1, 1))
+    yield from (shape_of(model, n_kv, (1, s)) for s in reversed(alone))
+    yield from (shape_of(model, n_kv, (batch_size(n), 1)) for n in reversed(batches))
+    yield from (shape_of(model, n_kv, (n, s)) for s in alone for n in SEVERAL if s >= SPAN and n * s <= sizes.most)
     beside = [s for s in sizes.beside(BESIDE_OTHERS).sizes if 1 < s <= n_kv]
-    yield from (_shape(model, n_kv, (1, s), (n, 1)) for s in reversed(beside) for n in few)
-
-
-def _shape(model: Architecture, n_kv: int, *groups: tuple[int, int]) -> StepShape:
-    n_drawn = min(MAX_CANDIDATES, model.params.n_vocab)
-    snapshots = bool(model.states) and any(size >= SPAN for _, size in groups)
-    return StepShape(groups, n_kv, sum(n for n, _ in groups), n_drawn, snapshots=snapshots)
+    yield from (shape_of(model, n_kv, (1, s), (n, 1)) for s in reversed(beside) for n in few)
+    several = [(n, s) for n, s in SEVERAL_BESIDE if n <= few_sizes(n_seqs) and s <= n_kv]
+    yield from (shape_of(model, n_kv, way, (n, 1)) for way in several for n in few if n > 1)

@@ -1,17 +1,17 @@
 """Pace: how much of prompts to read beside those that decode, so that no one of them waits for long."""
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import takewhile
 from math import ceil, inf
 from statistics import median
 
 from .decode import batch_size
-from .sizes import BESIDE_OTHERS, StepSizes
+from .sizes import BESIDE_OTHERS, TOGETHER, StepSizes
 
 LONGEST = 1.9  # of a gap between two tokens while a prompt is read, in usual ones; with room for what varies below 2
-SLOWEST = 1 / 10  # of the rate at which prompts are read alone; where what fits is slower, steps may take longer, with
-MOSTLY = 0.75  # of the best rate that any size has
-LONE = 1 / 14  # in the place of SLOWEST where one prompt is read, for which no other waits
+LONE = 1 / 14  # of the rate at which prompts are read alone; where for one prompt what fits is slower, or where others
+MOSTLY = 0.75  # wait for theirs and it is slower than this part of the best rate that any size has, steps take longer
 N_GAPS = 15  # of which the median is the usual one
 NEWEST = 0.25  # the weight of the latest figure in a mean
 MOST_AT_ONCE = 4.0  # times as much as expected a figure may count, since some steps are late for reasons of their own
@@ -25,27 +25,30 @@ class Pace:
     where many wait for their prompts, few that decode hold them up no more than all together will each other."""
 
     def __init__(self, planned: StepSizes) -> None:
-        self._sizes, self._start = planned.beside(BESIDE_OTHERS).sizes, planned.start
+        self._sizes, self._start = planned.beside(TOGETHER).sizes, planned.start
         self._whole = planned.most / (planned.start + planned.most)
         self._gaps: dict[int, deque[float]] = {}  # the latest ones by batch size
         self._more: dict[int, float] = {}  # by planned size, measured or guessed
         self._measured: set[int] = set()
         self._alone = 0.0  # tokens a second of prompts that are read alone in the largest steps
         self._is_long, self._owed = False, 0.0  # is the step that comes too long by intent, and seconds of those before
+        self._fits = 1  # tokens of prompts beside which no single gap is too long
         self._usual = 0.0  # the gap of which twice is allowed
 
     def took(self, seconds: float, n_tokens: int, n: int) -> None:
         """A step of n_tokens of prompts, as planned, and a token of each of n sequences."""
         gap, size = self._gap(n), batch_size(n)
-        if not n:
-            if 4 * n_tokens >= self._start:  # of shorter ones little can be told
-                self._alone = max((self._start + n_tokens) / seconds * self._whole, 0.99 * self._alone)
-        elif not n_tokens:
+        if not n_tokens and seconds > 0:  # else a token that had waited for the host
             self._gaps.setdefault(size, deque(maxlen=N_GAPS)).append(seconds)
-        elif gap is not None:
+        elif n_tokens and gap is not None:
             place = next((i for i, s in enumerate(self._sizes) if s >= n_tokens), len(self._sizes) - 1)
             self._took_more(max(0.0, seconds - gap), place, gap)
             self._owed += max(0.0, seconds - 2 * self._usual) if self._is_long else 0.0
+
+    def took_alone(self, seconds: float, n_tokens: int, n_used: int) -> None:
+        """A step of n_tokens of prompts, as planned, of which n_used were some."""
+        if 4 * n_tokens >= self._start:  # of shorter ones little can be told
+            self._alone = max((self._start + n_used) / seconds * self._whole, 0.99 * self._alone)
 
     def rested(self, n: int) -> None:
         """A step of n sequences with no prompt."""
@@ -58,45 +61,58 @@ class Pace:
     def most(self, n: int, n_all: int = 0) -> int:
         """How many tokens of prompts a step may read beside n sequences that decode; 0: none before rested().
 
-        n_all: those that decode and those with a prompt to read, where these are many."""
+        n_all: those that decode and those with a prompt to read, where these are several."""
         gap = self._gap(n)
         if gap is None:
             return BESIDE_OTHERS
         if self._owed > 0:
             return 0
-        self._usual = max(gap, self._gap(n_all) or 0.0)
-        fits = max(self._within(LONGEST * self._usual - gap), default=1)
-        larger = [s for s in self._sizes if s > fits and s in self._more]
-        slowest = LONE if n_all == n + 1 else SLOWEST
-        self._is_long = bool(larger) and fits < slowest * self._alone * (gap + self._more.get(fits, 0.0))
-        if not self._is_long:
-            return fits
-        best = max(map(self._rate, larger))
-        return next(s for s in larger if self._rate(s) >= MOSTLY * best)
+        self._usual, is_lone = max(gap, self._gap(n_all) or 0.0), n_all <= n + 1
+        sizes = [s for s in self._sizes if s <= (BESIDE_OTHERS if is_lone else TOGETHER)]
+        room = LONGEST * self._usual - gap
+        self._fits = fits = max(takewhile(lambda s: self._more.get(s, inf) <= room, sizes), default=1)
+        chosen = self._best([fits, *(s for s in sizes if s > fits and s in self._more)], gap)
+        if is_lone and fits >= LONE * self._alone * (gap + self._more.get(fits, 0.0)):
+            chosen = fits
+        self._is_long = chosen > fits
+        return chosen
 
-    def _rate(self, size: int) -> float:
-        """Tokens for each second that a step of prompts takes more; as many seconds pass without."""
-        return size / max(self._more[size], 1e-9)
+    def rereads(self, n: int) -> float | None:
+        """Seconds in which n tokens of a prompt are read alone; None while that is not known."""
+        return (self._start + n) * self._whole / self._alone if self._alone else None
+
+    def _best(self, sizes: Sequence[int], gap: float) -> int:
+        """The first that reads nearly as much in a time as any."""
+        rates = [self._rate(s, gap) for s in sizes]
+        return next(s for s, rate in zip(sizes, rates, strict=True) if rate >= MOSTLY * max(rates))
+
+    def _rate(self, size: int, gap: float) -> float:
+        """Tokens of prompts a second, the steps without any included that have to follow."""
+        step = max(gap + self._more.get(size, 0.0), 1e-9)
+        return size / (step + max(0.0, step - 2 * self._usual) * gap / self._repaid_by(gap))
 
     def _repaid(self, n: int) -> float:
         """What a step of n sequences with no prompt makes good of steps that were too long: seconds."""
         gap = self._gap(n)
-        return inf if gap is None else max(gap, 2 * self._usual - gap, 1e-9)
+        return inf if gap is None else self._repaid_by(gap)
 
-    def _within(self, seconds: float) -> list[int]:
-        return list(takewhile(lambda s: self._more.get(s, inf) <= seconds, self._sizes))
+    def _repaid_by(self, gap: float) -> float:
+        return max(gap, 2 * self._usual - gap, 1e-9)
 
     def _took_more(self, seconds: float, place: int, gap: float) -> None:
-        """What the next larger step is thought to take fades: it is tried some time, soon where nobody measured it."""
+        """What the next larger step is thought to take fades: it is tried some time, soon where nobody measured it; and
+        so does, where steps are too long by intent, what the least takes that does not fit."""
         size, *larger = self._sizes[place:]
         old = self._more.get(size, gap)
-        shown = min(seconds, MOST_AT_ONCE * max(old, gap))
+        shown = min(seconds, max(MOST_AT_ONCE * old, gap if size in self._measured else MOST_AT_ONCE * gap))
         self._more[size] = old + NEWEST * (shown - old) if size in self._measured else shown
         self._measured.add(size)
         for after in larger[:1]:
             likely = self._more[size] * (self._start + after) / (self._start + size)
             guess = self._more.get(after, likely)
             self._more[after] = guess * (FADING if after in self._measured else FADING_GUESS)
+        for least in [s for s in self._sizes if self._fits < s < size and s in self._more][:1]:
+            self._more[least] *= FADING_GUESS if self._is_long else 1.0
 
     def _gap(self, n: int) -> float | None:
         """The usual one, of as many or nearly as many."""

@@ -8,11 +8,13 @@ that none follows.
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from .chain import BLOCK, ROOT, Beginning, link, n_alike, n_shared
+from .worth import Worth
 
 Arrays = list[np.ndarray]  # one for each storage
 PIECE = 32 * BLOCK  # tokens whose keys are under way between host and device
@@ -111,7 +113,7 @@ class Parked:
     had to go."""
 
     def __init__(self, source: Source, limit: int | None) -> None:
-        self._source, self.limit = source, limit
+        self._source, self.limit, self.worth = source, limit, Worth()
         self.nbytes = self.n_evicted = 0
         self._root = Block(ROOT, None, 0, [], [])
         self._blocks: OrderedDict[bytes, Block] = OrderedDict()  # a parent after its children: first is who goes first
@@ -170,8 +172,9 @@ class Parked:
 
     def park(self, cache: int, own: Beginning, states: Mapping[int, int], n_lost: int = 0) -> None:
         """Keep what a cache slot holds, and of a family with recurrent states the state slots at some positions of it:
-        as much as there is room for. n_lost: the first tokens, which rings hold no more."""
-        stop = max(states, default=0) if self._has_states else len(own.ids)
+        as much as there is room for and is worth it. n_lost: the first tokens, which rings hold no more."""
+        ends = self._worth_it(own, states if self._has_states else [len(own.ids)])
+        stop, states = max(ends, default=0), {pos: state for pos, state in states.items() if pos in ends}
         if not stop:
             return
         own = own if stop == len(own.ids) else Beginning(own.ids[:stop])
@@ -187,7 +190,8 @@ class Parked:
         blocks = self._grow(cache, own, path, have, stop, n_lost) if have < stop else path
         for pos in new:
             block = next(b for b in blocks if b.first < pos <= b.stop)
-            self._add_state(block, pos, self._source.take_state(states[pos]))
+            state = self.worth.timed(self._source.state_nbytes, partial(self._source.take_state, states[pos]))
+            self._add_state(block, pos, state)
         self._use_state(blocks, stop)
 
     def clear(self) -> None:
@@ -218,6 +222,19 @@ class Parked:
 
     # what is added
 
+    def _worth_it(self, own: Beginning, ends: Iterable[int]) -> list[int]:
+        """Of positions from which one can go on those that are parked, or are reached by reading only after longer than
+        it takes to copy what is missing."""
+        path, have = self._path(own)
+        held = {pos for b in path for pos in b.states if pos <= have} if self._has_states else {have}
+        worth: list[int] = []
+        for end in sorted(ends):
+            before = max((pos for pos in (*held, *worth) if pos < end), default=0)
+            missing = max(0, end - max(before, have)) * (self._source.row_nbytes + self._source.ring_nbytes)
+            if end in held or self.worth.is_worth(end - before, missing + self._source.state_nbytes):
+                worth.append(end)
+        return worth
+
     def _room(self, keep: Sequence[Block], first: int, stop: int, new: list[int], n_lost: int) -> tuple[int, list[int]]:
         """How far to park from `first` on, and which states: what there is room for besides blocks to keep; 0 for
         nothing."""
@@ -245,7 +262,8 @@ class Parked:
         first = _first_new(path, have)
         short = path.pop() if first < have else None
         for start, end in pieces(first, stop):
-            keys, ringed = self._source.take_keys(cache, start, end), max(start, _whole_from(n_lost))
+            nbytes, ringed = (end - start) * self._source.row_nbytes, max(start, _whole_from(n_lost))
+            keys = self.worth.timed(nbytes, partial(self._source.take_keys, cache, start, end))
             ring_keys = self._source.take_rings(cache, ringed, end) if self._source.ring_nbytes and ringed < end else []
             for at in range(start, end, BLOCK):
                 ids = list(own.ids[at : min(at + BLOCK, end)])

@@ -17,6 +17,7 @@ from .decode import DecodeRun, batch_size
 from .engine import Engine, Ready
 from .masks import MaskedDraws, MaskedRun
 from .transfers import Transfers
+from .ways import Way, Ways
 
 Group = tuple[Sequence[Chunk], int]  # chunks, and the planned number of tokens of each
 
@@ -49,6 +50,7 @@ class Runner:
         self.take_rings, self.put_rings = made.take_rings, made.put_rings
         self.take_state, self.put_state = made.take_state, made.put_state
         self._draws, self._at_hand = MaskedDraws(engine), AtHand(engine)
+        self._ways = Ways(engine)
 
     def copy(self, state: Pair | None = None, caches: Pair | None = None, n: int = 0) -> None:
         """A state slot to another one, and at least the first n keys and values of a cache slot to another one, of a
@@ -131,15 +133,9 @@ class Runner:
         ahead = self._engine.foresight
         return ahead is not None and ahead.adopt(seconds)
 
-    def n_readers(self, n: int, size: int, beside: bool) -> int:
-        """Of n prompts, of which a step could read chunks of a planned size, how many it had better: no more than a
-        program is there for where sizes are planned ahead, since a plan takes longer than some steps. beside: those
-        that decode."""
-        if self._engine.foresight is None or self._engine.device.info.is_software or size == 1:
-            return n
-        groups = [s.groups for s in self._engine.planned()]
-        found = [g[0][0] for g in groups if g[0][1] == size and (len(g) > 1) == beside and g[0][0] <= n]
-        return max(found, default=1)
+    def way(self, unread: Sequence[int], most: int, n_beside: int, n_held: int) -> Way:
+        """How a step is to read prompts, see Ways.choose. n_held: tokens of the longest sequence after it."""
+        return self._ways.choose(unread, most, n_beside, self._engine.kv_size(n_held))
 
     def close(self) -> None:
         self._copies.close()

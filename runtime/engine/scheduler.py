@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Sequence as Rows
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from .saved import Form
 from .sequence import Sequence
 from .slot_files import SlotFiles
 from .slots import CacheSlot, Checkpoint, Slots
+from .ways import Way, readers
 
 WORTH_WAITING = 64  # tokens that another sequence is about to read
+NOBODY: Way = 0, 0
 NEAR = 8  # tokens between two checkpoints, of which one is enough
 
 
@@ -42,6 +45,8 @@ class Scheduler:
         self._run: DecodeRun | None = None
         self._rows: list[Sequence] = []  # of the run
         self._pace, self._last = Pace(runner.sizes), 0.0  # when a run gave its latest tokens, 0 before its first
+        if slots.parked:
+            slots.parked.worth.rereads = self._pace.rereads
         self._given = 0.0  # when those that decode were given their latest tokens, 0 where they were given none
 
     def join(self, sequence: Sequence) -> None:
@@ -209,11 +214,11 @@ class Scheduler:
     def _begin(self) -> None:
         going = [s for s in self.running if s.goes_on]
         ones = [s for s in going if s.n_unread == 1 and s.limit]
-        readers, size = self._readers([s for s in going if s not in ones], len(ones))
+        reads, way = self._readers([s for s in going if s not in ones], ones)
         for s in ones:
             self._keep_now(s, {s.n_read: True} if s.n_uncheckpointed >= EVERY else {})
-        if readers or not all(s.choice.on_device for s in ones):
-            self._read(readers, size, ones)
+        if reads or not all(s.choice.on_device for s in ones):
+            self._read(reads, way, ones)
         elif ones:
             limit = min(min(s.n_left, EVERY - s.n_uncheckpointed % EVERY) for s in ones)
             limit = limit if len(ones) == len(going) else min(limit, max(1, self._pace.n_rests(len(ones))))
@@ -222,24 +227,23 @@ class Scheduler:
             self._last = 0.0
             self._take_drawn(self._run)
 
-    def _readers(self, reads: Rows[Sequence], n_beside: int) -> tuple[list[Sequence], int]:
-        """Who reads a chunk of a prompt, the oldest and those who read as much, and the planned size of the chunk.
+    def _readers(self, reads: Rows[Sequence], ones: Rows[Sequence]) -> tuple[list[Sequence], Way]:
+        """Who reads a chunk of a prompt, the oldest among them, and as how many with how many tokens each that is
+        planned.
 
-        n_beside: for how many are decoding beside them."""
-        if not reads:
-            return [], 0
-        planned = self.runner.sizes
-        if not (most := self._pace.most(n_beside, n_beside + len(reads)) if n_beside else planned.most):
-            return [], 0
-        planned = planned.beside(most) if n_beside else planned
-        sizes = [planned.next(s.n_unread) for s in reads]
-        alike = [s for s, size in zip(reads, sizes, strict=True) if size == sizes[0]]
-        n = min(len(alike), max(1, most // sizes[0]))
-        return alike[: self.runner.n_readers(n, sizes[0], n_beside > 0)], sizes[0]
+        ones: who decodes beside them."""
+        n, planned = len(ones), self.runner.sizes
+        most = self._pace.most(n, n + len(reads)) if reads and n else planned.most
+        if not reads or not most:
+            return [], NOBODY
+        unread = [s.n_unread for s in reads]
+        held = [s.n_read + min(s.n_unread, most) for s in reads] + [s.n_read + 1 for s in ones]
+        way = self.runner.way(unread, most, n, max(held))
+        return [reads[i] for i in readers(unread, way)], way
 
-    def _read(self, readers: list[Sequence], size: int, ones: list[Sequence]) -> None:
+    def _read(self, readers: list[Sequence], way: Way, ones: list[Sequence]) -> None:
         """One step of chunks of prompts beside single tokens."""
-        rows = [*readers, *ones]
+        size, rows = way[1], [*readers, *ones]
         lengths = [min(size, s.n_unread) for s in readers] + [1] * len(ones)
         ends = [
             checkpoint_ends(s.n_read, s.n_read + n, s.marks, self._every)
@@ -254,7 +258,7 @@ class Scheduler:
         groups = _groups(reads, size, [_chunk(s, 1) for s in ones])
         start = self._given or time.perf_counter()
         made = self.runner.step(groups, wanted)
-        self._took(start, size * len(readers) if ones else sum(lengths), len(ones))
+        self._took(start, prod(way), sum(lengths), len(ones))
         for s, n, chosen in zip(rows, lengths, made, strict=True):
             s.read(n)
             _choose(s, chosen)
@@ -264,13 +268,13 @@ class Scheduler:
             self._drop_approach(s, s.n_read - n, its)
             self._keep_now(s, its)
 
-    def _took(self, start: float, n_tokens: int, n: int) -> None:
+    def _took(self, start: float, n_tokens: int, n_used: int, n: int) -> None:
         """Tell the pace how long n sequences that decode waited for a step, with what was done for others before it."""
         now = time.perf_counter()
-        if not self.runner.was_new:
+        if n and not self.runner.was_new:
             self._pace.took(now - start, n_tokens, n)
         elif not n:
-            self._pace.took(now - self.runner.began, n_tokens, 0)
+            self._pace.took_alone(now - (self.runner.began if self.runner.was_new else start), n_tokens, n_used)
         self._given = now if n else 0.0
 
     def _keep(self, s: Sequence, ends: dict[int, bool]) -> list[Checkpoint]:

@@ -54,7 +54,8 @@ def _cost(planned: StepSizes, size: int, n: int) -> int:
 # On two cores without a GPU a step of one token costs as 8 of a prompt; on an H100 one of 64 as 370, of the 80B shape.
 SOFTWARE = StepSizes((1, 8, 64, 512), 8)
 GPU = StepSizes((1, 8, 64, 128, 256, 512, 1024, 2048), 256, (16, 32))
-BESIDE_OTHERS = 512  # tokens of a chunk for which others wait who decode
+BESIDE_OTHERS = 512  # tokens of a lone prompt's chunk for which others wait who decode
+TOGETHER = 1024  # the same of several prompts, where more wait for theirs
 
 
 def sizes_for(is_software: bool) -> StepSizes:
