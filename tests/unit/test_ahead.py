@@ -272,6 +272,17 @@ def test_programs_are_made_beside_where_a_device_can(engine: Engine) -> None:
     assert [p.is_closed for p in device.programs] == [False, True]  # which nobody took
 
 
+def test_prompts_are_read_as_many_at_once_as_there_are_programs_for(engine: Engine) -> None:
+    slow(engine).go.set()
+    runner, n_kv = Runner(engine), engine.kv_size(1)
+    assert runner.way([64] * 9, 4096, 0, 64) == (9, 64)
+    engine.ready(StepShape(((4, 64),), n_kv, 4, engine.model.params.n_vocab, snapshots=bool(engine.model.states)))
+    foreseeing(engine)
+    assert runner.way([64] * 9, 4096, 0, 64) == (4, 64)
+    assert runner.way([64] * 9, 4096, 1, 64)[1] == 1  # till there is one beside who decodes
+    engine.stop_foresight()
+
+
 def test_many_threads_make_a_thing_once_and_what_failed_again() -> None:
     made: Counter[int] = Counter()
     start = Event()
