@@ -50,9 +50,9 @@ def _by_hand(q: Array, keys: Array, values: Array, seen: Array, scale: float, ca
 
 
 def _attention_split(
-    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, grouped: bool = False
+    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, **_asked: bool
 ) -> tuple[Array]:
-    """Each query's keys in n_split parts of one size, but for the last; `grouped` is about speed alone."""
+    """Each query's keys in n_split parts of one size, but for the last; what else is asked is about speed alone."""
     n_seqs, _, n_heads, dim = q.shape
     n_keys = k.shape[2] // dim
     out = np.empty((n_seqs, n_heads, n_split, v.shape[2] // n_keys + 2))

@@ -64,7 +64,7 @@ def _with_lists() -> Iterator[Case]:
 
 def _grouped() -> Iterator[Case]:
     for n_split in (2, 5):
-        attrs = {"scale": 0.2, "n_kv": 33, "n_split": n_split, "grouped": True}
+        attrs = {"scale": 0.2, "n_kv": 33, "n_split": n_split, "grouped": True, "by_matrices": n_split == 5}
         yield Case("attention_split", f"grouped, {n_split} parts", sized_operands(2, 1, 8, 2, 20, 33, 64)[:5], attrs)
 
 

@@ -186,17 +186,7 @@ def _attention_split_infer(
 
 
 def _attention_split(
-    q,
-    k,
-    v,
-    slots,
-    pos,
-    scale: float,
-    n_kv: int,
-    n_split: int,
-    cap: float = 0.0,
-    grouped: bool = False,
-    by_matrices: bool = False,
+    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, **_asked: bool
 ) -> tuple[Array]:
     n_seqs, _, n_heads, dim = q.shape
     n_keys = k.shape[2] // dim
