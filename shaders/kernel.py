@@ -31,6 +31,7 @@ class Features:
     max_workgroup: int = 128
     delta_chunks: bool = False  # may scans run in chunks of tokens, where shared memory allows it?
     software: bool = False  # a CPU: a workgroup runs on one thread, barriers are dear
+    nvrtc: bool = False  # are kernels compiled by NVRTC? Some are fast only so, others by a driver's compiler of SPIR-V
     tuning: Tuning = field(default_factory=Tuning)
 
     def offered(self) -> dict[str, object]:

@@ -96,6 +96,7 @@ def _features(device: object, capability: tuple[int, int]) -> Features:
         shared_nbytes=_attribute(device, "MAX_SHARED_MEMORY_PER_BLOCK"),
         max_workgroup=_attribute(device, "MAX_THREADS_PER_BLOCK"),
         delta_chunks=on("DELTA_CHUNKS"),
+        nvrtc=True,
     )
 
 

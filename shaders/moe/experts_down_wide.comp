@@ -3,6 +3,12 @@
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
+#if defined(DOT)
+#extension GL_KHR_shader_subgroup_shuffle : require
+#if !defined(TEXT)
+#extension GL_EXT_spirv_intrinsics : require
+#endif
+#endif
 // experts_down.comp for GPUs with subgroups (wide.glsl): the rows of a token's experts and of the shared one joined to one
 // long row. Piece p is of slot p / (pieces of an expert), and beyond all slots of the shared expert.
 // TYPE_<name>: the type of down; SECOND_<name>: that of shared_down, if another. Grid: tiles of rows, then tokens n.

@@ -9,13 +9,14 @@ from ...runtime.ir.tensor import Tensor
 from ..common.rows import SUBGROUPS, both_reductions, row_call, row_strides, rows
 from ..common.walk import fast_div_words
 from ..kernel import Argument, Constants, Features, Kernel, KernelCall, Variant, grid_of, placed, strides
-from ..matmul.dots import defines, form_of, local_of, most_tokens, row_words, variants
+from ..matmul.dots import defines, form_of, has_form, local_of, most_tokens, row_words, variants
 from ..matmul.matrices import takes_experts
 from ..matmul.mul_mat_args import ceil_div
 from ..matmul.mul_mats import for_subgroups
 from ..matmul.wide import MOST_GROUPS, PIECE, wide_joined, wide_tile
 from ..operands import FLOATS, INTS, WEIGHTS
 
+TOKENS_FOR_DOTS = 2  # of experts' way down
 MANY_TILES = 4  # of a workgroup at most where several tokens bring more than enough of them
 
 MAX_PICKED, MAX_EXPERTS, MAX_GROUPS = 32, 1024, 64
@@ -172,7 +173,7 @@ def _down_fits(node: Node, features: Features) -> str:
 
 def _lower_down(node: Node, features: Features) -> KernelCall:
     (hidden, down, ids, weights, shared, shared_down, shared_gate, residual), (y,) = node.inputs, node.outputs
-    (n, k), (tile, constants), form = ids.shape, _down_tile(node, features), _down_form(features)
+    (n, k), (tile, constants), form = ids.shape, _down_tile(node, features), _down_form(node, features)
     arguments = {
         **dict(n_tokens=n, n_slots=k, n_experts=down.shape[0], n_rows=down.shape[1]),
         **dict(n_inner_experts=hidden.shape[2], n_inner_shared=shared.shape[1]),
@@ -199,18 +200,19 @@ def _lower_down(node: Node, features: Features) -> KernelCall:
     return KernelCall(stem, flags, buffers, arguments, grid_of(n * ceil_div(down.shape[1], tile)), constants)
 
 
-_NOT_DOWN = {"DOT", "SUBGROUPS"}
-
-
-def _down_form(features: Features) -> tuple[str, ...]:
-    """Each number of x meets few rows, so that making integers of it does not pay; joined, no row is short."""
-    return tuple(flag for flag in form_of(features) if flag not in _NOT_DOWN)
+def _down_form(node: Node, features: Features) -> tuple[str, ...]:
+    """Joined, no row is short. Each number of x meets few rows: making integers of it pays in batches alone, as NVRTC
+    compiles that."""
+    down, ids, shared_down = (node.inputs[i] for i in (1, 2, 5))
+    form = tuple(flag for flag in form_of(features) if flag != "SUBGROUPS")
+    dots = features.int_dot and features.nvrtc and ids.shape[0] >= TOKENS_FOR_DOTS and "WIDE" in form
+    return (*form, "DOT") if dots and has_form(("WIDE", "DOT"), down.dtype, shared_down.dtype) else form
 
 
 def _down_tile(node: Node, features: Features) -> tuple[int, Constants]:
     """Rows a workgroup, and the constants that say so."""
     hidden, down, ids, _, shared, shared_down, *_ = node.inputs
-    if "WIDE" in _down_form(features):
+    if "WIDE" in _down_form(node, features):
         tile = wide_joined(ids.shape[1] * hidden.shape[2] + shared.shape[1], ids.shape[0], features, down.dtype)
         return tile.tile_rows, tile.spec((down, shared_down), (hidden, shared), features)
     local = local_of(4 * hidden.shape[2], features)  # an octet of an expert's row an invocation, or two
@@ -218,7 +220,7 @@ def _down_tile(node: Node, features: Features) -> tuple[int, Constants]:
 
 
 def _down_variants() -> tuple[Variant, ...]:
-    made = ((stem, d) for stem, d in variants("experts_down", _pairs()) if not {n for n, _ in d} & _NOT_DOWN)
+    made = ((stem, d) for stem, d in variants("experts_down", _pairs()) if ("SUBGROUPS", "") not in d)
     return tuple(("experts_down_wide", d) if ("WIDE", "") in d else (stem, d) for stem, d in made)
 
 

@@ -96,5 +96,5 @@ def test_on_the_host(name: str, full: bool) -> None:
 
 
 def test_every_feature_of_a_device_has_its_switch() -> None:
-    others = {"shared_nbytes", "max_workgroup", "software", "tuning"}  # limits, and what is chosen by them
+    others = {"shared_nbytes", "max_workgroup", "software", "nvrtc", "tuning"}  # limits, and what is chosen by them
     assert {f.name for f in fields(Features)} - others == set(SWITCHED)

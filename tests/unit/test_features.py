@@ -22,6 +22,7 @@ RICH = Features(
     shared_nbytes=49152,
     max_workgroup=1024,
     delta_chunks=True,
+    nvrtc=True,
 )
 POOR = Features(tuning=Tuning(some_cols=MOST))
 
