@@ -14,7 +14,7 @@ from . import api, nvrtc
 
 CAPABILITY_MIN = 7, 0
 KERNEL_MODULE = Path("/proc/driver/nvidia/version")  # what Linux says of the driver, which its own API does not
-MATRICES_MIN, MATRICES = (7, 5), ((16, 16, 16),)  # what shaders/preludes/cuda_matrices.h has
+MATRICES_MIN, MATRICES = (7, 5), ((16, 16, 16), (16, 8, 16))  # what shaders/preludes/cuda_matrices.h has
 
 
 @dataclass(frozen=True)

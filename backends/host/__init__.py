@@ -14,7 +14,8 @@ from .device import HostDevice
 from .program import Way
 
 ROOM = Features(shared_nbytes=49152, max_workgroup=1024)
-ALL = {"delta_chunks": True, "float16": True, "int_dot": True, "nvrtc": True, "cooperative_matrix": ((16, 16, 16),)}
+MATRICES = (16, 16, 16), (16, 8, 16)
+ALL = {"delta_chunks": True, "float16": True, "int_dot": True, "nvrtc": True, "cooperative_matrix": MATRICES}
 LANES = (
     ("subgroups of 32", replace(ROOM, subgroup_size=32, **ALL)),
     ("subgroups of 8", replace(ROOM, subgroup_size=8, software=True)),

@@ -32,8 +32,8 @@ GROUP = 32  # elements of dequant.glsl's groups
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows and columns of a workgroup's tile and of each subgroup's part of it; groups of 32 elements a stage; teams
-    that share the stages."""
+    """Rows and columns of a workgroup's tile and of each subgroup's part of it; groups of 32 elements a stage; stages
+    of a team in shared memory, teams that share all stages, and stages of a team in registers."""
 
     rows: int
     cols: int
@@ -42,6 +42,7 @@ class Tile:
     part_cols: int
     stages: int = 2
     splits: int = 1
+    ahead: int = 1
 
     @property
     def n_parts(self) -> int:
@@ -86,9 +87,10 @@ LARGE_TILE = Tile(128, 48, 2, 32, 48, 1)  # of experts, where there are enough o
 forced: tuple[Tile, int] | None = None  # a tile and slices to take whatever the shape, for those who measure
 
 
-def _shape_of(features: Features) -> tuple[int, int, int] | None:
-    """The kind of cooperative matrix to use: every part of a tile is whole ones."""
-    fits = (s for s in features.cooperative_matrix if s[0] in (8, 16) and s[1] in (8, 16) and s[2] in (8, 16, 32))
+def _shape_of(features: Features, most_cols: int = 16) -> tuple[int, int, int] | None:
+    """The kind of cooperative matrix to use: every part of a tile, of `most_cols` or a multiple, is whole ones."""
+    cols = [n for n in (8, 16) if n <= most_cols]
+    fits = (s for s in features.cooperative_matrix if s[0] in (8, 16) and s[1] in cols and s[2] in (8, 16, 32))
     return max(fits, key=lambda s: (s[0] * s[1], -abs(s[2] - 16)), default=None)
 
 
@@ -104,7 +106,8 @@ def _worth(p: Product) -> str:
 
 def _fits(tile: Tile, p: Product, features: Features) -> bool:
     return (
-        tile.shared_nbytes <= features.shared_nbytes
+        _shape_of(features, tile.part_cols) is not None
+        and tile.shared_nbytes <= features.shared_nbytes
         and tile.local(features) <= features.max_workgroup
         and p.n_inner % (GROUP * tile.groups) == 0
     )
@@ -169,13 +172,13 @@ def _n_groups(tile: Tile, p: Product) -> int:
 
 
 def _spec(tile: Tile, features: Features) -> Constants:
-    shape = _shape_of(features)
+    shape = _shape_of(features, tile.part_cols)
     assert shape is not None
     m, n, k = shape
     return {
         **dict(local_size_x=tile.local(features), TILE_ROWS=tile.rows, TILE_COLS=tile.cols),
         **dict(GROUPS=tile.groups, PART_ROWS=tile.part_rows, PART_COLS=tile.part_cols),
-        **dict(M=m, N=n, K=k, STAGES=tile.stages, SPLITS=tile.splits),
+        **dict(M=m, N=n, K=k, STAGES=tile.stages, SPLITS=tile.splits, AHEAD=tile.ahead),
     }
 
 

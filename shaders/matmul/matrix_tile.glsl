@@ -1,8 +1,8 @@
 // A tile of TILE_ROWS rows by TILE_COLS columns of a product, by cooperative matrices: operands as halves in shared
-// memory, sums in fp32. While one stage is multiplied, the next is loaded. A stage is GROUPS groups of dequant.glsl.
-// Each subgroup takes PART_ROWS x PART_COLS of the tile. For few columns SPLITS teams of subgroups take every SPLITS-th
-// stage each and add up in the end: what a lone team waits for one after the other they wait for side by side. Inner axes
-// have stride 1, rows are whole groups, columns of x start at multiples of 4 elements.
+// memory, sums in fp32. While one stage is multiplied, the next AHEAD are loaded. A stage is GROUPS groups of
+// dequant.glsl. Each subgroup takes PART_ROWS x PART_COLS of the tile. For few columns SPLITS teams of subgroups take
+// every SPLITS-th stage each and add up in the end: what a lone team waits for one after the other they wait for side by
+// side. Inner axes have stride 1, rows are whole groups, columns of x start at multiples of 4 elements.
 // Of each four elements of a row the middle two change places, which unpacks codes of weights two at a time.
 // What halves cannot hold makes an output that is no number: store_tile computes such a one again in fp32.
 
@@ -18,6 +18,7 @@ layout(constant_id = 8) const uint K = 16;
 layout(constant_id = 9) const uint STAGES = 2;  // of a team in shared memory
 layout(constant_id = 11) const uint SPLITS = 1;
 layout(constant_id = 12) const uint HALVED = 0;  // x stands there as halves.comp makes them too
+layout(constant_id = 13) const uint AHEAD = 1;  // and in registers
 
 const uint LOCAL = gl_WorkGroupSize.x / SPLITS;  // of a team
 const uint PITCH = 4u * GROUPS + 1u;  // of a row in shared memory, in words of 8 halves; odd, so that banks differ
@@ -43,8 +44,8 @@ shared uvec4 tile[SPLITS * STAGES * STAGE];
 #include "matrix_weights.glsl"
 
 uint w_starts[W_ITEMS], x_starts[X_ITEMS];
-vec4 x_next[2u * X_ITEMS];
-uvec4 x_octets[X_ITEMS];
+vec4 x_next[2u * AHEAD * X_ITEMS];
+uvec4 x_octets[AHEAD * X_ITEMS];
 
 uint team() {
     return gl_SubgroupID / PARTS;
@@ -71,38 +72,40 @@ uint col_of(uint i) {
     return min(item_of(i) / (4u * GROUPS), TILE_COLS - 1u);
 }
 
-// Registers take the next stage's rows and columns.
-void fetch(uint stage) {
+// Registers take a stage's rows and columns: the `slot`th of those ahead.
+void fetch(uint slot, uint stage) {
     [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
 #if defined(PAIRED)
         source = 2u * i / W_ITEMS;
 #endif
-        fetch_w(i, w_starts[i], stage * GROUPS + item_of(i) / W_PARTS % GROUPS, item_of(i) % W_PARTS);
+        uint g = stage * GROUPS + item_of(i) / W_PARTS % GROUPS;
+        fetch_w(slot * W_ITEMS + i, w_starts[i], g, item_of(i) % W_PARTS);
     }
     [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
-        uint chunk = item_of(i) % (4u * GROUPS);
+        uint chunk = item_of(i) % (4u * GROUPS), to = slot * X_ITEMS + i;
         uint k = group_at(stage * GROUPS + (chunk >> 2)) + ((chunk & 1u) << 3) + (chunk >> 1 & 1u) * OCTET_STEP;
         if (HALVED != 0u) {
-            x_octets[i] = x_halves[(halves_at + x_starts[i] - x_at + k) >> 3];
+            x_octets[to] = x_halves[(halves_at + x_starts[i] - x_at + k) >> 3];
         } else {
             uint at = (x_starts[i] + k) >> 2;
-            x_next[2u * i] = x_quads[at];
-            x_next[2u * i + 1u] = x_quads[at + 1u];
+            x_next[2u * to] = x_quads[at];
+            x_next[2u * to + 1u] = x_quads[at + 1u];
         }
     }
 }
 
-void put(uint first) {
+void put(uint slot, uint first) {
     const uint n_w = TILE_ROWS * GROUPS * W_PARTS, n_x = TILE_COLS * GROUPS * 4u;
     [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
         if (W_ITEMS * LOCAL == n_w || item_of(i) < n_w) {
-            put_w(i, first + row_of(i) * PITCH + (item_of(i) / W_PARTS % GROUPS << 2) + item_of(i) % W_PARTS);
+            uint at = first + row_of(i) * PITCH + (item_of(i) / W_PARTS % GROUPS << 2) + item_of(i) % W_PARTS;
+            put_w(slot * W_ITEMS + i, at);
         }
     }
     [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
         if (X_ITEMS * LOCAL == n_x || item_of(i) < n_x) {
-            uint at = first + (TILE_ROWS + col_of(i)) * PITCH + item_of(i) % (4u * GROUPS);
-            tile[at] = HALVED != 0u ? x_octets[i] : uvec4(halves(x_next[2u * i]), halves(x_next[2u * i + 1u]));
+            uint at = first + (TILE_ROWS + col_of(i)) * PITCH + item_of(i) % (4u * GROUPS), x = slot * X_ITEMS + i;
+            tile[at] = HALVED != 0u ? x_octets[x] : uvec4(halves(x_next[2u * x]), halves(x_next[2u * x + 1u]));
         }
     }
 }
@@ -161,23 +164,32 @@ void multiply() {
     uint n_stages = n_inner / (32u * GROUPS), turns = (n_stages + SPLITS - 1u) / SPLITS;
     uint first = team() * STAGES * STAGE;
     clear_sums();
-    fetch(min(team(), n_stages - 1u));
-    put(first);
-    fetch(min(team() + SPLITS, n_stages - 1u));
-    team_barrier();
-    for (uint turn = 0u; turn < turns; turn++) {
-        uint stage = turn * SPLITS + team();
-        if (SPLITS == 1u || stage < n_stages) {
-            add_stage(first + turn % STAGES * STAGE);
+    [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
+        if (slot * SPLITS + team() < n_stages) {
+            fetch(slot, slot * SPLITS + team());
         }
-        if (STAGES == 1u) {
-            team_barrier();
-        }
-        put(first + (turn + 1u) % STAGES * STAGE);
-        fetch(min(stage + 2u * SPLITS, n_stages - 1u));
-        team_barrier();
     }
-    if (SPLITS > 1u) {
+    for (uint turn = 0u; turn < turns; turn += AHEAD) {
+        [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
+            if (AHEAD == 1u || turn + slot < turns) {
+                uint stage = (turn + slot) * SPLITS + team(), to = first + (turn + slot) % STAGES * STAGE;
+                if (SPLITS == 1u || stage < n_stages) {
+                    put(slot, to);
+                }
+                if (stage + AHEAD * SPLITS < n_stages) {
+                    fetch(slot, stage + AHEAD * SPLITS);
+                }
+                team_barrier();
+                if (SPLITS == 1u || stage < n_stages) {
+                    add_stage(to);
+                }
+                if (STAGES == 1u) {
+                    team_barrier();
+                }
+            }
+        }
+    }
+    if (SPLITS > 1u || STAGES > 1u) {
         barrier();
     }
 }

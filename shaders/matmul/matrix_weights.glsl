@@ -12,6 +12,7 @@ const uint W_PARTS = 1u;
 const uint W_PARTS = 2u;
 #endif
 const uint W_ITEMS = (TILE_ROWS * GROUPS * W_PARTS + LOCAL - 1u) / LOCAL;
+const uint W_SLOTS = AHEAD * W_ITEMS;
 
 #if defined(BY_GROUPS) && !defined(WORDS_GIVEN)
 layout(std430, binding = 0) readonly buffer WeightQuads {
@@ -33,8 +34,8 @@ const uint MASK = 0x00ff00ffu;
 const float16_t ZERO = float16_t(1152.0);
 #endif
 
-uvec4 w_codes[W_ITEMS];
-uint w_scales[W_ITEMS];
+uvec4 w_codes[W_SLOTS];
+uint w_scales[W_SLOTS];
 
 uint pair_halves(uint codes, f16vec2 d) {
     return packFloat2x16((unpackFloat2x16((codes & MASK) | 0x64006400u) - ZERO) * d);
@@ -51,7 +52,7 @@ uvec4 octet_halves(uint a, uint b, f16vec2 d) {
 #if defined(BY_GROUPS)
 
 #if defined(TYPE_Q8_0)
-uvec4 w_more[W_ITEMS];
+uvec4 w_more[W_SLOTS];
 #endif
 
 void fetch_w(uint i, uint row, uint g, uint part) {
@@ -108,8 +109,8 @@ void put_w(uint i, uint at) {
 
 #elif defined(TYPE_Q4_K) || defined(TYPE_Q5_K)
 
-uvec4 w_codes[W_ITEMS], w_heads[W_ITEMS];
-uint w_groups[W_ITEMS];
+uvec4 w_codes[W_SLOTS], w_heads[W_SLOTS];
+uint w_groups[W_SLOTS];
 
 uint pair_halves(uint codes, f16vec2 d, f16vec2 m) {
     return packFloat2x16(fma(unpackFloat2x16(codes | 0x64006400u) - float16_t(1024.0), d, m));
@@ -127,7 +128,7 @@ uvec4 octet_halves(uvec2 c, uvec2 fifths, float d, float m) {
 #if defined(TYPE_Q4_K)
 #define FIFTHS(i) uvec4(0)
 #else
-uvec4 w_fifths[W_ITEMS];
+uvec4 w_fifths[W_SLOTS];
 #define FIFTHS(i) w_fifths[i]
 #endif
 
@@ -153,8 +154,8 @@ void put_w(uint i, uint at) {
 
 #elif defined(TYPE_Q6_K)
 
-uvec3 w_scales[W_ITEMS];
-uint w_groups[W_ITEMS];
+uvec3 w_scales[W_SLOTS];
+uint w_groups[W_SLOTS];
 
 uint pair_halves(uint low, uint high, f16vec2 d) {
     uint codes = (low & 0x000f000fu) | (high & 0x00030003u) << 4 | 0x64006400u;
@@ -180,7 +181,7 @@ vec2 scales_of(uint i) {
 
 #if defined(BY_GROUPS)
 
-uvec4 w_codes[W_ITEMS], w_high[W_ITEMS];
+uvec4 w_codes[W_SLOTS], w_high[W_SLOTS];
 
 void fetch_w(uint i, uint row, uint g, uint part) {
     uint block = row + (g >> 3) * BLOCK_WORDS, r = (g & 7u) << 2;
@@ -200,7 +201,7 @@ void put_w(uint i, uint at) {
 
 #else
 
-uvec4 w_codes[W_ITEMS];  // two words of low bits, two of high ones
+uvec4 w_codes[W_SLOTS];  // two words of low bits, two of high ones
 
 void fetch_w(uint i, uint row, uint g, uint part) {
     uint block = row + (g >> 3) * BLOCK_WORDS, r = ((g & 7u) << 2) + (part << 1);
@@ -220,9 +221,9 @@ void put_w(uint i, uint at) {
 
 #elif defined(GROUP_WORDS)
 
-uvec4 w_words[W_ITEMS];
-float w_d[W_ITEMS];
-uint w_octets[W_ITEMS];  // in the block
+uvec4 w_words[W_SLOTS];
+float w_d[W_SLOTS];
+uint w_octets[W_SLOTS];  // in the block
 
 void fetch_w(uint i, uint row, uint g, uint part) {
     w_words[i] = group_words(row, g);
@@ -244,7 +245,7 @@ void put_w(uint i, uint at) {
 
 #else
 
-uvec4 w_next[2u * W_ITEMS];
+uvec4 w_next[2u * W_SLOTS];
 
 void fetch_w(uint i, uint row, uint g, uint part) {
     Scale s = scale_of(row, n_inner, g);

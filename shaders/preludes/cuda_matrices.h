@@ -1,6 +1,6 @@
-// Halves and cooperative matrices of 16 x 16 for CUDA: tensor cores by PTX, from compute capability 7.5 on. Each lane of
-// the warp holds a share, as mma.sync wants it, of four blocks of 8 x 8: two elements side by side of row lane / 4. Blocks
-// go down the rows first, but those of right operands along them, turned over their diagonal.
+// Halves and cooperative matrices of 16 x 16 and 16 x 8 for CUDA: tensor cores by PTX, from compute capability 7.5 on.
+// Each lane of the warp holds a share, as mma.sync wants it, of four blocks of 8 x 8, or two: two elements side by side
+// of row lane / 4. Blocks go down the rows first, but those of right operands along them, turned over their diagonal.
 
 VK_FN uint vk_halves(float low, float high) {
     uint both;
@@ -25,43 +25,50 @@ VK_FN f16vec2 fma(f16vec2 a, f16vec2 b, f16vec2 c) {
     return a;
 }
 
-template <> struct coopmat<float, 16u, 16u, gl_MatrixUseAccumulator> {
-    float elements[8];
+template <uint columns> struct coopmat<float, 16u, columns, gl_MatrixUseAccumulator> {
+    float elements[columns / 2u];
     coopmat() = default;
-    VK_FN explicit coopmat(float x) { VK_UNROLL for (int i = 0; i < 8; i++) elements[i] = x; }
+    VK_FN explicit coopmat(float x) { VK_UNROLL for (uint i = 0u; i < columns / 2u; i++) elements[i] = x; }
     VK_FN float &operator[](uint i) { return elements[i]; }
-    VK_FN static constexpr uint length() { return 8u; }
+    VK_FN static constexpr uint length() { return columns / 2u; }
 };
-typedef coopmat<float, 16u, 16u, gl_MatrixUseAccumulator> vk_Sums;
+template <uint columns> using vk_Sums = coopmat<float, 16u, columns, gl_MatrixUseAccumulator>;
 
-template <vk_Use use> struct coopmat<float16_t, 16u, 16u, use> {
-    uint pairs[4];
+template <uint columns, vk_Use use> struct coopmat<float16_t, 16u, columns, use> {
+    uint pairs[columns / 4u];
     coopmat() = default;
-    VK_FN explicit coopmat(const vk_Sums &m) {
+    VK_FN explicit coopmat(const vk_Sums<columns> &m) {
         static_assert(use == gl_MatrixUseAccumulator, "sums become halves, and no operand");
-        VK_UNROLL for (int i = 0; i < 4; i++) pairs[i] = vk_halves(m.elements[2 * i], m.elements[2 * i + 1]);
+        VK_UNROLL for (uint i = 0u; i < columns / 4u; i++)
+            pairs[i] = vk_halves(m.elements[2 * i], m.elements[2 * i + 1]);
     }
 };
 
 VK_FN uint vk_lane() { return threadIdx.x & 31u; }
 
 // From the element i of x, 16 bytes each, on; blocks that stand the other way round are turned on their way.
-template <vk_Order order, vk_Use use>
-VK_FN void vk_load_shared(coopmat<float16_t, 16u, 16u, use> &m, const uvec4 *x, uint i, uint pitch) {
+template <vk_Order order, uint columns, vk_Use use>
+VK_FN void vk_load_shared(coopmat<float16_t, 16u, columns, use> &m, const uvec4 *x, uint i, uint pitch) {
     constexpr bool rows = order == gl_CooperativeMatrixLayoutRowMajor;
-    const uint lane = vk_lane(), row = rows ? lane & 15u : (lane & 7u) + ((lane & 16u) >> 1);
+    const uint lane = vk_lane() & (2u * columns - 1u), row = rows ? lane & 15u : (lane & 7u) + ((lane & 16u) >> 1);
     // in bytes, and the lane's share by masks: of shifts compilers make an address a matrix, with none in common
     uint at = uint(__cvta_generic_to_shared(x)) + row * pitch * 16u + (rows ? lane & 16u : (lane & 8u) << 1) + i * 16u;
+#define VK_LDMATRIX_2(turn)                                                                               \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2" turn ".shared.b16 {%0, %1}, [%2];"                       \
+                 : "=r"(m.pairs[0]), "=r"(m.pairs[1]) : "r"(at) : "memory")
 #define VK_LDMATRIX(turn)                                                                                 \
     asm volatile("ldmatrix.sync.aligned.m8n8.x4" turn ".shared.b16 {%0, %1, %2, %3}, [%4];"               \
                  : "=r"(m.pairs[0]), "=r"(m.pairs[1]), "=r"(m.pairs[2]), "=r"(m.pairs[3]) : "r"(at) : "memory")
-    if (rows == (use == gl_MatrixUseA)) VK_LDMATRIX("");
+    constexpr bool as_they_stand = rows == (use == gl_MatrixUseA);
+    if constexpr (columns == 8u && as_they_stand) VK_LDMATRIX_2("");
+    else if constexpr (columns == 8u) VK_LDMATRIX_2(".trans");
+    else if constexpr (as_they_stand) VK_LDMATRIX("");
     else VK_LDMATRIX(".trans");
 }
-template <vk_Order order, vk_Use use>
-VK_FN void vk_load(coopmat<float16_t, 16u, 16u, use> &m, const uvec4 *x, uint i, uint pitch) {
+template <vk_Order order, uint columns, vk_Use use>
+VK_FN void vk_load(coopmat<float16_t, 16u, columns, use> &m, const uvec4 *x, uint i, uint pitch) {
     constexpr bool rows = order == gl_CooperativeMatrixLayoutRowMajor;
-    VK_UNROLL for (uint block = 0u; block < 4u; block++) {
+    VK_UNROLL for (uint block = 0u; block < columns / 4u; block++) {
         uint down = rows ? block & 1u : block >> 1, along = rows ? block >> 1 : block & 1u;
         const uvec4 &octet = x[i + (8u * down + (vk_lane() >> 2)) * pitch + along];
         uint pair = (&octet.x)[vk_lane() & 3u];
@@ -69,7 +76,8 @@ VK_FN void vk_load(coopmat<float16_t, 16u, 16u, use> &m, const uvec4 *x, uint i,
         m.pairs[block] = pair;
     }
 }
-template <vk_Order order, class T> VK_FN void vk_load_shared(vk_Sums &m, const T *x, uint i, uint pitch) {
+template <vk_Order order, uint columns, class T>
+VK_FN void vk_load_shared(vk_Sums<columns> &m, const T *x, uint i, uint pitch) {
     vk_load<order>(m, x, i, pitch);
 }
 
@@ -84,16 +92,18 @@ template <vk_Order order> VK_FN uint vk_place(uint e, uint i, uint pitch, uint n
     uint row = (vk_lane() >> 2) + (e >> 1 & 1u) * 8u, column = (vk_lane() & 3u) * 2u + (e & 1u) + (e >> 2) * 8u;
     return i * n + (order == gl_CooperativeMatrixLayoutRowMajor ? row * pitch * n + column : column * pitch * n + row);
 }
-template <vk_Order order, class T> VK_FN void vk_load(vk_Sums &m, const T *x, uint i, uint pitch) {
-    VK_UNROLL for (uint e = 0u; e < 8u; e++) vk_take(m[e], x, vk_place<order>(e, i, pitch, sizeof(T) / 4u));
+template <vk_Order order, uint columns, class T>
+VK_FN void vk_load(vk_Sums<columns> &m, const T *x, uint i, uint pitch) {
+    VK_UNROLL for (uint e = 0u; e < columns / 2u; e++) vk_take(m[e], x, vk_place<order>(e, i, pitch, sizeof(T) / 4u));
 }
-template <vk_Order order, class T> VK_FN void vk_store(vk_Sums m, T *x, uint i, uint pitch) {
-    VK_UNROLL for (uint e = 0u; e < 8u; e++) vk_put(x, vk_place<order>(e, i, pitch, sizeof(T) / 4u), m[e]);
+template <vk_Order order, uint columns, class T>
+VK_FN void vk_store(vk_Sums<columns> m, T *x, uint i, uint pitch) {
+    VK_UNROLL for (uint e = 0u; e < columns / 2u; e++) vk_put(x, vk_place<order>(e, i, pitch, sizeof(T) / 4u), m[e]);
 }
-template <vk_Order order>
-VK_FN void vk_store(coopmat<float16_t, 16u, 16u, gl_MatrixUseAccumulator> m, uvec4 *x, uint i, uint pitch) {
+template <vk_Order order, uint columns>
+VK_FN void vk_store(coopmat<float16_t, 16u, columns, gl_MatrixUseAccumulator> m, uvec4 *x, uint i, uint pitch) {
     static_assert(order == gl_CooperativeMatrixLayoutRowMajor, "halves are stored by rows");
-    VK_UNROLL for (uint block = 0u; block < 4u; block++)
+    VK_UNROLL for (uint block = 0u; block < columns / 4u; block++)
         (&x[i + ((block & 1u) * 8u + (vk_lane() >> 2)) * pitch + (block >> 1)].x)[vk_lane() & 3u] = m.pairs[block];
 }
 #define VK_MATRIX_LOAD(m, x, i, pitch, order) vk_load_shared<order>(m, x, i, pitch)
@@ -114,7 +124,8 @@ VK_FN void vk_multiply_add(float *sums, const uint *a, const uint *b) {
             : "r"(a[2 * k]), "r"(a[2 * k + 1]), "r"(b[k]));
 #endif
 }
-template <class A, class B> VK_FN vk_Sums coopMatMulAdd(const A &a, const B &b, vk_Sums c) {
-    VK_UNROLL for (int half = 0; half < 2; half++) vk_multiply_add(c.elements + 4 * half, a.pairs, b.pairs + 2 * half);
+template <class A, class B, uint columns>
+VK_FN vk_Sums<columns> coopMatMulAdd(const A &a, const B &b, vk_Sums<columns> c) {
+    VK_UNROLL for (uint i = 0u; i < columns / 8u; i++) vk_multiply_add(c.elements + 4u * i, a.pairs, b.pairs + 2u * i);
     return c;
 }

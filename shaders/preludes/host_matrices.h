@@ -1,5 +1,5 @@
-// Halves and cooperative matrices of 16 x 16 for the host, of subgroups of 32: each lane holds eight elements side by side
-// in a row, halves as the floats that they equal.
+// Halves and cooperative matrices of 16 x 16 and 16 x 8 for the host, of subgroups of 32: each lane holds eight
+// elements, or four, side by side in a row, halves as the floats that they equal.
 
 inline uint vk_half_bits(float x) {
     uint bits = floatBitsToUint(x), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
@@ -30,21 +30,21 @@ inline f16vec2 operator-(f16vec2 a, f16vec2 b) { VK_HALVES(x - y) }
 inline f16vec2 operator*(f16vec2 a, f16vec2 b) { VK_HALVES(x * y) }
 inline f16vec2 fma(f16vec2 a, f16vec2 b, f16vec2 c) { VK_HALVES(x * y + vk_half(c.bits >> i)) }
 
-template <> struct coopmat<float, 16u, 16u, gl_MatrixUseAccumulator> {
-    float elements[8];
+template <uint columns> struct coopmat<float, 16u, columns, gl_MatrixUseAccumulator> {
+    float elements[columns / 2u];
     coopmat() = default;
     explicit coopmat(float x) { for (float &element : elements) element = x; }
-    float &operator[](uint i) { return elements[vkrun_checked(i, 8u)]; }
-    static constexpr uint length() { return 8u; }
+    float &operator[](uint i) { return elements[vkrun_checked(i, columns / 2u)]; }
+    static constexpr uint length() { return columns / 2u; }
 };
-typedef coopmat<float, 16u, 16u, gl_MatrixUseAccumulator> vk_Sums;
+template <uint columns> using vk_Sums = coopmat<float, 16u, columns, gl_MatrixUseAccumulator>;
 
-template <vk_Use use> struct coopmat<float16_t, 16u, 16u, use> {
-    float elements[8];
+template <uint columns, vk_Use use> struct coopmat<float16_t, 16u, columns, use> {
+    float elements[columns / 2u];
     coopmat() = default;
-    explicit coopmat(const vk_Sums &m) {
+    explicit coopmat(const vk_Sums<columns> &m) {
         static_assert(use == gl_MatrixUseAccumulator, "sums become halves, and no operand");
-        for (uint i = 0u; i < 8u; i++) elements[i] = vk_half(vk_half_bits(m.elements[i]));
+        for (uint i = 0u; i < columns / 2u; i++) elements[i] = vk_half(vk_half_bits(m.elements[i]));
     }
 };
 
@@ -52,27 +52,34 @@ template <vk_Use use> struct coopmat<float16_t, 16u, 16u, use> {
 struct vk_Place {
     uint first, pitch, n;
     bool rows;
-    uint at(uint i) const {
-        uint e = vkrun_lane % 32u * 8u + i, row = e / 16u, column = e % 16u;
+    template <uint columns> uint at(uint i) const {
+        uint e = vkrun_lane % 32u * (columns / 2u) + i, row = e / columns, column = e % columns;
         return first * n + (rows ? row * pitch * n + column : column * pitch * n + row);
     }
 };
-template <vk_Use use, class X>
-inline void vk_load(coopmat<float16_t, 16u, 16u, use> &m, X &x, vk_Place place, const char *name, vkrun_site site) {
+template <uint columns, vk_Use use, class X>
+inline void vk_load(coopmat<float16_t, 16u, columns, use> &m, X &x, vk_Place place, const char *name, vkrun_site site) {
     place.n *= 2u;
-    for (uint i = 0u; i < 8u; i++) {
-        uint at = place.at(i), word = x.touch_part(at / 8u, at / 2u % 4u, VKRUN_READ | VKRUN_BY_ANY, name, site);
+    for (uint i = 0u; i < columns / 2u; i++) {
+        uint at = place.at<columns>(i);
+        uint word = x.touch_part(at / 8u, at / 2u % 4u, VKRUN_READ | VKRUN_BY_ANY, name, site);
         m.elements[i] = vk_half(word >> at % 2u * 16u);
     }
 }
-template <class X> inline auto &vk_touch(X &x, vk_Place place, uint i, int how, const char *name, vkrun_site site) {
-    return x.touch_part(place.at(i) / place.n, place.at(i) % place.n, how | VKRUN_BY_ANY, name, site);
+template <uint columns, class X>
+inline auto &vk_touch(X &x, vk_Place place, uint i, int how, const char *name, vkrun_site site) {
+    uint at = place.at<columns>(i);
+    return x.touch_part(at / place.n, at % place.n, how | VKRUN_BY_ANY, name, site);
 }
-template <class X> inline void vk_load(vk_Sums &m, X &x, vk_Place place, const char *name, vkrun_site site) {
-    for (uint i = 0u; i < 8u; i++) __builtin_memcpy(&m.elements[i], &vk_touch(x, place, i, VKRUN_READ, name, site), 4);
+template <uint columns, class X>
+inline void vk_load(vk_Sums<columns> &m, X &x, vk_Place place, const char *name, vkrun_site site) {
+    for (uint i = 0u; i < columns / 2u; i++)
+        __builtin_memcpy(&m.elements[i], &vk_touch<columns>(x, place, i, VKRUN_READ, name, site), 4);
 }
-template <class X> inline void vk_store(const vk_Sums &m, X &x, vk_Place place, const char *name, vkrun_site site) {
-    for (uint i = 0u; i < 8u; i++) __builtin_memcpy(&vk_touch(x, place, i, VKRUN_WRITE, name, site), &m.elements[i], 4);
+template <uint columns, class X>
+inline void vk_store(const vk_Sums<columns> &m, X &x, vk_Place place, const char *name, vkrun_site site) {
+    for (uint i = 0u; i < columns / 2u; i++)
+        __builtin_memcpy(&vk_touch<columns>(x, place, i, VKRUN_WRITE, name, site), &m.elements[i], 4);
 }
 template <class X>
 inline void vk_store(const coopmat<float16_t, 16u, 16u, gl_MatrixUseAccumulator> &m, X &x, vk_Place place,
@@ -93,16 +100,18 @@ inline void vk_store(const coopmat<float16_t, 16u, 16u, gl_MatrixUseAccumulator>
 struct vk_Operands {
     float a[8], b[8];
 };
-template <class A, class B> inline vk_Sums vk_multiply_add(vkrun_site site, int number, const A &a, const B &b, vk_Sums c) {
-    vk_Operands own;
+template <class A, class B, uint columns>
+inline vk_Sums<columns> vk_multiply_add(vkrun_site site, int number, const A &a, const B &b, vk_Sums<columns> c) {
+    constexpr uint n = columns / 2u;
+    vk_Operands own{};
     __builtin_memcpy(own.a, a.elements, sizeof own.a), __builtin_memcpy(own.b, b.elements, sizeof own.b);
     vk_Brought<vk_Operands> brought = vk_bring(own, site, number);
     if (brought.all->active != 0xffffffffu) vkrun_fail(site, "a product of matrices by another than 32 lanes");
     const auto *of = reinterpret_cast<const float(*)[16]>(brought.all->slots);
-    uint first = vkrun_lane % 32u * 8u, row = first / 16u, columns = first % 16u / 8u;
+    uint row = vkrun_lane % 32u / 2u, half = vkrun_lane % 2u;
     for (uint k = 0u; k < 16u; k++)
-        for (uint i = 0u; i < 8u; i++)
-            c.elements[i] += of[row * 2u + k / 8u][k % 8u] * of[k * 2u + columns][8u + i];
+        for (uint i = 0u; i < n; i++)
+            c.elements[i] += of[row * 2u + k / 8u][k % 8u] * of[k * 2u + half][8u + i];
     return c;
 }
 #define coopMatMulAdd(...) vk_multiply_add(VK_HERE, __COUNTER__, __VA_ARGS__)

@@ -35,7 +35,7 @@ def test_the_device_says_what_it_is(driver: StandIn) -> None:
     (info,) = BACKEND.devices()
     assert (info.name, info.kind, info.memory, info.missing) == ("Stand-in", "discrete gpu", MEMORY_NBYTES, "")
     assert info.driver == "CUDA 13.0, NVRTC 13.0" and info.features["subgroup_size"] == 32
-    assert info.features["capability"] == "9.0" and info.features["cooperative_matrix"] == ((16, 16, 16),)
+    assert info.features["capability"] == "9.0" and info.features["cooperative_matrix"] == ((16, 16, 16), (16, 8, 16))
     assert BACKEND.why_missing() == ""
 
 

@@ -18,6 +18,12 @@ pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_
 CASES = *cases_prompts.CASES, *cases_long.CASES
 STEMS = ("attention_decode_matrix", "attention_matrix", "mul_mat_id_matrix", "mul_mat_id_swiglu", "mul_mat_matrix")
 SPREAD = 9  # every so many cases without --full
+TRIED = (  # as others are not: eight columns, several stages ahead, one team of two stages
+    Tile(32, 8, 2, 32, 8, 1, 4, 2),
+    Tile(16, 8, 2, 16, 8, 1, 12, 4),
+    Tile(64, 16, 1, 32, 8, 2, 3, 3),
+    Tile(64, 64, 2, 32, 32, 2, 1, 2),
+)
 PRODUCT, BY_EXPERTS = ("mul_mat", "Q4_0: 150 columns of 1024"), ("mul_mat_id", "Q8_0: all ids alike, a prompt")
 
 
@@ -56,7 +62,7 @@ def test_cases(stem: str, full: bool) -> None:
 @pytest.mark.parametrize(
     ("case", "tile"),
     [
-        *((PRODUCT, tile) for tile in (*TILES, *FEW_TILES)),
+        *((PRODUCT, tile) for tile in (*TILES, *FEW_TILES, *TRIED)),
         *((BY_EXPERTS, tile) for tile in (*EXPERT_TILES, FEW_EXPERT_TILE, LARGE_TILE)),
     ],
 )
