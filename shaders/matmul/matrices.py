@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.quants import packed_row_nbytes
-from ...runtime.ir.tensor import Tensor
+from ...runtime.ir.tensor import Kind, Tensor
 from ..kernel import Constants, Features, Kernel, KernelCall, Variant, grid_of, strides
 from ..operands import FLOATS, INTS, WEIGHTS, Operand, Operands
 from ..tables import shared_nbytes
@@ -187,8 +187,13 @@ def _lower(node: Node, features: Features) -> KernelCall:
     tile = _tile(node, p, features)
     assert tile is not None
     plain, (w, x, *halves) = replace(node, inputs=node.inputs[:2]), node.inputs
-    call = lower_product(plain, "mul_mat_matrix", _flags(w), _n_groups(tile, p), _spec(tile, features))
+    constants = {**_spec(tile, features), "CONSTANT": int(_is_constant(w))}
+    call = lower_product(plain, "mul_mat_matrix", _flags(w), _n_groups(tile, p), constants)
     return _halved(call, x, *halves)
+
+
+def _is_constant(w: Tensor) -> bool:
+    return w.storage.kind is Kind.WEIGHT
 
 
 def _halved(call: KernelCall, x: Tensor, halves: Tensor | None = None) -> KernelCall:

@@ -43,6 +43,10 @@ shared uvec4 tile[SPLITS * STAGES * STAGE];
 #include "halved.glsl"
 #include "matrix_weights.glsl"
 
+#if !defined(AFTER_ROWS)
+#define AFTER_ROWS  // what a kernel does once the first rows are asked for
+#endif
+
 uint w_starts[W_ITEMS], x_starts[X_ITEMS];
 vec4 x_next[2u * AHEAD * X_ITEMS];
 uvec4 x_octets[AHEAD * X_ITEMS];
@@ -73,7 +77,7 @@ uint col_of(uint i) {
 }
 
 // Registers take a stage's rows and columns: the `slot`th of those ahead.
-void fetch(uint slot, uint stage) {
+void fetch_rows(uint slot, uint stage) {
     [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
 #if defined(PAIRED)
         source = 2u * i / W_ITEMS;
@@ -81,6 +85,9 @@ void fetch(uint slot, uint stage) {
         uint g = stage * GROUPS + item_of(i) / W_PARTS % GROUPS;
         fetch_w(slot * W_ITEMS + i, w_starts[i], g, item_of(i) % W_PARTS);
     }
+}
+
+void fetch_columns(uint slot, uint stage) {
     [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
         uint chunk = item_of(i) % (4u * GROUPS), to = slot * X_ITEMS + i;
         uint k = group_at(stage * GROUPS + (chunk >> 2)) + ((chunk & 1u) << 3) + (chunk >> 1 & 1u) * OCTET_STEP;
@@ -166,7 +173,13 @@ void multiply() {
     clear_sums();
     [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
         if (slot * SPLITS + team() < n_stages) {
-            fetch(slot, slot * SPLITS + team());
+            fetch_rows(slot, slot * SPLITS + team());
+        }
+    }
+    AFTER_ROWS
+    [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
+        if (slot * SPLITS + team() < n_stages) {
+            fetch_columns(slot, slot * SPLITS + team());
         }
     }
     for (uint turn = 0u; turn < turns; turn += AHEAD) {
@@ -177,7 +190,8 @@ void multiply() {
                     put(slot, to);
                 }
                 if (stage + AHEAD * SPLITS < n_stages) {
-                    fetch(slot, stage + AHEAD * SPLITS);
+                    fetch_rows(slot, stage + AHEAD * SPLITS);
+                    fetch_columns(slot, stage + AHEAD * SPLITS);
                 }
                 team_barrier();
                 if (SPLITS == 1u || stage < n_stages) {

@@ -12,7 +12,17 @@
 #define HALVES_BINDING 3
 #include "dequant.glsl"
 #include "mul_mat_args.glsl"
+#define AFTER_ROWS await_late();
+void await_late();
 #include "matrix_tile.glsl"
+
+layout(constant_id = 14) const uint CONSTANT = 0;  // is w written by no kernel?
+
+void await_late() {
+    if (CONSTANT != 0u) {
+        await_inputs();
+    }
+}
 
 uint n_first, x_first, y_first;
 
@@ -25,6 +35,9 @@ uint y_start_of(uint c) {
 }
 
 void main() {
+    if (CONSTANT == 0u) {
+        await_inputs();
+    }
     begin_dequant(gl_WorkGroupSize.x);
     uint row_tiles = (n_rows + TILE_ROWS - 1u) / TILE_ROWS, col_tiles = (n_cols + TILE_COLS - 1u) / TILE_COLS;
     uint group = group_index(), batch = group / row_tiles / col_tiles;
