@@ -1,6 +1,7 @@
 // Weights on their way from a buffer to shared memory as halves: an item is a group of a row (BY_GROUPS, by 16-byte
 // loads), or half of one, two octets. fetch_w loads, put_w stores the quads a of octets from tile[at] on, quads b from
-// tile[at + 2].
+// tile[at + 2]. What fetch_w loads of blocks only put_w looks at: kernels wait where they first look, and a fetch would
+// take as long as memory does.
 // Codes become halves by bits: 0x6400 | q is 1024 + q.
 
 #if defined(TYPE_Q4_K) || defined(TYPE_Q5_K)
@@ -35,7 +36,16 @@ const float16_t ZERO = float16_t(1152.0);
 #endif
 
 uvec4 w_codes[W_SLOTS];
-uint w_scales[W_SLOTS];
+uint w_scales[W_SLOTS], w_groups[W_SLOTS];  // words of two scales, and which one by the group
+
+void fetch_scale(uint i, uint first, uint g) {
+    w_scales[i] = word_at(first + (g >> 1));
+    w_groups[i] = g;
+}
+
+f16vec2 scales_of(uint i) {
+    return unpackFloat2x16(half_of(w_scales[i], w_groups[i]) * 0x10001u);
+}
 
 uint pair_halves(uint codes, f16vec2 d) {
     return packFloat2x16((unpackFloat2x16((codes & MASK) | 0x64006400u) - ZERO) * d);
@@ -58,16 +68,16 @@ uvec4 w_more[W_SLOTS];
 void fetch_w(uint i, uint row, uint g, uint part) {
 #if defined(TYPE_Q4_0)
     w_codes[i] = words_at(row + (g << 2));
-    w_scales[i] = half_at(row + (n_inner >> 3), g);
+    fetch_scale(i, row + (n_inner >> 3), g);
 #else
     w_codes[i] = words_at(row + (g << 3));
     w_more[i] = words_at(row + (g << 3) + 4u);
-    w_scales[i] = half_at(row + (n_inner >> 2), g);
+    fetch_scale(i, row + (n_inner >> 2), g);
 #endif
 }
 
 void put_w(uint i, uint at) {
-    f16vec2 d = unpackFloat2x16(w_scales[i] * 0x10001u);
+    f16vec2 d = scales_of(i);
 #if defined(TYPE_Q4_0)
     uvec4 a = w_codes[i], b = w_codes[i] >> 4;
 #else
@@ -86,16 +96,16 @@ void fetch_w(uint i, uint row, uint g, uint part) {
 #if defined(TYPE_Q4_0)
     uint at = row + (g << 2) + (part << 1);
     w_codes[i] = uvec4(word_at(at), word_at(at + 1u), 0u, 0u);
-    w_scales[i] = half_at(row + (n_inner >> 3), g);
+    fetch_scale(i, row + (n_inner >> 3), g);
 #else
     uint at = row + (g << 3) + (part << 1);
     w_codes[i] = uvec4(word_at(at), word_at(at + 1u), word_at(at + 4u), word_at(at + 5u));
-    w_scales[i] = half_at(row + (n_inner >> 2), g);
+    fetch_scale(i, row + (n_inner >> 2), g);
 #endif
 }
 
 void put_w(uint i, uint at) {
-    f16vec2 d = unpackFloat2x16(w_scales[i] * 0x10001u);
+    f16vec2 d = scales_of(i);
 #if defined(TYPE_Q4_0)
     uvec4 c = uvec4(w_codes[i].xy, w_codes[i].xy >> 4);
 #else
@@ -170,13 +180,15 @@ uvec4 octet_halves(uvec2 low, uvec2 high, float scale) {
 
 void fetch_scales(uint i, uint row, uint g) {
     uint scales = row + (g >> 3) * BLOCK_WORDS + 48u + ((g & 7u) >> 2) * 2u;
-    w_scales[i] = uvec3(word_at(scales), word_at(scales + 1u), half_at(row + (n_inner >> 8) * BLOCK_WORDS, g >> 3));
-    w_groups[i] = g & 7u;
+    uint d = row + (n_inner >> 8) * BLOCK_WORDS + (g >> 4);
+    w_scales[i] = uvec3(word_at(scales), word_at(scales + 1u), word_at(d));
+    w_groups[i] = g;
 }
 
 vec2 scales_of(uint i) {
     uint shift = 24u - ((w_groups[i] & 3u) << 3);
-    return f16_to_f32(w_scales[i].z) * vec2(int(w_scales[i].x << shift) >> 24, int(w_scales[i].y << shift) >> 24);
+    float d = f16_to_f32(half_of(w_scales[i].z, w_groups[i] >> 3));
+    return d * vec2(int(w_scales[i].x << shift) >> 24, int(w_scales[i].y << shift) >> 24);
 }
 
 #if defined(BY_GROUPS)
