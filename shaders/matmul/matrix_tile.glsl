@@ -76,27 +76,39 @@ uint col_of(uint i) {
     return min(item_of(i) / (4u * GROUPS), TILE_COLS - 1u);
 }
 
-// Registers take a stage's rows and columns: the `slot`th of those ahead.
+uint n_stages() {
+    return n_inner / (32u * GROUPS);
+}
+
+// Registers take a stage's rows and columns, if there is such a stage: the `slot`th of those ahead.
 void fetch_rows(uint slot, uint stage) {
-    [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
+    if (stage < n_stages()) {
+        [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
 #if defined(PAIRED)
-        source = 2u * i / W_ITEMS;
+            source = 2u * i / W_ITEMS;
 #endif
-        uint g = stage * GROUPS + item_of(i) / W_PARTS % GROUPS;
-        fetch_w(slot * W_ITEMS + i, w_starts[i], g, item_of(i) % W_PARTS);
+            uint g = stage * GROUPS + item_of(i) / W_PARTS % GROUPS;
+            fetch_w(slot * W_ITEMS + i, w_starts[i], g, item_of(i) % W_PARTS);
+        }
+    }
+}
+
+void fetch_column(uint to, uint start, uint k) {
+    if (HALVED != 0u) {
+        x_octets[to] = x_halves[(halves_at + start - x_at + k) >> 3];
+    } else {
+        uint at = (start + k) >> 2;
+        x_next[2u * to] = x_quads[at];
+        x_next[2u * to + 1u] = x_quads[at + 1u];
     }
 }
 
 void fetch_columns(uint slot, uint stage) {
-    [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
-        uint chunk = item_of(i) % (4u * GROUPS), to = slot * X_ITEMS + i;
-        uint k = group_at(stage * GROUPS + (chunk >> 2)) + ((chunk & 1u) << 3) + (chunk >> 1 & 1u) * OCTET_STEP;
-        if (HALVED != 0u) {
-            x_octets[to] = x_halves[(halves_at + x_starts[i] - x_at + k) >> 3];
-        } else {
-            uint at = (x_starts[i] + k) >> 2;
-            x_next[2u * to] = x_quads[at];
-            x_next[2u * to + 1u] = x_quads[at + 1u];
+    if (stage < n_stages()) {
+        [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
+            uint chunk = item_of(i) % (4u * GROUPS), k = group_at(stage * GROUPS + (chunk >> 2));
+            k += ((chunk & 1u) << 3) + (chunk >> 1 & 1u) * OCTET_STEP;
+            fetch_column(slot * X_ITEMS + i, x_starts[i], k);
         }
     }
 }
@@ -166,40 +178,38 @@ void put_sums(uint i, uint at) {
     coopMatStore(sums[i], tile, at, M / 4u, gl_CooperativeMatrixLayoutColumnMajor);
 }
 
+// A team's stage of a turn, if there is one, goes through shared memory into the sums, and a later one into its registers.
+void add_turn(uint slot, uint turn) {
+    uint stage = turn * SPLITS + team(), to = (team() * STAGES + turn % STAGES) * STAGE;
+    if (SPLITS == 1u || stage < n_stages()) {
+        put(slot, to);
+    }
+    fetch_rows(slot, stage + AHEAD * SPLITS);
+    fetch_columns(slot, stage + AHEAD * SPLITS);
+    team_barrier();
+    if (SPLITS == 1u || stage < n_stages()) {
+        add_stage(to);
+    }
+    if (STAGES == 1u) {
+        team_barrier();
+    }
+}
+
 // Sums of the whole tile, of each team's stages; w_starts and x_starts hold where the items' rows and columns start.
 void multiply() {
-    uint n_stages = n_inner / (32u * GROUPS), turns = (n_stages + SPLITS - 1u) / SPLITS;
-    uint first = team() * STAGES * STAGE;
+    uint turns = (n_stages() + SPLITS - 1u) / SPLITS;
     clear_sums();
     [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
-        if (slot * SPLITS + team() < n_stages) {
-            fetch_rows(slot, slot * SPLITS + team());
-        }
+        fetch_rows(slot, slot * SPLITS + team());
     }
     AFTER_ROWS
     [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
-        if (slot * SPLITS + team() < n_stages) {
-            fetch_columns(slot, slot * SPLITS + team());
-        }
+        fetch_columns(slot, slot * SPLITS + team());
     }
     for (uint turn = 0u; turn < turns; turn += AHEAD) {
         [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
             if (AHEAD == 1u || turn + slot < turns) {
-                uint stage = (turn + slot) * SPLITS + team(), to = first + (turn + slot) % STAGES * STAGE;
-                if (SPLITS == 1u || stage < n_stages) {
-                    put(slot, to);
-                }
-                if (stage + AHEAD * SPLITS < n_stages) {
-                    fetch_rows(slot, stage + AHEAD * SPLITS);
-                    fetch_columns(slot, stage + AHEAD * SPLITS);
-                }
-                team_barrier();
-                if (SPLITS == 1u || stage < n_stages) {
-                    add_stage(to);
-                }
-                if (STAGES == 1u) {
-                    team_barrier();
-                }
+                add_turn(slot, turn + slot);
             }
         }
     }
