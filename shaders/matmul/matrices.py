@@ -76,6 +76,7 @@ FEW_TILES = (  # of each number of columns the largest first, then what takes an
     Tile(16, 32, 2, 16, 32, 1, 6),
     Tile(16, 32, 1, 16, 32, 1, 6),
 )
+NARROW_TILES = Tile(32, 8, 2, 32, 8, 1, 8, 2), Tile(16, 8, 2, 16, 8, 1, 12)  # likewise, as NVRTC compiles them
 EXPERT_TILES = (
     Tile(128, 32, 2, 32, 32, 1),
     Tile(128, 32, 1, 32, 32, 1),
@@ -161,7 +162,8 @@ def tile_for(p: Product, features: Features) -> Tile | None:
     """The largest tile of which there are enough, else the smallest."""
     if forced:
         return forced[0]
-    few = [t for t in FEW_TILES if p.n_cols <= t.cols < 2 * max(16, p.n_cols)]
+    few = [*(NARROW_TILES if features.nvrtc else ()), *FEW_TILES]
+    few = [t for t in few if p.n_cols <= t.cols < 2 * max(16, p.n_cols)]
     tiles = [t for t in (few if p.n_cols <= MOST_FEW else TILES) if _fits(t, p, features)]
     enough = (t for t in tiles if _n_groups(t, p) >= WANTED_GROUPS // min(t.splits, 2))
     return next(enough, min(tiles, key=lambda t: t.rows * t.cols, default=None))

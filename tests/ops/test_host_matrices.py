@@ -11,7 +11,15 @@ from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import Outcome, prepare, run_case
 from vkrun.shaders.catalogue import lower
 from vkrun.shaders.matmul import matrices
-from vkrun.shaders.matmul.matrices import EXPERT_TILES, FEW_EXPERT_TILE, FEW_TILES, LARGE_TILE, TILES, Tile
+from vkrun.shaders.matmul.matrices import (
+    EXPERT_TILES,
+    FEW_EXPERT_TILE,
+    FEW_TILES,
+    LARGE_TILE,
+    NARROW_TILES,
+    TILES,
+    Tile,
+)
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
@@ -62,7 +70,7 @@ def test_cases(stem: str, full: bool) -> None:
 @pytest.mark.parametrize(
     ("case", "tile"),
     [
-        *((PRODUCT, tile) for tile in (*TILES, *FEW_TILES, *TRIED)),
+        *((PRODUCT, tile) for tile in (*TILES, *FEW_TILES, *NARROW_TILES, *TRIED)),
         *((BY_EXPERTS, tile) for tile in (*EXPERT_TILES, FEW_EXPERT_TILE, LARGE_TILE)),
     ],
 )
