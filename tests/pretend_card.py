@@ -111,7 +111,7 @@ class Card(PretendRunner):
         return min(N_CTX, max(256, 1 << (needed - 1).bit_length()))
 
     def way(self, unread: Sequence[int], most: int, n_beside: int, n_held: int) -> Way:
-        return self._ways.choose(unread, most, n_beside, self.kv_size(n_held))
+        return self._ways.choose(self.sizes, unread, most, n_beside, self.kv_size(n_held))
 
     def step(self, groups: Sequence[Group], wanted: Sequence[Wanted | None]) -> list[int | None]:  # type: ignore[override]
         shape: Any = self._at_hand.ready(self._shape(groups), 1)

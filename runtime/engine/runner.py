@@ -135,7 +135,7 @@ class Runner:
 
     def way(self, unread: Sequence[int], most: int, n_beside: int, n_held: int) -> Way:
         """How a step is to read prompts, see Ways.choose. n_held: tokens of the longest sequence after it."""
-        return self._ways.choose(unread, most, n_beside, self._engine.kv_size(n_held))
+        return self._ways.choose(self.sizes, unread, most, n_beside, self._engine.kv_size(n_held))
 
     def close(self) -> None:
         self._copies.close()

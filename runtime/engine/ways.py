@@ -10,6 +10,7 @@ from ..models.step import StepShape
 from .choice import MAX_CANDIDATES
 from .decode import few_sizes
 from .engine import Engine
+from .sizes import StepSizes
 
 Way = tuple[int, int]  # prompts, and tokens of each, as planned
 COUNTS = 1, 4, 16, 32  # of prompts, for which sizes are planned ahead
@@ -25,10 +26,10 @@ class Ways:
         self._engine = engine
         self._wished: Counter[StepShape] = Counter()
 
-    def choose(self, unread: Sequence[int], most: int, n_beside: int, n_kv: int) -> Way:
+    def choose(self, planned: StepSizes, unread: Sequence[int], most: int, n_beside: int, n_kv: int) -> Way:
         """unread: tokens of prompts, the oldest's first, which takes part. most: tokens of the step, as planned.
         n_beside: sequences that decode in it."""
-        planned, ahead = self._engine.sizes, self._engine.foresight
+        ahead = self._engine.foresight
         sizes = planned.beside(most).sizes if n_beside else planned.sizes
         if ahead is None or self._engine.device.info.is_software:
             return best(unread, _all(range(1, len(unread) + 1), sizes, most), planned.start)

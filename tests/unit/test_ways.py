@@ -38,7 +38,7 @@ def shape(way: Way, n: int) -> StepShape:
 
 
 def chosen(engine: Planned, unread: list[int], most: int, n_beside: int = 0) -> Way:
-    return Ways(engine).choose(unread, most, n_beside, 1024)  # type: ignore[arg-type]
+    return Ways(engine).choose(engine.sizes, unread, most, n_beside, 1024)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_what_is_a_little_better_is_planned_where_it_is_often_so() -> None:
     engine = Planned(((16, 16), 16))
     ways = Ways(engine)  # type: ignore[arg-type]
     for _ in range(WISHES):
-        assert ways.choose([16] * 32, 512, 9, 1024) == (16, 16) and not engine.wanted
-    assert ways.choose([16] * 32, 512, 9, 1024) == (16, 16) and engine.wanted == [shape((32, 16), 16)]
+        assert ways.choose(GPU, [16] * 32, 512, 9, 1024) == (16, 16) and not engine.wanted
+    assert ways.choose(GPU, [16] * 32, 512, 9, 1024) == (16, 16) and engine.wanted == [shape((32, 16), 16)]
     engine.shapes += engine.wanted
-    assert ways.choose([16] * 32, 512, 9, 1024) == (32, 16)
+    assert ways.choose(GPU, [16] * 32, 512, 9, 1024) == (32, 16)
 
 
 def test_where_none_is_there_those_who_decode_do_not_wait_for_a_plan() -> None:
