@@ -118,7 +118,7 @@ class PretendRunner:
 
     def way(self, unread: Sequence[int], most: int, n_beside: int, n_held: int) -> Way:
         ways = Ways(SimpleNamespace(sizes=self.sizes, foresight=None))  # type: ignore[arg-type]
-        return ways.choose(unread, most, n_beside, n_held)
+        return ways.choose(self.sizes, unread, most, n_beside, n_held)
 
     def decode(self, chunks: Sequence[Chunk], choices: Sequence[TokenChoice], limit: int) -> "PretendRun":
         assert len(chunks) == len(choices) and limit > 0
