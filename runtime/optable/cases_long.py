@@ -30,6 +30,10 @@ def _used_to(positions: tuple[int, ...], slots: tuple[int, ...]) -> Fill:
     return fill
 
 
+def _times(size: float) -> Fill:
+    return lambda rng, shape: size * normal(rng, shape)
+
+
 def operands(n_heads: int, n_keys: int, dim: int, positions: tuple[int, ...], n_ctx: int = N_CTX) -> tuple:
     """q, k, v, slots, the last ones first and a few beyond the last, pos."""
     n_seqs = len(positions)
@@ -60,9 +64,8 @@ def _cases() -> Iterator[Case]:
         yield _case(f"dim {dim}, sharp", (sharp_queries(q), k, v, *rest), attrs)
         yield _case(f"dim {dim}, capped", (q, k, v, *rest), attrs | {"cap": 1.3}, True)
         for size in (1e-30, 1e9):
-            fill: Fill = lambda rng, shape, size=size: size * normal(rng, shape)  # noqa: E731
             scaled = attrs | {"scale": 0.2 / size}
-            yield _case(f"dim {dim}, queries of {size}", (replace(q, fill=fill), k, v, *rest), scaled)
+            yield _case(f"dim {dim}, queries of {size}", (replace(q, fill=_times(size)), k, v, *rest), scaled)
         wide = (replace(t, shape=(*t.shape[:2], 2 * dim + 16), view=_inner_octets) for t in (k, v))
         yield _case(f"dim {dim}, rows of wider ones", (q, *wide, *rest), attrs, True)
     ins, attrs = operands(8, 1, 64, (N_CTX - 1,)), {"scale": 0.125, "n_kv": N_CTX, "n_split": 100}

@@ -189,13 +189,9 @@ def _lower(node: Node, features: Features) -> KernelCall:
     tile = _tile(node, p, features)
     assert tile is not None
     plain, (w, x, *halves) = replace(node, inputs=node.inputs[:2]), node.inputs
-    constants = {**_spec(tile, features), "CONSTANT": int(_is_constant(w))}
+    constants = {**_spec(tile, features), "CONSTANT": int(w.storage.kind is Kind.WEIGHT)}
     call = lower_product(plain, "mul_mat_matrix", _flags(w), _n_groups(tile, p), constants)
     return _halved(call, x, *halves)
-
-
-def _is_constant(w: Tensor) -> bool:
-    return w.storage.kind is Kind.WEIGHT
 
 
 def _halved(call: KernelCall, x: Tensor, halves: Tensor | None = None) -> KernelCall:
