@@ -180,6 +180,7 @@ def _downs() -> list[Case]:
         *cases,
         *(_down(f"one token {named(z)}", Q4_0, Q8_0, 1, 10, z) for z in sizes),
         *(_down(f"eight tokens {named(z)}", Q8_0, F32, 8, 1, z, True) for z in sizes),
+        _down("rows longer than what is held", Q4_0, Q4_0, 2, 12, (9, 1024, 512)),
     ]
 
 

@@ -55,8 +55,9 @@ BY_TEAMS = (
     "team_barrier",
 )  # functions of matrix_tile.glsl, the first barrier of each
 
-# (shader, function, which of its barriers): why no case can need it
+# (shader or its class with a flag, function, which of its barriers): why no case can need it
 KEPT: Mapping[tuple[str, str, int], str] = {
+    ("experts_down_wide DOT", "gather_sums", 0): "of several tokens a subgroup takes rows alone",
     **{
         (stem, function, 0): "experts' tiles are one team's"
         for stem in ("mul_mat_id_matrix", "mul_mat_id_swiglu")
@@ -75,6 +76,14 @@ class Class:
     @classmethod
     def of(cls, stem: str, defines: Defines) -> "Class":
         return cls(stem, tuple(d for d in defines if not d[0].startswith(("TYPE_", "SECOND_"))))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """That of all the shader's variants, and those of all with one of its flags."""
+        return (self.stem, *(f"{self.stem} {flag}" for flag, _ in self.defines))
+
+    def is_kept(self, barrier: tuple[str, int]) -> bool:
+        return any((name, *barrier) in KEPT for name in self.names)
 
 
 @dataclass(frozen=True)
@@ -158,7 +167,7 @@ def barriers_met(which: Class) -> set[tuple[str, int]]:
 def needless(which: Class) -> set[tuple[str, int]]:
     """The barriers of a class that no case needs, and that are not kept."""
     those = uses()[which]
-    left = {b for b in barriers_met(which) if (which.stem, *b) not in KEPT}
+    left = {b for b in barriers_met(which) if not which.is_kept(b)}
     for use in Random(0).sample(those, min(N_TRIED, len(those))):
         every, own = barriers_in(use.call.stem, use.call.defines)
         if not left & own:
@@ -188,8 +197,8 @@ def test_every_class_that_has_barriers_has_cases() -> None:
 
 
 def test_what_is_kept_is_there() -> None:
-    stems = {stem for stem, *_ in KEPT}
-    assert set(KEPT) <= {(c.stem, *b) for c in uses() if c.stem in stems for b in barriers_met(c)}
+    names = {name for name, *_ in KEPT}
+    assert set(KEPT) <= {(n, *b) for c in uses() for n in names & {*c.names} for b in barriers_met(c)}
 
 
 HEAD = """#version 450
