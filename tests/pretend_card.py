@@ -160,11 +160,13 @@ class Server:
     """Whose clients ask as the clock goes, never the same twice."""
 
     card: Card = field(default_factory=Card)
+    max_gap: float | None = None
     rng: random.Random = field(default_factory=lambda: random.Random(1))
 
     def __post_init__(self) -> None:
         slots = Slots(N_CACHES, N_STATES, Parked(self.card, 8 << 30))
         self._scheduler, self._live = Scheduler(self.card, slots), dict[Generation, tuple[float, list[float], Came]]()  # type: ignore[arg-type]
+        self._scheduler.hold_gaps(self.max_gap)
         self._later: list[tuple[float, int, Callable[[], None]]] = []
 
     @contextmanager

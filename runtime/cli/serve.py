@@ -94,6 +94,8 @@ _OPTIONS = [
     _option("-cram", "--cache-ram", env="LLAMA_ARG_CACHE_RAM", type=Whole(-1, 1 << 30), metavar="MIB",
             help="Host memory for what the device has no room to keep; -1: no limit [default: an eighth of it]."),
     _option("--max-queue", type=Whole(0, 1 << 16), default=256, show_default=True, help="Requests that may wait."),
+    _option("--max-gap", type=Number(1, 1000), metavar="N",
+            help="Longest wait for an answer's next token beside prompts, in usual ones [default: 2 on average]."),
     _option("--slots/--no-slots", env="LLAMA_ARG_ENDPOINT_SLOTS", default=True, help="/slots [default: on]."),
     _option("--metrics", env="LLAMA_ARG_ENDPOINT_METRICS", is_flag=True, help="/metrics, for Prometheus."),
     _option("--webui/--no-webui", "--ui/--no-ui", "webui", env=["LLAMA_ARG_WEBUI", "LLAMA_ARG_UI"], default=True,

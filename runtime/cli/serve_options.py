@@ -33,6 +33,7 @@ class ServeOptions:
     swa_full: bool = False
     cache_types: Mapping[str, str] = field(default_factory=default_cache_types)  # keywords of load()
     max_queue: int = 256
+    max_gap: float | None = None
     slots: bool = True
     metrics: bool = False
     webui: bool = True

@@ -152,6 +152,7 @@ def _workers(given: ServeOptions, path: str) -> Any:
         **given.cache_types,
         max_queue=given.max_queue,
         max_queue_user=max(1, given.max_queue // 2),
+        max_gap=given.max_gap,
     )
 
 

@@ -9,7 +9,8 @@ from statistics import median
 from .decode import batch_size
 from .sizes import BESIDE_OTHERS, TOGETHER, StepSizes
 
-LONGEST = 1.9  # of a gap between two tokens while a prompt is read, in usual ones; with room for what varies below 2
+USUAL_GAPS = 2.0  # that one between two tokens may be long while a prompt is read, unless told otherwise
+LONGEST = 0.95  # of it, with room for what varies
 LONE = 1 / 14  # of the rate at which prompts are read alone; where for one prompt what fits is slower, or where others
 MOSTLY = 0.75  # wait for theirs and it is slower than this part of the best rate that any size has, steps take longer
 N_GAPS = 15  # of which the median is the usual one
@@ -22,7 +23,12 @@ class Pace:
     """Learns from seconds that steps took: those that decode alone, by their number, and what tokens of prompts beside
     them took more, by the planned size that holds them; and what of it was too long, so that steps without any prompt
     follow until the mean gap is below twice the usual one. Usual is what gaps will be once all decode that are there:
-    where many wait for their prompts, few that decode hold them up no more than all together will each other."""
+    where many wait for their prompts, few that decode hold them up no more than all together will each other.
+
+    max_gap: usual ones that no single gap may be longer than, but for one in hundreds by which it is found out whether
+    more fits; None where the mean alone counts, if that reads prompts much faster."""
+
+    max_gap: float | None = None
 
     def __init__(self, planned: StepSizes) -> None:
         self._sizes, self._start = planned.beside(TOGETHER).sizes, planned.start
@@ -30,6 +36,7 @@ class Pace:
         self._gaps: dict[int, deque[float]] = {}  # the latest ones by batch size
         self._more: dict[int, float] = {}  # by planned size, measured or guessed
         self._measured: set[int] = set()
+        self._faded: set[int] = set()  # of those, what was thought less of than was measured
         self._alone = 0.0  # tokens a second of prompts that are read alone in the largest steps
         self._is_long, self._owed = False, 0.0  # is the step that comes too long by intent, and seconds of those before
         self._fits = 1  # tokens of prompts beside which no single gap is too long
@@ -67,12 +74,13 @@ class Pace:
             return BESIDE_OTHERS
         if self._owed > 0:
             return 0
-        self._usual, is_lone = max(gap, self._gap(n_all) or 0.0), n_all <= n + 1
+        is_lone = n_all <= n + 1
+        self._usual = gap if is_lone and self.max_gap else max(gap, self._gap(n_all) or 0.0)
         sizes = [s for s in self._sizes if s <= (BESIDE_OTHERS if is_lone else TOGETHER)]
-        room = LONGEST * self._usual - gap
+        room = LONGEST * (self.max_gap or USUAL_GAPS) * self._usual - gap
         self._fits = fits = max(takewhile(lambda s: self._more.get(s, inf) <= room, sizes), default=1)
         chosen = self._best([fits, *(s for s in sizes if s > fits and s in self._more)], gap)
-        if is_lone and fits >= LONE * self._alone * (gap + self._more.get(fits, 0.0)):
+        if self.max_gap or (is_lone and fits >= LONE * self._alone * (gap + self._more.get(fits, 0.0))):
             chosen = fits
         self._is_long = chosen > fits
         return chosen
@@ -105,14 +113,19 @@ class Pace:
         size, *larger = self._sizes[place:]
         old = self._more.get(size, gap)
         shown = min(seconds, max(MOST_AT_ONCE * old, gap if size in self._measured else MOST_AT_ONCE * gap))
-        self._more[size] = old + NEWEST * (shown - old) if size in self._measured else shown
+        is_mean = size in self._measured - self._faded
+        self._more[size] = old + NEWEST * (shown - old) if is_mean else shown
         self._measured.add(size)
+        self._faded.discard(size)
         for after in larger[:1]:
             likely = self._more[size] * (self._start + after) / (self._start + size)
             guess = self._more.get(after, likely)
             self._more[after] = guess * (FADING if after in self._measured else FADING_GUESS)
-        for least in [s for s in self._sizes if self._fits < s < size and s in self._more][:1]:
-            self._more[least] *= FADING_GUESS if self._is_long else 1.0
+            self._faded.add(after)
+        between = [s for s in self._sizes if self._fits < s < size and s in self._more] if self._is_long else []
+        for least in between[:1]:
+            self._more[least] *= FADING_GUESS
+            self._faded.add(least)
 
     def _gap(self, n: int) -> float | None:
         """The usual one, of as many or nearly as many."""

@@ -67,6 +67,10 @@ class Scheduler:
             if not isinstance(error, Exception):
                 raise
 
+    def hold_gaps(self, max_gap: float | None) -> None:
+        """How long prompts may hold up who decodes: Pace's max_gap."""
+        self._pace.max_gap = max_gap
+
     def rest(self) -> None:
         """Let the device come to rest, and whoever has ended leave."""
         while self._run and self._run.n_under_way:

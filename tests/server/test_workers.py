@@ -5,12 +5,19 @@ import math
 import re
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import vkrun
+from vkrun.runtime.cli.serve_options import ServeOptions
+from vkrun.runtime.cli.serving import _workers
+from vkrun.runtime.engine.scheduler import Scheduler
 from vkrun.runtime.errors import UsageError, VkrunError
 from vkrun.runtime.server.jobs import Embedded, Event, Grammar, Job, Progress, Refused, Token
+from vkrun.runtime.server.worker import main
+from vkrun.runtime.server.worker.messages import Start
 from vkrun.runtime.server.worker.options import WorkerOptions
 from vkrun.runtime.server.worker.workers import Workers
 from vkrun.runtime.text.sampler import SamplerSettings
@@ -254,6 +261,21 @@ def test_what_is_not_taken() -> None:
                 await stream.aclose()
 
     run(test)
+
+
+@pytest.mark.parametrize("max_gap", [None, 2.5])
+def test_how_long_prompts_hold_up_who_decodes_is_told_the_scheduler(max_gap: float | None, monkeypatch) -> None:
+    held: list[float | None] = []
+    monkeypatch.setattr(Scheduler, "hold_gaps", lambda _self, gap: held.append(gap))
+    options = _workers(ServeOptions(backend="cpu", max_gap=max_gap), str(MODEL))
+    pipe: Any = SimpleNamespace(receive=lambda: Start(options, 0), send=lambda _message: None)
+    with main._load(pipe):
+        assert held == [max_gap]
+
+
+def test_a_gap_shorter_than_usual_cannot_be_held() -> None:
+    with pytest.raises(UsageError, match=r"max_gap: 0\.5, expected 1 to 1000"):
+        WorkerOptions("model.gguf", max_gap=0.5)
 
 
 def test_a_file_that_cannot_be_loaded() -> None:

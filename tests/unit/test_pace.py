@@ -1,7 +1,7 @@
 """How much of prompts is read beside those that decode, by what steps took."""
 
 import pytest
-from vkrun.runtime.engine.pace import LONGEST, Pace
+from vkrun.runtime.engine.pace import LONGEST, USUAL_GAPS, Pace
 from vkrun.runtime.engine.sizes import BESIDE_OTHERS, GPU
 
 
@@ -27,7 +27,7 @@ def test_a_gap_stays_below_twice_the_usual(a_token: float) -> None:
     assert taken[0] == 1  # nobody knows yet what it takes
     assert sum(a_token * n > 0.1 for n in taken) <= 200 // 20  # to find out again, by a size more
     assert all(a_token * n <= 0.4 for n in taken)
-    assert sorted(taken)[100] > (LONGEST - 1) * 0.1 / a_token / 8 or sorted(taken)[100] == BESIDE_OTHERS
+    assert sorted(taken)[100] > (LONGEST * USUAL_GAPS - 1) * 0.1 / a_token / 8 or sorted(taken)[100] == BESIDE_OTHERS
 
 
 def test_a_device_that_takes_no_less_for_fewer_reads_as_many_as_fit() -> None:
@@ -79,3 +79,17 @@ def test_beside_a_lone_prompt_each_gap_holds_where_it_can(n_readers: int, longes
     read = [n for n in taken[-400:] if n]
     assert max(set(read), key=read.count) == longest
     assert n_readers > 1 or sum(CARD[n] >= 2 * CARD[0] for n in read) <= len(read) // 200
+
+
+@pytest.mark.parametrize(("max_gap", "longest"), [(2.0, 16), (4.0, 128)])
+def test_a_gap_that_must_not_be_longer_holds_whoever_waits(max_gap: float, longest: int) -> None:
+    pace, taken = Pace(GPU), []
+    pace.max_gap = max_gap
+    pace.took_alone(0.0415, 512, 512)
+    for _ in range(600):
+        pace.took(1e-3 * CARD[0], 0, 8)
+        taken.append(pace.most(8, 8 + 4))
+        pace.took(1e-3 * CARD[taken[-1]], taken[-1], 8)
+    read = taken[-400:]
+    assert max(set(read), key=read.count) == longest
+    assert sum(CARD[n] > max_gap * CARD[0] for n in read) <= len(read) // 200

@@ -3,7 +3,7 @@
 of a processor.
 
     tools/reports/paced.py [--clients 8,32] [--prompt 512] [--tokens 128] [--rounds 2] [--again 1]
-                           [--streams 8] [--prompts 512,1024] [--steps]
+                           [--streams 8] [--prompts 512,1024] [--max-gap 2] [--steps]
 
 The rows are those of clients.py. Behind each of them where the seconds went: steps of decoding, of prompts and of both,
 plans that were waited for, states on their way. --steps: each of these as it came, as milliseconds, groups of sequences
@@ -54,8 +54,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=numbers, default=many)
     for name, one in (("prompt", 512), ("tokens", 128), ("rounds", 2), ("again", 1), ("streams", 8)):
         parser.add_argument(f"--{name}", type=int, default=one)
+    parser.add_argument("--max-gap", type=float)
     parser.add_argument("--steps", action="store_true")
-    args, server, gaps = parser.parse_args(), Server(), list[tuple[float, float]]()
+    args, gaps = parser.parse_args(), list[tuple[float, float]]()
+    server = Server(max_gap=args.max_gap)
     with server.clock():
         print("| clients | tokens made a second | prompt tokens a second | first token, s | slowest |")
         for n in args.clients * args.again:

@@ -64,6 +64,7 @@ def _load(pipe: Pipe) -> Model:
         cache_type_v=options.cache_type_v,
         foresee=foresee,
     )
+    made.scheduler.hold_gaps(options.max_gap)
     made.scheduler.runner.get_ready()
     return made
 

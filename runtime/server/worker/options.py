@@ -15,7 +15,8 @@ class WorkerOptions:
 
     max_queue: jobs that may wait, and those that may of one user. step_seconds: after which a process that has work and
     gives no sign of it is taken for hung; load_seconds: the same while it loads or compiles. stall_seconds: how long a
-    reader may leave its answer unread. module: what a process runs.
+    reader may leave its answer unread. max_gap: usual gaps between two tokens that one may last while a prompt is read,
+    None where the mean alone is held (runtime/engine/pace.py). module: what a process runs.
     """
 
     path: str
@@ -34,6 +35,7 @@ class WorkerOptions:
     step_seconds: float = 120.0
     load_seconds: float = 1800.0
     stall_seconds: float = 60.0
+    max_gap: float | None = None
     module: str = MODULE
 
     def __post_init__(self) -> None:
@@ -44,3 +46,5 @@ class WorkerOptions:
         for name in ("step_seconds", "load_seconds", "stall_seconds"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UsageError(f"{name}: {getattr(self, name)}, expected a positive number")
+        if self.max_gap is not None and not 1 <= self.max_gap <= 1000:
+            raise UsageError(f"max_gap: {self.max_gap}, expected 1 to 1000")
