@@ -66,10 +66,24 @@ def sample() -> list[Case]:
     return [cases_of(stem)[0] for stem in sorted(set(stems()))]
 
 
+def of_all_kinds() -> list[Case]:
+    """A case of each variant of each shader, and of each way in which constants are set whatever the types."""
+    found: dict[object, Case] = {}
+    for case, stem in zip(CASES, stems(), strict=True):
+        kinds: list[object] = [(case.op, case.what)]
+        if stem:
+            code = _lowered(case).code
+            flags = tuple(d for d in code.defines if not d[0].startswith(("TYPE_", "SECOND_")))
+            kinds = [(stem, code.defines), (stem, flags, code.constants)]
+        for kind in kinds:
+            found.setdefault(kind, case)
+    return list({id(case): case for case in found.values()}.values())
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 def test_cases(part: int, full: bool) -> None:
-    """One of each shader, or with --full all; each second one backwards."""
-    numbered = list(enumerate(CASES if full else sample()))[part::PARTS]
+    """One of each shader, or with --full of all kinds; each second one backwards."""
+    numbered = list(enumerate(of_all_kinds() if full else sample()))[part::PARTS]
     outcomes = [outcome_on(c, device(BACKWARDS if i // PARTS % 2 else FORWARDS)) for i, c in numbered]
     assert len(outcomes) > 2
     assert [f"{o.case.op} {o.case.what}: {o.status}, {o.why}" for o in outcomes if o.status != "pass"] == []
