@@ -13,7 +13,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ COMPILER, VALIDATOR = "glslangValidator", "spirv-val"
 TARGET = ("--target-env", "vulkan1.1")
 FLAGS = ("-V", *TARGET)  # -Os costs 60% more time here and gains drivers nothing
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+["<]([^">]+)[">]', re.MULTILINE)
+VERSION = "#version 450\n"  # with which each source begins, but for comments
 SPIRV_MAGIC = struct.pack("<I", 0x07230203)
 TIMEOUT_S = 300
 
@@ -69,10 +70,41 @@ class Library:
         except VariantUnsupportedError:
             return False
 
-    def preprocessed(self, stem: str, defines: Defines) -> str:
-        """The GLSL of a variant after its preprocessor; #line directives name files below `sources`."""
-        run = _run_compiler(self.sources, stem, defines, "-E")
-        return run.replace(f'"{self.sources}{os.sep}', '"')
+    def preprocessed(self, variants: Sequence[Variant]) -> list[str]:
+        """The GLSL of variants after their preprocessor; #line directives name files below `sources`. By one run of the
+        compiler, whose start takes as long as ten of them."""
+        with tempfile.TemporaryDirectory(prefix="vkrun-glsl-") as scratch:
+            files = [self._defined(Path(scratch) / str(i), *variant) for i, variant in enumerate(variants)]
+            named = title(*variants[0]) if len(variants) == 1 else ", ".join(dict.fromkeys(s for s, _ in variants))
+            run = self._run(named, ("-E",), files, rf"{re.escape(scratch)}/\d+/")
+        return [VERSION + text for text in run.split(VERSION)[1:]]
+
+    def _defined(self, folder: Path, stem: str, defines: Defines) -> Path:
+        """A variant's source with its macros in it, at its place below a folder."""
+        source = source_of(self.sources, stem)
+        head, _, rest = _read_source(source).partition(VERSION)
+        macros = "".join(f"#define {name} {value}\n" for name, value in (*defines, *tables.macros(defines)))
+        file = folder / source.relative_to(self.sources)
+        file.parent.mkdir(parents=True)
+        line = head.count("\n") + 2
+        file.write_text(f"{VERSION}{macros}#line {line}\n{rest}", encoding="utf-8")
+        return file
+
+    def _run(self, name: str, options: Sequence[str], files: Sequence[Path], below: str = "") -> str:
+        """What the compiler prints, files without folders. BackendError when it is missing or refuses one of the files.
+
+        name: of them all, in messages. below: a pattern of folders whose files are called as those below `sources`."""
+        compiler = _tool(COMPILER)
+        if not compiler:
+            raise BackendError(
+                f"shader {name}: not compiled yet, and {COMPILER} is not on PATH; "
+                "install it (Debian, Ubuntu: glslang-tools), or install vkrun from a wheel, which brings its SPIR-V"
+            )
+        folders = re.compile("|".join(filter(None, (re.escape(f"{self.sources}{os.sep}"), below, r"\w+/\.\./"))))
+        run = _run([compiler, *options, *(f"-I{folder}" for folder in _folders(self.sources)), *map(str, files)])
+        if run.returncode:
+            _raise_compiler_error(name, folders.sub("", run.stdout + run.stderr))
+        return folders.sub("", run.stdout)
 
     def compile_all(self, variants: Iterable[Variant], jobs: int | None, progress: Progress | None) -> list[str]:
         """Compile what is missing; a line for each variant that the compiler is too old for. Raises BackendError."""
@@ -96,7 +128,9 @@ class Library:
         folder = next((f for f in self.outputs if _writable(f)), None)
         with tempfile.TemporaryDirectory(prefix=".compiling-", dir=folder) as scratch:
             made = Path(scratch) / "made.spv"
-            _run_compiler(self.sources, stem, defines, *FLAGS, "-o", str(made))
+            macros = (*defines, *tables.macros(defines))
+            options = [f"-D{name}={value}" if value else f"-D{name}" for name, value in macros]
+            self._run(title(stem, defines), (*FLAGS, *options, "-o", str(made)), [source_of(self.sources, stem)])
             _validate(stem, defines, made)
             words = made.read_bytes()
             if folder:
@@ -110,30 +144,14 @@ def title(stem: str, defines: Defines) -> str:
     return f"{stem} ({options})" if options else stem
 
 
-def _run_compiler(sources: Path, stem: str, defines: Defines, *flags: str) -> str:
-    """What the compiler prints, asked by flags. BackendError when it is missing or refuses the shader."""
-    compiler, name = _tool(COMPILER), title(stem, defines)
-    if not compiler:
-        raise BackendError(
-            f"shader {name}: not compiled yet, and {COMPILER} is not on PATH; "
-            "install it (Debian, Ubuntu: glslang-tools), or install vkrun from a wheel, which brings its SPIR-V"
-        )
-    options = [*(f"-D{key}={value}" if value else f"-D{key}" for key, value in defines), *tables.options(defines)]
-    folders = [f"-I{folder}" for folder in _folders(sources)]
-    run = _run([compiler, *flags, *options, *folders, str(source_of(sources, stem))])
-    if run.returncode:
-        _raise_compiler_error(name, sources, run.stdout + run.stderr)
-    return run.stdout
-
-
 def _validate(stem: str, defines: Defines, made: Path) -> None:
     if (validator := _tool(VALIDATOR)) and (check := _run([validator, *TARGET, str(made)])).returncode:
         why = _first_line(check.stderr + check.stdout)
         raise BackendError(f"shader {title(stem, defines)}: {VALIDATOR} refuses it: {why}")
 
 
-def _raise_compiler_error(name: str, sources: Path, output: str) -> None:
-    line = _first_line(output).replace(f"{sources}{os.sep}", "")
+def _raise_compiler_error(name: str, output: str) -> None:
+    line = _first_line(output)
     if "extension not supported" in output:
         raise VariantUnsupportedError(f"shader {name}: {line}; a newer glslang has it")
     raise BackendError(f"shader {name}: {line}; a fault in the shader, or a glslang too old for it")
@@ -247,6 +265,6 @@ def compile_all(variants: Iterable[Variant], jobs: int | None = None, progress: 
     return LIBRARY.compile_all(variants, jobs, progress)
 
 
-def preprocessed(stem: str, defines: Defines = ()) -> str:
-    """The GLSL of a variant after its preprocessor. BackendError when there is no compiler, or it finds a fault."""
-    return LIBRARY.preprocessed(stem, defines)
+def preprocessed(variants: Sequence[Variant]) -> list[str]:
+    """The GLSL of variants after their preprocessor. BackendError when there is no compiler, or it finds a fault."""
+    return LIBRARY.preprocessed(variants)

@@ -1,4 +1,4 @@
-"""Tables of block types that shaders look codes up in, from the gguf package, as -D options for the compiler.
+"""Tables of block types that shaders look codes up in, from the gguf package, as macros for the compiler.
 
 A row of eight values of which there are three is 16 bits, value i's place among them in bits 2i and 2i + 1, two rows a
 word; a row of four values is a word of bytes.
@@ -21,10 +21,10 @@ _N_WORDS = {DType[name]: n for name, n in _GRIDS.items()}
 _N_WORDS |= dict.fromkeys((DType.IQ4_NL, DType.IQ4_XS, DType.MXFP4, DType.NVFP4), 256)  # codebook.glsl's
 
 
-def options(defines: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+def macros(defines: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """What a variant's compiler is told beside its defines where its type has a table: GRID_LENGTH, and its words in
     lists of at most LONGEST, GRID_WORDS and GRID_MORE_WORDS."""
-    return tuple(option for name, _ in defines if name in TYPES for option in _options(TYPES[name]))
+    return tuple(macro for name, _ in defines if name in TYPES for macro in _macros(TYPES[name]))
 
 
 def digest(defines: Iterable[tuple[str, str]]) -> tuple[str, ...]:
@@ -43,11 +43,11 @@ def shared_nbytes(dtype: DType) -> int:
 
 
 @functools.cache
-def _options(name: str) -> tuple[str, ...]:
+def _macros(name: str) -> tuple[tuple[str, str], ...]:
     words = grid_words(name)
     parts = {"GRID_WORDS": words[:LONGEST], "GRID_MORE_WORDS": words[LONGEST:]}
-    lists = (f"-D{part}=" + ",".join(f"{word}u" for word in some) for part, some in parts.items() if len(some))
-    return *lists, f"-DGRID_LENGTH={len(words)}u"
+    lists = ((part, ",".join(f"{word}u" for word in some)) for part, some in parts.items() if len(some))
+    return *lists, ("GRID_LENGTH", f"{len(words)}u")
 
 
 def grid_words(name: str) -> np.ndarray:

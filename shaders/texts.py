@@ -9,7 +9,7 @@ import hashlib
 import json
 import lzma
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,19 +20,39 @@ from .translate import translate
 
 HERE = Path(__file__).resolve().parent
 PACKED = HERE / "texts.json.xz"  # which a wheel brings
+TOGETHER = 32  # texts
 
 
 def text(stem: str, defines: Defines = ()) -> str:
     """The text of a variant. BackendError when it cannot be had."""
+    return _found(stem, defines) or _made([(stem, defines)])[0]
+
+
+def texts(variants: Iterable[Variant]) -> list[str]:
+    """Of several, those that are missing made together, which takes much less time. BackendError when one cannot be
+    had."""
+    listed = list(variants)
+    found = {v: _found(*v) for v in dict.fromkeys(listed)}
+    missing = [v for v, text in found.items() if not text]
+    parts = [missing[i : i + TOGETHER] for i in range(0, len(missing), TOGETHER)]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for some, made in zip(parts, pool.map(_made, parts), strict=True):
+            found |= zip(some, made, strict=True)
+    return [found[v] for v in listed]
+
+
+def _found(stem: str, defines: Defines) -> str:
+    """What a wheel brought or was made before, empty where there is none."""
     name = LIBRARY.key(stem, defines)
-    if (found := _packed().get(name)) is not None:
-        return found
     path = _kept(name)
-    if path is not None and (found := _read(path)):
-        return found
-    made = translate(stem, defines)
-    if path is not None:
-        keep(path, made.encode())
+    return _packed().get(name) or (_read(path) if path else "")
+
+
+def _made(variants: Sequence[Variant]) -> list[str]:
+    made = translate(variants)
+    for variant, text in zip(variants, made, strict=True):
+        if path := _kept(LIBRARY.key(*variant)):
+            keep(path, text.encode())
     return made
 
 
@@ -43,9 +63,8 @@ def prelude(name: str) -> str:
 def write_packed(path: Path, variants: Iterable[Variant]) -> None:
     """Every text in one file, for a wheel."""
     listed = list(variants)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        texts = dict(zip((LIBRARY.key(*v) for v in listed), pool.map(lambda v: text(*v), listed), strict=True))
-    path.write_bytes(lzma.compress(json.dumps(texts).encode()))
+    packed = dict(zip((LIBRARY.key(*v) for v in listed), texts(listed), strict=True))
+    path.write_bytes(lzma.compress(json.dumps(packed).encode()))
 
 
 @functools.cache

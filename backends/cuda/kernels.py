@@ -7,7 +7,7 @@ from typing import Any
 from ...runtime.errors import BackendError
 from ...shaders.interface import n_threads, of_text
 from ...shaders.kernel import KernelCode
-from ...shaders.texts import text
+from ...shaders.texts import text, texts
 from ..base import Progress
 from ..lowered import Dispatch
 from ..together import Once, made_together
@@ -62,11 +62,18 @@ class Kernels:
 
     def get(self, keys: Iterable[KernelKey], progress: Progress | None = None) -> dict[KernelKey, LoadedKernel]:
         """Kernels for keys, those missing compiled in parallel. BackendError names the shader that fails."""
-        return made_together(self._made, keys, self._cubins, self._load, progress)
+        wanted = list(keys)
+        self._make_texts(wanted)
+        return made_together(self._made, wanted, self._cubins, self._load, progress)
 
     def ahead(self, keys: Iterable[KernelKey]) -> None:
         """Compile those that are missing, beside whatever else is done, and load none."""
-        self._cubins.ahead(k for k in keys if k not in self._made)
+        wanted = list(keys)
+        self._make_texts(wanted)
+        self._cubins.ahead(k for k in wanted if k not in self._made)
+
+    def _make_texts(self, keys: Iterable[KernelKey]) -> None:
+        texts((k.code.stem, k.code.defines) for k in keys if k not in self._made)
 
     def close(self) -> None:
         for module in self._modules:

@@ -8,6 +8,7 @@ from ...runtime import config
 from ...runtime.errors import BackendError
 from ...shaders.kernel import KernelCode
 from ...shaders.metal import FEATURES, LIMITS, MetalCode, metal_code
+from ...shaders.texts import texts
 from ..base import Progress
 from ..together import made_together
 from . import api
@@ -37,7 +38,9 @@ class Kernels:
 
     def get(self, codes: Iterable[KernelCode], progress: Progress | None = None) -> dict[KernelCode, Pipeline]:
         """Pipelines for codes, those missing compiled in parallel. BackendError names the shader that fails."""
-        return made_together(self._made, codes, self._compile, self._keep, progress)
+        wanted = list(codes)
+        texts((code.stem, code.defines) for code in wanted if code not in self._made)
+        return made_together(self._made, wanted, self._compile, self._keep, progress)
 
     def close(self) -> None:
         """What was compiled goes to the archive now: adding compiles again, which nobody waits for here."""

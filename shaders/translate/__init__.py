@@ -5,7 +5,9 @@ A kernel becomes a struct whose members are its buffers and arguments and whose 
 stands outside of it. Specialisation constant i is the macro VK_SPEC_i. Expressions are C++'s once vectors exist.
 """
 
-from ..compile import Defines, preprocessed
+from collections.abc import Sequence
+
+from ..compile import Variant, preprocessed
 from .emit import text_of
 from .module import module_of
 from .tokens import OutsideSubsetError, tokens_of
@@ -15,9 +17,10 @@ TEXT = ("TEXT", "")  # defined where a shader has to say something else to becom
 __all__ = ["OutsideSubsetError", "translate", "translated"]
 
 
-def translate(stem: str, defines: Defines = ()) -> str:
-    """The text of a variant. BackendError when the GLSL compiler, which runs the preprocessor, is missing."""
-    return translated(preprocessed(stem, (*defines, TEXT)), f"{stem}.comp")
+def translate(variants: Sequence[Variant]) -> list[str]:
+    """The texts of variants. BackendError when the GLSL compiler, which runs the preprocessor, is missing."""
+    made = preprocessed([(stem, (*defines, TEXT)) for stem, defines in variants])
+    return [translated(glsl, f"{stem}.comp") for glsl, (stem, _) in zip(made, variants, strict=True)]
 
 
 def translated(glsl: str, file: str) -> str:

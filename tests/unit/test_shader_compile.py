@@ -100,6 +100,25 @@ def test_errors_name_variant_file_and_line(library: Library) -> None:
     assert files(library.outputs[0]) == []
 
 
+def test_several_sources_go_through_the_preprocessor_together(library: Library) -> None:
+    (library.sources / "sub" / "late.comp").write_text(
+        "// a comment\n" + SHADER.replace("outer.glsl", "../sub/inner.glsl").replace("scale(SCALE)", "INNER + __LINE__")
+    )
+    variants = [("scale", DEFINES), ("late", (("WANTED", ""),)), ("scale", (("SCALE", "4.0"),))]
+    made = library.preprocessed(variants)
+    assert made == [text for variant in variants for text in library.preprocessed([variant])]
+    assert ["scale(2.0)" in made[0], "3.0 + 7" in made[1], "scale(4.0)" in made[2]] == [True] * 3
+    assert '#line 1 "sub/inner.glsl"' in made[1] and str(library.sources) not in "".join(made)
+
+
+def test_errors_of_the_preprocessor_name_file_and_line(library: Library) -> None:
+    (library.sources / "broken.comp").write_text("#version 450\n\n#error not this\n")
+    with pytest.raises(BackendError, match=r"shader scale, broken: broken.comp:3: .*not this"):
+        library.preprocessed([("scale", DEFINES), ("broken", ())])
+    with pytest.raises(BackendError, match=r"shader broken \(A=1\): broken.comp:3: .*not this"):
+        library.preprocessed([("broken", (("A", "1"),))])
+
+
 def test_unknown_extensions_are_a_notice(library: Library) -> None:
     (library.sources / "new.comp").write_text("#version 450\n#extension GL_EXT_of_2099 : require\nvoid main() {}\n")
     assert not library.available("new", ())

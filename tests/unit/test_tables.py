@@ -8,13 +8,13 @@ from vkrun.shaders import tables
 @pytest.mark.parametrize("define", list(tables.TYPES))
 def test_the_room_of_a_table_is_its_length(define: str) -> None:
     name = tables.TYPES[define]
-    *lists, length = tables.options(((define, ""), ("WIDE", "")))
-    words = ",".join(each.partition("=")[2] for each in lists).split(",")
+    *lists, length = tables.macros(((define, ""), ("WIDE", "")))
+    words = ",".join(words for _, words in lists).split(",")
     assert [int(word.removesuffix("u")) for word in words] == tables.grid_words(name).tolist()
-    assert all(each.count(",") < tables.LONGEST for each in lists)
-    assert length == f"-DGRID_LENGTH={tables.shared_nbytes(DType[name]) // 4}u"
+    assert all(words.count(",") < tables.LONGEST for _, words in lists)
+    assert length == ("GRID_LENGTH", f"{tables.shared_nbytes(DType[name]) // 4}u")
 
 
 def test_other_types_have_none() -> None:
-    assert tables.options((("TYPE_Q4_0", ""),)) == () == tables.digest((("TYPE_IQ4_XS", ""),))
+    assert tables.macros((("TYPE_Q4_0", ""),)) == () == tables.digest((("TYPE_IQ4_XS", ""),))
     assert tables.digest((("TYPE_IQ3_S", ""),)) != ()
