@@ -30,8 +30,8 @@ def n_planners() -> int:
 class Ahead:
     """What it has made waits until the engine takes it. One thread at a time calls it."""
 
-    def __init__(self, engine: Engine, likely: Iterable[StepShape] = ()) -> None:
-        """likely: what is planned by itself, the likeliest first."""
+    def __init__(self, engine: Engine, likely: Iterable[StepShape] = (), later: Iterable[StepShape] = ()) -> None:
+        """likely: what is planned by itself, the likeliest first. later: the same, while adopt() is called."""
         self._engine, self._planned_as = engine, (engine.level, engine.replay)
         n = n_planners()
         self._plans, self._programs = ThreadPoolExecutor(n, "plan"), ThreadPoolExecutor(1, "program")
@@ -41,7 +41,7 @@ class Ahead:
         self._kernels = ThreadPoolExecutor(N_MAKING, "kernels")
         self._begun: dict[StepShape, Future[Made]] = {}
         self._queue: deque[tuple[StepShape, Future[Made]]] = deque()
-        self._likely = deque(likely)
+        self._likely, self._later = deque(likely), deque(later)
         self._turn = sys.getswitchinterval()
         sys.setswitchinterval(min(TURN, self._turn))
         self._begin(*self._likely)
@@ -67,9 +67,10 @@ class Ahead:
 
     def adopt(self, seconds: float) -> bool:
         """Let the engine be ready for one more of the likely sizes, waiting for so long at most; False once there are
-        no more of them."""
+        no more of them. To be called while nothing else is to be done."""
         while self._likely and self._likely[0] not in self._begun:
             self._likely.popleft()
+        self._begin_later()
         if not self._likely:
             return False
         if wait([self._begun[self._likely[0]]], seconds).done:
@@ -79,7 +80,16 @@ class Ahead:
             except VkrunError as error:  # no room, say; a step will tell where it is more
                 config.note(1, f"planned ahead no further: {error}")
                 self._likely.clear()
+                self._later.clear()
         return True
+
+    def _begin_later(self) -> None:
+        """One at least that adopt() can wait for, and as many as there is room for."""
+        while self._later and not (self._likely and self.waiting()):
+            shape = self._later.popleft()
+            if shape not in self._begun and not self._engine.is_planned(shape):
+                self._begin(shape)
+                self._likely.append(shape)
 
     def close(self) -> None:
         """Wait for what is under way, and drop what nobody took."""

@@ -14,7 +14,7 @@ from .ways import shape_of
 FIRST_KEYS = 1024  # which fewer stand in for, see at_hand.py
 SEVERAL = 4, 16  # prompts that are read at once
 SEVERAL_BESIDE = (16, 16), (4, 256), (4, 128), (32, 16), (4, 64), (4, 16)  # prompts, and tokens of each, beside others
-MOST = 68
+MOST, AT_ONCE = 68, 48  # sizes, and those that are planned whatever else is done
 
 
 def likely(model: Architecture, sizes: StepSizes) -> list[StepShape]:
@@ -29,9 +29,10 @@ def likely(model: Architecture, sizes: StepSizes) -> list[StepShape]:
 
 
 def foresee(engine: Engine) -> Ahead:
-    """Who plans beside the steps what these will want. What is likely is planned by itself, but on CPUs, whose steps
-    that would slow."""
-    return Ahead(engine, () if engine.device.info.is_software else likely(engine.model, engine.sizes))
+    """Who plans beside the steps what these will want. What is likely is planned by itself, the last of it while nobody
+    is served, but on CPUs, whose steps that would slow."""
+    found = [] if engine.device.info.is_software else likely(engine.model, engine.sizes)
+    return Ahead(engine, found[:AT_ONCE], found[AT_ONCE:])
 
 
 def _over(model: Architecture, sizes: StepSizes, n_kv: int) -> Iterator[StepShape]:

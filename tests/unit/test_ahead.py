@@ -70,8 +70,8 @@ def of(n: int, n_kv: int = 256) -> StepShape:
     return StepShape(((n, 1),), n_kv, n, 1)
 
 
-def foreseeing(engine: Engine, likely: Sequence[StepShape] = ()) -> Ahead:
-    engine.foresight = ahead = Ahead(engine, likely)
+def foreseeing(engine: Engine, likely: Sequence[StepShape] = (), later: Sequence[StepShape] = ()) -> Ahead:
+    engine.foresight = ahead = Ahead(engine, likely, later)
     return ahead
 
 
@@ -103,6 +103,21 @@ def test_what_is_likely_is_got_ready_for_where_there_is_nothing_else_to_do(engin
     assert list(engine.planned()) == sizes and all(engine.ready(s).inputs.shape == s for s in sizes)
     assert seen == Counter(sizes) and set(slow(engine).compiled_by) == {get_ident()}
     assert get_ident() not in slow(engine).made_by
+    engine.stop_foresight()
+
+
+def test_what_is_less_likely_is_begun_where_there_is_nothing_else_to_do(engine: Engine) -> None:
+    seen, device = counted(engine), slow(engine)
+    device.go.set()
+    ahead = foreseeing(engine, [of(1), of(2)], [of(3), of(2), of(4)])
+    all_over(ahead, of(1), of(2))
+    assert engine.ready(of(1)) and engine.ready(of(2)) and set(seen) == {of(1), of(2)}
+    ahead.want(of(4))
+    while ahead.adopt(SECONDS):
+        pass
+    all_over(ahead, of(4))
+    assert engine.ready(of(4)) and seen == Counter([of(n) for n in (1, 2, 3, 4)])
+    assert set(engine.planned()) == set(seen)
     engine.stop_foresight()
 
 
