@@ -40,7 +40,7 @@ def why_missing() -> str:
 pytestmark = pytest.mark.skipif(bool(why_missing()), reason=why_missing())
 
 
-OWN = Features(32, True, True, MATRICES, shared_nbytes=49152, max_workgroup=1024, delta_chunks=True)
+OWN = Features(32, True, True, MATRICES, shared_nbytes=49152, max_workgroup=1024, delta_chunks=True, nvrtc=True)
 # each kernel is the first choice of one of these, or none
 WAYS = OWN, replace(OWN, cooperative_matrix=()), Features(), replace(OWN, software=True)
 
@@ -80,6 +80,11 @@ def source(variant: Variant) -> str:
 
 def plain(stem: str, defines: Defines, before: str = "") -> str:
     return f'{before}#include "cuda.h"\n{text(stem, defines)}'
+
+
+def test_every_variant_that_has_constants_has_a_case_that_sets_them() -> None:
+    asked = [v for v in dict.fromkeys(catalogue.variants()) if of_text(*v).constants]
+    assert [v for v in asked if not used().keys() & {v, untyped(v)}] == []
 
 
 @pytest.mark.parametrize("share", range(SHARES))
