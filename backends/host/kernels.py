@@ -24,7 +24,7 @@ from ...shaders.texts import text as text_of
 
 COMPILERS = ("c++", "g++", "clang++")
 OPTIONS = (
-    *("-std=c++17", "-O1", "-w", "-fPIC", "-shared", "-ffp-contract=off", "-fwrapv", "-fno-strict-aliasing"),
+    *("-std=c++17", "-Og", "-w", "-fPIC", "-shared", "-ffp-contract=off", "-fwrapv", "-fno-strict-aliasing"),
     # variables without a value get a strange one; what GLSL leaves undefined calls the handlers of lanes.cpp
     *("-ftrivial-auto-var-init=pattern", "-fsanitize=bounds,shift-exponent,integer-divide-by-zero", "-nodefaultlibs"),
 )

@@ -67,14 +67,14 @@ def sample() -> list[Case]:
 
 
 def of_all_kinds() -> list[Case]:
-    """A case of each variant of each shader, and of each way in which constants are set whatever the types."""
+    """A case of each shader's flags and constants whatever the types of weights, and of each of these types."""
     found: dict[object, Case] = {}
     for case, stem in zip(CASES, stems(), strict=True):
         kinds: list[object] = [(case.op, case.what)]
         if stem:
             code = _lowered(case).code
             flags = tuple(d for d in code.defines if not d[0].startswith(("TYPE_", "SECOND_")))
-            kinds = [(stem, code.defines), (stem, flags, code.constants)]
+            kinds = [(stem, flags, code.constants), *(d for d in code.defines if d not in flags)]
         for kind in kinds:
             found.setdefault(kind, case)
     return list({id(case): case for case in found.values()}.values())
