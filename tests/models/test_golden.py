@@ -28,6 +28,7 @@ def test_there_are_at_least_six_models():
     assert len(NAMES) >= 6
 
 
+@pytest.mark.full("kompute")  # whose kernels are Vulkan's; the next test has it plainly
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_those_of_transformers(name, backend):
     ids, wanted = golden(name)

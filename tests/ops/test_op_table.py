@@ -8,7 +8,7 @@ from vkrun.runtime.optable.table import CASES, cases_for
 from vkrun.shaders.catalogue import KERNELS, lower, refusal, variants
 from vkrun.shaders.kernel import Features
 
-LONG = 16  # cases of an op
+LONG = 16  # cases of an op, of which a plain run takes one of so many
 KOMPUTE = 3  # every so many cases: its kernels are Vulkan's, and what it does with them is not for each its own
 OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
 
@@ -17,13 +17,13 @@ OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
 @pytest.mark.parametrize("op", OPS_OF_TABLE)
 def test_op(op, backend, devices, full):
     """Of what a device runs in parts, which the next test tries, plainly a fifth; where kernels are
-    compiled for them, of a long row of cases an eighth."""
+    compiled for them, of a long row of cases a sixteenth."""
     cases, device = [c for c in CASES if c.op == op], devices(backend)
     parted = [c for c in cases if not c.in_one and device.supports(prepare(c).node)]
     left_out = [] if full else [c for i, c in enumerate(parted) if i % 5]
     kept = [c for c in cases if c not in left_out]
     is_short = full or backend == "cpu" or len(kept) < LONG
-    step = KOMPUTE if backend == "kompute" else 1 if is_short else 8
+    step = KOMPUTE if backend == "kompute" else 1 if is_short else LONG
     outcomes = [run_case(c, device) for c in kept[::step]]
     wrong = [f"{o.case.what}: {o.status}, {o.why}" for o in outcomes if o.status != "pass"]
     assert not wrong, "\n".join(wrong)
