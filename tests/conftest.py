@@ -14,6 +14,7 @@ os.environ.setdefault("GALLIVM_PERF", "nopt")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="all that takes minutes too: as continuous integration does")
+    parser.addoption("--exhaustive", action="store_true", help="with --full: also what repeats it: before a release")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,6 +37,12 @@ def _is_long(item: pytest.Item, mark: pytest.Mark) -> bool:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether everything is wanted, rather than a sample of what takes long."""
     return request.config.getoption("--full")
+
+
+@pytest.fixture(scope="session")
+def exhaustive(request: pytest.FixtureRequest) -> bool:
+    """Whether that is wanted too which others leave little doubt of."""
+    return request.config.getoption("--exhaustive")
 
 
 OWN = ("vulkan", "kompute", "cpu", *([] if registry.get("cuda").why_missing() else ["cuda"]))

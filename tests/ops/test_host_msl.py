@@ -81,9 +81,10 @@ def of_all_kinds() -> list[Case]:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_cases(part: int, full: bool) -> None:
-    """One of each shader, or with --full of all kinds; each second one backwards."""
-    numbered = list(enumerate(of_all_kinds() if full else sample()))[part::PARTS]
+def test_cases(part: int, full: bool, exhaustive: bool) -> None:
+    """One of each shader, with --full of all kinds, with --exhaustive all; each second one backwards."""
+    cases = CASES if exhaustive else of_all_kinds() if full else sample()
+    numbered = list(enumerate(cases))[part::PARTS]
     outcomes = [outcome_on(c, device(BACKWARDS if i // PARTS % 2 else FORWARDS)) for i, c in numbered]
     assert len(outcomes) > 2
     assert [f"{o.case.op} {o.case.what}: {o.status}, {o.why}" for o in outcomes if o.status != "pass"] == []
