@@ -33,7 +33,7 @@ def texts(variants: Iterable[Variant]) -> list[str]:
     had."""
     listed = list(variants)
     found = {v: _found(*v) for v in dict.fromkeys(listed)}
-    missing = [v for v, text in found.items() if not text]
+    missing = [v for v, known in found.items() if not known]
     parts = [missing[i : i + TOGETHER] for i in range(0, len(missing), TOGETHER)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for some, made in zip(parts, pool.map(_made, parts), strict=True):
@@ -50,9 +50,9 @@ def _found(stem: str, defines: Defines) -> str:
 
 def _made(variants: Sequence[Variant]) -> list[str]:
     made = translate(variants)
-    for variant, text in zip(variants, made, strict=True):
+    for variant, each in zip(variants, made, strict=True):
         if path := _kept(LIBRARY.key(*variant)):
-            keep(path, text.encode())
+            keep(path, each.encode())
     return made
 
 

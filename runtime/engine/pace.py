@@ -9,7 +9,7 @@ from statistics import median
 from .decode import batch_size
 from .sizes import BESIDE_OTHERS, TOGETHER, StepSizes
 
-USUAL_GAPS = 2.0  # that one between two tokens may be long while a prompt is read, unless told otherwise
+USUAL_GAPS = 2.0  # so long one between two tokens may be while a prompt is read, unless told otherwise
 LONGEST = 0.95  # of it, with room for what varies
 LONE = 1 / 14  # of the rate at which prompts are read alone; where for one prompt what fits is slower, or where others
 MOSTLY = 0.75  # wait for theirs and it is slower than this part of the best rate that any size has, steps take longer
@@ -36,11 +36,11 @@ class Pace:
         self._gaps: dict[int, deque[float]] = {}  # the latest ones by batch size
         self._more: dict[int, float] = {}  # by planned size, measured or guessed
         self._measured: set[int] = set()
-        self._faded: set[int] = set()  # of those, what was thought less of than was measured
+        self._faded: set[int] = set()  # sizes that are thought to take less than was found, so that they are tried
         self._alone = 0.0  # tokens a second of prompts that are read alone in the largest steps
         self._is_long, self._owed = False, 0.0  # is the step that comes too long by intent, and seconds of those before
         self._fits = 1  # tokens of prompts beside which no single gap is too long
-        self._usual = 0.0  # the gap of which twice is allowed
+        self._usual = 0.0  # the gap of which some are allowed
 
     def took(self, seconds: float, n_tokens: int, n: int) -> None:
         """A step of n_tokens of prompts, as planned, and a token of each of n sequences."""
@@ -50,7 +50,7 @@ class Pace:
         elif n_tokens and gap is not None:
             place = next((i for i, s in enumerate(self._sizes) if s >= n_tokens), len(self._sizes) - 1)
             self._took_more(max(0.0, seconds - gap), place, gap)
-            self._owed += max(0.0, seconds - 2 * self._usual) if self._is_long else 0.0
+            self._owed += max(0.0, seconds - USUAL_GAPS * self._usual) if self._is_long else 0.0
 
     def took_alone(self, seconds: float, n_tokens: int, n_used: int) -> None:
         """A step of n_tokens of prompts, as planned, of which n_used were some."""
@@ -97,7 +97,7 @@ class Pace:
     def _rate(self, size: int, gap: float) -> float:
         """Tokens of prompts a second, the steps without any included that have to follow."""
         step = max(gap + self._more.get(size, 0.0), 1e-9)
-        return size / (step + max(0.0, step - 2 * self._usual) * gap / self._repaid_by(gap))
+        return size / (step + max(0.0, step - USUAL_GAPS * self._usual) * gap / self._repaid_by(gap))
 
     def _repaid(self, n: int) -> float:
         """What a step of n sequences with no prompt makes good of steps that were too long: seconds."""
@@ -105,7 +105,7 @@ class Pace:
         return inf if gap is None else self._repaid_by(gap)
 
     def _repaid_by(self, gap: float) -> float:
-        return max(gap, 2 * self._usual - gap, 1e-9)
+        return max(gap, USUAL_GAPS * self._usual - gap, 1e-9)
 
     def _took_more(self, seconds: float, place: int, gap: float) -> None:
         """What the next larger step is thought to take fades: it is tried some time, soon where nobody measured it; and
