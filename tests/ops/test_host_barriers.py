@@ -25,6 +25,7 @@ from vkrun.shaders.compile import Defines
 from vkrun.shaders.kernel import Features, KernelCall
 from vkrun.shaders.texts import text
 from vkrun.shaders.translate import OutsideSubsetError, translated
+from vkrun.tests.untyped import untyped
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
@@ -75,7 +76,7 @@ class Class:
 
     @classmethod
     def of(cls, stem: str, defines: Defines) -> "Class":
-        return cls(stem, tuple(d for d in defines if not d[0].startswith(("TYPE_", "SECOND_"))))
+        return cls(*untyped((stem, defines)))
 
     @property
     def names(self) -> tuple[str, ...]:

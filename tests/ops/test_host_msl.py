@@ -25,6 +25,7 @@ from vkrun.shaders.kernel import Features, KernelCall, KernelCode
 from vkrun.tests.comparing import nmse
 from vkrun.tests.exact import load_exact
 from vkrun.tests.model_files import write_model
+from vkrun.tests.untyped import untyped
 
 pytestmark = pytest.mark.skipif(bool(msl.why_missing()), reason=msl.why_missing())
 
@@ -73,7 +74,7 @@ def of_all_kinds() -> list[Case]:
         kinds: list[object] = [(case.op, case.what)]
         if stem:
             code = _lowered(case).code
-            flags = tuple(d for d in code.defines if not d[0].startswith(("TYPE_", "SECOND_")))
+            _, flags = untyped((stem, code.defines))
             kinds = [(stem, flags, code.constants), *(d for d in code.defines if d not in flags)]
         for kind in kinds:
             found.setdefault(kind, case)

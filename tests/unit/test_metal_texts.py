@@ -12,6 +12,7 @@ from vkrun.shaders import catalogue, metal
 from vkrun.shaders.compile import title
 from vkrun.shaders.interface import n_threads, of_text
 from vkrun.shaders.kernel import KernelCode, Variant
+from vkrun.tests.untyped import untyped
 
 PARTS = 8
 
@@ -24,11 +25,6 @@ def used() -> dict[Variant, KernelCode]:
     nodes = (prepare(case).node for case in cases_for(False))
     calls = [catalogue.lower(n, metal.FEATURES) for n in nodes if not catalogue.refusal(n, metal.FEATURES)]
     return {(call.stem, call.defines): call.code for call in calls if call}
-
-
-def untyped(variant: Variant) -> Variant:
-    """Types of weights change no constant."""
-    return variant[0], tuple(d for d in variant[1] if not d[0].startswith(("TYPE_", "SECOND_")))
 
 
 @cache

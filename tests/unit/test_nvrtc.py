@@ -22,6 +22,7 @@ from vkrun.shaders.compile import Defines
 from vkrun.shaders.interface import of_text
 from vkrun.shaders.kernel import Features, Variant
 from vkrun.shaders.texts import text
+from vkrun.tests.untyped import untyped
 
 ARCHITECTURES = "sm_75", "sm_90", "sm_120"
 SHARES = 4
@@ -63,10 +64,6 @@ def used() -> dict[Variant, KernelKey]:
                 for name in (variant, untyped(variant)):
                     found.setdefault(name, key)
     return found
-
-
-def untyped(variant: Variant) -> Variant:
-    return variant[0], tuple(d for d in variant[1] if not d[0].startswith(("TYPE_", "SECOND_")))
 
 
 def source(variant: Variant) -> str:
