@@ -69,7 +69,7 @@ class Report(Watch):
         """Greedy, and None where it fails."""
         self._write(f"bundled model, {N_TOKENS} tokens on {name}: ")
         try:
-            index = info.index if info else None
+            index = info.index if info else 0
             with load(BUNDLED, name, index, n_ctx=256, cache_type_k="f32", cache_type_v="f32") as model:
                 began = time.perf_counter()
                 text = "".join(model.generate(PROMPT, max_tokens=N_TOKENS, temperature=0))

@@ -13,6 +13,7 @@ BEFORE_A_PLAN = 64  # steps in a larger size
 STEPS = 32  # of a run at most
 FURTHER_PROMPTS = 4  # times as many prompts as needed a larger size may be planned for
 COARSE = 8  # sequences that decode alone, beyond which few sizes are planned at first
+SOON = 256  # tokens, in whose time a size is planned
 
 
 class AtHand:
@@ -33,6 +34,14 @@ class AtHand:
         pays = self._asked[shape] > BEFORE_A_PLAN and self._is_prepared(shape)
         larger = self._larger(shape)
         return self._engine.ready(shape if pays else min(larger, key=_cost, default=_with_few(shape, at_first=True)))
+
+    def foresee(self, shape: StepShape, n_held: int) -> None:
+        """A step of this size is over n_held tokens: what its sequences will want once they have grown is planned
+        before they wait for it."""
+        ahead, n_tokens = self._engine.foresight, max(size for _, size in shape.groups)
+        n_kv = self._engine.kv_size(n_held + max(SOON, n_tokens))
+        if ahead and n_kv > shape.n_kv:
+            ahead.want(replace(shape, n_kv=n_kv))
 
     def _larger(self, shape: StepShape) -> list[StepShape]:
         """What may stand in, at once or else once it is planned; of what is yet to be planned one that is likely, which

@@ -53,10 +53,14 @@ class DecodeRun:
         shape = StepShape(((n, 1),), n_kv, n, min(n_drawn, model.params.n_vocab), rests=rests)
         self._engine, self._ready = engine, (ready or engine.ready)(shape)
         inputs = self._ready.inputs
-        self.is_own = inputs.shape == shape  # size, rather than a larger one
+        self.is_own = self.shape == shape  # size, rather than a larger one
         engine.device.write(inputs.storage, inputs.fill([chunks], model.capacity.n_ctx, settings=rows))
         self._pos = np.array([c.pos for c in chunks])
         self.n_left, self.n_under_way = min(limit, n_kv - last), 0
+
+    @property
+    def shape(self) -> StepShape:
+        return self._ready.inputs.shape
 
     def next(self, goes_on: bool = True) -> np.ndarray:
         """int32 [n]: the tokens drawn by the oldest step under way, -1 where logits are not finite.

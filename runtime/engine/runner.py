@@ -76,6 +76,7 @@ class Runner:
         n_drawn = max(c.n_drawn for c in choices)
         run = DecodeRun(self._engine, chunks, rows, n_drawn, limit, ready=self._at_hand.ready)
         run.n_left = run.n_left if run.is_own else min(run.n_left, STEPS)
+        self._at_hand.foresee(run.shape, max(c.pos for c in chunks) + run.n_left)
         return run
 
     def step(self, groups: Sequence[Group], wanted: Sequence[Wanted | None]) -> list[Chosen]:
@@ -142,17 +143,19 @@ class Runner:
         self._draws.close()
 
     def _ready(self, groups: Sequence[Group], n_drawn: int, rests: bool) -> Ready:
-        engine = self._engine
+        engine, n_held = self._engine, max(c.pos + len(c.ids) for chunks, _ in groups for c in chunks)
         shapes = planned_groups(groups)
         shape = StepShape(
             shapes,
-            engine.kv_size(max(c.pos + len(c.ids) for chunks, _ in groups for c in chunks)),
+            engine.kv_size(n_held),
             sum(n for n, _ in shapes),
             min(n_drawn, engine.model.params.n_vocab),
             snapshots=any(self.takes_snapshots(n) for _, n in shapes),
             rests=rests,
         )
-        return self._at_hand.ready(shape, 1)
+        ready = self._at_hand.ready(shape, 1)
+        self._at_hand.foresee(ready.inputs.shape, n_held)
+        return ready
 
 
 def _n_drawn(asked: Sequence[Wanted]) -> int:

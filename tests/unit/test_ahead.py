@@ -14,6 +14,7 @@ from vkrun.backends.together import Once
 from vkrun.runtime.engine import ahead as ahead_room
 from vkrun.runtime.engine.ahead import Ahead
 from vkrun.runtime.engine.at_hand import BEFORE_A_PLAN, AtHand
+from vkrun.runtime.engine.choice import TokenChoice
 from vkrun.runtime.engine.decode import few_sizes
 from vkrun.runtime.engine.engine import Engine
 from vkrun.runtime.engine.likely import MOST, foresee, likely
@@ -23,7 +24,8 @@ from vkrun.runtime.errors import BackendError
 from vkrun.runtime.gguf.file import GGUFFile
 from vkrun.runtime.ir.plan import Plan
 from vkrun.runtime.models import Capacity, open_model
-from vkrun.runtime.models.step import StepShape
+from vkrun.runtime.models.step import Chunk, StepShape
+from vkrun.runtime.text.sampler import SamplerSettings
 from vkrun.tests.model_files import write_model
 from vkrun.tests.null_backend import NullDevice
 
@@ -152,6 +154,20 @@ def test_what_is_under_way_is_waited_for_where_nothing_else_stands_in(engine: En
         pool.submit(lambda: device.go.wait(0.05) or device.go.set())
         assert at_hand.ready(of(1), 1).inputs.shape == of(2, 1024)
     assert not seen
+    engine.stop_foresight()
+
+
+def test_more_keys_are_planned_for_before_a_text_comes_to_them(engine: Engine) -> None:
+    slow(engine).go.set()
+    ahead, runner, choice = foreseeing(engine), Runner(engine), TokenChoice(SamplerSettings(temp=0))
+    for pos, n_kv, then in ((100, 256, 512), (400, 512, 1024)):
+        wanted = of(2, then)
+        run = runner.decode([Chunk(0, pos, (1,)), Chunk(1, 3, (1,))], [choice, choice], 8)
+        assert run.shape == of(2, n_kv) and not engine.is_planned(wanted)
+        all_over(ahead, wanted)
+        engine.ready(wanted)
+    runner.decode([Chunk(0, 900, (1,)), Chunk(1, 3, (1,))], [choice, choice], 8)  # no more keys than these
+    assert not ahead.begun(done=True) and not ahead.waiting()
     engine.stop_foresight()
 
 
