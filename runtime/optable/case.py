@@ -96,6 +96,11 @@ class Case:
         """With the limits of kernels that round operands to halves, by 2^-11 of each number."""
         return replace(self, nmse=1e-6, row=3e-3)
 
+    def in_bytes(self) -> "Case":
+        """With the limits of integer dots (shaders/matmul/wide_dot.glsl), which round by up to the largest of 32
+        numbers over 65,278: 2.5e-9 of their squares where that one is all there is, and more where products cancel."""
+        return replace(self, nmse=max(self.nmse, 5e-8), row=max(self.row, 5e-4))
+
     def in_blocks(self) -> "Case":
         """With the limits of kernels that round to Q8_0: a few codes by one, of 127 at most."""
         return replace(self, nmse=2e-5, row=9e-3)

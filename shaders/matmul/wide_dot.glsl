@@ -1,6 +1,6 @@
-// What wide.glsl does with a piece of integer codes: x becomes integers of 23 bits and one power of two a piece, in three
-// signed bytes each, so that products of four bytes at a time give sums as exact as those of floats.
-// held: of each piece the low, middle and high bytes of its eight quads, then the power and the sums of both halves.
+// What wide.glsl does with a piece of integer codes: x becomes integers of 16 bits and one step a piece, in two signed bytes
+// each, whose products are made four at a time. They are off by half a step, the largest of a piece's 32 over 65,278.
+// held: of each piece the low and high bytes of its eight quads, then the step and the sums of both halves.
 
 #ifndef TEXT  // preludes bring it
 spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6019, 6018], id = 4450)
@@ -11,7 +11,9 @@ int add_dot(int sum, uint a, uint b) {
 }
 #endif
 
-const uint SLOTS = 7u;
+const uint SLOTS = 5u;
+const float MOST = 32639.0;  // 127 * 256 + 127
+const float LEAST = 3.9e-34;  // of a piece's largest, whose step is still a normal number
 
 bool is_spare;  // an invocation that helps with a quad of another
 
@@ -22,15 +24,15 @@ uint bytes_of(ivec4 v) {
     return low.x | low.y << 8 | low.z << 16 | low.w << 24;
 }
 
-// Infinities alone are left of a piece that has some, with an infinite power; NaN is the power of one with a NaN.
-ivec4 integers(vec4 x, uint largest, out float power) {
-    if (largest >= 0x7f800000u) {
-        power = uintBitsToFloat(largest);
+// Infinities alone are left of a piece that has some, with an infinite step; NaN is the step of one with a NaN.
+ivec4 integers(vec4 x, uint size, out float unit) {
+    if (size >= 0x7f800000u) {
+        unit = uintBitsToFloat(size);
         return ivec4(mix(vec4(0), sign(x), equal(abs(x), vec4(INFINITY))));
     }
-    uint exponent = max(largest >> 23, 23u);  // |x| < 2^(exponent - 126)
-    power = uintBitsToFloat((exponent - 21u) << 23);
-    return ivec4(roundEven(x * uintBitsToFloat((275u - exponent) << 23)));
+    float largest = max(uintBitsToFloat(size), LEAST);
+    unit = largest / MOST;
+    return ivec4(roundEven(x * (MOST / largest)));
 }
 
 // Byte `shift` / 8 of each, which stands there plus 128.
@@ -39,10 +41,10 @@ uint bytes_of(uvec4 v, uint shift) {
     return (v.x | v.y << 8 | v.z << 16 | v.w << 24) ^ 0x80808080u;
 }
 
-// The three bytes of four elements, those of `quad` of the piece whose words start at `at`.
+// Both bytes of four elements, those of `quad` of the piece whose words start at `at`.
 void hold_bytes(uint at, uint quad, ivec4 whole) {
-    uvec4 v = uvec4(whole + 0x808080);
-    [[unroll]] for (uint i = 0u; i < 3u; i++) {
+    uvec4 v = uvec4(whole + 0x8080);
+    [[unroll]] for (uint i = 0u; i < 2u; i++) {
         held[at + (2u * i + (quad >> 2)) * HELD_ROW][quad & 3u] = bytes_of(v, 8u * i);
     }
 }
@@ -53,8 +55,8 @@ void hold_quad(uint p, uint quad, uint c, vec4 x) {
     [[unroll]] for (uint mask = 1u; mask < 8u; mask *= 2u) {
         largest = max(largest, subgroupShuffleXor(largest, mask));
     }
-    float power;
-    ivec4 whole = integers(x, largest, power);
+    float unit;
+    ivec4 whole = integers(x, largest, unit);
     int sum = whole.x + whole.y + whole.z + whole.w;
     sum += subgroupShuffleXor(sum, 1u);
     sum += subgroupShuffleXor(sum, 2u);
@@ -64,7 +66,7 @@ void hold_quad(uint p, uint quad, uint c, vec4 x) {
         hold_bytes(at, quad, whole);
     }
     if (!is_spare && quad == 0u) {
-        held[at + 6u * HELD_ROW] = floatBitsToUint(vec4(power, float(sum), float(other), 0));
+        held[at + 4u * HELD_ROW] = floatBitsToUint(vec4(unit, float(sum), float(other), 0));
     }
 }
 
@@ -100,8 +102,8 @@ void hold(uint first, uint n) {
     }
 }
 
-float joined(ivec3 parts) {
-    return float(parts.z * 256 + parts.y) * 256.0 + float(parts.x);
+float joined(ivec2 parts) {
+    return float(parts.y * 256 + parts.x);
 }
 
 // What codes that are CODE_OFFSET too large made, less what that added.
@@ -111,7 +113,7 @@ float less_offset(float made, float side) {
 
 uvec2 codes[ROWS][4];
 Scale scale[ROWS];
-ivec3 a[ROWS], b[ROWS];  // sums of the low, middle and high bytes, of both halves
+ivec2 a[ROWS], b[ROWS];  // sums of the low and high bytes, of both halves
 
 void take_codes(uint piece) {
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
@@ -126,10 +128,10 @@ void take_codes(uint piece) {
 // With one scale for both halves of a piece `a` has both sums.
 void add_bytes(uint at) {
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-        a[r] = ivec3(0);
-        b[r] = ivec3(0);
+        a[r] = ivec2(0);
+        b[r] = ivec2(0);
     }
-    [[unroll]] for (uint part = 0u; part < 3u; part++) {
+    [[unroll]] for (uint part = 0u; part < 2u; part++) {
         uvec4 xa = held[at + 2u * part * HELD_ROW], xb = held[at + (2u * part + 1u) * HELD_ROW];
         [[unroll]] for (uint j = 0u; j < 4u; j++) {
             [[unroll]] for (uint r = 0u; r < ROWS; r++) {
@@ -150,7 +152,7 @@ void add_piece(uint p, uint place) {
     take_codes(piece);
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
         uint at = c * SLOTS * HELD_ROW + place;
-        vec4 sides = uintBitsToFloat(held[at + 6u * HELD_ROW]);
+        vec4 sides = uintBitsToFloat(held[at + 4u * HELD_ROW]);
         add_bytes(at);
         [[unroll]] for (uint r = 0u; r < ROWS; r++) {
             FROM(r);

@@ -8,7 +8,7 @@ from vkrun.backends.cpu import BACKEND as CPU
 from vkrun.backends.host import BACKEND as HOST
 from vkrun.backends.vulkan import BACKEND
 from vkrun.runtime.optable.case import Case
-from vkrun.runtime.optable.run import Setting, compare, execute
+from vkrun.runtime.optable.run import Setting, compare, execute, limited, planned, run
 from vkrun.runtime.optable.table import CASES
 from vkrun.shaders import catalogue
 from vkrun.shaders.kernel import Features
@@ -31,8 +31,9 @@ def fault(flip: Flip, device: Device) -> str:
     setting = flip.setting()
     assert setting
     wanted = execute(setting, CPU.open(CPU.devices()[0]))
-    case = flip.case.in_halves() if _by_matrices(setting, device) else flip.case
-    outcome = compare(case, setting, execute(setting, device), wanted)
+    plan = planned(setting, device)
+    case = flip.case.in_halves() if _by_matrices(setting, device) else limited(flip.case, device, plan)
+    outcome = compare(case, setting, run(setting, device, plan), wanted)
     return "" if outcome.status == "pass" else f"{flip.what}: {outcome.why}"
 
 
