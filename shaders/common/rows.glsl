@@ -23,6 +23,7 @@ const uint HELD = HELD_COLS / gl_WorkGroupSize.x + 1u;
 #define N_COLS (KNOWN_COLS != 0u ? KNOWN_COLS : p.n_cols)
 #define N_STEPS ((N_COLS + LANES - 1u) / LANES)
 #define IN_ROW(h, c) ((KNOWN_COLS != 0u && (h + 1u) * LANES <= KNOWN_COLS) || c < N_COLS)
+#define ASKS_FIRST (KNOWN_COLS != 0u)  // for all that it reads of a row, before a sum or a store that it would wait for
 #define EACH_COLUMN(h, c) for (uint h = 0u, c = LANE; h < N_STEPS; h++, c += LANES) if (IN_ROW(h, c))
 
 uvec3 row_of(uint i, uint rows1, uint rows2) {

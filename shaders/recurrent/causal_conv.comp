@@ -39,16 +39,17 @@ layout(push_constant) uniform Args {
 const uint PAST = TAPS - 1u;
 uint seq, channel, x_first;  // what the invocation works on, and where its first input is
 float past[TAPS];  // the PAST inputs before the run's first token, then room for the next one
+float taps[TAPS], old[PAST];
 
-// Row i of [state, x]; the state's part stands in `past` of the invocation with the first run.
+// Row i of [state, x]; the state's part stands in `old` of the invocation with the first run.
 float row_of(int i) {
     uint row = uint(clamp(i, 0, int(PAST + n_tokens) - 1));
     if (row >= PAST) {
         return x[x_first + (row - PAST) * x_token];
     }
-    float found = past[0];
+    float found = old[0];
     [[unroll]] for (uint j = 1u; j < PAST; j++) {
-        found = row == j ? past[j] : found;
+        found = row == j ? old[j] : found;
     }
     return found;
 }
@@ -86,11 +87,13 @@ void load_past(uint run) {
     }
 }
 
-void convolve(uint first, uint end) {
-    float taps[TAPS];
+void load_taps() {
     [[unroll]] for (uint j = 0u; j < TAPS; j++) {
         taps[j] = w[w_at + channel * w_channel + j * w_tap];
     }
+}
+
+void convolve(uint first, uint end) {
     uint y_first = y_at + seq * y_seq + channel * y_channel;
     for (uint t = first; t < end; t++) {
         past[PAST] = x[x_first + t * x_token];
@@ -117,9 +120,13 @@ void main() {
         return;
     }
     x_first = x_at + seq * x_seq + channel * x_channel;
+    load_taps();
     load_past(run);
-    if (run == 0u) {
-        move_state();
+    [[unroll]] for (uint j = 0u; j < PAST; j++) {
+        old[j] = past[j];
     }
     convolve(run * run_length, min((run + 1u) * run_length, n_tokens));
+    if (run == 0u) {
+        move_state();  // last, so that it waits for nothing which others need
+    }
 }

@@ -24,9 +24,15 @@ void main() {
     }
     uvec3 r = ROW(i);
     uint row_x = ROW_AT(x, r), row_y = ROW_AT(y, r), row_s = ROW_AT(s, r), row_normed = ROW_AT(normed, r);
-    float total = 0.0, held[HELD];
+    float total = 0.0, held[HELD], weights[HELD];
+    if (ASKS_FIRST) {
+        EACH_COLUMN(h, c) {
+            held[h] = x[row_x + c * p.x_col] + y[row_y + c * p.y_col];
+            weights[h] = w[p.w_at + c * p.w_col];
+        }
+    }
     EACH_COLUMN(h, c) {
-        float v = x[row_x + c * p.x_col] + y[row_y + c * p.y_col];
+        float v = ASKS_FIRST ? held[h] : x[row_x + c * p.x_col] + y[row_y + c * p.y_col];
         held[HELD_COLS != 0u ? h : 0u] = v;
         s[row_s + c * p.s_col] = v;
         total += v * v;
@@ -34,6 +40,6 @@ void main() {
     float factor = 1.0 / sqrt(group_sum(total) / float(p.n_cols) + p.eps);
     EACH_COLUMN(h, c) {
         float v = HELD_COLS != 0u ? held[h] : s[row_s + c * p.s_col];
-        normed[row_normed + c * p.normed_col] = v * factor * w[p.w_at + c * p.w_col];
+        normed[row_normed + c * p.normed_col] = v * factor * (ASKS_FIRST ? weights[h] : w[p.w_at + c * p.w_col]);
     }
 }

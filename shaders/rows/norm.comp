@@ -41,9 +41,19 @@ float L2(float total) { return 1.0 / sqrt(total + p.eps); }
 float L2_MAX(float total) { return select_nan(total, 1.0 / max(sqrt(total), p.eps)); }
 
 float held[HELD], mean = 0.0;
+#ifdef WEIGHT
+float weights[HELD];
+#endif
 
 // The sum of the row's squares, of which `held` keeps the numbers.
 float squares(uint row_x) {
+#ifdef WEIGHT
+    if (ASKS_FIRST) {
+        EACH_COLUMN(h, c) {
+            weights[h] = w[p.w_at + c * p.w_col];
+        }
+    }
+#endif
 #ifdef MEAN
     EACH_COLUMN(h, c) {
         mean += x[row_x + c * p.x_col];
@@ -76,7 +86,7 @@ void main() {
     EACH_COLUMN(h, c) {
         float v = (HELD_COLS != 0u ? held[h] : x[row_x + c * p.x_col] - mean) * factor;
 #ifdef WEIGHT
-        v *= w[p.w_at + c * p.w_col];
+        v *= ASKS_FIRST ? weights[h] : w[p.w_at + c * p.w_col];
 #endif
 #ifdef GATE
         v *= silu(gate[row_gate + c * p.gate_col]);
