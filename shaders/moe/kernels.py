@@ -201,11 +201,10 @@ def _lower_down(node: Node, features: Features) -> KernelCall:
 
 
 def _down_form(node: Node, features: Features) -> tuple[str, ...]:
-    """Joined, no row is short. Each number of x meets few rows: making integers of it pays in batches alone, as NVRTC
-    compiles that."""
+    """Joined, no row is short. Each number of x meets few rows: making integers of it pays in batches alone."""
     down, ids, shared_down = (node.inputs[i] for i in (1, 2, 5))
     form = tuple(flag for flag in form_of(features) if flag != "SUBGROUPS")
-    dots = features.int_dot and features.nvrtc and ids.shape[0] >= TOKENS_FOR_DOTS and "WIDE" in form
+    dots = features.int_dot and ids.shape[0] >= TOKENS_FOR_DOTS and "WIDE" in form
     return (*form, "DOT") if dots and has_form(("WIDE", "DOT"), down.dtype, shared_down.dtype) else form
 
 
