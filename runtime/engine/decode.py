@@ -17,10 +17,10 @@ N_UNDER_WAY = 2  # steps
 
 
 def batch_size(n: int) -> int:
-    """The planned number of sequences for n of them: 1, 2, 4, 8, and beyond four sizes to each power of two. So few
+    """The planned number of sequences for n of them: 1, 2, 4, 8, and beyond eight sizes to each power of two. So few
     sizes are planned, and little is computed for nobody."""
     power = 1 << max(n - 1, 0).bit_length()
-    step = power // 8
+    step = power // 16
     return power if n <= 8 else -(-n // step) * step
 
 

@@ -76,7 +76,12 @@ FEW_TILES = (  # of each number of columns the largest first, then what takes an
     Tile(16, 32, 2, 16, 32, 1, 6),
     Tile(16, 32, 1, 16, 32, 1, 6),
 )
-NARROW_TILES = Tile(32, 8, 2, 32, 8, 1, 8, 2), Tile(16, 8, 2, 16, 8, 1, 12)  # likewise, as NVRTC compiles them
+NARROW_TILES = (  # likewise, as NVRTC compiles them
+    Tile(32, 8, 2, 32, 8, 1, 8, 2),
+    Tile(16, 8, 2, 16, 8, 1, 12),
+    Tile(32, 16, 2, 32, 16, 1, 4, 2),
+    Tile(16, 16, 2, 16, 16, 1, 8, 2),
+)
 EXPERT_TILES = (
     Tile(128, 32, 2, 32, 32, 1),
     Tile(128, 32, 1, 32, 32, 1),

@@ -73,6 +73,9 @@ def wide_tile(n_rows: int, n_cols: int, n_inner: int, features: Features, dtype:
     if n_cols > 1:
         most = MOST_COLS if dtype.block == 256 else MOST_COLS_SHORT
         cols = even_tile(n_cols, max(1, min(most, _held(features, dtype) // (size + 1))))
+        if few and not dtype.is_quantised:  # else there were workgroups for half of a large GPU
+            along = 2 * size if features.nvrtc and n_cols <= MOST_COLS else size
+            return WideTile(_local(256, along, features), 1, cols, along, 1)
         return WideTile(_local(256, size, features), 4 if n_cols > 4 and n_rows > MANY_ROWS else 2, cols, size, 1)
     is_long = n_rows >= MANY_ROWS and n_pieces > 2 * size
     if is_long and dtype.block == 256 and not dtype.is_rare and features.max_workgroup >= WHOLE:

@@ -11,7 +11,7 @@ def groups(n_readers: int, size: int, n_ones: int) -> list[tuple[list[Chunk], in
 
 
 @pytest.mark.parametrize(
-    ("n_readers", "size", "n_ones", "planned"), [(1, 512, 1, (1, 1)), (3, 512, 5, (4, 8)), (1, 64, 17, (1, 20))]
+    ("n_readers", "size", "n_ones", "planned"), [(1, 512, 1, (1, 1)), (3, 512, 5, (4, 8)), (1, 64, 17, (1, 18))]
 )
 def test_groups_as_planned(n_readers: int, size: int, n_ones: int, planned: tuple[int, int]) -> None:
     assert planned_groups(groups(n_readers, size, n_ones)) == ((planned[0], size), (planned[1], 1))
