@@ -18,6 +18,7 @@ def test_the_message_names_the_option_and_what_fits(backend):
     assert re.search("; the largest that fits is [0-9]+$", said)
 
 
+@pytest.mark.full
 def test_what_is_named_as_fitting_fits():
     if why := registry.get("kompute").why_missing():
         pytest.skip(why)

@@ -104,6 +104,7 @@ def test_without_a_terminal_it_is_one_line(made, monkeypatch, capsys):
     assert said == ["compiling kernels for this device, once ..."] and not made
 
 
+@pytest.mark.full
 def test_a_cold_start_on_a_software_driver_says_what_it_does_before_the_prompt_is_echoed(tmp_path):
     found = [d for d in registry.get("vulkan").devices() if d.is_software and not d.missing]
     if not found:

@@ -35,6 +35,7 @@ def draw(model: vkrun.Model, tokens: list[int], settings: SamplerSettings, n: in
     return np.array(list(decode(model.engine, [Chunk(s, 0, (t,)) for s, t in enumerate(tokens)], settings, n)))
 
 
+@pytest.mark.full("kompute")
 def test_greedy_is_the_hosts_argmax_across_planned_sizes(path, backend):
     n = 20 if backend == "cpu" else 270  # beyond the 256 keys of the smallest planned step
     with load_exact(path, backend=backend, n_ctx=512) as model:

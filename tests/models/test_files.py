@@ -23,8 +23,8 @@ def logits_of(path: Path, backend: str = "cpu") -> np.ndarray:
         return model.logits(kinds.IDS)
 
 
-@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.full("vulkan", "kompute"))])
-@pytest.mark.full("kompute")
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.full("kompute", "vulkan")
 def test_types_mixed_in_a_layer(part: int, backend: str, tmp_path: Path) -> None:
     """Each half of the types in one file, against the same numbers as floats."""
     mixed = kinds.model(BLOCKS[part::2])

@@ -132,6 +132,7 @@ def test_token_by_token_is_one_shot(name: str, path_of) -> None:
         assert nmse(np.concatenate(chunks), wanted) <= 1e-6
 
 
+@pytest.mark.full("llama-8b", "gpt-oss-20b", "kimi-linear-48b-a3b")  # gemma's have windows, deepseek's are latent
 @pytest.mark.parametrize("name", [*SMALL])
 def test_kernels_say_what_numpy_says(name: str, path_of) -> None:
     with kept(path_of(name)) as model:
@@ -158,6 +159,7 @@ def answered(model: Model, prompt: list[int], n: int = 4) -> tuple[list[int], in
     return answer.ids, answer.timings.n_cached
 
 
+@pytest.mark.full("host")
 @pytest.mark.parametrize("backend, name", TURNS)
 def test_what_was_parked_or_saved_is_gone_on_from(backend: str, name: str, path_of, tmp_path: Path) -> None:
     chats = [[(i * i + 3 * i + seed) % 100 for i in range(70)] for seed in (1, 2)]
@@ -178,6 +180,7 @@ def test_what_was_parked_or_saved_is_gone_on_from(backend: str, name: str, path_
         model.load_session(tmp_path / "s")
 
 
+@pytest.mark.full("host")
 @pytest.mark.parametrize("backend, name", TURNS)
 def test_a_cache_is_copied_as_it_is(backend: str, name: str, path_of) -> None:
     """By way of floats, which quantise to the codes and scales that they came of."""

@@ -107,6 +107,7 @@ asks = st.tuples(st.lists(parts, min_size=1, max_size=3), st.integers(0, 4), st.
 RANDOM = [("qwen3next", "null"), ("qwen3next", "cpu"), ("qwen3", "cpu"), ("lfm2", "cpu")]
 
 
+@pytest.mark.full("qwen3", "lfm2")  # with keys alone, and with states alone that few tokens go into
 @pytest.mark.parametrize("name, device", RANDOM)
 @settings(max_examples=12, deadline=None)
 @given(said=st.lists(asks, min_size=2, max_size=7), n_caches=st.integers(1, 2), budget=st.sampled_from([0, 1, 3, None]))

@@ -91,6 +91,7 @@ def run(code: str, *arguments: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.full(vkrun.BUNDLED)
 @pytest.mark.parametrize("model", [GOLDEN, vkrun.BUNDLED], ids=["golden", "bundled"])
 def test_the_layer_is_silent_on_generated_tokens_at_every_level(model: Path) -> None:
     assert run(SILENT, model) == "".join(f"{level} []\n" for level in range(4))

@@ -20,6 +20,9 @@ from vkrun.tests.models.drawn import Golden
 
 FOLDER = Path(__file__).parent / "families"
 NAMES = ("gemma2", "gemma3", "gemma4", "gemma4-moe", "gpt-oss", "olmo3", "phi3")  # with windows of 5 to 7 tokens
+by_family = pytest.mark.parametrize(
+    "name", [n if n in ("gemma4", "gpt-oss") else pytest.param(n, marks=pytest.mark.full) for n in NAMES]
+)
 N_CTX, N_STEP, N_ROWS, N_IDS, LIMIT = 160, 8, 32, 120, 1e-10
 
 
@@ -43,7 +46,7 @@ def load(path: Path, backend: str = "cpu", full: bool = False, level: int = 3, n
 
 
 @pytest.mark.parametrize("level", [0, 3])
-@pytest.mark.parametrize("name", NAMES)
+@by_family
 def test_logits_are_those_of_whole_caches_however_a_text_is_cut(name, level, paths):
     path, ids = paths[name]
     with load(path, full=True, level=level) as model:
@@ -93,7 +96,7 @@ def asked_in_turn(room: Room, ids: list[int]) -> Iterator[tuple[list[list[int]],
         yield room.finish(again), [again.timings.n_cached]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@by_family
 def test_batches_copies_and_ways_back(name, paths):
     path, ids = paths[name]
     with load(path, full=True, n_seqs=3) as model:
@@ -119,7 +122,7 @@ def sessions(room: Room, ids: list[int]) -> Iterator[tuple[list[int], int]]:
         yield s.ids, s.timings.n_cached
 
 
-@pytest.mark.parametrize("name", NAMES)
+@by_family
 def test_conversations_are_parked_and_come_back(name, paths):
     path, ids = paths[name]
     with load(path, full=True) as model:
@@ -135,7 +138,7 @@ def test_conversations_are_parked_and_come_back(name, paths):
         assert cached[6] >= 80 and cached[8] == 0  # what rings had lost by then is read again
 
 
-@pytest.mark.parametrize("name", NAMES)
+@by_family
 def test_a_session_goes_on_from_a_file(name, paths, tmp_path):
     path, ids = paths[name]
     with load(path) as model:

@@ -16,6 +16,7 @@ from vkrun.runtime.optable.case import Case, Operand, normal
 from vkrun.runtime.optable.run import Setting, prepare
 from vkrun.runtime.optable.table import cases_for
 from vkrun.runtime.optable.views import STRIDED, Make, plain
+from vkrun.tests.nodes import bare
 
 PLAIN_TYPES = (DType.F32, DType.F16, DType.BF16, DType.I32)
 SIZES = (0, 1, 7, 33)
@@ -44,12 +45,12 @@ def cases_to_flip(op: str, device: Device) -> list[Case]:
     """Cases to start from, of those that the device takes: one with axes longer than 1, whose strides say something,
     then plain, then small; and one that is middling in all this. None of an op that it leaves to others."""
     cases = (c for c in cases_for(device.info.is_software) if c.op == op)
-    listed = sorted((c for c in cases if not device.supports(prepare(c).node)), key=_wish)
+    listed = sorted((c for c in cases if not device.supports(bare(c).node)), key=_wish)
     return [listed[0], listed[len(listed) // 2]] if listed else []
 
 
 def _wish(case: Case) -> tuple[bool, int, bool, int]:
-    shapes = [t.shape for t in prepare(case).node.inputs]
+    shapes = [t.shape for t in bare(case).node.inputs]
     short = sum(n == 1 for s in shapes for n in s)
     return any(0 in s for s in shapes), short, not case.plain, sum(prod(s) for s in shapes)
 

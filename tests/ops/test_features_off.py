@@ -11,10 +11,11 @@ from vkrun.backends.host import LANES
 from vkrun.backends.vulkan import BACKEND
 from vkrun.runtime.ir.graph import Node
 from vkrun.runtime.optable.case import Case
-from vkrun.runtime.optable.run import Outcome, prepare, run_case
+from vkrun.runtime.optable.run import Outcome, run_case
 from vkrun.runtime.optable.table import cases_for
 from vkrun.shaders.catalogue import lower, refusal
 from vkrun.shaders.kernel import Features, KernelCode
+from vkrun.tests.nodes import bare
 
 SWITCHED = ("subgroup_size", "float16", "int_dot", "cooperative_matrix", "delta_chunks")
 WANTED_BY_NONE = ("float16", "cooperative_matrix")  # of llvmpipe's: halves are for matrices, which it has not
@@ -25,7 +26,7 @@ Kernels = dict[KernelCode | None, Case]
 
 @cache
 def table() -> list[tuple[Case, Node]]:
-    return [(case, prepare(case).node) for case in cases_for(is_software=False)]
+    return [(case, bare(case).node) for case in cases_for(is_software=False)]
 
 
 def chosen(node: Node, features: Features) -> KernelCode | None:

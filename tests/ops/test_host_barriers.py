@@ -18,13 +18,14 @@ from vkrun.backends.host.dispatch import Bound, Dispatch, Lanes, cells_of
 from vkrun.backends.host.kernels import BARRIER, MET, NEEDED
 from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.optable.case import Case
-from vkrun.runtime.optable.run import prepare, run_case
+from vkrun.runtime.optable.run import run_case
 from vkrun.runtime.optable.table import cases_for
 from vkrun.shaders.catalogue import lower, refusal, variants
 from vkrun.shaders.compile import Defines
 from vkrun.shaders.kernel import Features, KernelCall
 from vkrun.shaders.texts import text
 from vkrun.shaders.translate import OutsideSubsetError, translated
+from vkrun.tests.nodes import bare
 from vkrun.tests.untyped import untyped
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
@@ -134,7 +135,7 @@ def uses() -> dict[Class, list[Use]]:
 
 
 def uses_of(case: Case) -> Iterator[Use]:
-    setting = prepare(case)
+    setting = bare(case)
     if sum(t.layout.n_elements for t in (*setting.node.inputs, *setting.node.outputs)) > LARGEST:
         return
     for way, features in enumerate(WAYS):
@@ -179,6 +180,7 @@ def needless(which: Class) -> set[tuple[str, int]]:
     return left
 
 
+@pytest.mark.full(1)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_each_barrier_is_needed(part: int, full: bool) -> None:
     """With --full in every class of variants."""

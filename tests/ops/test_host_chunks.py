@@ -7,12 +7,13 @@ import pytest
 from vkrun.backends.host import BACKEND, LANES
 from vkrun.backends.host.device import HostDevice
 from vkrun.runtime.optable.case import Case
-from vkrun.runtime.optable.run import prepare, run_case
+from vkrun.runtime.optable.run import run_case
 from vkrun.runtime.optable.table import CASES
 from vkrun.runtime.tuning import Tuning
 from vkrun.shaders.catalogue import lower
 from vkrun.shaders.kernel import Features
 from vkrun.shaders.recurrent import kimi_chunks, state_chunks
+from vkrun.tests.nodes import bare
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
@@ -34,7 +35,7 @@ def found(op: str) -> list[Case]:
 def test_every_size(op: str, size: tuple[int, int], full: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OPS[op], "forced", size)
     for i, case in enumerate(found(op)[:: 1 if full else 9]):
-        call = lower(prepare(case).node, ROOMY)
+        call = lower(bare(case).node, ROOMY)
         assert call and (call.stem, ()) == OPS[op].VARIANT
         assert run_case(case, device(i % 2 == 1)).why == "", case.what
 
@@ -54,7 +55,7 @@ def test_every_size(op: str, size: tuple[int, int], full: bool, monkeypatch: pyt
 def test_where_chunks_are_taken(features: Features, wanted: dict[str, int] | None) -> None:
     """Of 70 tokens and 8 heads of 24 x 64: from as many tokens on as are tuned, where there is room."""
     case = next(c for c in found("mamba2") if c.what == "NaN in x, 70 tokens")
-    call = lower(prepare(case).node, features)
+    call = lower(bare(case).node, features)
     assert call and (call.stem == "state_chunks") == bool(wanted)
     assert {name: call.constants[name] for name in wanted or ()} == (wanted or {})
 
@@ -70,5 +71,5 @@ def test_where_chunks_are_taken(features: Features, wanted: dict[str, int] | Non
 )
 def test_where_kimi_is_taken_in_chunks(features: Features, rows: int) -> None:
     """Of 70 tokens and heads of 20 x 64."""
-    call = lower(prepare(next(c for c in found("kimi_delta") if c.what == "NaN in v, 70 tokens")).node, features)
+    call = lower(bare(next(c for c in found("kimi_delta") if c.what == "NaN in v, 70 tokens")).node, features)
     assert call and (call.stem == "kimi_chunks") == bool(rows) and call.constants.get("ROWS", 0) == rows

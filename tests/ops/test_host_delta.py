@@ -7,7 +7,8 @@ from vkrun.backends.host import BACKEND
 from vkrun.backends.host.device import HostDevice
 from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.optable.cases_prompts import CASES
-from vkrun.runtime.optable.run import prepare, run_case
+from vkrun.runtime.optable.run import run_case
+from vkrun.tests.nodes import bare
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
@@ -19,6 +20,7 @@ def device(backwards: bool) -> HostDevice:
     return BACKEND.open(BACKEND.devices()[int(backwards)])
 
 
+@pytest.mark.full(*(c for c in FOUND if c.what.endswith(("small values", "large values", "a value"))))
 @pytest.mark.parametrize("case", FOUND, ids=lambda c: c.what)
 def test_cases(case, full: bool) -> None:
     for backwards in (False, True) if full else (FOUND.index(case) % 2 == 1,):
@@ -26,5 +28,5 @@ def test_cases(case, full: bool) -> None:
 
 
 def test_they_run_in_two_steps() -> None:
-    plan = lean_plan(prepare(FOUND[0]).graph, 3, device(False).supports)
+    plan = lean_plan(bare(FOUND[0]).graph, 3, device(False).supports)
     assert [n.op for n in plan.nodes] == ["delta_parts", "delta_scan"]

@@ -8,7 +8,7 @@ from vkrun.backends.host.device import HostDevice
 from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.optable import cases_long, cases_prompts
 from vkrun.runtime.optable.case import Case
-from vkrun.runtime.optable.run import Outcome, prepare, run_case
+from vkrun.runtime.optable.run import Outcome, run_case
 from vkrun.shaders.catalogue import lower
 from vkrun.shaders.matmul import matrices
 from vkrun.shaders.matmul.matrices import (
@@ -20,12 +20,13 @@ from vkrun.shaders.matmul.matrices import (
     TILES,
     Tile,
 )
+from vkrun.tests.nodes import bare
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
 CASES = *cases_prompts.CASES, *cases_long.CASES
 STEMS = ("attention_decode_matrix", "attention_matrix", "mul_mat_id_matrix", "mul_mat_id_swiglu", "mul_mat_matrix")
-SPREAD = 9  # every so many cases without --full
+PLAINLY = 2  # cases of a stem without --full: one in each order of lanes
 TRIED = (  # as others are not: eight columns, several stages ahead, one team of two stages
     Tile(32, 8, 2, 32, 8, 1, 4, 2),
     Tile(16, 8, 2, 16, 8, 1, 12, 4),
@@ -49,24 +50,27 @@ def case_of(op: str, what: str) -> Case:
     return next(c for c in CASES if (c.op, c.what) == (op, what))
 
 
-def stems_of(case: Case) -> set[str]:
-    plan = lean_plan(prepare(case).graph, 3, device().supports)
-    return {call.stem for node in plan.nodes if (call := lower(node, device().features))}
-
-
 @cache
+def stems() -> list[set[str]]:
+    """The shaders that run each case."""
+    plans = (lean_plan(bare(case).graph, 3, device().supports) for case in CASES)
+    calls = ([lower(node, device().features) for node in plan.nodes] for plan in plans)
+    return [{call.stem for call in each if call} for each in calls]
+
+
 def cases_of(stem: str) -> list[Case]:
-    return [c for c in CASES if stem in stems_of(c)]
+    return [c for c, own in zip(CASES, stems(), strict=True) if stem in own]
 
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_cases(stem: str, full: bool) -> None:
     found = cases_of(stem)
     assert len(found) > 15
-    outcomes = [run(c, bool(i % 2)) for i, c in enumerate(found if full else found[::SPREAD])]
+    outcomes = [run(c, bool(i % 2)) for i, c in enumerate(found if full else found[:: len(found) // PLAINLY + 1])]
     assert [f"{o.case.what}: {o.why}" for o in outcomes if o.status != "pass"] == []
 
 
+@pytest.mark.full(*(tile for alike in (TILES, FEW_TILES, NARROW_TILES, TRIED, EXPERT_TILES) for tile in alike[1:]))
 @pytest.mark.parametrize(
     ("case", "tile"),
     [

@@ -16,7 +16,7 @@ from vkrun.backends.host.kernels import BARRIER, NEEDED, HostKernel
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.optable.case import Case
-from vkrun.runtime.optable.run import Outcome, prepare, run_case
+from vkrun.runtime.optable.run import Outcome, run_case
 from vkrun.runtime.optable.table import CASES
 from vkrun.shaders import metal
 from vkrun.shaders.catalogue import lower, refusal
@@ -25,6 +25,7 @@ from vkrun.shaders.kernel import Features, KernelCall, KernelCode
 from vkrun.tests.comparing import nmse
 from vkrun.tests.exact import load_exact
 from vkrun.tests.model_files import write_model
+from vkrun.tests.nodes import bare
 from vkrun.tests.untyped import untyped
 
 pytestmark = pytest.mark.skipif(bool(msl.why_missing()), reason=msl.why_missing())
@@ -48,7 +49,7 @@ def outcome_on(case: Case, on: Device) -> Outcome:
 @cache
 def stems() -> list[str]:
     """The shader that runs each case, "" where a plan makes several of it."""
-    nodes = (prepare(case).node for case in CASES)
+    nodes = (bare(case).node for case in CASES)
     calls = (None if refusal(node, FEATURES) else lower(node, FEATURES) for node in nodes)
     return [call.stem if call else "" for call in calls]
 
@@ -122,7 +123,7 @@ def test_kernels_of_simdgroup_matrices_have_twins_without(op: str, what: str, st
 
 def planned(case: Case, features: Features) -> set[str]:
     """The shaders of a case as a plan makes it."""
-    nodes = lean_plan(prepare(case).graph, 3, lambda node: refusal(node, features)).nodes
+    nodes = lean_plan(bare(case).graph, 3, lambda node: refusal(node, features)).nodes
     return {call.stem for node in nodes if (call := lower(node, features))}
 
 
@@ -141,7 +142,7 @@ def test_all_elementwise_ops_are_one_kernel_for_one_operand_and_one_for_two() ->
 def test_norms_take_rows_apart(op: str) -> None:
     """All layouts by the kernel of all norms, with no copy before."""
     cases = [c for c in CASES if c.op == op]
-    apart = [c for c in cases if not prepare(c).node.inputs[0].layout.is_contiguous]
+    apart = [c for c in cases if not bare(c).node.inputs[0].layout.is_contiguous]
     assert stems_of(op) == {"norm"} and len(apart) > len(cases) / 3
     outcomes = [outcome_on(c, device(FORWARDS)) for c in apart[:: len(apart) // 3]]
     assert all(o.status == "pass" for o in outcomes)
@@ -181,7 +182,7 @@ def test_a_deleted_barrier_is_caught(stem: str) -> None:
 
 
 def text_of(case: Case) -> str:
-    call = lower(prepare(case).node, FEATURES)
+    call = lower(bare(case).node, FEATURES)
     assert call is not None
     return metal.text_of(call.code)
 
@@ -214,7 +215,7 @@ def typical(stem: str) -> Case:
 
 
 def _lowered(case: Case) -> KernelCall:
-    call = lower(prepare(case).node, FEATURES)
+    call = lower(bare(case).node, FEATURES)
     assert call is not None
     return call
 

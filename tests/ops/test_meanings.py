@@ -18,12 +18,17 @@ from vkrun.tests.judges.trial import Trial
 
 LEAST = 12  # mutants of each op that are noticed
 every_op = pytest.mark.parametrize("op", JUDGES, scope="module")  # op by op, so that its trials are opened once
+LONG = (  # whose judges or mutants take seconds: what others of their families have in part, or fused
+    *("attention_split", "delta_parts", "experts_down", "experts_gate_up", "gated_delta_norm", "kimi_delta"),
+    *("mul_mats", "norm_mul_mats", "norm_mul_mats_conv", "qk_rope_cache", "route_gate_up"),
+)
 
 
 def test_every_op_has_a_judge_and_every_judge_an_op():
     assert set(JUDGES) == set(OPS)
 
 
+@pytest.mark.full(*LONG)
 @every_op
 def test_an_op_means_what_its_judge_says(op):
     wrong = [f"{trial.case.what}: {why}" for trial in trials(op) if (why := trial.verdict())]
@@ -31,6 +36,7 @@ def test_an_op_means_what_its_judge_says(op):
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.full(*LONG)
 @every_op
 def test_a_wrong_meaning_is_noticed(op):
     fates = _fates(op)
@@ -39,12 +45,14 @@ def test_a_wrong_meaning_is_noticed(op):
     assert all(fates[mutant.name] != "unfit" for mutant in MUTANTS.get(op, ()))
 
 
+@pytest.mark.full(*LONG)
 @pytest.mark.parametrize("op", [op for op in JUDGES if OPS[op].options.keys() - {"extra"}])
 def test_every_option_is_chosen_by_a_case_and_judged(op):
     without = {f"{option} not chosen" for option in OPS[op].options if option != "extra"}
     assert not {name for name in without if _fates(op).get(name) != "noticed"} - _listed(op)
 
 
+@pytest.mark.full(*LONG)
 @pytest.mark.parametrize("op", EQUIVALENTS)
 def test_what_is_listed_as_equivalent_is(op):
     for pattern in EQUIVALENTS[op]:

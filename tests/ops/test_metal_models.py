@@ -36,6 +36,7 @@ def load(path: Path, backend: str = "metal") -> vkrun.Model:
 
 
 @runs_kernels
+@pytest.mark.full("1")  # the memory of each tensor, and the calls of steps, have tests of their own
 @pytest.mark.parametrize(("validate", "replay"), [("0", "0"), ("1", "0"), ("0", "1")])
 def test_a_model_gives_the_same_tokens(mac: Mac, path: Path, monkeypatch, validate: str, replay: str) -> None:
     """Prompt, decode two steps deep; with every tensor in memory of its own too, and with commands that Metal keeps."""

@@ -3,28 +3,30 @@
 import pytest
 from vkrun.runtime.ir.ops import OPS
 from vkrun.runtime.ir.traffic import traffic
-from vkrun.runtime.optable.run import prepare, run_case
+from vkrun.runtime.optable.run import run_case
 from vkrun.runtime.optable.table import CASES, cases_for
 from vkrun.shaders.catalogue import KERNELS, lower, refusal, variants
 from vkrun.shaders.kernel import Features
+from vkrun.tests.nodes import bare
 
-LONG = 16  # cases of an op, of which a plain run takes one of so many
+MOST, MOST_COMPILED = 12, 3  # cases of an op in a plain run, spread: numpy's, and where kernels are compiled for them
 KOMPUTE = 3  # every so many cases: its kernels are Vulkan's, and what it does with them is not for each its own
 OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
+
+
+def some(cases, backend, full):
+    if full:
+        return cases[:: KOMPUTE if backend == "kompute" else 1]
+    most = MOST if backend == "cpu" else MOST_COMPILED
+    return cases[:: max(1, -(-len(cases) // most))]
 
 
 @pytest.mark.full("kompute")  # of which test_kompute_optable runs a part
 @pytest.mark.parametrize("op", OPS_OF_TABLE)
 def test_op(op, backend, devices, full):
-    """Of what a device runs in parts, which the next test tries, plainly a fifth; where kernels are
-    compiled for them, of a long row of cases a sixteenth."""
-    cases, device = [c for c in CASES if c.op == op], devices(backend)
-    parted = [c for c in cases if not c.in_one and device.supports(prepare(c).node)]
-    left_out = [] if full else [c for i, c in enumerate(parted) if i % 5]
-    kept = [c for c in cases if c not in left_out]
-    is_short = full or backend == "cpu" or len(kept) < LONG
-    step = KOMPUTE if backend == "kompute" else 1 if is_short else LONG
-    outcomes = [run_case(c, device) for c in kept[::step]]
+    """Plainly some."""
+    device = devices(backend)
+    outcomes = [run_case(c, device) for c in some([c for c in CASES if c.op == op], backend, full)]
     wrong = [f"{o.case.what}: {o.status}, {o.why}" for o in outcomes if o.status != "pass"]
     assert not wrong, "\n".join(wrong)
 
@@ -33,11 +35,9 @@ def test_op(op, backend, devices, full):
 @pytest.mark.parametrize("level", [0, 1])
 @pytest.mark.parametrize("op", [name for name in OPS_OF_TABLE if OPS[name].decompose])
 def test_decomposed(op, level, backend, devices, full):
-    """Primitives are the same at every level, and levels 2 and 3 keep what has a kernel. Plainly a ninth where kernels
-    are compiled for it."""
-    step = KOMPUTE if backend == "kompute" else 1 if full or backend == "cpu" else 9
-    cases = [c for c in cases_for(True, level) if c.op == op][::step]
-    outcomes = [run_case(c, devices(backend), level) for c in cases]
+    """Primitives are the same at every level, and levels 2 and 3 keep what has a kernel. Plainly some."""
+    cases = [c for c in cases_for(True, level) if c.op == op]
+    outcomes = [run_case(c, devices(backend), level) for c in some(cases, backend, full)]
     wrong = [f"{o.case.what}: {o.status}, {o.why}" for o in outcomes if o.status != "pass"]
     assert not wrong, "\n".join(wrong)
 
@@ -56,7 +56,7 @@ def test_every_primitive_is_in_the_table():
 @pytest.mark.parametrize("op", OPS_OF_TABLE)
 def test_every_case_is_counted_and_cut(op):
     for case in (c for c in CASES if c.op == op):
-        node = prepare(case).node
+        node = bare(case).node
         assert traffic(node).written > 0 or not any(t.layout.n_elements for t in node.outputs)
         OPS[op].cuts(*node.inputs, **node.attrs)
 
@@ -73,7 +73,7 @@ SORTS_OF_DEVICES = (
 def test_every_dispatch_is_of_a_variant_that_wheels_bring(features):
     known = set(variants())
     for case in cases_for(features.software)[::3]:
-        node = prepare(case).node
+        node = bare(case).node
         call = None if refusal(node, features) else lower(node, features)
         assert call is None or (call.stem, call.defines) in known, case.what
 
@@ -83,7 +83,7 @@ def test_a_kernel_refuses_what_it_does_not_name():
     named = {op: {name for c in CASES if c.op == op for name in OPS[op].options_of(c.attrs)} for op in KERNELS}
     assert [(op, names - named[op]) for op, names in unknown if names - named[op]] == []
     for case in CASES:
-        node = prepare(case).node if case.attrs else None
+        node = bare(case).node if case.attrs else None
         for kernel in KERNELS.get(case.op, []) if node else ():
             if others := OPS[case.op].options_of(node.attrs) - kernel.options:
                 assert kernel.refuses(node, Features()) == f"knows no {' or '.join(sorted(others))}"

@@ -27,11 +27,14 @@ def fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     return lambda name: (tmp_path / name).touch()
 
 
+Answer = asyncio.Task[list]
+
+
 @asynccontextmanager
-async def at_work(**how: Any) -> AsyncIterator[tuple[Workers, "asyncio.Task[list]", "asyncio.Task[list]"]]:
-    """One job that decodes, and one that waits behind it."""
+async def at_work(n: int = 400, **how: Any) -> AsyncIterator[tuple[Workers, Answer, Answer]]:
+    """One job that decodes n tokens, and one that waits behind it."""
     async with working(n_seqs=1, **how) as workers:
-        first = asyncio.create_task(events(workers, job(1, n=400)))
+        first = asyncio.create_task(events(workers, job(1, n=n)))
         second = asyncio.create_task(events(workers, job(2, n=5)))
         await until(lambda: any(s.n_generated > 3 for s in workers.slots()))
         yield workers, first, second
@@ -123,7 +126,7 @@ def test_a_process_that_never_gets_ready_is_given_up(monkeypatch: pytest.MonkeyP
 
 def test_draining_lets_jobs_end_and_takes_no_more() -> None:
     async def test() -> None:
-        async with at_work() as (workers, first, second):
+        async with at_work(n=100) as (workers, first, second):
             draining = asyncio.create_task(workers.drain(60))
             await asyncio.sleep(0)
             assert workers.health().state == "draining"
@@ -150,7 +153,7 @@ def test_draining_ends_what_takes_too_long() -> None:
 
 def test_a_worker_ignores_what_is_meant_for_its_group_and_goes_with_the_server() -> None:
     async def test() -> None:
-        async with at_work() as (workers, first, _second):
+        async with at_work(n=100) as (workers, first, _second):
             os.kill(pid(workers), signal.SIGTERM)
             os.kill(pid(workers), signal.SIGINT)
             assert done(await first).reason == "length"

@@ -9,10 +9,10 @@ from vkrun.runtime.ir.alike import Alike, asked_once
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Branch, Graph, Node
 from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
-from vkrun.runtime.optable.run import prepare
 from vkrun.runtime.optable.table import cases_for
 from vkrun.shaders.catalogue import lower, lower_all, refusal
 from vkrun.shaders.kernel import Features, KernelCall
+from vkrun.tests.nodes import bare
 
 GPU = Features(subgroup_size=32, shared_nbytes=49152, max_workgroup=1024, delta_chunks=True, float16=True, int_dot=True)
 
@@ -40,7 +40,7 @@ def said(call: KernelCall | None) -> tuple:
 def test_calls_of_nodes_alike_are_those_made_one_by_one(features: Features) -> None:
     n_moved = 0
     for case in cases_for(features.software)[::3]:
-        node = prepare(case).node
+        node = bare(case).node
         if refusal(node, features):
             continue
         other = elsewhere(node)

@@ -18,6 +18,7 @@ def per_layer(plan: Plan) -> Counter[str]:
     return Counter(n.name.split(".")[1] for n in plan.nodes if n.name.startswith("blk."))
 
 
+@pytest.mark.full(256)
 @pytest.mark.parametrize("n_kv", [256, 4096])
 @pytest.mark.parametrize("kind", ["Q4_0", "Q4_K_M"])
 @pytest.mark.parametrize("name", MOST)

@@ -7,12 +7,12 @@ import pytest
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph, Node
 from vkrun.runtime.ir.tensor import Kind, Storage
-from vkrun.runtime.optable.run import prepare
 from vkrun.runtime.optable.table import cases_for
 from vkrun.runtime.tuning import MOST, Tuning
 from vkrun.shaders.attention.attention_decode_matrix import FEWEST_KEYS
 from vkrun.shaders.catalogue import lower, refusal
 from vkrun.shaders.kernel import Features
+from vkrun.tests.nodes import bare
 
 RICH = Features(
     subgroup_size=32,
@@ -29,7 +29,7 @@ POOR = Features(tuning=Tuning(some_cols=MOST))
 
 def nodes() -> Iterator[Node]:
     """The op table's, and a product large enough for every kind of kernel."""
-    yield from (prepare(case).node for case in cases_for(is_software=False))
+    yield from (bare(case).node for case in cases_for(is_software=False))
     g, w = Graph(), Storage("w", Kind.WEIGHT, DType.Q4_0, (512, 2048))
     g.mul_mat(w.tensor(), g.input("x", (128, 2048)))
     yield from g.nodes

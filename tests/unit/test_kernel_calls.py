@@ -11,7 +11,6 @@ import pytest
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.tensor import Kind, Storage
-from vkrun.runtime.optable.run import prepare
 from vkrun.runtime.optable.table import cases_for
 from vkrun.shaders import compile
 from vkrun.shaders.catalogue import lower, refusal
@@ -19,6 +18,7 @@ from vkrun.shaders.compile import spirv
 from vkrun.shaders.interface import KernelCallError, of_spirv, of_text, read_spirv, read_text
 from vkrun.shaders.kernel import Features, KernelCall
 from vkrun.shaders.texts import write_packed
+from vkrun.tests.nodes import bare
 
 CPU = Features(subgroup_size=8, software=True, shared_nbytes=32768, max_workgroup=1024)
 GPU = Features(subgroup_size=32, shared_nbytes=49152, max_workgroup=1024, delta_chunks=True, float16=True, int_dot=True)
@@ -27,7 +27,7 @@ POOREST = Features()
 
 def calls(op: str, features: Features) -> dict[tuple, KernelCall]:
     """One for each variant that the cases of an op use."""
-    nodes = (prepare(case).node for case in cases_for(features.software) if case.op == op)
+    nodes = (bare(case).node for case in cases_for(features.software) if case.op == op)
     made = (lower(node, features) for node in nodes if not refusal(node, features))
     return {(call.stem, call.defines): call for call in made if call}
 

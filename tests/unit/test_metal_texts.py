@@ -6,12 +6,12 @@ from functools import cache
 import pytest
 from vkrun.backends.host import msl
 from vkrun.runtime.errors import BackendError
-from vkrun.runtime.optable.run import prepare
 from vkrun.runtime.optable.table import cases_for
 from vkrun.shaders import catalogue, metal
 from vkrun.shaders.compile import title
 from vkrun.shaders.interface import n_threads, of_text
 from vkrun.shaders.kernel import KernelCode, Variant
+from vkrun.tests.nodes import bare
 from vkrun.tests.untyped import untyped
 
 PARTS = 8
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(bool(msl.why_missing()), reason=msl.why_missing(
 @cache
 def used() -> dict[Variant, KernelCode]:
     """Of each variant that a case of the op table takes, with the constants of one."""
-    nodes = (prepare(case).node for case in cases_for(False))
+    nodes = (bare(case).node for case in cases_for(False))
     calls = [catalogue.lower(n, metal.FEATURES) for n in nodes if not catalogue.refusal(n, metal.FEATURES)]
     return {(call.stem, call.defines): call.code for call in calls if call}
 

@@ -15,13 +15,13 @@ from vkrun.backends.cuda.physical import MATRICES
 from vkrun.runtime.errors import BackendError
 from vkrun.runtime.ir.graph import Node
 from vkrun.runtime.ir.plan import lean_plan
-from vkrun.runtime.optable.run import prepare
 from vkrun.runtime.optable.table import cases_for
 from vkrun.shaders import catalogue
 from vkrun.shaders.compile import Defines
 from vkrun.shaders.interface import of_text
 from vkrun.shaders.kernel import Features, Variant
 from vkrun.shaders.texts import text
+from vkrun.tests.nodes import bare
 from vkrun.tests.untyped import untyped
 
 ARCHITECTURES = "sm_75", "sm_90", "sm_120"
@@ -48,7 +48,7 @@ WAYS = OWN, replace(OWN, cooperative_matrix=()), Features(), replace(OWN, softwa
 
 def nodes() -> Iterator[Node]:
     """Of the op table's cases, as they are and as a plan of theirs has them."""
-    for setting in map(prepare, cases_for(False, None)):
+    for setting in map(bare, cases_for(False, None)):
         yield from (setting.node, *lean_plan(setting.graph, 3, lambda node: catalogue.refusal(node, OWN)).nodes)
 
 
@@ -84,6 +84,7 @@ def test_every_variant_that_has_constants_has_a_case_that_sets_them() -> None:
     assert [v for v in asked if not used().keys() & {v, untyped(v)}] == []
 
 
+@pytest.mark.full(*range(1, SHARES))
 @pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_text_becomes_machine_code(arch: str, share: int, full: bool, exhaustive: bool) -> None:
