@@ -31,7 +31,7 @@ from vkrun.tests.untyped import untyped
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
 N_TRIED = 64  # cases that may show nothing new of a class before it counts as judged
-SPREAD, PARTS = 11, 2
+SPREAD, PARTS = 23, 2
 LARGEST = 1 << 23  # elements of a case's operands
 
 # a GPU's kernels plain, with matrices and integers, with one subgroup a workgroup, with several, without; a small

@@ -38,9 +38,11 @@ def wrong(cases: Iterable[Case], device: VulkanDevice) -> list[str]:
     return [f"{o.case.op} {o.case.what}: {o.status}, {o.why}" for o in outcomes if o.status != "pass"]
 
 
+@pytest.mark.full("experts_down", "glu_mul_mat", "mul_mat_add", "norm_mul_mats", "norm_mul_mats_conv", "route_gate_up")
 @pytest.mark.parametrize("op", list(dict.fromkeys(c.op for c in CASES)))
 def test_kernels_for_gpus(op: str, opened: Open, full: bool) -> None:
-    """Plainly one case of each op, and one of those that only such devices have."""
+    """Plainly, but for products that others are a part of, one case of each op, and one of those that only such devices
+    have."""
     own = Features(**BACKEND.devices()[0].features)  # type: ignore[arg-type]
     device = opened(Features(**{**vars(own), "software": False, "delta_chunks": False}))
     own_cases = cases_for(is_software=False)[len(CASES) :]
