@@ -88,8 +88,8 @@ def test_every_variant_that_has_constants_has_a_case_that_sets_them() -> None:
 @pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_text_becomes_machine_code(arch: str, share: int, full: bool, exhaustive: bool) -> None:
-    """Of a share a spread for each architecture. With --full those of one type of weights for each, and those of others,
-    which differ in how weights are read, for one of them in turn; with --exhaustive all for all."""
+    """Of a share a spread for each architecture. With --full those of one type of weights for each, and those of
+    others, which differ in how weights are read, for one of them in turn; with --exhaustive all for all."""
     turn, every = ARCHITECTURES.index(arch), list(dict.fromkeys(catalogue.variants()))
     firsts = {untyped(v): v for v in reversed(every)}.values()
     mine = every[share::SHARES]
