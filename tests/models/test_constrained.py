@@ -71,6 +71,7 @@ def test_the_device_draws_what_the_host_would(how: str, models, monkeypatch) -> 
     assert ids(None) == ids(0)
 
 
+@pytest.mark.full
 def test_others_in_the_batch_say_what_they_would_alone(models) -> None:
     model = models("vulkan")
     alone = "".join(model.generate("def fib(n):", max_tokens=40, temperature=0))

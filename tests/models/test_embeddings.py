@@ -10,6 +10,7 @@ from vkrun.tests.exact import load_exact
 from vkrun.tests.model_files import write_model
 
 
+@pytest.mark.full("kompute")
 @pytest.mark.parametrize("no_select", ["0", "1"])
 def test_the_rows_of_tokens_as_embeddings_give_the_tokens_logits(tmp_path, backend, monkeypatch, no_select):
     monkeypatch.setenv("VKRUN_NO_SELECT", no_select)

@@ -41,6 +41,7 @@ def test_experts_of_mixed_types(part: int, backend: str, tmp_path: Path) -> None
     assert nmse(logits_of(mixed.write(tmp_path / "mixed.gguf"), backend), wanted) <= LIMIT
 
 
+@pytest.mark.full(True)
 @pytest.mark.parametrize("backend", USUAL)
 @pytest.mark.parametrize("experts", [False, True], ids=["dense", "experts"])
 def test_one_model_in_ten_layouts_each(experts: bool, backend: str, tmp_path: Path) -> None:

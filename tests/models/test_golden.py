@@ -29,7 +29,7 @@ def test_there_are_at_least_six_models():
 
 
 # whose kernels are Vulkan's, the next test has it plainly; and files of other types
-@pytest.mark.full("kompute", "f16_bf16_gate_up", "mxfp4", "q4_0_ssm_in", "q5_1")
+@pytest.mark.full("kompute", "f16_bf16_gate_up", "k_quants", "mxfp4", "q4_0_ssm_in", "q5_1")
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_those_of_transformers(name, backend):
     ids, wanted = golden(name)
@@ -41,7 +41,7 @@ def test_logits_are_those_of_transformers(name, backend):
             assert nmse(in_chunks(model, ids, n), got) <= LIMIT_CUTS
 
 
-@pytest.mark.full(1, 2)
+@pytest.mark.full(1, 2, "kompute")
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
 @pytest.mark.parametrize("name", NAMES[:2])
 def test_every_level_gives_the_same_logits(name, level, backend):

@@ -44,6 +44,7 @@ def wanted(path, texts: list[list[int]]) -> np.ndarray:
         return np.stack([model.logits(text)[-1] for text in texts])
 
 
+@pytest.mark.full("vulkan")
 @pytest.mark.parametrize("opt", [0, 3])
 def test_a_chunk_beside_decoding_sequences_gives_what_each_gives_alone(path, backend, opt):
     texts = [ids(3, 1), ids(9, 2), ids(6, 3)]

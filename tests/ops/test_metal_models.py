@@ -63,6 +63,7 @@ def test_tokens_are_encoded_and_nothing_is_made(mac: Mac, path: Path) -> None:
 
 
 @runs_kernels
+@pytest.mark.full
 def test_loads_and_closes_leave_nothing(mac: Mac, path: Path) -> None:
     drawn = []
     for _ in range(3):

@@ -131,6 +131,7 @@ def test_the_threshold_that_costs_least_wins(choice: Choice, above: dict[int, fl
     assert trials.found(choice) == (wanted and (wanted[0], pytest.approx(wanted[1], abs=0.02)))
 
 
+@pytest.mark.full
 def test_both_sides_of_each_choice_run_and_a_slow_one_goes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[int, Tuning] = {}
     compiled = Engine.compile
