@@ -98,8 +98,9 @@ class Case:
 
     def in_bytes(self) -> "Case":
         """With the limits of integer dots (shaders/matmul/wide_dot.glsl), which round by up to the largest of 32
-        numbers over 65,278: 2.5e-9 of their squares where that one is all there is, and more where products cancel."""
-        return replace(self, nmse=max(self.nmse, 5e-8), row=max(self.row, 5e-4))
+        numbers over 65,278: 2.5e-9 of their squares where that one is all there is, and more where products cancel:
+        a row may be a single such number."""
+        return replace(self, nmse=max(self.nmse, 5e-8), row=max(self.row, 2e-3))
 
     def in_blocks(self) -> "Case":
         """With the limits of kernels that round to Q8_0: a few codes by one, of 127 at most."""
