@@ -81,6 +81,7 @@ def test_others_in_the_batch_say_what_they_would_alone(models) -> None:
     assert json.loads("".join(held)) and "".join(free) == alone
 
 
+@pytest.mark.full("vulkan")
 @pytest.mark.parametrize("backend", ["cpu", "vulkan"])
 def test_the_device_goes_on_while_the_host_finds_out_what_may_come(backend: str, models) -> None:
     model = models(backend)

@@ -41,7 +41,7 @@ def test_logits_are_those_of_transformers(name, backend):
             assert nmse(in_chunks(model, ids, n), got) <= LIMIT_CUTS
 
 
-@pytest.mark.full(1, 2, "kompute")
+@pytest.mark.full(1, 2, "f16_bf16_gate_up", "kompute")
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
 @pytest.mark.parametrize("name", NAMES[:2])
 def test_every_level_gives_the_same_logits(name, level, backend):
@@ -52,6 +52,7 @@ def test_every_level_gives_the_same_logits(name, level, backend):
         assert nmse(in_chunks(model, ids, 1), got) <= LIMIT_CUTS
 
 
+@pytest.mark.full("kompute")
 def test_sequences_in_slots_do_not_disturb_each_other(backend):
     ids, _ = golden("q8_0")
     parts = {slot: ids[slot * 5 : slot * 5 + 20 + slot] for slot in (2, 0, 1)}
