@@ -19,11 +19,6 @@ bool is_spare;  // an invocation that helps with a quad of another
 
 shared uvec4 held[COLS * SLOTS * HELD_ROW];
 
-uint bytes_of(ivec4 v) {
-    uvec4 low = uvec4(v & 255);
-    return low.x | low.y << 8 | low.z << 16 | low.w << 24;
-}
-
 // Infinities alone are left of a piece that has some, with an infinite step; NaN is the step of one with a NaN.
 ivec4 integers(vec4 x, uint size, out float unit) {
     if (size >= 0x7f800000u) {
