@@ -97,8 +97,10 @@ def test_the_device_goes_on_while_the_host_finds_out_what_may_come(backend: str,
     free.stop()
 
 
-def test_a_grammar_that_fails_ends_its_own_answer_alone(models, monkeypatch) -> None:
-    model = models("vulkan")
+@pytest.mark.full("vulkan")
+@pytest.mark.parametrize("backend", ["cpu", "vulkan"])
+def test_a_grammar_that_fails_ends_its_own_answer_alone(backend: str, models, monkeypatch) -> None:
+    model = models(backend)
     alone = "".join(model.generate("def fib(n):", max_tokens=20, temperature=0))
     free = model.generate("def fib(n):", max_tokens=20, temperature=0)
     held = model.generate("x =", max_tokens=30, temperature=0, grammar=Grammar("regex", "[a-z]{20}"))
