@@ -10,8 +10,10 @@
 // ask_quad(c, p, quad) and made_quad(c, asked) for columns that are made on their way, AFTER_ASKING what else to ask for
 // when the first quads are under way. Kernels of weights of two types define ORDER_CHANGES(t): is tile t the first to read columns in another order?
 
+#include "each.glsl"
+
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const uint ROWS = 1;
+layout(constant_id = 1) const uint ROWS = 1;  // at most 8, as COLS
 layout(constant_id = 2) const uint COLS = 1;
 layout(constant_id = 3) const uint ALONG = 32;  // whole subgroups
 layout(constant_id = 4) const uint STEPS = 1;
@@ -26,7 +28,7 @@ const uint HELD_ROW = HELD + 1u;  // odd: no two of a piece's eight quads in one
 
 // Rows of an invocation stand so far apart; of a workgroup together follow each other.
 #define ROW_STEP SETS
-#define FIRST_ROW (invocation() / ALONG)
+#define FIRST_ROW alike(invocation() / ALONG)
 #define TILE_OF(n) ((n) * SETS)
 
 shared float partial[2u * ((gl_WorkGroupSize.x + SUBGROUP - 1u) / SUBGROUP) * ROWS * COLS];  // for two tiles in turn
@@ -71,6 +73,16 @@ vec4 made_quad(uint c, Asked quad);
 uint invocation() {
     return gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
 }
+
+// What a subgroup's first invocation has, where it does not matter which of them has it: kernels that are faster where a
+// driver's compiler knows that all have one number, and so take one way, define ALIKE.
+#if defined(ALIKE) && !defined(TEXT)
+uint alike(uint v) {
+    return subgroupBroadcastFirst(v);
+}
+#else
+#define alike(v) (v)
+#endif
 
 // Kernels call the first before they read anything, unless they wait there anyway; run_tiles does the rest.
 void await_early() {
@@ -119,14 +131,19 @@ float sum_of(uint r, uint c) {
     return sum;
 }
 
+void gather_sum(uint r, uint c) {
+    float sum = sums[r][c];
+    sums[r][c] = subgroupAdd(sum);
+}
+
+#define GATHER_SUM(c) gather_sum(r, c)
+void gather_row(uint r) {
+    EACH_TO_8(COLS, GATHER_SUM)
+}
+
 // The sums over all invocations of a row, where is_writer(). All run it together, for tiles in order.
 void gather_sums(uint tile) {
-    [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-        [[unroll]] for (uint c = 0u; c < COLS; c++) {
-            float sum = sums[r][c];
-            sums[r][c] = subgroupAdd(sum);
-        }
-    }
+    EACH_TO_8(ROWS, gather_row)
     if (ALONG <= SUBGROUP) {
         return;
     }

@@ -47,9 +47,9 @@ void hold_bytes(uint at, uint quad, ivec4 whole) {
 void hold_quad(uint p, uint quad, uint c, vec4 x) {
     uvec4 size = floatBitsToUint(x) & 0x7fffffffu;
     uint largest = max(max(size.x, size.y), max(size.z, size.w));
-    [[unroll]] for (uint mask = 1u; mask < 8u; mask *= 2u) {
-        largest = max(largest, subgroupShuffleXor(largest, mask));
-    }
+    largest = max(largest, subgroupShuffleXor(largest, 1u));
+    largest = max(largest, subgroupShuffleXor(largest, 2u));
+    largest = max(largest, subgroupShuffleXor(largest, 4u));
     float unit;
     ivec4 whole = integers(x, largest, unit);
     int sum = whole.x + whole.y + whole.z + whole.w;
@@ -82,12 +82,14 @@ void hold(uint first, uint n) {
         ask_for_quad(first, n, invocation());
     }
     AFTER_ASKING;
-    [[dont_unroll]] for (uint i = invocation(); i < whole_subgroups; i += gl_WorkGroupSize.x) {
+    uint turn = alike(invocation());
+    [[dont_unroll]] for (uint i = invocation(); turn < whole_subgroups; i += gl_WorkGroupSize.x) {
+        turn += gl_WorkGroupSize.x;
         Asked quads[COLS];
         [[unroll]] for (uint c = 0u; c < COLS; c++) {
             quads[c] = next_quad[c];
         }
-        if (i + gl_WorkGroupSize.x < whole_subgroups) {
+        if (turn < whole_subgroups) {
             ask_for_quad(first, n, i + gl_WorkGroupSize.x);
         }
         is_spare = i >= n << 3;

@@ -8,6 +8,10 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #elif defined(WIDE) || defined(SUBGROUPS)
 #extension GL_KHR_shader_subgroup_arithmetic : require
+#if defined(WIDE)
+#extension GL_KHR_shader_subgroup_ballot : require
+#define ALIKE
+#endif
 #if defined(DOT) && !defined(TEXT)
 #extension GL_EXT_spirv_intrinsics : require
 #endif
@@ -166,7 +170,7 @@ void main() {
     await_early();
     tiles = tiles_of(n_rows);
     uint all_tiles = n_slots * tiles, tiles_shared = tiles_of(n_rows_shared);
-    uint runs = (all_tiles + RUN - 1u) / RUN, all_runs = runs + (tiles_shared + RUN - 1u) / RUN, run = group_index();
+    uint runs = (all_tiles + RUN - 1u) / RUN, all_runs = runs + (tiles_shared + RUN - 1u) / RUN, run = alike(group_index());
     n = n_tokens > 1u ? run / all_runs : 0u;
     run -= n * all_runs;
     if (n >= n_tokens || run >= all_runs) {
