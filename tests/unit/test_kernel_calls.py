@@ -43,6 +43,15 @@ def test_calls_fit_their_shaders(op: str, full: bool) -> None:
             assert len(by_spirv.buffers) == len(call.buffers) and len(by_spirv.constants) == len(call.constants)
 
 
+@pytest.mark.parametrize("features", [CPU, GPU, POOREST])
+def test_what_is_written_out_is_enough(features: Features) -> None:
+    """shaders/common/each.glsl goes up to 8."""
+    products = ("mul_mat", "mul_mats", "norm_mul_mats", "norm_mul_mats_conv", "mul_mat_add")
+    of_all = (calls(op, features).values() for op in (*products, "experts_gate_up", "experts_down"))
+    tiles = [c.constants for found in of_all for c in found if {"ROWS", "COLS"} <= c.constants.keys()]
+    assert tiles and max(max(tile["ROWS"], tile["COLS"]) for tile in tiles) <= 8
+
+
 BUFFERS = {name: Storage(name, Kind.STATE, DType.F32, (8,)).tensor() for name in ("a", "b", "y")}
 NUMBERS = ("count", "size1", "size2", "size3", "magic1", "magic2", "magic3", "shifts")
 PLACES = tuple(f"{name}_{axis}" for name in BUFFERS for axis in "0123")
