@@ -14,6 +14,8 @@ SWITCHES = {
     "FP16": "16-bit float arithmetic",
     "INT_DOT": "integer dot products",
     "COOPMAT": "cooperative matrices",
+    "DENORMALS": "conversion of halves by a Vulkan device that keeps denormal ones; it is done by integers",
+    "ADDRESSES": "buffers of Vulkan shaders at addresses; they are bound by descriptors",
     "MEMORY_BUDGET": "asking the driver for free memory",
     "MAPPED_WEIGHTS": "writing weights straight into device memory where the host can see it",
     "PIPELINE_CACHE": "the pipeline cache on disk",

@@ -8,13 +8,16 @@ import functools
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 
 from ..runtime.errors import BackendError
 from ..runtime.ir.tensor import Tensor
+from . import spirv_module as spv
 from .compile import Defines, spirv, title
+from .denormals import CONSTANT_ID as DENORMALS_ID
 from .kernel import Argument, KernelCall, KernelCode
 from .texts import text
 from .translate.subset import glsl_name
@@ -134,52 +137,33 @@ def read_text(shader: str, source: str) -> Interface:
     )
 
 
-# SPIR-V's opcodes, decorations and storage class
-_NAME, _MEMBER_NAME, _DECORATE, _FUNCTION, _VARIABLE = 5, 6, 71, 54, 59
-_INT, _FLOAT, _STRUCT, _POINTER = 21, 22, 30, 32
-_SPEC_ID, _BINDING, _PUSH_CONSTANT = 1, 33, 9
-
-
 def read_spirv(shader: str, module: bytes) -> Interface:
     names: dict[int, str] = {}
     members: dict[tuple[int, int], str] = {}
     types: dict[int, tuple[int, ...]] = {}
-    decorated: dict[int, dict[int, int]] = {_SPEC_ID: {}, _BINDING: {}}
+    decorated: dict[int, dict[int, int]] = {spv.SPEC_ID: {}, spv.BINDING: {}}
     variables: dict[int, tuple[int, int]] = {}  # type, storage class
-    for op, c in _declarations(module):
-        if op == _NAME:
-            names[c[0]] = _string(c[1:])
-        elif op == _MEMBER_NAME:
-            members[c[0], c[1]] = _string(c[2:])
-        elif op == _DECORATE and c[1] in decorated:
+    for op, c in takewhile(lambda instruction: instruction[0] != spv.FUNCTION, spv.instructions(module)):
+        if op == spv.NAME:
+            names[c[0]] = spv.string(c[1:])
+        elif op == spv.MEMBER_NAME:
+            members[c[0], c[1]] = spv.string(c[2:])
+        elif op == spv.DECORATE and c[1] in decorated:
             decorated[c[1]][c[0]] = c[2]
-        elif op in (_INT, _FLOAT, _STRUCT, _POINTER):
+        elif op in (spv.TYPE_INT, spv.TYPE_FLOAT, spv.TYPE_STRUCT, spv.TYPE_POINTER):
             types[c[0]] = op, *c[1:]
-        elif op == _VARIABLE:
+        elif op == spv.VARIABLE:
             variables[c[1]] = c[0], c[2]
-    blocks = [types[kind][2] for kind, where in variables.values() if where == _PUSH_CONSTANT]
-    buffers = {members.get((types[variables[v][0]][2], 0)): b for v, b in decorated[_BINDING].items()}
+    blocks = [types[kind][2] for kind, where in variables.values() if where == spv.PUSH_CONSTANT]
+    buffers = {members.get((types[variables[v][0]][2], 0)): b for v, b in decorated[spv.BINDING].items()}
     arguments = {members.get((b, i)): _format(types[m]) for b in blocks for i, m in enumerate(types[b][1:])}
     if None in buffers or None in arguments:
         raise BackendError(f"shader {shader}: its SPIR-V has no names, which vkrun goes by; compile it without -g0")
-    constants = {names.get(v) or WORKGROUP: number for v, number in decorated[_SPEC_ID].items()}
+    numbers = {v: number for v, number in decorated[spv.SPEC_ID].items() if number != DENORMALS_ID}  # the device's
+    constants = {names.get(v) or WORKGROUP: number for v, number in numbers.items()}
     return Interface(shader, buffers, arguments, constants)  # type: ignore[arg-type]
-
-
-def _declarations(module: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Opcode and operands of each instruction before the first function, after a header of five words."""
-    words = struct.unpack(f"<{len(module) // 4}I", module)
-    at = 5
-    while at < len(words) and (op := words[at] & 0xFFFF) != _FUNCTION:
-        n = words[at] >> 16
-        yield op, words[at + 1 : at + n]
-        at += n
-
-
-def _string(words: tuple[int, ...]) -> str:
-    return struct.pack(f"<{len(words)}I", *words).rstrip(b"\0").decode()
 
 
 def _format(kind: tuple[int, ...]) -> str:
     """Of a scalar type: OpTypeFloat with its width, OpTypeInt with width and sign."""
-    return "f" if kind[0] == _FLOAT else "i" if kind[2] else "I"
+    return "f" if kind[0] == spv.TYPE_FLOAT else "i" if kind[2] else "I"

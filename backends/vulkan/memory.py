@@ -15,11 +15,12 @@ from ..room import no_room
 from ..runs import Runs
 from .api import vk
 from .logical import Logical
-from .physical import MemoryType
+from .physical import MemoryType, Physical
 
 DEVICE, VISIBLE, COHERENT, CACHED = 1, 2, 4, 8  # VkMemoryPropertyFlagBits
 _LAZY = 0x10 | 0x20 | 0x40 | 0x80  # lazily allocated, protected, AMD's device-coherent and -uncached
 USAGE = 0x1 | 0x2 | 0x20 | 0x100  # transfer source, transfer destination, storage buffer, indirect buffer
+_AT_ADDRESS, _ALLOCATED_AT_ADDRESS = 0x20000, 0x2  # and what shaders reach by an address, of a buffer and of its memory
 
 
 @dataclass(eq=False)
@@ -84,7 +85,7 @@ class Pool(BlockPool[Block, Place]):
 
     def _create(self, nbytes: int, kind: MemoryType) -> Block:
         """MemoryError when the device has none."""
-        info = vk.struct("VkBufferCreateInfo", size=nbytes, usage=USAGE)
+        info = vk.struct("VkBufferCreateInfo", size=nbytes, usage=_usage(self._physical))
         buffer = vk.create("vkCreateBuffer", "VkBuffer", self._device, info, vk.null)
         memory, pointer = None, None
         try:
@@ -104,7 +105,9 @@ class Pool(BlockPool[Block, Place]):
     def _allocate(self, nbytes: int, kind: MemoryType) -> Any:
         if nbytes > kind.heap_nbytes:  # drivers of CPUs hand out what is not there, and die later
             raise MemoryError
-        info = vk.struct("VkMemoryAllocateInfo", allocationSize=nbytes, memoryTypeIndex=kind.index)
+        info = vk.struct(
+            "VkMemoryAllocateInfo", pNext=_at_address(self._physical), allocationSize=nbytes, memoryTypeIndex=kind.index
+        )
         out = vk.ffi.new("VkDeviceMemory *")
         result = vk.vkAllocateMemory(self._device, info, vk.null, out)
         if result in (vk.VK_ERROR_OUT_OF_DEVICE_MEMORY, vk.VK_ERROR_OUT_OF_HOST_MEMORY, vk.VK_ERROR_TOO_MANY_OBJECTS):
@@ -119,7 +122,7 @@ class Pool(BlockPool[Block, Place]):
 
 def _memory_types(logical: Logical, preferred: Sequence[int]) -> list[MemoryType]:
     """For each wish that can be met, the first type with all its flags: drivers list better ones first."""
-    bits = _type_bits(logical.handle)
+    bits = _type_bits(logical)
     plain = [t for t in logical.physical.memory_types if bits >> t.index & 1 and not t.flags & _LAZY]
     found = [next((t for t in plain if t.flags & flags == flags), None) for flags in preferred]
     if not any(found):
@@ -127,12 +130,21 @@ def _memory_types(logical: Logical, preferred: Sequence[int]) -> list[MemoryType
     return [t for t in found if t]
 
 
-def _type_bits(device: Any) -> int:
+def _type_bits(logical: Logical) -> int:
     """The memory types that our buffers can live in: the same for all buffers of one usage."""
-    buffer = vk.create(
-        "vkCreateBuffer", "VkBuffer", device, vk.struct("VkBufferCreateInfo", size=4, usage=USAGE), vk.null
-    )
+    info = vk.struct("VkBufferCreateInfo", size=4, usage=_usage(logical.physical))
+    buffer = vk.create("vkCreateBuffer", "VkBuffer", logical.handle, info, vk.null)
     needs = vk.ffi.new("VkMemoryRequirements *")
-    vk.vkGetBufferMemoryRequirements(device, buffer, needs)
-    vk.vkDestroyBuffer(device, buffer, vk.null)
+    vk.vkGetBufferMemoryRequirements(logical.handle, buffer, needs)
+    vk.vkDestroyBuffer(logical.handle, buffer, vk.null)
     return needs.memoryTypeBits
+
+
+def _usage(physical: Physical) -> int:
+    return USAGE | (_AT_ADDRESS if physical.has_addresses else 0)
+
+
+def _at_address(physical: Physical) -> Any:
+    if not physical.has_addresses:
+        return vk.null
+    return vk.struct("VkMemoryAllocateFlagsInfo", flags=_ALLOCATED_AT_ADDRESS)

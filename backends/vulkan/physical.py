@@ -18,6 +18,7 @@ WORTH = ("discrete gpu", "integrated gpu", "virtual gpu", "cpu")
 
 
 _COOPMAT, _MEMORY_MODEL = "VkPhysicalDeviceCooperativeMatrixFeaturesKHR", "VkPhysicalDeviceVulkanMemoryModelFeatures"
+_ADDRESSES = "VkPhysicalDeviceBufferDeviceAddressFeatures"
 
 # what a shader may use: VKRUN_NO_ switch, struct, the extension that brings it (and the core version), its fields
 _FEATURE_STRUCTS = (
@@ -29,6 +30,7 @@ _FEATURE_STRUCTS = (
         3,
         ("shaderIntegerDotProduct",),
     ),
+    ("ADDRESSES", _ADDRESSES, "", 2, ("bufferDeviceAddress",)),
     ("COOPMAT", _COOPMAT, "VK_KHR_cooperative_matrix", 99, ("cooperativeMatrix",)),
     (
         "COOPMAT",
@@ -40,7 +42,9 @@ _FEATURE_STRUCTS = (
 )
 _SUBGROUP_OPERATIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10  # basic, vote, arithmetic, ballot, shuffle
 _COMPUTE_STAGE = 0x20
+_NVIDIA = 0x10DE
 _BUDGET, _PORTABILITY = "VK_EXT_memory_budget", "VK_KHR_portability_subset"
+_FLOAT_CONTROLS = "VK_KHR_shader_float_controls"  # of version 1.2
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Limits:
     max_binding: int  # of one descriptor
     max_allocation: int  # of one VkDeviceMemory
     max_buffer: int
+    max_pushed: int
     alignment: int  # of a descriptor's offset
     timestamp_ns: float  # 0: no timestamps
     timestamp_bits: int
@@ -79,10 +84,16 @@ class Physical:
     queue_family: int
     limits: Limits
     features: Features
+    keeps_denormals: bool  # of halves, where shaders ask it to
     enabled: Mapping[str, tuple[str, ...]]
     extensions: tuple[str, ...]
     memory_types: tuple[MemoryType, ...]
     heap_is_device: tuple[bool, ...]
+
+    @property
+    def has_addresses(self) -> bool:
+        """Whether shaders may reach buffers by addresses."""
+        return _ADDRESSES in self.enabled
 
     @property
     def memory(self) -> int:
@@ -138,7 +149,7 @@ def _describe(handle: Any) -> Physical | None:
         return None
     version = min(properties.apiVersion, instance().api_version)
     extensions = _extensions(handle)
-    enabled = _usable(handle, version, extensions, _switched_off())
+    enabled = _usable(handle, version, extensions, _switched_off(properties))
     types, local = _memory(handle)
     return Physical(
         handle=handle,
@@ -153,6 +164,7 @@ def _describe(handle: Any) -> Physical | None:
         queue_family=family[0],
         limits=_limits(handle, version, extensions, properties.limits, family[1]),
         features=_features(handle, enabled, properties),
+        keeps_denormals=_keeps_denormals(handle, version, extensions),
         enabled=enabled,
         extensions=_extensions_to_enable(version, extensions, enabled),
         memory_types=types,
@@ -160,9 +172,14 @@ def _describe(handle: Any) -> Physical | None:
     )
 
 
-def _switched_off() -> frozenset[str]:
-    wanted = config.read()
-    return wanted.off | {"COOPMAT"} if wanted.validate else wanted.off  # older layers take its struct for an error
+def _switched_off(properties: Any) -> frozenset[str]:
+    wanted, off = config.read(), set[str]()
+    if wanted.validate:
+        off |= {"COOPMAT"}  # older layers take its struct for an error
+    is_faster = properties.vendorID == _NVIDIA or properties.deviceType == vk.VK_PHYSICAL_DEVICE_TYPE_CPU
+    if wanted.robust or wanted.validate or not is_faster:  # neither bounds nor hazards are seen behind addresses
+        off |= {"ADDRESSES"}
+    return wanted.off | off
 
 
 def _uuid(handle: Any) -> str:
@@ -180,6 +197,7 @@ def _extensions_to_enable(version: int, extensions: set[str], structs: Iterable[
     """Those that bring the feature structs where the version does not, and what else is of use."""
     needed = [e for _, s, e, core_from, _ in _FEATURE_STRUCTS if s in structs and version >> 12 & 1023 < core_from]
     optional = [_PORTABILITY, *([_BUDGET] if config.read().has("MEMORY_BUDGET") else [])]
+    optional += [_FLOAT_CONTROLS] if version >> 12 & 1023 < 2 else []
     return tuple(e for e in (*needed, *(o for o in optional if o in extensions)) if e)
 
 
@@ -217,6 +235,7 @@ def _limits(handle: Any, version: int, extensions: set[str], limits: Any, timest
         limits.maxStorageBufferRange,
         memory.maxMemoryAllocationSize,
         max_buffer,
+        limits.maxPushConstantsSize,
         max(1, limits.minStorageBufferOffsetAlignment),
         limits.timestampPeriod if timestamps else 0.0,
         timestamp_bits,
@@ -254,6 +273,15 @@ def _features(handle: Any, enabled: Mapping[str, tuple[str, ...]], properties: A
         software=properties.deviceType == vk.VK_PHYSICAL_DEVICE_TYPE_CPU,
     )
     return usable(offered)
+
+
+def _keeps_denormals(handle: Any, version: int, extensions: set[str]) -> bool:
+    if not config.read().has("DENORMALS") or (version >> 12 & 1023 < 2 and _FLOAT_CONTROLS not in extensions):
+        return False
+    controls = vk.struct("VkPhysicalDeviceFloatControlsProperties")
+    _extended(handle, controls)
+    alone = controls.denormBehaviorIndependence != vk.VK_SHADER_FLOAT_CONTROLS_INDEPENDENCE_NONE
+    return alone and bool(controls.shaderDenormPreserveFloat16)
 
 
 def _matrix_shapes(handle: Any) -> tuple[tuple[int, int, int], ...]:

@@ -10,14 +10,13 @@ import numpy as np
 from ...runtime.errors import BackendError
 from ...runtime.ir.tensor import Storage
 from .api import vk
+from .bindings import Bindings, Spot
 from .branches import GRID_NBYTES, Branches
 from .dispatches import Dispatch
 from .logical import copy, submit_info
 from .memory import Place
 from .pipelines import PipelineKey
 from .resources import Resources
-
-Spot = tuple[Any, int]  # a buffer and an offset in it
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Recording:
 
     def __init__(self, resources: Resources, script: Script, n_timed: int = 0) -> None:
         self._resources, self._logical = resources, resources.logical
-        self._pool: Any = None
+        self._bindings: Bindings | None = None
         self._queries: Any = None
         self._fences: Any = None
         self._commands: list[Any] = []
@@ -104,17 +103,19 @@ class Recording:
         device = self._logical.handle
         self._logical.free_commands(self._commands)
         self._commands = []
-        for handle, destroy in ((self._pool, vk.vkDestroyDescriptorPool), (self._queries, vk.vkDestroyQueryPool)):
-            if handle is not None:
-                destroy(device, handle, vk.null)
+        if self._bindings is not None:
+            self._bindings.close()
+        if self._queries is not None:
+            vk.vkDestroyQueryPool(device, self._queries, vk.null)
         if self._fences is not None:
             vk.vkDestroyFence(device, self._fences[0], vk.null)
-        self._pool = self._queries = self._fences = None
+        self._bindings = self._queries = self._fences = None
         self._resources.pools["readback"].give([self._marks])
 
     def _record(self, script: Script, n_timed: int) -> None:
         self._fences = vk.array("VkFence", [self._logical.fence()])
-        sets = self._sets([*script.branches.deciders, *script.dispatches], script.spot)
+        recorded, pipelines = [*script.branches.deciders, *script.dispatches], self._resources.pipelines
+        self._bindings = bindings = Bindings(self._logical.handle, pipelines, recorded, script.spot)
         if n_timed:
             info = vk.struct("VkQueryPoolCreateInfo", queryType=vk.VK_QUERY_TYPE_TIMESTAMP, queryCount=2 * n_timed)
             self._queries = vk.create("vkCreateQueryPool", "VkQueryPool", self._logical.handle, info, vk.null)
@@ -126,18 +127,18 @@ class Recording:
                 if n_timed and i == 0:
                     vk.vkCmdResetQueryPool(command, self._queries, 0, 2 * n_timed)
                 if script.branches.rows and i == 0:
-                    self._choose(command, script, sets)
-                self._piece(command, piece, script, sets)
+                    self._choose(command, script, bindings)
+                self._piece(command, piece, script, bindings)
                 self._end(command, i, script.results if command is self._commands[-1] else ())
 
-    def _choose(self, command: Any, script: Script, sets: Mapping[Dispatch, Any]) -> None:
+    def _choose(self, command: Any, script: Script, bindings: Bindings) -> None:
         """The grids of the dispatches that only some runs take."""
         for dispatch in script.branches.deciders:
-            self._bind(command, dispatch, script, sets)
+            self._bind(command, dispatch, script, bindings)
             vk.vkCmdDispatch(command, *dispatch.call.grid)
         self._logical.before_branches.record(command)
 
-    def _piece(self, command: Any, piece: Sequence[Dispatch], script: Script, sets: Mapping[Dispatch, Any]) -> None:
+    def _piece(self, command: Any, piece: Sequence[Dispatch], script: Script, bindings: Bindings) -> None:
         """The dispatches of one submission. The barrier before a node with nothing to do comes with the next node."""
         bound, node, timed = None, piece[0].node if piece else 0, self._queries is not None
         for dispatch in piece:
@@ -146,29 +147,19 @@ class Recording:
             node = dispatch.node
             if timed and dispatch is script.first[node]:
                 self._time(command, 2 * node)
-            bound = self._bind(command, dispatch, script, sets, bound)
+            bound = self._bind(command, dispatch, script, bindings, bound)
             self._dispatch(command, dispatch, script)
             if timed and dispatch is script.last[node]:
                 self._time(command, 2 * node + 1)
 
     def _bind(
-        self,
-        command: Any,
-        dispatch: Dispatch,
-        script: Script,
-        sets: Mapping[Dispatch, Any],
-        bound: PipelineKey | None = None,
+        self, command: Any, dispatch: Dispatch, script: Script, bindings: Bindings, bound: PipelineKey | None = None
     ) -> PipelineKey:
-        """Pipeline (which may be bound already), descriptors and push constants of a dispatch."""
-        compute, key = vk.VK_PIPELINE_BIND_POINT_COMPUTE, PipelineKey.of(dispatch.call)
+        """Pipeline (which may be bound already), buffers and arguments of a dispatch."""
+        key = PipelineKey.of(dispatch.call)
         if bound != key:
-            vk.vkCmdBindPipeline(command, compute, script.pipelines[key])
-        layout, push = self._resources.pipelines.layout(key.n_bindings).pipeline, dispatch.push()
-        at = vk.ffi.new("VkDescriptorSet[1]", [sets[dispatch]])
-        vk.vkCmdBindDescriptorSets(command, compute, layout, 0, 1, at, 0, vk.null)
-        if push:
-            data = vk.ffi.from_buffer(push)
-            vk.vkCmdPushConstants(command, layout, vk.VK_SHADER_STAGE_COMPUTE_BIT, 0, len(push), data)
+            vk.vkCmdBindPipeline(command, vk.VK_PIPELINE_BIND_POINT_COMPUTE, script.pipelines[key])
+        bindings.record(command, dispatch)
         return key
 
     def _dispatch(self, command: Any, dispatch: Dispatch, script: Script) -> None:
@@ -188,53 +179,6 @@ class Recording:
             copy(command, source, target, nbytes)
         vk.vkCmdFillBuffer(command, self._marks.block.buffer, self._marks.offset + 4 * index, 4, 1)
         self._logical.before_host.record(command)
-
-    def _sets(self, dispatches: Sequence[Dispatch], spot: Callable[[Storage], Spot]) -> dict[Dispatch, Any]:
-        """A descriptor set for each distinct row of bindings."""
-        bound = {dispatch: _bound(dispatch, spot) for dispatch in dispatches}
-        distinct = list(dict.fromkeys(bound.values()))
-        if not distinct:
-            return {}
-        made = dict(zip(distinct, self._allocate_sets([len(b) for b in distinct]), strict=True))
-        self._write_sets(made)
-        return {dispatch: made[b] for dispatch, b in bound.items()}
-
-    def _allocate_sets(self, counts: Sequence[int]) -> list[Any]:
-        size = vk.struct("VkDescriptorPoolSize", type=vk.VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, descriptorCount=sum(counts))
-        info = vk.struct("VkDescriptorPoolCreateInfo", maxSets=len(counts), poolSizeCount=1, pPoolSizes=size)
-        self._pool = vk.create("vkCreateDescriptorPool", "VkDescriptorPool", self._logical.handle, info, vk.null)
-        layouts = vk.array("VkDescriptorSetLayout", [self._resources.pipelines.layout(n).set for n in counts])
-        info = vk.struct(
-            "VkDescriptorSetAllocateInfo",
-            descriptorPool=self._pool,
-            descriptorSetCount=len(counts),
-            pSetLayouts=layouts,
-        )
-        made = vk.ffi.new("VkDescriptorSet[]", len(counts))
-        vk.call("vkAllocateDescriptorSets", self._logical.handle, info, made)
-        return list(made)
-
-    def _write_sets(self, sets: Mapping[tuple, Any]) -> None:
-        rows = np.array([row for bound in sets for row in bound], np.uint64)
-        infos = vk.ffi.cast("VkDescriptorBufferInfo *", vk.ffi.from_buffer(rows))
-        writes = vk.ffi.new("VkWriteDescriptorSet[]", len(sets))
-        at = 0
-        for write, (bound, handle) in zip(writes, sets.items(), strict=True):
-            write.sType, write.dstSet = vk.VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, handle
-            write.descriptorType, write.descriptorCount = vk.VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, len(bound)
-            write.pBufferInfo = infos + at
-            at += len(bound)
-        vk.vkUpdateDescriptorSets(self._logical.handle, len(sets), writes, 0, vk.null)
-
-
-def _bound(dispatch: Dispatch, spot: Callable[[Storage], Spot]) -> tuple[tuple[int, int, int], ...]:
-    """VkDescriptorBufferInfo of each binding as numbers: buffer, offset, range."""
-    return tuple(_binding(t.storage, dispatch, spot) for t in dispatch.ordered.buffers)
-
-
-def _binding(storage: Storage, dispatch: Dispatch, spot: Callable[[Storage], Spot]) -> tuple[int, int, int]:
-    (buffer, offset), (start, size) = spot(storage), dispatch.covered[storage]
-    return int(vk.ffi.cast("uintptr_t", buffer)), offset + start, size
 
 
 def place_spot(place: Place, offset: int = 0) -> Spot:

@@ -1,7 +1,11 @@
-// 16-bit numbers in 32-bit words, without 16-bit types. By integer code, since drivers may flush denormals.
+// 16-bit numbers in 32-bit words, without 16-bit types. By integer code where drivers may flush denormals.
 
 #ifndef NUMBERS_GLSL
 #define NUMBERS_GLSL
+
+#if !defined(TEXT)
+layout(constant_id = 100) const uint KEEPS_DENORMALS = 0u;  // not the kernel's, but the device's: see shaders/denormals.py
+#endif
 
 // The 16 bits of element i of an array of halves kept in words: `half_of(words[i >> 1], i)`.
 uint half_of(uint word, uint i) {
@@ -13,6 +17,9 @@ float f16_to_f32(uint h) {
 #if defined(TEXT)
     return unpackHalf2x16(h).x;  // whose preludes keep denormals
 #else
+    if (KEEPS_DENORMALS != 0u) {
+        return unpackHalf2x16(h).x;
+    }
     uint sign = (h & 0x8000u) << 16, exponent = h & 0x7c00u;
     uint bits = ((h & 0x7fffu) << 13) + (exponent == 0x7c00u ? 0x70000000u : 0x38000000u);
     bits = exponent == 0u ? floatBitsToUint(float(h & 0x3ffu) * 5.9604644775390625e-8) : bits;
@@ -25,6 +32,9 @@ vec2 f16s_to_f32(uint word) {
 #if defined(TEXT)
     return unpackHalf2x16(word);
 #else
+    if (KEEPS_DENORMALS != 0u) {
+        return unpackHalf2x16(word);
+    }
     return vec2(f16_to_f32(word & 0xFFFFu), f16_to_f32(word >> 16));
 #endif
 }

@@ -42,7 +42,7 @@ Raw raw_of(uint row, uint n, uint p) {
 
 vec4 four_numbers(uint a, uint b) {
 #if defined(TYPE_F16)
-    return vec4(f16_to_f32(a & 0xFFFFu), f16_to_f32(a >> 16), f16_to_f32(b & 0xFFFFu), f16_to_f32(b >> 16));
+    return vec4(f16s_to_f32(a), f16s_to_f32(b));
 #else
     return as_floats(uvec4(a << 16, a & 0xFFFF0000u, b << 16, b & 0xFFFF0000u));
 #endif

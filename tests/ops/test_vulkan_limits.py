@@ -49,6 +49,21 @@ def test_a_product_with_a_weight_over_the_binding_limit(device: VulkanDevice, dt
     assert np.allclose(got, x @ dequantise(raw, dtype, 256).T, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("max_pushed", [128, 64])
+def test_buffers_are_bound_where_not_all_addresses_can_be_pushed(max_pushed: int) -> None:
+    """Some of these shaders' at 128, and none's at 64: the same numbers either way."""
+    results = []
+    for limits in ({}, {"max_pushed": max_pushed}):
+        device = BACKEND.open(BACKEND.devices()[0], limits=limits)
+        w, g, rng = weight(40, 96, dtype=DType.F16), Graph(), np.random.default_rng(1)
+        x = g.input("x", (3, 96))
+        g.output("y", g.l2_norm(g.mul_mat(w.tensor(), g.add(x, x)), 1e-6))
+        halves, data = (rng.standard_normal(s).astype(t) for s, t in (((40, 96), np.float16), ((3, 96), np.float32)))
+        results.append(run(device, g, {w: halves, x.storage: data})["y"])
+        device.close()
+    assert np.array_equal(*results) and np.isfinite(results[0]).all()
+
+
 def test_a_split_product_is_timed_as_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VKRUN_SUBMIT_GFLOP", "0.001")
     device = BACKEND.open(BACKEND.devices()[0], limits={"max_binding": 1 << 20})

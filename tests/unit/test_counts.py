@@ -101,7 +101,7 @@ def test_caches_of_f16_halve_what_attention_reads_and_cost_no_dispatch(header):
 def submissions(kind: str, plan: Plan) -> list[list[Dispatch]]:
     """What a device of a kind is given at once; no device is needed to say so."""
     gib = 1 << 30
-    dispatches = dispatches_of(plan, USUAL_GPU, Limits(4 * gib, gib, 4 * gib, 64, 1.0, 64))
+    dispatches = dispatches_of(plan, USUAL_GPU, Limits(4 * gib, gib, 4 * gib, 128, 64, 1.0, 64))
     return pieces(dispatches, lambda dispatch: dispatch.part, BUDGETS[kind])
 
 
