@@ -1,4 +1,4 @@
-"""Cases of the op table: one token over caches of thousands of rows, which hold anything beyond its position."""
+"""Cases of the op table: one token over long caches, or in parts of few keys; what lies beyond may be anything."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +16,7 @@ N_CTX = 2048
 HEADS = (8, 1), (16, 2), (12, 3), (16, 1), (10, 2)
 DIMS = 64, 128, 256
 POSITIONS = (0,), (14,), (15, -1), (16, 126), (128,), (700,)
+FEW_CTX, FEW_KEYS, FEW_POSITIONS = 288, 256, ((0,), (15, -1), (31, 200), (254,), (287,))
 
 
 def _used_to(positions: tuple[int, ...], slots: tuple[int, ...]) -> Fill:
@@ -72,4 +73,21 @@ def _cases() -> Iterator[Case]:
     yield _case("a full cache, the last parts without keys", ins, attrs, True)
 
 
-CASES: tuple[Case, ...] = tuple(_cases())
+def _few() -> Iterator[Case]:
+    """Parts of at most 32 keys, which kernels may read at once."""
+    for i, dim in enumerate(DIMS):
+        for j, positions in enumerate(FEW_POSITIONS):
+            n_heads, n_keys = (*HEADS, (7, 1))[(2 * i + j) % (len(HEADS) + 1)]
+            ins, attrs = operands(n_heads, n_keys, dim, positions, FEW_CTX), {"scale": dim**-0.5, "n_kv": FEW_KEYS}
+            n = (8, 11, 100)[(i + j) % 3]
+            what = f"{n_heads} heads on {n_keys} of {dim}, up to {positions}, of {FEW_KEYS} keys, {n} parts"
+            yield _case(what, ins, attrs | {"n_split": n}, j % 2 == 0)
+        q, k, v, *rest = operands(8, 2, dim, (40, 255), FEW_CTX)
+        attrs = {"scale": 0.2, "n_kv": FEW_KEYS, "n_split": 8}
+        yield _case(f"dim {dim}, few keys, sharp", (sharp_queries(q), k, v, *rest), attrs)
+        yield _case(f"dim {dim}, few keys, capped", (q, k, v, *rest), attrs | {"cap": 1.3}, True)
+        wide = (replace(t, shape=(*t.shape[:2], 2 * dim + 16), view=_inner_octets) for t in (k, v))
+        yield _case(f"dim {dim}, few keys, rows of wider ones", (q, *wide, *rest), attrs, True)
+
+
+CASES: tuple[Case, ...] = (*_cases(), *_few())

@@ -28,12 +28,12 @@ def rule(node: Node, features: Features) -> str:
     local = PARTS * features.subgroup_size
     if local > features.max_workgroup or dim not in DIMS or shared_nbytes(dim) > features.shared_nbytes:
         return f"matrices: heads of {dim}, {features.max_workgroup} invocations, {features.shared_nbytes} bytes shared"
-    heads = _heads(n_heads // (k.shape[2] // dim))
+    heads = grouped_heads(n_heads // (k.shape[2] // dim))
     fits = heads >= FEWEST_HEADS and node.attrs["n_kv"] >= FEWEST_KEYS
     return "" if fits else f"matrices: {heads} heads of {FEWEST_HEADS}, {node.attrs['n_kv']} keys of {FEWEST_KEYS}"
 
 
-def _heads(share: int) -> int:
+def grouped_heads(share: int) -> int:
     """Query heads of a workgroup, of those that share a key."""
     return max(n for n in range(1, min(share, MOST_HEADS) + 1) if share % n == 0)
 
@@ -41,7 +41,7 @@ def _heads(share: int) -> int:
 def lower(node: Node, features: Features) -> KernelCall:
     q, k = node.inputs[:2]
     n_seqs, _, n_heads, dim = q.shape
-    n_parts, heads = node.attrs["n_split"], _heads(n_heads // (k.shape[2] // dim))
+    n_parts, heads = node.attrs["n_split"], grouped_heads(n_heads // (k.shape[2] // dim))
     buffers, arguments = scanned(node, "seq head part")
     del arguments["q_token"], arguments["pos_token"]  # there is one
     arguments |= {"n_parts": n_parts, "cap": float(node.attrs.get("cap", 0))}

@@ -19,7 +19,7 @@ from ..kernel import (
 )
 from ..matmul.mul_mat_args import in_words
 from ..operands import FLOATS, INTS
-from . import attention_decode_matrix, attention_matrix, latent_cache
+from . import attention_decode_few, attention_decode_matrix, attention_matrix, latent_cache
 from .attention_args import (
     CACHE,
     PAIR_WAYS,
@@ -285,6 +285,15 @@ KERNELS = (
         attention_decode_matrix.VARIANTS,
         attention_decode_matrix.rule,
         frozenset({"cap", "grouped", "by_matrices"}),
+    ),
+    Kernel(
+        "attention_split",
+        _SCAN | {"k": attention_decode_matrix.CACHE, "v": attention_decode_matrix.CACHE.shaped_as("k")},
+        _Y,
+        attention_decode_few.lower,
+        attention_decode_few.VARIANTS,
+        attention_decode_few.rule,
+        frozenset({"cap", "grouped"}),
     ),
     Kernel(
         "attention_split",

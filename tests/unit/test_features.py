@@ -58,6 +58,9 @@ def test_without_a_feature_other_kernels_are_chosen(name: str, table: list[Node]
     [
         (16, 2, 256, FEWEST_KEYS, DType.F16, "attention_decode_matrix"),
         (16, 2, 256, FEWEST_KEYS - 1, DType.F16, "attention_decode"),
+        (16, 2, 256, 256, DType.F16, "attention_decode_few"),  # eight parts
+        (16, 2, 256, 257, DType.F16, "attention_decode"),
+        (16, 2, 256, 256, DType.F32, "attention_decode"),
         (32, 8, 128, 2 * FEWEST_KEYS, DType.F16, "attention_decode_matrix"),
         (16, 8, 128, 2 * FEWEST_KEYS, DType.F16, "attention_decode"),  # two heads a key: matrices of 16 rows are empty
         (64, 8, 64, 2 * FEWEST_KEYS, DType.F16, "attention_decode_matrix"),

@@ -1,0 +1,237 @@
+// attention_decode.comp for parts of at most 32 keys of fp16, without a loop: everything is asked for before anything is
+// used, and code that is not in the cache is walked through once. TEAM invocations hold eight dims each of KEYS keys and
+// of their values. Of the products of all dims with HEADS queries each keeps the sum of one key and head, which becomes
+// a weight; then each adds its dims of its KEYS values for all heads, and the teams' sums are added in shared memory.
+//   y as in attention_decode.comp
+// DIM is 64, 128 or 256, HEADS at most 8. q, y: inner stride 1; caches whose rows begin at multiples of 8 halves; slots
+// are clamped.
+// Grid: a workgroup for each HEADS heads of each part of each sequence.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#include "maths.glsl"
+#include "each.glsl"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint DIM = 64;
+layout(constant_id = 2) const uint HEADS = 8;
+layout(constant_id = 3) const uint SUBGROUP = 32;  // at least TEAM
+layout(constant_id = 4) const uint CHUNKS = 1;  // of HEADS heads there are
+layout(constant_id = 5) const uint SHARE = 1;  // of which so many share a key
+layout(constant_id = 6) const uint CAPPED = 0;
+
+layout(std430, binding = 0) readonly buffer Q { float q[]; };
+layout(std430, binding = 1) readonly buffer K { uvec4 k[]; };
+layout(std430, binding = 2) readonly buffer V { uvec4 v[]; };
+layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
+layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
+layout(std430, binding = 5) buffer Y { float y[]; };
+layout(push_constant) uniform Push {
+    uint n_seqs, n_parts, parts_magic, parts_shift, n_kv, n_slots;
+    uint k_slot, k_row, v_slot, v_row, slots_0;  // the caches' in eights
+    uint q_seq, q_head, y_seq, y_part, y_head, pos_seq;
+    uint q_at, k_at, v_at, slots_at, pos_at, y_at;
+    float scale, cap;
+} p;
+
+const uint LANES = gl_WorkGroupSize.x, TEAM = DIM / 8u, KEYS = 32u * TEAM / LANES;
+const uint QUADS = DIM / 4u, QUERIES = (HEADS * QUADS + LANES - 1u) / LANES;  // quads of all queries an invocation brings
+const uint SLOTS = 8u, AT_ONCE = 4u;  // heads that a key has room for; whose sums are in shared memory together
+const uint SUBGROUPS = LANES / SUBGROUP;
+
+shared vec4 held[2u * AT_ONCE * LANES];  // the queries, then sums of values
+shared float tops[SUBGROUPS * SLOTS], totals[SUBGROUPS * SLOTS];
+uvec4 keys[KEYS], values[KEYS];
+float scores[32];  // of key j and head h: [j * SLOTS + h]
+float weight;  // of key lane() / SLOTS and head lane() % SLOTS
+float top;  // of that head
+vec4 low[HEADS], high[HEADS];  // sums of values
+
+uint invocation() {
+    return gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
+}
+
+uint lane() {
+    return gl_SubgroupInvocationID % TEAM;
+}
+
+// Of the team's keys.
+uint first_key() {
+    return invocation() / TEAM * KEYS;
+}
+
+vec4 four_halves(uint a, uint b) {
+    return vec4(unpackHalf2x16(a), unpackHalf2x16(b));
+}
+
+void hold_queries(uint q_row) {
+    [[unroll]] for (uint i = 0u; i < QUERIES; i++) {
+        uint of = invocation() + i * LANES, head = of / QUADS, quad = of % QUADS;
+        if (HEADS * QUADS % LANES == 0u || head < HEADS) {
+            uint at = q_row + head * p.q_head + quad * 4u;
+            held[(head * 2u + quad % 2u) * TEAM + quad / 2u] = vec4(q[at], q[at + 1u], q[at + 2u], q[at + 3u]) * p.scale;
+        }
+    }
+}
+
+void add_products(vec4 query, vec4 key, uint of) {
+    scores[of] += query.x * key.x;
+    scores[of] += query.y * key.y;
+    scores[of] += query.z * key.z;
+    scores[of] += query.w * key.w;
+}
+
+// Of the invocation's eight dims.
+void make_scores() {
+    [[unroll]] for (uint i = 0u; i < 32u; i++) {
+        scores[i] = 0.0;
+    }
+    [[unroll]] for (uint h = 0u; h < HEADS; h++) {
+        vec4 first = held[h * 2u * TEAM + lane()], second = held[(h * 2u + 1u) * TEAM + lane()];
+        [[unroll]] for (uint j = 0u; j < KEYS; j++) {
+            add_products(first, four_halves(keys[j].x, keys[j].y), j * SLOTS + h);
+            add_products(second, four_halves(keys[j].z, keys[j].w), j * SLOTS + h);
+        }
+    }
+}
+
+// Each half of 2 n invocations keeps half of the scores and gives the others away.
+void exchange(uint i, uint n) {
+    bool is_upper = (gl_SubgroupInvocationID & n) != 0u;
+    float kept = is_upper ? scores[i + n] : scores[i], given = is_upper ? scores[i] : scores[i + n];
+    scores[i] = kept + subgroupShuffleXor(given, n);
+}
+
+#define EXCHANGE_16(i) exchange(i, 16u); exchange((i) + 8u, 16u)
+#define EXCHANGE_8(i) exchange(i, 8u)
+#define EXCHANGE_4(i) exchange(i, 4u)
+#define EXCHANGE_2(i) exchange(i, 2u)
+
+// Sums of all dims, the invocation's own in scores[0].
+void add_scores() {
+    EACH_TO_8(TEAM > 16u ? 8u : 0u, EXCHANGE_16)
+    EACH_TO_8(TEAM > 8u ? 8u : 0u, EXCHANGE_8)
+    EACH_TO_8(4u, EXCHANGE_4)
+    EACH_TO_8(2u, EXCHANGE_2)
+    exchange(0u, 1u);
+}
+
+float most_of(float z) {
+    [[unroll]] for (uint mask = SLOTS; mask < SUBGROUP; mask *= 2u) {
+        z = max(z, subgroupShuffleXor(z, mask));
+    }
+    return z;
+}
+
+float sum_of(float z) {
+    [[unroll]] for (uint mask = SLOTS; mask < SUBGROUP; mask *= 2u) {
+        z += subgroupShuffleXor(z, mask);
+    }
+    return z;
+}
+
+// Of a part with n keys.
+void make_weight(uint n) {
+    bool is_known = first_key() + lane() / SLOTS < n, is_first = gl_SubgroupInvocationID < SLOTS;
+    uint of = gl_SubgroupID * SLOTS + gl_SubgroupInvocationID;
+    float z = CAPPED != 0u ? p.cap * tanh_of(scores[0] / p.cap) : scores[0];
+    float most = most_of(is_known ? z : -INFINITY);
+    if (is_first) {
+        tops[of] = most;
+    }
+    barrier();
+    top = tops[lane() % SLOTS];
+    [[unroll]] for (uint i = 1u; i < SUBGROUPS; i++) {
+        top = max(top, tops[i * SLOTS + lane() % SLOTS]);
+    }
+    weight = is_known ? exp_of(z - top) : 0.0;
+    float sum = sum_of(weight);
+    if (is_first) {
+        totals[of] = sum;
+    }
+}
+
+void add_value(uint j, uint n) {
+    uvec4 words = first_key() + j < n ? values[j] : uvec4(0);  // an unknown one may be NaN
+    vec4 first = four_halves(words.x, words.y), second = four_halves(words.z, words.w);
+    uint from = gl_SubgroupInvocationID - lane() + j * SLOTS;
+#define ADD(h)                                          \
+    {                                                   \
+        float times = subgroupShuffle(weight, from + h); \
+        low[h] += times * first;                        \
+        high[h] += times * second;                      \
+    }
+    EACH_TO_8(HEADS, ADD)
+}
+
+// The sums of the heads from `head` on, which a barrier precedes: from each team's to y.
+void store_sums(uint head, uint y_row) {
+    uint own = invocation(), of = own / TEAM, quad = own % TEAM * 2u + of % 2u;
+    [[unroll]] for (uint h = 0u; h < AT_ONCE; h++) {
+        if (head + h < HEADS) {
+            held[h * 2u * LANES + own] = low[min(head + h, HEADS - 1u)];
+            held[(h * 2u + 1u) * LANES + own] = high[min(head + h, HEADS - 1u)];
+        }
+    }
+    barrier();
+    if (of < 2u * AT_ONCE && head + of / 2u < HEADS) {
+        vec4 sum = held[of * LANES + own % TEAM];
+        [[unroll]] for (uint i = TEAM; i < LANES; i += TEAM) {
+            sum += held[of * LANES + i + own % TEAM];
+        }
+        uint at = y_row + (head + of / 2u) * p.y_head + quad * 4u;
+        y[at] = sum.x;
+        y[at + 1u] = sum.y;
+        y[at + 2u] = sum.z;
+        y[at + 3u] = sum.w;
+    }
+}
+
+void store(uint y_row) {
+    uint own = invocation();
+    store_sums(0u, y_row);
+    if (own < HEADS) {
+        float total = totals[own];
+        [[unroll]] for (uint i = 1u; i < SUBGROUPS; i++) {
+            total += totals[i * SLOTS + own];
+        }
+        y[y_row + own * p.y_head + DIM] = top;
+        y[y_row + own * p.y_head + DIM + 1u] = total;
+    }
+    if (HEADS > AT_ONCE) {
+        barrier();
+        store_sums(AT_ONCE, y_row);
+    }
+}
+
+void main() {
+    uint group = group_index(), chunk = group % CHUNKS, rest = group / CHUNKS;
+    uint seq = fast_div(rest, p.parts_magic, p.parts_shift), part = rest - seq * p.n_parts;
+    if (seq >= p.n_seqs) {
+        return;
+    }
+    int last_pos = pos[p.pos_at + seq * p.pos_seq], asked = slots[p.slots_at + seq * p.slots_0];
+    uint stop = min(p.n_kv, uint(max(last_pos + 1, 0))), slot = uint(clamp(asked, 0, int(p.n_slots) - 1));
+    uint size = fast_div(stop + p.n_parts - 1u, p.parts_magic, p.parts_shift), start = min(part * size, stop);
+    uint n = min(size, stop - start), in_row = chunk / SHARE * TEAM + lane();
+    uint k_first = (p.k_at >> 3) + slot * p.k_slot + in_row, v_first = (p.v_at >> 3) + slot * p.v_slot + in_row;
+    [[unroll]] for (uint j = 0u; j < KEYS; j++) {
+        uint row = min(start + first_key() + j, max(stop, 1u) - 1u);
+        keys[j] = k[k_first + row * p.k_row];
+        values[j] = v[v_first + row * p.v_row];
+    }
+    hold_queries(p.q_at + seq * p.q_seq + chunk * HEADS * p.q_head);
+    [[unroll]] for (uint h = 0u; h < HEADS; h++) {
+        low[h] = vec4(0);
+        high[h] = vec4(0);
+    }
+    barrier();
+    make_scores();
+    add_scores();
+    make_weight(n);
+#define ADD_VALUE(j) add_value(j, n)
+    EACH_TO_8(KEYS, ADD_VALUE)
+    store(p.y_at + seq * p.y_seq + part * p.y_part + chunk * HEADS * p.y_head);
+}
