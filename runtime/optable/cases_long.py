@@ -79,7 +79,7 @@ def _few() -> Iterator[Case]:
         for j, positions in enumerate(FEW_POSITIONS):
             n_heads, n_keys = (*HEADS, (7, 1))[(2 * i + j) % (len(HEADS) + 1)]
             ins, attrs = operands(n_heads, n_keys, dim, positions, FEW_CTX), {"scale": dim**-0.5, "n_kv": FEW_KEYS}
-            n = (8, 11, 100)[(i + j) % 3]
+            n = (8, 16, 100)[(i + j) % 3]
             what = f"{n_heads} heads on {n_keys} of {dim}, up to {positions}, of {FEW_KEYS} keys, {n} parts"
             yield _case(what, ins, attrs | {"n_split": n}, j % 2 == 0)
         q, k, v, *rest = operands(8, 2, dim, (40, 255), FEW_CTX)

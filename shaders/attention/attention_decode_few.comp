@@ -21,6 +21,7 @@ layout(constant_id = 3) const uint SUBGROUP = 32;  // at least TEAM
 layout(constant_id = 4) const uint CHUNKS = 1;  // of HEADS heads there are
 layout(constant_id = 5) const uint SHARE = 1;  // of which so many share a key
 layout(constant_id = 6) const uint CAPPED = 0;
+layout(constant_id = 7) const uint KEYS = 4;  // a power of two
 
 layout(std430, binding = 0) readonly buffer Q { float q[]; };
 layout(std430, binding = 1) readonly buffer K { uvec4 k[]; };
@@ -36,7 +37,7 @@ layout(push_constant) uniform Push {
     float scale, cap;
 } p;
 
-const uint LANES = gl_WorkGroupSize.x, TEAM = DIM / 8u, KEYS = 32u * TEAM / LANES;
+const uint LANES = gl_WorkGroupSize.x, TEAM = DIM / 8u;
 const uint QUADS = DIM / 4u, QUERIES = (HEADS * QUADS + LANES - 1u) / LANES;  // quads of all queries an invocation brings
 const uint SLOTS = 8u, AT_ONCE = 4u;  // heads that a key has room for; whose sums are in shared memory together
 const uint SUBGROUPS = LANES / SUBGROUP;
@@ -45,7 +46,7 @@ shared vec4 held[2u * AT_ONCE * LANES];  // the queries, then sums of values
 shared float tops[SUBGROUPS * SLOTS], totals[SUBGROUPS * SLOTS];
 uvec4 keys[KEYS], values[KEYS];
 float scores[32];  // of key j and head h: [j * SLOTS + h]
-float weight;  // of key lane() / SLOTS and head lane() % SLOTS
+float weight;  // of key lane() / SLOTS, where there is one, and head lane() % SLOTS
 float top;  // of that head
 vec4 low[HEADS], high[HEADS];  // sums of values
 
@@ -97,7 +98,7 @@ void make_scores() {
     }
 }
 
-// Each half of 2 n invocations keeps half of the scores and gives the others away.
+// Each half of 2 n invocations keeps half of 2 n scores and gives the others away.
 void exchange(uint i, uint n) {
     bool is_upper = (gl_SubgroupInvocationID & n) != 0u;
     float kept = is_upper ? scores[i + n] : scores[i], given = is_upper ? scores[i] : scores[i + n];
@@ -111,11 +112,14 @@ void exchange(uint i, uint n) {
 
 // Sums of all dims, the invocation's own in scores[0].
 void add_scores() {
-    EACH_TO_8(TEAM > 16u ? 8u : 0u, EXCHANGE_16)
-    EACH_TO_8(TEAM > 8u ? 8u : 0u, EXCHANGE_8)
+    EACH_TO_8(KEYS > 2u ? 8u : 0u, EXCHANGE_16)
+    EACH_TO_8(KEYS > 1u ? 8u : 0u, EXCHANGE_8)
     EACH_TO_8(4u, EXCHANGE_4)
     EACH_TO_8(2u, EXCHANGE_2)
     exchange(0u, 1u);
+    [[unroll]] for (uint mask = KEYS * SLOTS; mask < TEAM; mask *= 2u) {
+        scores[0] += subgroupShuffleXor(scores[0], mask);
+    }
 }
 
 float most_of(float z) {
@@ -134,7 +138,8 @@ float sum_of(float z) {
 
 // Of a part with n keys.
 void make_weight(uint n) {
-    bool is_known = first_key() + lane() / SLOTS < n, is_first = gl_SubgroupInvocationID < SLOTS;
+    bool is_known = lane() < KEYS * SLOTS && first_key() + lane() / SLOTS < n;
+    bool is_first = gl_SubgroupInvocationID < SLOTS;
     uint of = gl_SubgroupID * SLOTS + gl_SubgroupInvocationID;
     float z = CAPPED != 0u ? p.cap * tanh_of(scores[0] / p.cap) : scores[0];
     float most = most_of(is_known ? z : -INFINITY);

@@ -25,6 +25,11 @@ def rule(node: Node, features: Features) -> str:
     return "" if fits else f"few keys: {heads} heads of {FEWEST_HEADS}, {n_keys} keys a part, at most {MOST_KEYS}"
 
 
+def keys_of_team(n_keys: int, dim: int) -> int:
+    """Of a part's, of each of the teams of an eighth of a head's invocations."""
+    return 1 << (-(-n_keys * (dim // 8) // LOCAL) - 1).bit_length()
+
+
 def lower(node: Node, features: Features) -> KernelCall:
     q, k = node.inputs[:2]
     n_seqs, _, n_heads, dim = q.shape
@@ -39,5 +44,6 @@ def lower(node: Node, features: Features) -> KernelCall:
         arguments |= strides(name, (s // 8 for s in buffers[name].layout.strides), "slot row")
     known = {"DIM": dim, "HEADS": heads, "SUBGROUP": features.subgroup_size}
     known |= {"CHUNKS": n_heads // heads, "SHARE": share // heads, "CAPPED": int(cap > 0)}
+    known["KEYS"] = keys_of_team(-(-node.attrs["n_kv"] // n_parts), dim)
     grid = grid_of(n_seqs * n_parts * n_heads // heads)
     return KernelCall("attention_decode_few", (), buffers, arguments, grid, {"local_size_x": LOCAL, **known})

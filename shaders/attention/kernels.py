@@ -293,7 +293,7 @@ KERNELS = (
         attention_decode_few.lower,
         attention_decode_few.VARIANTS,
         attention_decode_few.rule,
-        frozenset({"cap", "grouped"}),
+        frozenset({"cap", "grouped", "at_once"}),
     ),
     Kernel(
         "attention_split",

@@ -18,6 +18,7 @@ FEWEST_NUMBERS = 1 << 15  # of a head's keys: on an H100 half as many lost by be
 SPLIT_KEYS = 256  # keys that one part of a split attention looks at
 FEWEST_KEYS, MANY_PARTS = 32, 256  # the same where a part's keys are read once for all heads that share them
 KEYS_BY_MATRICES, PARTS_BY_MATRICES = 64, 128  # and meet them by matrices; as measured on an H100
+KEYS_AT_ONCE = 16  # and all at once
 
 
 def cache_write(g: Graph, cache: Tensor, rows: Tensor, x: Tensor) -> Tensor:
@@ -170,10 +171,12 @@ def _attention_split_infer(
     cap: float = 0.0,
     grouped: bool = False,
     by_matrices: bool = False,
+    at_once: bool = False,
 ) -> tuple[Spec]:
     """Attention of one token over n_split equal parts of the keys that it sees, to be combined; cap as attention's.
     `grouped` is asked of kernels that read a key once for all heads that share it, `by_matrices` of those that multiply
-    it with them by matrices: they are done with more keys in the same time.
+    it with them by matrices: they are done with more keys in the same time. `at_once` of those that ask for all of a
+    part before they use any: they are done sooner.
 
     q [B, 1, H, D], caches k [n_slots, n_ctx, Hkv*D] and v [.., Hkv*Dv], slots [B], pos [B, 1] ->
     [B, H, n_split, Dv + 2]: the part's sum of exp(z - top) v, then top (the largest z) and the sum of exp(z - top); of
@@ -241,6 +244,7 @@ def _fuse_split(edit: Editing, i: int, node: Node) -> None:
         return
     ways = (
         {"n_split": _small_parts(node, KEYS_BY_MATRICES, PARTS_BY_MATRICES), "grouped": True, "by_matrices": True},
+        {"n_split": _small_parts(node, KEYS_AT_ONCE, MANY_PARTS), "grouped": True, "at_once": True},
         {"n_split": _small_parts(node, FEWEST_KEYS, MANY_PARTS), "grouped": True},
         {"n_split": attrs["n_kv"] // SPLIT_KEYS},
     )
