@@ -41,7 +41,7 @@ SOFTWARE_TOKENS = 8  # on a CPU longer prompts need a kernel whose loads serve s
 SOFTWARE_LANES = 8
 EIGHT = 8  # invocations that make a key's score
 DECODE_LOCAL, DECODE_TILE, DECODE_HEADS, MOST_HELD = 256, 128, 8, 2048
-COMBINE_LOCAL, COMBINE_SPAN, MOST_PARTS = 256, 64, 256
+COMBINE_LOCAL, COMBINE_SPAN, MOST_PARTS, FEW_PARTS = 256, 64, 256, 64
 LANES = {"attention": 128, "qk_rope_cache": 64}
 QK_LANES = 256  # at most
 _GATE: Defines = (("GATE", ""),)
@@ -157,6 +157,22 @@ def _lower_combine_wide(node: Node, features: Features) -> KernelCall:
     return replace(call, stem="attention_combine_wide", grid=grid, constants=constants)
 
 
+def _fewer_parts(node: Node, features: Features) -> str:
+    """Than a subgroup's invocations."""
+    n, most = node.inputs[0].shape[2], min(FEW_PARTS, features.subgroup_size)
+    fits = n <= most and features.subgroup_size <= COMBINE_SPAN
+    return _for_large_gpus(node, features) or ("" if fits else f"{n} parts, at most {most}")
+
+
+def _lower_combine_few(node: Node, features: Features) -> KernelCall:
+    call, (n_seqs, n_heads, n, width) = _lower_combine(node, features), node.inputs[0].shape
+    grid = grid_of(n_seqs * n_heads * -(-(width - 2) // COMBINE_SPAN))
+    known = {"SUBGROUP": features.subgroup_size, "EIGHTS": -(-n // 8), "HEADS": n_heads}
+    arguments = {name: of for name, of in call.arguments.items() if name != "n_heads"}
+    constants = {"local_size_x": COMBINE_SPAN, **known}
+    return replace(call, stem="attention_combine_few", arguments=arguments, grid=grid, constants=constants)
+
+
 def _lower_combine(node: Node, features: Features) -> KernelCall:
     (parts, *gate), (y,) = node.inputs, node.outputs
     n_seqs, n_heads, n_split, width = parts.shape
@@ -257,7 +273,9 @@ _LANES = tuple(("attention_lanes", (*gate, *cached)) for gate in ((), _GATE) for
 _EXTRAS = (), ("GATE",), ("SINKS",), ("GATE", "SINKS")
 _WHOLE_SCAN = tuple(v for extras in _EXTRAS for v in _variants("attention", *extras))
 _COMBINE = ("attention_combine", ()), ("attention_combine", _GATE)
-_COMBINE_WIDE = tuple((f"{stem}_wide", defines) for stem, defines in _COMBINE)
+_COMBINE_WIDE, _COMBINE_FEW = (
+    tuple((f"{stem}_{way}", defines) for stem, defines in _COMBINE) for way in ("wide", "few")
+)
 _DECODE = _SCAN | {"q": _HEADS.axis(-1, multiple=4), "k": _QUADS["k"], "v": _QUADS["v"]}
 _QK_EXTRAS = {"q_norm", "k_norm", "q_bias", "k_bias", "v_bias", "q_scales"}
 _QK_FLAGS = (), ("NORM",), ("BIAS",), ("NORM", "BIAS"), ("SCALES",)
@@ -312,6 +330,9 @@ KERNELS = (
         _variants("attention", "SPLIT"),
         _few_tokens,
         frozenset({"cap"}),
+    ),
+    Kernel(
+        "attention_combine", _PARTS, _Y, _lower_combine_few, _COMBINE_FEW, _fewer_parts, options=frozenset({"gate"})
     ),
     Kernel(
         "attention_combine", _PARTS, _Y, _lower_combine_wide, _COMBINE_WIDE, _few_parts, options=frozenset({"gate"})
