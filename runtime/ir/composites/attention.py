@@ -18,7 +18,7 @@ FEWEST_NUMBERS = 1 << 15  # of a head's keys: on an H100 half as many lost by be
 SPLIT_KEYS = 256  # keys that one part of a split attention looks at
 FEWEST_KEYS, MANY_PARTS = 32, 256  # the same where a part's keys are read once for all heads that share them
 KEYS_BY_MATRICES, PARTS_BY_MATRICES = 64, 128  # and meet them by matrices; as measured on an H100
-KEYS_AT_ONCE = 16  # and all at once
+KEYS_AT_ONCE, PARTS_AT_ONCE = 16, 64  # and all at once; two groups' parts are combined by subgroups of 32
 
 
 def cache_write(g: Graph, cache: Tensor, rows: Tensor, x: Tensor) -> Tensor:
@@ -244,7 +244,7 @@ def _fuse_split(edit: Editing, i: int, node: Node) -> None:
         return
     ways = (
         {"n_split": _small_parts(node, KEYS_BY_MATRICES, PARTS_BY_MATRICES), "grouped": True, "by_matrices": True},
-        {"n_split": _small_parts(node, KEYS_AT_ONCE, MANY_PARTS), "grouped": True, "at_once": True},
+        {"n_split": _small_parts(node, KEYS_AT_ONCE, PARTS_AT_ONCE), "grouped": True, "at_once": True},
         {"n_split": _small_parts(node, FEWEST_KEYS, MANY_PARTS), "grouped": True},
         {"n_split": attrs["n_kv"] // SPLIT_KEYS},
     )
