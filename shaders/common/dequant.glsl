@@ -45,10 +45,6 @@ uvec4 aligned_words4(uint i) {
 }
 #endif
 
-vec4 as_floats(uvec4 w) {
-    return vec4(uintBitsToFloat(w.x), uintBitsToFloat(w.y), uintBitsToFloat(w.z), uintBitsToFloat(w.w));
-}
-
 // Words i to i + 3; i is a multiple of 4 where ALIGNED.
 uvec4 words4(uint i) {
     if (ALIGNED != 0u) {
@@ -79,6 +75,10 @@ uvec4 halves8(uint i) {
     return uvec4(w.x >> 16 | w.y << 16, w.y >> 16 | w.z << 16, w.z >> 16 | w.w << 16, w.w >> 16 | last << 16);
 }
 #endif
+
+vec4 as_floats(uvec4 w) {
+    return vec4(uintBitsToFloat(w.x), uintBitsToFloat(w.y), uintBitsToFloat(w.z), uintBitsToFloat(w.w));
+}
 
 uint half_at(uint first, uint i) {
     return half_of(word_at(first + (i >> 1)), i);

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
-from ...runtime.ir.quants import packed_row_nbytes
 from ...runtime.ir.tensor import Kind, Tensor
 from ..kernel import Constants, Features, Kernel, KernelCall, Variant, grid_of, strides
 from ..operands import FLOATS, INTS, WEIGHTS, Operand, Operands
 from ..tables import shared_nbytes
-from .mul_mat_args import Product, ceil_div, defines_of, in_words, lower_product, operands_of
+from .mul_mat_args import Product, ceil_div, defines_of, in_words, is_aligned, lower_product, operands_of
 
 FEWEST_COLS = 33  # of any type
 MANY_ROWS = 4096  # of blocks, from which fewer columns pay
@@ -23,7 +22,8 @@ FEWEST_HALVED = 1 << 18  # elements of a weight whose input is halved beforehand
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
 WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor, or one of several teams
 WANTED_LARGE = 480  # of LARGE_TILE, of which four fit one
-BY_GROUPS = (DType.Q4_0, DType.Q8_0, DType.Q6_K)  # types with another kernel for rows that start at whole 16 bytes
+PLAIN = (DType.F32, DType.F16, DType.BF16)
+BY_GROUPS = (*PLAIN, DType.Q4_0, DType.Q8_0, DType.Q6_K)  # with another kernel for rows that start at whole 16 bytes
 ALWAYS_BY_GROUPS = (DType.Q4_K, DType.Q5_K)  # whose blocks are whole 16 bytes
 Lower = Callable[[Node, Features], KernelCall]
 Rule = Callable[[Node, Features], str]
@@ -209,14 +209,14 @@ def _halved(call: KernelCall, x: Tensor, halves: Tensor | None = None) -> Kernel
     )
 
 
-def _flags(w: Tensor) -> tuple[str, ...]:
-    return ("BY_GROUPS",) if w.dtype in BY_GROUPS and _by_groups(w) else ()
+def _flags(*weights: Tensor) -> tuple[str, ...]:
+    """Of weights of one type."""
+    return ("BY_GROUPS",) if weights[0].dtype in BY_GROUPS and all(map(_by_groups, weights)) else ()
 
 
 def _by_groups(w: Tensor) -> bool:
     """Are weights loaded 16 bytes at a time, as every row starts at a multiple of that?"""
-    fits = w.dtype in BY_GROUPS and packed_row_nbytes(w.dtype, w.shape[-1]) % 16 == 0
-    return fits or w.dtype in ALWAYS_BY_GROUPS
+    return w.dtype in ALWAYS_BY_GROUPS or (w.dtype in BY_GROUPS and is_aligned(w))
 
 
 def _expert_tile(node: Node, p: Product, features: Features, n_rows: int) -> Tile | None:
@@ -261,7 +261,8 @@ def _swiglu_rule(node: Node, features: Features) -> str:
     why = _for_matrices(features) or _worth(p) or _refuses_tile(tile, p, features)
     if why or tile is None:
         return why
-    n_items, local = tile.rows * tile.groups * (1 if _by_groups(w) else 2), tile.local(features) // tile.splits
+    is_whole = all(map(_by_groups, node.inputs[:2])) and w.dtype is not DType.F32
+    n_items, local = tile.rows * tile.groups * (1 if is_whole else 2), tile.local(features) // tile.splits
     return "" if n_items % (2 * local) == 0 else f"matrices: {n_items} loads, not as many a weight by {local}"
 
 
@@ -287,7 +288,7 @@ def _lower_swiglu(node: Node, features: Features) -> KernelCall:
     slices = _slices(row_tiles, _n_tokens(node), tile)
     constants = {**_spec(tile, features), "SLICES": slices}
     buffers = {"gate_words": gate, "up_words": up, "x_quads": x, "ids": lists, "y": y}
-    defines, grid = defines_of(gate.dtype, "mul_mat", *_flags(gate)), grid_of(row_tiles * n_experts * slices)
+    defines, grid = defines_of(gate.dtype, "mul_mat", *_flags(gate, up)), grid_of(row_tiles * n_experts * slices)
     return _halved(KernelCall("mul_mat_id_swiglu", defines, buffers, arguments, grid, constants), x, *halves)
 
 

@@ -1,5 +1,5 @@
 // Weights on their way from a buffer to shared memory as halves: an item is a group of a row (BY_GROUPS, by 16-byte
-// loads), or half of one, two octets. fetch_w loads, put_w stores the quads a of octets from tile[at] on, quads b from
+// loads; but for F32), or half of one, two octets. fetch_w loads, put_w stores the quads a of octets from tile[at] on, quads b from
 // tile[at + 2]. What fetch_w loads of blocks only put_w looks at: kernels wait where they first look, and a fetch would
 // take as long as memory does.
 // Codes become halves by bits: 0x6400 | q is 1024 + q.
@@ -7,7 +7,7 @@
 #if defined(TYPE_Q4_K) || defined(TYPE_Q5_K)
 #define BY_GROUPS  // their blocks are multiples of 16 bytes
 #endif
-#if defined(BY_GROUPS)
+#if defined(BY_GROUPS) && !defined(TYPE_F32)
 const uint W_PARTS = 1u;
 #else
 const uint W_PARTS = 2u;
@@ -227,6 +227,53 @@ void put_w(uint i, uint at) {
     uvec2 low = w_codes[i].xy, high = w_codes[i].zw >> ((w_groups[i] >> 1 & 1u) << 1);
     tile[at] = octet_halves(low, high, s.x);
     tile[at + 2u] = octet_halves(low >> 4, high >> 4, s.y);
+}
+
+#endif
+
+#elif defined(PLAIN) && defined(BY_GROUPS)
+
+uvec4 w_numbers[4u * W_SLOTS];
+
+#if defined(TYPE_F32)
+
+void fetch_w(uint i, uint row, uint g, uint part) {
+    uint at = row + (g << 5) + (part << 3);
+    w_numbers[4u * i] = words_at(at);
+    w_numbers[4u * i + 1u] = words_at(at + 4u);
+    w_numbers[4u * i + 2u] = words_at(at + OCTET_STEP);
+    w_numbers[4u * i + 3u] = words_at(at + OCTET_STEP + 4u);
+}
+
+void put_w(uint i, uint at) {
+    [[unroll]] for (uint j = 0u; j < 2u; j++) {
+        vec4 a = as_floats(w_numbers[4u * i + 2u * j]), b = as_floats(w_numbers[4u * i + 2u * j + 1u]);
+        tile[at + 2u * j] = uvec4(halves(a), halves(b));
+    }
+}
+
+#else
+
+void fetch_w(uint i, uint row, uint g, uint part) {
+    uint at = (row + (g << 5)) >> 1;
+    [[unroll]] for (uint j = 0u; j < 4u; j++) {
+        w_numbers[4u * i + j] = words_at(at + 4u * j);
+    }
+}
+
+uvec2 quad_halves(uint a, uint b) {
+#if defined(TYPE_F16)
+    return uvec2((a & 0xffffu) | b << 16, a >> 16 | (b & 0xffff0000u));
+#else
+    return halves(as_floats(uvec4(a << 16, a & 0xffff0000u, b << 16, b & 0xffff0000u)));
+#endif
+}
+
+void put_w(uint i, uint at) {
+    [[unroll]] for (uint j = 0u; j < 4u; j++) {
+        uvec4 w = w_numbers[4u * i + j];
+        tile[at + j] = uvec4(quad_halves(w.x, w.y), quad_halves(w.z, w.w));
+    }
 }
 
 #endif

@@ -71,6 +71,13 @@ def in_words(t: Tensor) -> Layout:
     return replace(t.layout, strides=(*(s // n * words for s in t.layout.strides[:-1]), 1))
 
 
+def is_aligned(w: Tensor) -> bool:
+    """Does every row begin at a multiple of 16 bytes of its storage?"""
+    if w.dtype.is_quantised:
+        return packed_row_nbytes(w.dtype, w.shape[-1]) % 16 == 0
+    return not any(n * w.dtype.block_bytes % 16 for n in (*w.layout.strides[:-1], w.layout.offset))
+
+
 def product_of(node: Node) -> Product:
     """The product with as much as possible of the batch seen as columns, so that weights are read once."""
     (w, x, *_halves), (y,) = node.inputs, node.outputs

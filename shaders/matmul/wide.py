@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...runtime.ir.dtypes import DType
-from ...runtime.ir.quants import packed_row_nbytes
 from ...runtime.ir.tensor import Kind, Tensor
 from ..kernel import Constants, Features
 from ..tables import shared_nbytes
-from .mul_mat_args import ceil_div, even_tile
+from .mul_mat_args import ceil_div, even_tile, is_aligned
 
 PIECE = 32  # numbers of a row that an invocation takes at a time
 PIECE_NBYTES = 128  # of a column in shared memory
@@ -54,7 +53,7 @@ class WideTile:
         """factors: what columns are multiplied by, known as long as weights."""
         return {
             **dict(local_size_x=self.local, ROWS=self.rows, COLS=self.cols, ALONG=self.along),
-            **dict(STEPS=self.steps, ALIGNED=int(all(map(_is_aligned, weights))), SUBGROUP=features.subgroup_size),
+            **dict(STEPS=self.steps, ALIGNED=int(all(map(is_aligned, weights))), SUBGROUP=features.subgroup_size),
             **dict(X_ALIGNED=int(all(map(_begins_at_quads, (*columns, *factors))))),
             **dict(RUN=run, CONSTANT=int(all(w.storage.kind is Kind.WEIGHT for w in (*weights, *factors)))),
         }
@@ -111,13 +110,6 @@ def _held(features: Features, dtype: DType) -> int:
 
 def _local(wanted: int, along: int, features: Features) -> int:
     return max(1, min(wanted, features.max_workgroup) // along) * along
-
-
-def _is_aligned(w: Tensor) -> bool:
-    """Does every row begin at a multiple of 16 bytes of its storage?"""
-    if w.dtype.is_quantised:
-        return packed_row_nbytes(w.dtype, w.shape[-1]) % 16 == 0
-    return not any(n * w.dtype.block_bytes % 16 for n in (*w.layout.strides[:-1], w.layout.offset))
 
 
 def _begins_at_quads(x: Tensor) -> bool:
