@@ -4,12 +4,10 @@
 #if defined(WIDE) || defined(SUBGROUPS)
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
-#endif
-#if defined(DOT)
 #extension GL_KHR_shader_subgroup_shuffle : require
-#if !defined(TEXT)
-#extension GL_EXT_spirv_intrinsics : require
 #endif
+#if defined(DOT) && !defined(TEXT)
+#extension GL_EXT_spirv_intrinsics : require
 #endif
 // y[n, m] = sum over k of x[n, k] w[m, k] for GPUs and few columns, see dots.glsl.
 // TYPE_<name>: the type of w. EXPERTS: w by ids, ADD: onto a residual, see mul_mat_args.glsl; GLU: x is a gated linear

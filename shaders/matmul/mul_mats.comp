@@ -8,11 +8,9 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #elif defined(WIDE) || defined(SUBGROUPS)
 #extension GL_KHR_shader_subgroup_arithmetic : require
-#if defined(DOT)
 #extension GL_KHR_shader_subgroup_shuffle : require
-#if !defined(TEXT)
+#if defined(DOT) && !defined(TEXT)
 #extension GL_EXT_spirv_intrinsics : require
-#endif
 #endif
 #endif
 // y0, y1, y2 [n, m] = sum over k of x[n, k] w0, w1, w2 [m, k]: products of one input, see dots.glsl. Inner axes have

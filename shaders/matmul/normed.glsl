@@ -3,12 +3,13 @@
 // The kernel declares norm, normed and their arguments; squares are counted where each element of x is met once.
 
 #include "each.glsl"
+#include "together.glsl"
 
 float squares[COLS], factors[COLS];
 shared float squares_of[COLS * gl_WorkGroupSize.x / 4u];  // of subgroups, which have 4 invocations at least
 
 void share_square(uint c) {
-    float own = squares[c], sum = subgroupAdd(own);
+    float own = squares[c], sum = sum_of_all(own);
     if (gl_SubgroupInvocationID == 0u) {
         squares_of[c * gl_NumSubgroups + gl_SubgroupID] = sum;
     }
@@ -24,7 +25,7 @@ void find_factor(uint c) {
     [[dont_unroll]] for (uint i = gl_SubgroupInvocationID; i < gl_NumSubgroups; i += gl_SubgroupSize) {
         own += squares_of[c * gl_NumSubgroups + i];
     }
-    float sum = subgroupAdd(own);
+    float sum = sum_of_all(own);
     factors[c] = 1.0 / sqrt(sum / float(n_inner) + eps);
 }
 

@@ -22,13 +22,15 @@ layout(constant_id = 7) const uint RUN = 1;
 layout(constant_id = 9) const uint CONSTANT = 0u;  // is no weight written by any kernel?
 layout(constant_id = 12) const uint X_ALIGNED = 0;  // do columns, and what they are made with, begin at quads?
 
+#include "together.glsl"
+
 const uint HELD = ALONG * STEPS;  // pieces at a time
 const uint SETS = gl_WorkGroupSize.x / ALONG;
 const uint HELD_ROW = HELD + 1u;  // odd: no two of a piece's eight quads in one bank
 
 // Rows of an invocation stand so far apart; of a workgroup together follow each other.
 #define ROW_STEP SETS
-#define FIRST_ROW alike(invocation() / ALONG)
+#define FIRST_ROW (subgroup_start() / ALONG)
 #define TILE_OF(n) ((n) * SETS)
 
 shared float partial[2u * ((gl_WorkGroupSize.x + SUBGROUP - 1u) / SUBGROUP) * ROWS * COLS];  // for two tiles in turn
@@ -74,14 +76,12 @@ uint invocation() {
     return gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
 }
 
-// What a subgroup's first invocation has, where it does not matter which of them has it: kernels that are faster where a
-// driver's compiler knows that all have one number, and so take one way, define ALIKE.
-#if defined(ALIKE) && !defined(TEXT)
-uint alike(uint v) {
-    return subgroupBroadcastFirst(v);
-}
+// The first invocation of this one's subgroup, where it does not matter which of them is meant: so that drivers' compilers
+// of SPIR-V see one number for all, and one way that they take. Not subgroupBroadcastFirst(), see together.glsl.
+#if defined(TEXT)
+#define subgroup_start() invocation()
 #else
-#define alike(v) (v)
+#define subgroup_start() (gl_SubgroupID * gl_SubgroupSize)
 #endif
 
 // Kernels call the first before they read anything, unless they wait there anyway; run_tiles does the rest.
@@ -133,7 +133,7 @@ float sum_of(uint r, uint c) {
 
 void gather_sum(uint r, uint c) {
     float sum = sums[r][c];
-    sums[r][c] = subgroupAdd(sum);
+    sums[r][c] = sum_of_all(sum);
 }
 
 #define GATHER_SUM(c) gather_sum(r, c)

@@ -82,7 +82,7 @@ void hold(uint first, uint n) {
         ask_for_quad(first, n, invocation());
     }
     AFTER_ASKING;
-    uint turn = alike(invocation());  // i of the subgroup's first invocation, within a turn the next one's
+    uint turn = subgroup_start();  // i of the subgroup's first invocation, within a turn the next one's
     [[dont_unroll]] for (uint i = invocation(); turn < whole_subgroups; i += gl_WorkGroupSize.x) {
         turn += gl_WorkGroupSize.x;
         Asked quads[COLS];

@@ -3,12 +3,9 @@
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
-#extension GL_KHR_shader_subgroup_ballot : require
-#if defined(DOT)
 #extension GL_KHR_shader_subgroup_shuffle : require
-#if !defined(TEXT)
+#if defined(DOT) && !defined(TEXT)
 #extension GL_EXT_spirv_intrinsics : require
-#endif
 #endif
 // experts_down.comp for GPUs with subgroups (wide.glsl): the rows of a token's experts and of the shared one joined to one
 // long row. Piece p is of slot p / (pieces of an expert), and beyond all slots of the shared expert.
@@ -17,7 +14,6 @@
 #if defined(SECOND_F32) || defined(SECOND_F16) || defined(SECOND_Q8_0)
 #define TWO_TYPES
 #endif
-#define ALIKE
 #define N_WEIGHTS 2
 #define N_FIRST 1u
 #define TAKE(p) uint piece = take(p)
@@ -134,7 +130,7 @@ void add_joined(uint first, uint stop) {
 void main() {
     fill_table(gl_WorkGroupSize.x);  // the barrier before the first columns is its too
     await_inputs();
-    uint tiles = (n_rows + TILE_OF(ROWS) - 1u) / TILE_OF(ROWS), group = alike(group_index());
+    uint tiles = (n_rows + TILE_OF(ROWS) - 1u) / TILE_OF(ROWS), group = group_index();
     n = group / tiles;
     m = group % tiles * TILE_OF(ROWS) + FIRST_ROW;
     if (n >= n_tokens) {

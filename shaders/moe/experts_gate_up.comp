@@ -8,15 +8,9 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #elif defined(WIDE) || defined(SUBGROUPS)
 #extension GL_KHR_shader_subgroup_arithmetic : require
-#if defined(WIDE)
-#extension GL_KHR_shader_subgroup_ballot : require
-#define ALIKE
-#endif
+#extension GL_KHR_shader_subgroup_shuffle : require
 #if defined(DOT) && !defined(TEXT)
 #extension GL_EXT_spirv_intrinsics : require
-#endif
-#if defined(DOT) || defined(ROUTE)
-#extension GL_KHR_shader_subgroup_shuffle : require
 #endif
 #endif
 // y[n, j, f] = silu(gate_e x) up_e x for e = ids[n, j], and shared_y[n, f] the same of the expert that all tokens share:
@@ -65,6 +59,7 @@ layout(push_constant) uniform Args {
 layout(constant_id = 8) const uint PER = 16;  // experts of a lane
 #define LOGIT(i) logits[i]
 #include "../moe/pick.glsl"
+#include "together.glsl"
 
 shared uint picked[32];  // the host asks for no more
 
@@ -85,7 +80,7 @@ void pick(uint n, uint needed, bool is_first) {
         if (lane < rounds) {
             picked[lane] = mine.x;
         }
-        float e = lane < rounds ? exp_of(of_key(mine.y) - top) : 0.0, total = subgroupAdd(e);
+        float e = lane < rounds ? exp_of(of_key(mine.y) - top) : 0.0, total = sum_of_all(e);
         if (is_first && lane < rounds) {
             ids[ids_at + n * ids_token + lane * ids_slot] = int(mine.x);
             factors[factors_at + n * factors_token + lane * factors_slot] = total == 0.0 ? 0.0 : e / total;
@@ -170,7 +165,7 @@ void main() {
     await_early();
     tiles = tiles_of(n_rows);
     uint all_tiles = n_slots * tiles, tiles_shared = tiles_of(n_rows_shared);
-    uint runs = (all_tiles + RUN - 1u) / RUN, all_runs = runs + (tiles_shared + RUN - 1u) / RUN, run = alike(group_index());
+    uint runs = (all_tiles + RUN - 1u) / RUN, all_runs = runs + (tiles_shared + RUN - 1u) / RUN, run = group_index();
     n = n_tokens > 1u ? run / all_runs : 0u;
     run -= n * all_runs;
     if (n >= n_tokens || run >= all_runs) {
