@@ -207,33 +207,59 @@ void ask_for_next(bool is_last, uint t, uint after, uint p) {
     }
 }
 
+// What pieces first to stop of the rows of tile t are from `base` on, as many as columns are held, onto their sums.
+void add_held(uint t, uint after, uint first, uint stop, uint base, bool is_held) {
+    uint along = invocation() % ALONG, n = min(HELD, stop - base), turns = (n + ALONG - 1u) / ALONG;
+    of_tile(t);
+    if (!is_held) {
+        barrier();
+        hold(base, n);
+        HELD_ALL
+        barrier();
+    }
+    if (base == first) {
+        start_tile(t);
+    }
+    [[dont_unroll]] for (uint turn = 0u; turn < turns; turn++) {
+        uint place = turn * ALONG + along, next = base + (turn + 1u == turns ? HELD + along : place + ALONG);
+        bool is_last = turn + 1u == turns && base + HELD >= stop;
+        take_loaded();
+        ask_for_next(is_last, t, after, min(is_last ? first + along : next, stop - 1u));
+        of_tile(t);
+        if (place < n) {
+            add_piece(base + place, place);
+        }
+    }
+}
+
+// From here on loops of one turn at least ask behind a turn if there is another. Of those that ask before, drivers' compilers
+// of SPIR-V make a second turn, of which they do not see that it never comes; CUDA's makes better ones.
+
 // Pieces first to stop of the rows of tile t onto their sums. What comes next is always under way: the first piece was
 // before, and after the last one the first of tile `after` is, if that is another. is_held: the columns are there already.
 void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
-    uint along = invocation() % ALONG;
+#if defined(TEXT)
     [[dont_unroll]] for (uint base = first; base == first || base < stop; base += HELD) {
-        uint n = min(HELD, stop - base), turns = (n + ALONG - 1u) / ALONG;
-        of_tile(t);
-        if (!is_held) {
-            barrier();
-            hold(base, n);
-            HELD_ALL
-            barrier();
-        }
-        if (base == first) {
-            start_tile(t);
-        }
-        [[dont_unroll]] for (uint turn = 0u; turn < turns; turn++) {
-            uint place = turn * ALONG + along, next = base + (turn + 1u == turns ? HELD + along : place + ALONG);
-            bool is_last = turn + 1u == turns && base + HELD >= stop;
-            take_loaded();
-            ask_for_next(is_last, t, after, min(is_last ? first + along : next, stop - 1u));
-            of_tile(t);
-            if (place < n) {
-                add_piece(base + place, place);
-            }
-        }
+        add_held(t, after, first, stop, base, is_held);
     }
+#else
+    uint base = first;
+    [[dont_unroll]] do {
+        add_held(t, after, first, stop, base, is_held);
+        base += HELD;
+    } while (base < stop);
+#endif
+}
+
+void run_tile(uint t, uint first, uint stop) {
+    uint n = n_inner >> 5;
+    clear_sums();
+    is_first_tile = RUN == 1u || t == first;
+    uint after = RUN == 1u ? t : min(t + 1u, stop - 1u);
+    add_pieces(t, after, 0u, n, !is_first_tile && n <= HELD && !ORDER_CHANGES(t));
+    END_TILE
+    gather_sums(t);
+    store_tile(t);
 }
 
 // Tiles first to stop, one at least, of the columns that `cols` says.
@@ -244,13 +270,15 @@ void run_tiles(uint first, uint stop) {
         load_rows(min(invocation() % ALONG, n - 1u));
     }
     await_late();
+#if defined(TEXT)
     [[dont_unroll]] for (uint t = first; t == first || (RUN > 1u && t < stop); t++) {
-        clear_sums();
-        is_first_tile = RUN == 1u || t == first;
-        uint after = RUN == 1u ? t : min(t + 1u, stop - 1u);
-        add_pieces(t, after, 0u, n, !is_first_tile && n <= HELD && !ORDER_CHANGES(t));
-        END_TILE
-        gather_sums(t);
-        store_tile(t);
+        run_tile(t, first, stop);
     }
+#else
+    uint t = first;
+    [[dont_unroll]] do {
+        run_tile(t, first, stop);
+        t++;
+    } while (RUN > 1u && t < stop);
+#endif
 }
