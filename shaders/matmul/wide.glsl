@@ -207,15 +207,27 @@ void ask_for_next(bool is_last, uint t, uint after, uint p) {
     }
 }
 
+// The first columns are held before any loop for SPIR-V, whose compilers copy what a loop changes before they enter it: that
+// waits for the rows asked for before, which are to be on their way while columns are held. CUDA's does not.
+#if defined(TEXT)
+const bool HELD_AHEAD = false;
+#else
+const bool HELD_AHEAD = true;
+#endif
+
+void hold_columns(uint base, uint n) {
+    barrier();
+    hold(base, n);
+    HELD_ALL
+    barrier();
+}
+
 // What pieces first to stop of the rows of tile t are from `base` on, as many as columns are held, onto their sums.
 void add_held(uint t, uint after, uint first, uint stop, uint base, bool is_held) {
     uint along = invocation() % ALONG, n = min(HELD, stop - base), turns = (n + ALONG - 1u) / ALONG;
     of_tile(t);
     if (!is_held) {
-        barrier();
-        hold(base, n);
-        HELD_ALL
-        barrier();
+        hold_columns(base, n);
     }
     if (base == first) {
         start_tile(t);
@@ -236,7 +248,7 @@ void add_held(uint t, uint after, uint first, uint stop, uint base, bool is_held
 // of SPIR-V make a second turn, of which they do not see that it never comes; CUDA's makes better ones.
 
 // Pieces first to stop of the rows of tile t onto their sums. What comes next is always under way: the first piece was
-// before, and after the last one the first of tile `after` is, if that is another. is_held: the columns are there already.
+// before, and after the last one the first of tile `after` is, if that is another. is_held: the first columns are there already.
 void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
 #if defined(TEXT)
     [[dont_unroll]] for (uint base = first; base == first || base < stop; base += HELD) {
@@ -245,7 +257,7 @@ void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
 #else
     uint base = first;
     [[dont_unroll]] do {
-        add_held(t, after, first, stop, base, is_held);
+        add_held(t, after, first, stop, base, is_held && base == first);
         base += HELD;
     } while (base < stop);
 #endif
@@ -256,7 +268,7 @@ void run_tile(uint t, uint first, uint stop) {
     clear_sums();
     is_first_tile = RUN == 1u || t == first;
     uint after = RUN == 1u ? t : min(t + 1u, stop - 1u);
-    add_pieces(t, after, 0u, n, !is_first_tile && n <= HELD && !ORDER_CHANGES(t));
+    add_pieces(t, after, 0u, n, is_first_tile ? HELD_AHEAD : n <= HELD && !ORDER_CHANGES(t));
     END_TILE
     gather_sums(t);
     store_tile(t);
@@ -270,6 +282,11 @@ void run_tiles(uint first, uint stop) {
         load_rows(min(invocation() % ALONG, n - 1u));
     }
     await_late();
+    if (HELD_AHEAD) {
+        is_first_tile = true;
+        of_tile(first);
+        hold_columns(0u, min(HELD, n));
+    }
 #if defined(TEXT)
     [[dont_unroll]] for (uint t = first; t == first || (RUN > 1u && t < stop); t++) {
         run_tile(t, first, stop);

@@ -11,33 +11,47 @@ float dot_onto(float sum, vec4 a, vec4 b) {
 const uint ALL_QUADS = (HELD * 8u + gl_WorkGroupSize.x - 1u) / gl_WorkGroupSize.x;
 const uint QUADS_AT_ONCE = COLS > 1u ? 1u : ALL_QUADS < 4u ? ALL_QUADS : 4u;  // under way before the first is put where it belongs
 
-// Pieces first to first + n of every column into shared memory.
-
-void hold(uint first, uint n) {
-    FROM(0u);
-    uint own = invocation();  // the first turn is for all
-    [[dont_unroll]] for (uint i = own; n > 0u && (i == own || i < n << 3); i += QUADS_AT_ONCE * gl_WorkGroupSize.x) {
-        Asked quads[QUADS_AT_ONCE][COLS];
-        [[unroll]] for (uint j = 0u; j < QUADS_AT_ONCE; j++) {
-            uint at = i + j * gl_WorkGroupSize.x;
-            [[unroll]] for (uint c = 0u; c < COLS; c++) {
-                quads[j][c] = ask_quad(c, first + min(at >> 3, n - 1u), at & 7u);
-            }
+void hold_quads(uint i, uint own, uint first, uint n) {
+    Asked quads[QUADS_AT_ONCE][COLS];
+    [[unroll]] for (uint j = 0u; j < QUADS_AT_ONCE; j++) {
+        uint at = i + j * gl_WorkGroupSize.x;
+        [[unroll]] for (uint c = 0u; c < COLS; c++) {
+            quads[j][c] = ask_quad(c, first + min(at >> 3, n - 1u), at & 7u);
         }
-        if (i == own) {
-            AFTER_ASKING;
-        }
-        [[unroll]] for (uint j = 0u; j < QUADS_AT_ONCE; j++) {
-            uint at = i + j * gl_WorkGroupSize.x;
-            is_spare = at >= n << 3;
-            [[unroll]] for (uint c = 0u; c < COLS; c++) {
-                vec4 made = made_quad(c, quads[j][c]);
-                if (!is_spare) {
-                    held[(c * 8u + (at & 7u)) * HELD_ROW + (at >> 3)] = made;
-                }
+    }
+    if (i == own) {  // the first turn is for all
+        AFTER_ASKING;
+    }
+    [[unroll]] for (uint j = 0u; j < QUADS_AT_ONCE; j++) {
+        uint at = i + j * gl_WorkGroupSize.x;
+        is_spare = at >= n << 3;
+        [[unroll]] for (uint c = 0u; c < COLS; c++) {
+            vec4 made = made_quad(c, quads[j][c]);
+            if (!is_spare) {
+                held[(c * 8u + (at & 7u)) * HELD_ROW + (at >> 3)] = made;
             }
         }
     }
+}
+
+// Pieces first to first + n of every column into shared memory.
+void hold(uint first, uint n) {
+    FROM(0u);
+    uint own = invocation();
+#if defined(TEXT)
+    [[dont_unroll]] for (uint i = own; n > 0u && (i == own || i < n << 3); i += QUADS_AT_ONCE * gl_WorkGroupSize.x) {
+        hold_quads(i, own, first, n);
+    }
+#else
+    if (n == 0u) {
+        return;
+    }
+    uint i = own;
+    [[dont_unroll]] do {  // see add_pieces()
+        hold_quads(i, own, first, n);
+        i += QUADS_AT_ONCE * gl_WorkGroupSize.x;
+    } while (ALL_QUADS > QUADS_AT_ONCE && i < n << 3);
+#endif
 }
 
 vec2 part[ROWS][COLS];  // of both halves of a piece

@@ -124,7 +124,10 @@ void add_joined(uint first, uint stop) {
     first_piece = first;
     stop_piece = stop;
     is_started = false;
-    add_pieces(0u, 0u, first, stop, false);
+    if (HELD_AHEAD) {
+        hold_columns(first, min(HELD, stop - first));
+    }
+    add_pieces(0u, 0u, first, stop, HELD_AHEAD);
 }
 
 void main() {
