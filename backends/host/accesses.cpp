@@ -145,11 +145,12 @@ void *__tsan_memset(void *to, int value, size_t n) {
 
 // Halves, for processors that have none: what compilers call.
 float __gnu_h2f_ieee(unsigned short bits) {
-    unsigned exponent = bits >> 10 & 31u, fraction = bits & 1023u;
-    float size = exponent == 31u ? (fraction ? __builtin_nanf("") : __builtin_inff())
-                 : exponent    ? __builtin_ldexpf(float(1024u + fraction), int(exponent) - 25)
-                               : __builtin_ldexpf(float(fraction), -24);
-    return bits & 0x8000u ? -size : size;
+    unsigned size = bits & 0x7fffu;  // whose fraction and exponent a float has 13 bits further up, the latter 112 more
+    unsigned further = size >= 0x7c00u ? 0x7f800000u | size << 13 : size << 13;
+    float x;
+    memcpy(&x, &further, 4);
+    if (size < 0x7c00u) x *= 0x1p112f;
+    return bits & 0x8000u ? -x : x;
 }
 unsigned short __gnu_f2h_ieee(float x) {
     unsigned bits;

@@ -9,11 +9,9 @@ inline uint vk_half_bits(float x) {
     return sign | (((size + 0xfffu + (size >> 13 & 1u)) >> 13) - (112u << 10));
 }
 inline float vk_half(uint bits) {
-    uint exponent = bits >> 10 & 31u, fraction = bits & 1023u;
-    float size = exponent == 31u ? (fraction ? __builtin_nanf("") : __builtin_inff())
-                 : exponent    ? __builtin_ldexpf(float(1024u + fraction), int(exponent) - 25)
-                               : __builtin_ldexpf(float(fraction), -24);
-    return bits & 0x8000u ? -size : size;
+    uint size = bits & 0x7fffu;  // whose fraction and exponent a float has 13 bits further up, the latter 112 more
+    float x = size >= 0x7c00u ? uintBitsToFloat(0x7f800000u | size << 13) : uintBitsToFloat(size << 13) * 0x1p112f;
+    return bits & 0x8000u ? -x : x;
 }
 inline vec2 unpackHalf2x16(uint bits) { return vec2(vk_half(bits), vk_half(bits >> 16)); }
 inline uint vk_halves(float low, float high) { return vk_half_bits(low) | vk_half_bits(high) << 16; }
@@ -100,18 +98,24 @@ inline void vk_store(const coopmat<float16_t, 16u, 16u, gl_MatrixUseAccumulator>
 struct vk_Operands {
     float a[8], b[8];
 };
+template <uint n> struct vk_Row {  // of which compilers add all at once, however plainly they compile
+    typedef float numbers __attribute__((vector_size(4u * n)));
+};
 template <class A, class B, uint columns>
 inline vk_Sums<columns> vk_multiply_add(vkrun_site site, int number, const A &a, const B &b, vk_Sums<columns> c) {
-    constexpr uint n = columns / 2u;
     vk_Operands own{};
     __builtin_memcpy(own.a, a.elements, sizeof own.a), __builtin_memcpy(own.b, b.elements, sizeof own.b);
     vk_Brought<vk_Operands> brought = vk_bring(own, site, number);
     if (brought.all->active != 0xffffffffu) vkrun_fail(site, "a product of matrices by another than 32 lanes");
     const auto *of = reinterpret_cast<const float(*)[16]>(brought.all->slots);
-    uint row = vkrun_lane % 32u / 2u, half = vkrun_lane % 2u;
-    for (uint k = 0u; k < 16u; k++)
-        for (uint i = 0u; i < n; i++)
-            c.elements[i] += of[row * 2u + k / 8u][k % 8u] * of[k * 2u + half][8u + i];
+    const auto *row = of + vkrun_lane % 32u / 2u * 2u, *other = of + vkrun_lane % 2u;
+    typename vk_Row<columns / 2u>::numbers sums, factors;
+    __builtin_memcpy(&sums, c.elements, sizeof sums);
+    for (uint k = 0u; k < 16u; k++, other += 2) {
+        __builtin_memcpy(&factors, *other + 8, sizeof factors);
+        sums += row[k / 8u][k % 8u] * factors;
+    }
+    __builtin_memcpy(c.elements, &sums, sizeof sums);
     return c;
 }
 #define coopMatMulAdd(...) vk_multiply_add(VK_HERE, __COUNTER__, __VA_ARGS__)
