@@ -1,6 +1,6 @@
 """Cases of the op table with one thing about one operand changed: its dtype, strides, offset or size."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -32,13 +32,20 @@ class Flip:
     what: str
     output: tuple[int, DType | None, str] | None = None
 
-    def setting(self) -> Setting | None:
+    def setting(self, make: Callable[[Case], Setting] = prepare) -> Setting | None:
         """None where the op itself refuses such operands."""
         try:
-            setting = prepare(self.case)
+            setting = make(self.case)
         except (GraphError, LayoutError, UsageError):  # no such node, or no such tensor of blocks
             return None
         return _with_output(setting, *self.output) if self.output else setting
+
+    def is_taken(self, device: Device) -> bool:
+        """By both the op and the device, for which nothing is drawn."""
+        try:
+            return bool((setting := self.setting(bare)) and not device.supports(setting.node))
+        except UsageError:  # no such tensor of blocks, of which a setting makes none
+            return False
 
 
 def cases_to_flip(op: str, device: Device) -> list[Case]:

@@ -45,8 +45,7 @@ def _by_matrices(setting: Setting, device: Device) -> bool:
 
 def taken(case: Case, device: Device) -> list[Flip]:
     """The flips that both the op and the device take."""
-    pairs = ((flip, flip.setting()) for flip in flips_of(case))
-    return [flip for flip, setting in pairs if setting and not device.supports(setting.node)]
+    return [flip for flip in flips_of(case) if flip.is_taken(device)]
 
 
 def pytest_generate_tests(metafunc):
