@@ -88,13 +88,16 @@ def test_every_variant_that_has_constants_has_a_case_that_sets_them() -> None:
 @pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_text_becomes_machine_code(arch: str, share: int, full: bool, exhaustive: bool) -> None:
-    """Of a share a spread for each architecture. With --full those of one type of weights for each, and those of
-    others, which differ in how weights are read, for one of them in turn; with --exhaustive all for all."""
+    """Of a share a spread for each architecture. With --full those of one type of weights for each, and of each shader
+    one of each other type, which differ in how weights are read, for one of them in turn; with --exhaustive all for
+    all."""
     turn, every = ARCHITECTURES.index(arch), list(dict.fromkeys(catalogue.variants()))
     firsts = {untyped(v): v for v in reversed(every)}.values()
+    typed = {(v[0], d): v for v in reversed(every) for d in {*v[1]} - {*untyped(v)[1]}}.values()
     mine = every[share::SHARES]
-    in_turn = [v for i, v in enumerate(mine) if exhaustive or i % len(ARCHITECTURES) == turn or v in firsts]
-    mine = in_turn if full else mine[turn :: len(mine) // 6]
+    others = [v for i, v in enumerate(mine) if i % len(ARCHITECTURES) == turn and v in typed]
+    wanted = mine if exhaustive else {*firsts, *others}
+    mine = [v for v in mine if v in wanted] if full else mine[turn :: len(mine) // 6]
     assert len(mine) > 5
     for variant in mine:
         written, begun = source(variant), thread_time()
