@@ -15,8 +15,8 @@ from ..operands import FLOATS, INTS, WEIGHTS, Operand, Operands
 from ..tables import shared_nbytes
 from .mul_mat_args import Product, ceil_div, defines_of, in_words, is_aligned, lower_product, operands_of
 
-FEWEST_COLS = 33  # of any type
-MANY_ROWS = 4096  # of blocks, from which fewer columns pay
+FEWEST_COLS = 33  # of F32
+MANY_ROWS = 4096  # of other types, from which fewer columns pay
 MOST_FEW = 32  # columns, up to which FEW_TILES are for
 FEWEST_HALVED = 1 << 18  # elements of a weight whose input is halved beforehand
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
@@ -90,6 +90,7 @@ EXPERT_TILES = (
 )
 FEW_EXPERT_TILE = Tile(128, 16, 2, 32, 16, 1)  # of at most MOST_FEW tokens
 LARGE_TILE = Tile(128, 48, 2, 32, 48, 1)  # of experts, where there are enough of it
+MOST_SUMS = 32  # matrices of a subgroup, which matrix_tile.glsl writes out
 forced: tuple[Tile, int] | None = None  # a tile and slices to take whatever the shape, for those who measure
 
 
@@ -111,8 +112,10 @@ def _worth(p: Product) -> str:
 
 
 def _fits(tile: Tile, p: Product, features: Features) -> bool:
+    shape = _shape_of(features, tile.part_cols)
     return (
-        _shape_of(features, tile.part_cols) is not None
+        shape is not None
+        and tile.part_rows // shape[0] * (tile.part_cols // shape[1]) <= MOST_SUMS
         and tile.shared_nbytes <= features.shared_nbytes
         and tile.local(features) <= features.max_workgroup
         and p.n_inner % (GROUP * tile.groups) == 0
@@ -130,7 +133,7 @@ def _rule(node: Node, features: Features) -> str:
 
 def fewest_cols(w: Tensor, n_rows: int, features: Features) -> int:
     """Columns from which matrices pay, of which all but one or two are multiplied for nothing."""
-    if not w.dtype.is_quantised:
+    if w.dtype is DType.F32:
         return FEWEST_COLS
     return features.tuning.few_cols if n_rows >= MANY_ROWS else features.tuning.some_cols
 

@@ -40,6 +40,7 @@ layout(std430, binding = HALVES_BINDING) readonly buffer XHalves {
 
 shared uvec4 tile[SPLITS * STAGES * STAGE];
 
+#include "each.glsl"
 #include "halved.glsl"
 #include "matrix_weights.glsl"
 
@@ -173,9 +174,16 @@ void add_stage(uint first) {
     }
 }
 
-// Floats [N][M] from word `at` of the tile on.
+#define PUT_SUMS(j) if (i == (j)) { coopMatStore(sums[j], tile, at, M / 4u, gl_CooperativeMatrixLayoutColumnMajor); }
+
+// Sums i as floats [N][M] from word `at` of the tile on. Where a compiler keeps the loop around it, `sums[i]` would have
+// all of them in memory, and each stage would write them there.
 void put_sums(uint i, uint at) {
+#if defined(TEXT)
     coopMatStore(sums[i], tile, at, M / 4u, gl_CooperativeMatrixLayoutColumnMajor);
+#else
+    EACH_TO_32(ROW_SUMS * COL_SUMS, PUT_SUMS)
+#endif
 }
 
 // A team's stage of a turn, if there is one, goes through shared memory into the sums, and a later one into its registers.
