@@ -1,5 +1,5 @@
-// What a subgroup sums up, by exchanges: drivers' compilers of SPIR-V make of subgroupAdd() two ways, of whole subgroups and of
-// others, and for the second keep with every branch on the way there a mask of who takes it.
+// What a subgroup sums up, by exchanges: drivers' compilers of SPIR-V make of subgroupAdd() two ways, of whole subgroups and
+// of others, and for the second keep with every branch on the way there a mask of who takes it.
 
 #ifndef TOGETHER_GLSL
 #define TOGETHER_GLSL
@@ -12,8 +12,8 @@
         x += subgroupShuffleXor(x, (bits));    \
     }
 
-// For all of them, included behind the size of a workgroup, which is whole subgroups, or less than one and a
-// power of two.
+// Every invocation of a subgroup gets it. Included behind the size of a workgroup, which is whole subgroups, or less than
+// one and a power of two.
 float sum_of_all(float x) {
     uint n = min(gl_SubgroupSize, gl_WorkGroupSize.x);
     ADD_OTHERS(1u)

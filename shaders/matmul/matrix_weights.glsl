@@ -1,7 +1,7 @@
 // Weights on their way from a buffer to shared memory as halves: an item is a group of a row (BY_GROUPS, by 16-byte
-// loads; but for F32), or half of one, two octets. fetch_w loads, put_w stores the quads a of octets from tile[at] on, quads b from
-// tile[at + 2]. What fetch_w loads of blocks only put_w looks at: kernels wait where they first look, and a fetch would
-// take as long as memory does.
+// loads), or half of one, two octets (F32 always). fetch_w loads, put_w stores the quads a of octets from tile[at] on,
+// quads b from tile[at + 2]. What fetch_w loads of blocks only put_w looks at: kernels wait where they first look, and a
+// fetch would take as long as memory does.
 // Codes become halves by bits: 0x6400 | q is 1024 + q.
 
 #if defined(TYPE_Q4_K) || defined(TYPE_Q5_K)

@@ -244,11 +244,11 @@ void add_held(uint t, uint after, uint first, uint stop, uint base, bool is_held
     }
 }
 
-// From here on loops of one turn at least ask behind a turn if there is another. Of those that ask before, drivers' compilers
-// of SPIR-V make a second turn, of which they do not see that it never comes; CUDA's makes better ones.
+// For SPIR-V, from here on, loops of one turn at least ask behind a turn if there is another: where they ask before one,
+// drivers' compilers make a second turn, of which they do not see that it never comes. CUDA's makes better ones of them.
 
 // Pieces first to stop of the rows of tile t onto their sums. What comes next is always under way: the first piece was
-// before, and after the last one the first of tile `after` is, if that is another. is_held: the first columns are there already.
+// before, and after the last one the first of tile `after` is, if that is another. is_held: the first columns are there.
 void add_pieces(uint t, uint after, uint first, uint stop, bool is_held) {
 #if defined(TEXT)
     [[dont_unroll]] for (uint base = first; base == first || base < stop; base += HELD) {
