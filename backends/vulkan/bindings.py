@@ -16,15 +16,17 @@ Bound = tuple[tuple[int, int, int], ...]  # VkDescriptorBufferInfo of each bindi
 
 
 class Bindings:
-    """Of dispatches whose pipelines are there; owns their descriptors. `spot` says where a storage is."""
+    """Of dispatches whose pipelines are there; owns their descriptors. `spot` says where a storage is. It is not kept,
+    since it holds the program that holds these."""
 
     def __init__(
         self, device: Any, pipelines: Pipelines, dispatches: Iterable[Dispatch], spot: Callable[[Storage], Spot]
     ) -> None:
-        self._device, self._pipelines, self._spot = device, pipelines, spot
+        self._device, self._pipelines = device, pipelines
         self._pool: Any = None
         self._starts: dict[int, int] = {}  # addresses of buffers
-        self._sets = self._create_sets([d for d in dispatches if not pipelines.pushes_addresses(d.call.code)])
+        self._bound = {dispatch: _bound(dispatch, spot) for dispatch in dispatches}
+        self._sets = self._create_sets([d for d in self._bound if not pipelines.pushes_addresses(d.call.code)])
 
     def record(self, command: Any, dispatch: Dispatch) -> None:
         """Descriptors and push constants of a dispatch."""
@@ -44,8 +46,8 @@ class Bindings:
         self._pool = None
 
     def _addresses(self, dispatch: Dispatch) -> bytes:
-        bound = self._bound(dispatch)
-        return np.array([self._start(buffer) + offset for buffer, offset, _ in bound], np.uint64).tobytes()
+        at = [self._start(buffer) + offset for buffer, offset, _ in self._bound[dispatch]]
+        return np.array(at, np.uint64).tobytes()
 
     def _start(self, buffer: int) -> int:
         if buffer not in self._starts:
@@ -55,13 +57,12 @@ class Bindings:
 
     def _create_sets(self, dispatches: Sequence[Dispatch]) -> dict[Dispatch, Any]:
         """A descriptor set for each distinct row of bindings."""
-        bound = {dispatch: self._bound(dispatch) for dispatch in dispatches}
-        distinct = list(dict.fromkeys(bound.values()))
+        distinct = list(dict.fromkeys(self._bound[dispatch] for dispatch in dispatches))
         if not distinct:
             return {}
         made = dict(zip(distinct, self._allocate([len(b) for b in distinct]), strict=True))
         self._write(made)
-        return {dispatch: made[b] for dispatch, b in bound.items()}
+        return {dispatch: made[self._bound[dispatch]] for dispatch in dispatches}
 
     def _allocate(self, counts: Sequence[int]) -> list[Any]:
         size = vk.struct("VkDescriptorPoolSize", type=vk.VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, descriptorCount=sum(counts))
@@ -90,9 +91,11 @@ class Bindings:
             at += len(bound)
         vk.vkUpdateDescriptorSets(self._device, len(sets), writes, 0, vk.null)
 
-    def _bound(self, dispatch: Dispatch) -> Bound:
-        return tuple(self._binding(t.storage, dispatch) for t in dispatch.ordered.buffers)
 
-    def _binding(self, storage: Storage, dispatch: Dispatch) -> tuple[int, int, int]:
-        (buffer, offset), (start, size) = self._spot(storage), dispatch.covered[storage]
-        return int(vk.ffi.cast("uintptr_t", buffer)), offset + start, size
+def _bound(dispatch: Dispatch, spot: Callable[[Storage], Spot]) -> Bound:
+    return tuple(_binding(t.storage, dispatch, spot) for t in dispatch.ordered.buffers)
+
+
+def _binding(storage: Storage, dispatch: Dispatch, spot: Callable[[Storage], Spot]) -> tuple[int, int, int]:
+    (buffer, offset), (start, size) = spot(storage), dispatch.covered[storage]
+    return int(vk.ffi.cast("uintptr_t", buffer)), offset + start, size

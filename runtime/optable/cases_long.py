@@ -16,7 +16,7 @@ N_CTX = 2048
 HEADS = (8, 1), (16, 2), (12, 3), (16, 1), (10, 2)
 DIMS = 64, 128, 256
 POSITIONS = (0,), (14,), (15, -1), (16, 126), (128,), (700,)
-FEW_CTX, FEW_KEYS, FEW_POSITIONS = 288, 256, ((0,), (15, -1), (31, 200), (254,), (287,))
+FEW_CTX, FEW_KEYS, FEW_POSITIONS = 288, 256, ((0,), (15, -1), (31, 200), (254,), (255,))
 
 
 def _used_to(positions: tuple[int, ...], slots: tuple[int, ...]) -> Fill:

@@ -50,8 +50,9 @@ def _products() -> Iterator[Case]:
         yield _mm(f"1000 columns of {n_inner}", Operand((1030, n_inner), t), _columns(1000, n_inner), True)
     for t in (Q4_0, Q8_0, Q6_K):  # so few that several teams of subgroups share the inner dimension
         yield _mm("9 columns of 512", Operand((4096, 512), t), _columns(9, 512))
-    for t in (F16, DType.BF16):  # rows that start at no multiple of 16 bytes
-        yield _mm("w at odd places", Operand((130, 1027), t, lambda w: w.slice(1, 3, 1027)), _columns(40, 1024))
+    for t, n_rows, n_cols, n in ((F16, 1030, 1000, 64), (DType.BF16, 130, 40, 1024)):  # no rows of whole 16 bytes
+        w = Operand((n_rows, n + 3), t, lambda w: w.slice(1, 3, w.shape[1]))
+        yield _mm("w at odd places", w, _columns(n_cols, n))
     yield _mm("grouped heads", Operand((2, 200, 128)), Operand((4, 200, 128)), True)
     yield _mm("x at odd places", Operand((130, 1024), Q4_0), Operand((150, 1027), view=lambda t: t.slice(1, 3, 1027)))
     yield _mm("x beyond halves", Operand((130, 1024), Q4_0), Operand((150, 1024), fill=BEYOND))

@@ -25,6 +25,7 @@ EQUIVALENTS: dict[str, dict[str, str]] = {
         "n_kv plus one": "every position is below n_kv, so no query sees the key more",
         "grouped *": "how a kernel goes about it, not what comes out",
         "by_matrices *": "how a kernel goes about it, not what comes out",
+        "at_once *": "how a kernel goes about it, not what comes out",
         "input [12] where inf and NaN are numbers": "they stand in rows beyond the positions, which are not read",
     },
     "mul_mat_id": {"input 3 *": "the lists say once more what ids say"},
