@@ -276,6 +276,7 @@ _COMBINE = ("attention_combine", ()), ("attention_combine", _GATE)
 _COMBINE_WIDE, _COMBINE_FEW = (
     tuple((f"{stem}_{way}", defines) for stem, defines in _COMBINE) for way in ("wide", "few")
 )
+_OF_HALVES = _SCAN | {"k": attention_decode_matrix.CACHE, "v": attention_decode_matrix.CACHE.shaped_as("k")}
 _DECODE = _SCAN | {"q": _HEADS.axis(-1, multiple=4), "k": _QUADS["k"], "v": _QUADS["v"]}
 _QK_EXTRAS = {"q_norm", "k_norm", "q_bias", "k_bias", "v_bias", "q_scales"}
 _QK_FLAGS = (), ("NORM",), ("BIAS",), ("NORM", "BIAS"), ("SCALES",)
@@ -297,7 +298,7 @@ KERNELS = (
     Kernel("attention", _WITH | _OTHER_VALUES, _Y, _lower_attention, _WHOLE_SCAN, _few_tokens, _OPTIONS),
     Kernel(
         "attention_split",
-        _SCAN | {"k": attention_decode_matrix.CACHE, "v": attention_decode_matrix.CACHE.shaped_as("k")},
+        _OF_HALVES,
         _Y,
         attention_decode_matrix.lower,
         attention_decode_matrix.VARIANTS,
@@ -306,7 +307,7 @@ KERNELS = (
     ),
     Kernel(
         "attention_split",
-        _SCAN | {"k": attention_decode_matrix.CACHE, "v": attention_decode_matrix.CACHE.shaped_as("k")},
+        _OF_HALVES,
         _Y,
         attention_decode_few.lower,
         attention_decode_few.VARIANTS,
