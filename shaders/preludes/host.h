@@ -3,7 +3,7 @@
 
 #include "lanes.h"
 
-#define VK_FN inline
+#define VK_FN inline __attribute__((always_inline))  // small ones: compilers in a hurry inline nothing
 #define VK_CONSTANT constexpr
 #define VK_TABLE(T, x) constexpr T x[]
 #define VK_PRIVATE
@@ -17,13 +17,15 @@
 #define VK_REFERENCE(x) (&x)
 #define VK_SWIZZLE(s) s()
 
-inline unsigned vkrun_checked(unsigned i, unsigned n) {
+VK_FN unsigned vkrun_checked(unsigned i, unsigned n) {
     if (i >= n) vkrun_out_of_bounds(VK_HERE, "a vector", i, n);
     return i;
 }
 
 namespace {
 #include "vectors.h"
+#undef VK_FN
+#define VK_FN inline
 
 template <class A, class B> inline A vk_bits(B b) {
     A a;
