@@ -23,6 +23,7 @@ from vkrun.runtime.ir.tensor import Kind, Storage
 from vkrun.runtime.optable.run import run_case
 from vkrun.runtime.optable.table import CASES
 from vkrun.tests.cuda_stand_in import MEMORY_NBYTES, StandIn
+from vkrun.tests.ops.spread import spread
 
 runs_kernels = pytest.mark.skipif(bool(HOST.why_missing()), reason=HOST.why_missing())
 
@@ -312,7 +313,8 @@ def test_pad_and_set_take_any_layout(device: CudaDevice) -> None:
 
 @runs_kernels
 def test_the_op_table_on_the_stand_in(device: CudaDevice, full: bool) -> None:
-    cases = [c for c in CASES if c.in_one][:: 12 if full else 150]
+    cases = [c for c in CASES if c.in_one]
+    cases = spread(cases, 16) if full else cases[::150]
     outcomes = [run_case(c, device) for c in cases]
     assert len(outcomes) > 15
     assert [f"{o.case.op} {o.case.what}: {o.why}" for o in outcomes if o.status != "pass"] == []

@@ -1,21 +1,29 @@
 """The op table on the host backend, where every access is checked: spread over its devices, each case on one."""
 
+import re
 from functools import cache
 
 import pytest
 from vkrun.backends.base import Device
 from vkrun.backends.host import BACKEND, LANES
-from vkrun.runtime.ir.traffic import traffic
+from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import Outcome, run_case
 from vkrun.runtime.optable.table import CASES
+from vkrun.shaders.catalogue import lower, refusal
+from vkrun.shaders.kernel import Variant
 from vkrun.tests.nodes import bare
+from vkrun.tests.ops.spread import spread, work
+from vkrun.tests.untyped import untyped
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
 SPREAD = 10  # without --full one of so many neighbours of an op
 PARTS = 16
 N_DEVICES = 2 * len(LANES)  # Metal's are tried in test_host_msl.py
+TYPES = re.compile(
+    rf"^((?:{'|'.join(t.name for t in DType)})(?:, |: ))+"
+)  # of weights, with which names of cases begin
 
 
 @cache
@@ -30,20 +38,36 @@ def outcome_on(case: Case, index: int) -> Outcome:
 
 
 @cache
-def spread() -> list[Case]:
-    """Spread over each op's cases, of neighbours the one that is least work."""
-    of_ops = [[c for c in CASES if c.op == op] for op in dict.fromkeys(c.op for c in CASES)]
-    return [min(of_op[i : i + SPREAD], key=work) for of_op in of_ops for i in range(0, len(of_op), SPREAD)]
+def of_all_kinds() -> list[tuple[int, Case]]:
+    """Of cases that differ in types of weights alone the one that is least work, and such a one of each shader's flags
+    and of each of its types. With their indices, which choose their devices."""
+    found: dict[object, list[int]] = {}
+    for i, case in enumerate(CASES):
+        for kind in kinds(case, variant(case, i)):
+            found.setdefault(kind, []).append(i)
+    works = [work(case) for case in CASES]
+    return [(i, CASES[i]) for i in sorted({min(those, key=works.__getitem__) for those in found.values()})]
 
 
-def work(case: Case) -> int:
-    return traffic(bare(case).node).flops
+def kinds(case: Case, variant: Variant | None) -> list[object]:
+    of_case = (case.op, TYPES.sub("", case.what))
+    if variant is None:
+        return [of_case]
+    alike = untyped(variant)
+    return [of_case, alike, *((variant[0], d) for d in variant[1] if d not in alike[1])]
+
+
+def variant(case: Case, index: int) -> Variant | None:
+    """That runs it on a device, None where a plan makes several of it."""
+    node, features = bare(case).node, device(index).features
+    call = None if refusal(node, features) else lower(node, features)
+    return (call.stem, call.defines) if call else None
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_cases(part: int, full: bool) -> None:
-    """With --full all of them."""
-    cases = CASES if full else spread()
-    outcomes = [outcome_on(c, i) for i, c in list(enumerate(cases))[part::PARTS]]
+def test_cases(part: int, full: bool, exhaustive: bool) -> None:
+    """With --full of all kinds, with --exhaustive all of them."""
+    chosen = of_all_kinds() if full and not exhaustive else list(enumerate(CASES if full else spread(CASES, SPREAD)))
+    outcomes = [outcome_on(c, i) for i, c in chosen[part::PARTS]]
     assert len(outcomes) >= 20
     assert [f"{o.case.op} {o.case.what}: {o.status}, {o.why}" for o in outcomes if o.status != "pass"] == []

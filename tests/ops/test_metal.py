@@ -25,6 +25,7 @@ from vkrun.runtime.optable.table import CASES
 from vkrun.tests.metal_stand_in.framework import MEMORY_NBYTES
 from vkrun.tests.metal_stand_in.framework import StandIn as Mac
 from vkrun.tests.metal_stand_in.values import Failure
+from vkrun.tests.ops.spread import spread
 
 runs_kernels = pytest.mark.skipif(bool(msl.why_missing()), reason=msl.why_missing())
 
@@ -332,7 +333,8 @@ def test_pad_and_set_take_any_layout(metal: MetalDevice) -> None:
 
 @runs_kernels
 def test_the_op_table_on_the_stand_in(metal: MetalDevice, full: bool) -> None:
-    cases = [c for c in CASES if c.in_one][:: 12 if full else 200]
+    cases = [c for c in CASES if c.in_one]
+    cases = spread(cases, 16) if full else cases[::200]
     outcomes = [run_case(c, metal) for c in cases]
     assert len(outcomes) > 10
     assert [f"{o.case.op} {o.case.what}: {o.why}" for o in outcomes if o.status != "pass"] == []

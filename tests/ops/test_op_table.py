@@ -8,15 +8,15 @@ from vkrun.runtime.optable.table import CASES, cases_for
 from vkrun.shaders.catalogue import KERNELS, lower, refusal, variants
 from vkrun.shaders.kernel import Features
 from vkrun.tests.nodes import bare
+from vkrun.tests.ops.kompute_cases import spread
 
 MOST, MOST_COMPILED = 12, 2  # cases of an op in a plain run, spread: numpy's, and where kernels are compiled for them
-KOMPUTE = 3  # every so many cases: its kernels are Vulkan's, and what it does with them is not for each its own
 OPS_OF_TABLE = list(dict.fromkeys(c.op for c in CASES))
 
 
 def some(cases, backend, full):
     if full:
-        return cases[:: KOMPUTE if backend == "kompute" else 1]
+        return spread(cases) if backend == "kompute" else cases
     most = MOST if backend == "cpu" else MOST_COMPILED
     return cases[:: max(1, -(-len(cases) // most))]
 

@@ -12,7 +12,7 @@ from vkrun.shaders.compile import title
 from vkrun.shaders.interface import n_threads, of_text
 from vkrun.shaders.kernel import KernelCode, Variant
 from vkrun.tests.nodes import bare
-from vkrun.tests.untyped import untyped
+from vkrun.tests.untyped import flagged, typed, untyped
 
 PARTS = 8
 
@@ -40,10 +40,11 @@ def text(variant: Variant) -> str:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_variant_is_metal(part: int, full: bool) -> None:
-    """One of each shader, or with --full all."""
+def test_every_variant_is_metal(part: int, full: bool, exhaustive: bool) -> None:
+    """One of each shader, with --full one of all its flags and of each type of weights, with --exhaustive all."""
     found = list(dict.fromkeys(catalogue.variants()))
-    chosen = found if full else list({v[0]: v for v in found}.values())
+    some = flagged(found) | typed(found) if full else {*{v[0]: v for v in found}.values()}
+    chosen = found if exhaustive else [v for v in found if v in some]
     for variant in chosen[part::PARTS]:
         try:
             msl.check(text(variant))

@@ -22,7 +22,7 @@ from vkrun.shaders.interface import of_text
 from vkrun.shaders.kernel import Features, Variant
 from vkrun.shaders.texts import text
 from vkrun.tests.nodes import bare
-from vkrun.tests.untyped import untyped
+from vkrun.tests.untyped import flagged, typed, untyped
 
 ARCHITECTURES = "sm_75", "sm_90", "sm_120"
 SHARES = 4
@@ -88,15 +88,15 @@ def test_every_variant_that_has_constants_has_a_case_that_sets_them() -> None:
 @pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_text_becomes_machine_code(arch: str, share: int, full: bool, exhaustive: bool) -> None:
-    """Of a share a spread for each architecture. With --full those of one type of weights for each, and of each shader
-    one of each other type, which differ in how weights are read, for one of them in turn; with --exhaustive all for
-    all."""
+    """Of a share a spread for each architecture. With --full one of each shader for each, and of those of matrices,
+    whose instructions differ, one of all flags; else one of all flags and of each type of weights, which differ in how
+    those are read, for one of them in turn. With --exhaustive all for all."""
     turn, every = ARCHITECTURES.index(arch), list(dict.fromkeys(catalogue.variants()))
-    firsts = {untyped(v): v for v in reversed(every)}.values()
-    typed = {(v[0], d): v for v in reversed(every) for d in {*v[1]} - {*untyped(v)[1]}}.values()
+    firsts = flagged(every)
     mine = every[share::SHARES]
-    others = [v for i, v in enumerate(mine) if i % len(ARCHITECTURES) == turn and v in typed]
-    wanted = mine if exhaustive else {*firsts, *others}
+    others = {v for i, v in enumerate(mine) if i % len(ARCHITECTURES) == turn} & (firsts | typed(every))
+    shaders = {v[0]: v for v in sorted(firsts)}.values()
+    wanted = mine if exhaustive else {*shaders, *(v for v in firsts if v[0].endswith("_matrix"))} | others
     mine = [v for v in mine if v in wanted] if full else mine[turn :: len(mine) // 6]
     assert len(mine) > 5
     for variant in mine:
