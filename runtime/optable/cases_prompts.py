@@ -247,12 +247,15 @@ def _leaning(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return 1 + normal(rng, shape)
 
 
-def _delta(what: str, *fills: Fill, scale: float = 1.0, spread: bool = False) -> Case:
+def _delta(
+    what: str, *fills: Fill, scale: float = 1.0, spread: bool = False, sizes: tuple[int, ...] = (260, 4, 8, 64)
+) -> Case:
     """Long enough for kernels that take chunks of tokens by products; `fills`: of keys and values.
 
-    `scale`: of the state; `spread`: value heads tiled, and snapshots.
+    `scale`: of the state; `spread`: value heads tiled, and snapshots; `sizes`: tokens, heads of keys and of values,
+    numbers of a head.
     """
-    n_tokens, n_keys, n_values, dim, n_slots = 260, 4, 8, 64, 8
+    (n_tokens, n_keys, n_values, dim), n_slots = sizes, 8
     keys, rows, gates = (
         (2, n_tokens, *rest) for rest in ((n_keys, dim), (n_values, dim), (n_keys, n_values // n_keys))
     )
@@ -264,7 +267,7 @@ def _delta(what: str, *fills: Fill, scale: float = 1.0, spread: bool = False) ->
         *(Operand((n_values,), fill=uniform(-3, -0.01)), Operand((n_values,))),
         Operand((n_slots, n_values * dim * dim), fill=_times(scale)),
         Operand(slots.shape, I32, fill=lambda _rng, _shape: slots),
-        Operand((2,), I32, fill=lambda _rng, _shape: np.array((n_tokens, 150), np.int32)),
+        Operand((2,), I32, fill=lambda _rng, _shape: np.array((n_tokens, n_tokens * 15 // 26), np.int32)),
     )
     return _prompt("gated_delta_net", what, operands, {"tiled": True} if spread else {}, strided=spread)
 
@@ -272,6 +275,7 @@ def _delta(what: str, *fills: Fill, scale: float = 1.0, spread: bool = False) ->
 def _delta_net() -> Iterator[Case]:
     nan = float("nan")
     yield _delta("260 tokens", _leaning, normal)
+    yield _delta("80 tokens", _leaning, normal, sizes=(80, 2, 4, 32))
     yield _delta("260 tokens, tiled, snapshots", _leaning, normal, spread=True)
     yield _delta("260 tokens, large values", _leaning, _times(1e9), scale=1e7)
     yield _delta("260 tokens, small values", _leaning, _times(1e-9), scale=1e-9)

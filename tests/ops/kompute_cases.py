@@ -1,5 +1,5 @@
 """Of the op table what kompute runs, whose kernels are Vulkan's plainest: what it does with them is not for each its
-own. Every test takes of these, so that the driver, which keeps what it compiled, compiles each of their shaders once."""
+own. Every test takes of these, so that the driver, which keeps what it compiled, compiles each shader once."""
 
 from collections.abc import Sequence
 
