@@ -14,6 +14,7 @@ from vkrun.shaders.catalogue import lower, refusal
 from vkrun.shaders.kernel import Variant
 from vkrun.tests.nodes import bare
 from vkrun.tests.ops.spread import spread, work
+from vkrun.tests.ops.test_host_matrices import STEMS, cases_of
 from vkrun.tests.untyped import untyped
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
@@ -21,9 +22,8 @@ pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_
 SPREAD = 10  # without --full one of so many neighbours of an op
 PARTS = 16
 N_DEVICES = 2 * len(LANES)  # Metal's are tried in test_host_msl.py
-TYPES = re.compile(
-    rf"^((?:{'|'.join(t.name for t in DType)})(?:, |: ))+"
-)  # of weights, with which names of cases begin
+OF_MATRICES = 0, 1  # of them
+TYPES = re.compile(rf"^((?:{'|'.join(t.name for t in DType)})(?:, |: ))+")  # of weights: names of cases begin so
 
 
 @cache
@@ -40,11 +40,14 @@ def outcome_on(case: Case, index: int) -> Outcome:
 @cache
 def of_all_kinds() -> list[tuple[int, Case]]:
     """Of cases that differ in types of weights alone the one that is least work, and such a one of each shader's flags
-    and of each of its types. With their indices, which choose their devices."""
+    and of each of its types; but for what test_host_matrices.py runs on the same device. With their indices, which
+    choose their devices."""
     found: dict[object, list[int]] = {}
+    others = {(c.op, c.what) for stem in STEMS for c in cases_of(stem)}
     for i, case in enumerate(CASES):
-        for kind in kinds(case, variant(case, i)):
-            found.setdefault(kind, []).append(i)
+        if i % N_DEVICES not in OF_MATRICES or (case.op, case.what) not in others:
+            for kind in kinds(case, variant(case, i)):
+                found.setdefault(kind, []).append(i)
     works = [work(case) for case in CASES]
     return [(i, CASES[i]) for i in sorted({min(those, key=works.__getitem__) for those in found.values()})]
 
