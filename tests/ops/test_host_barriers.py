@@ -26,7 +26,6 @@ from vkrun.shaders.kernel import Features, KernelCall
 from vkrun.shaders.texts import text
 from vkrun.shaders.translate import OutsideSubsetError, translated
 from vkrun.tests.nodes import bare
-from vkrun.tests.ops.spread import work
 from vkrun.tests.untyped import untyped
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
@@ -171,7 +170,7 @@ def needless(which: Class) -> set[tuple[str, int]]:
     """The barriers of a class that no case needs, and that are not kept."""
     those = uses()[which]
     left = {b for b in barriers_met(which) if not which.is_kept(b)}
-    for use in sorted(Random(0).sample(those, min(N_TRIED, len(those))), key=lambda use: work(use.case)):
+    for use in Random(0).sample(those, min(N_TRIED, len(those))):
         every, own = barriers_in(use.call.stem, use.call.defines)
         if not left & own:
             continue
