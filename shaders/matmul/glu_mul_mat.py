@@ -6,6 +6,7 @@ from dataclasses import replace
 from ...runtime.ir.graph import Node
 from ..kernel import Features, Kernel, KernelCall, Variant, placed
 from ..operands import FLOATS, WEIGHTS
+from .matrices import takes_few
 from .mul_mats import MAX_COLS, for_subgroups
 
 Lower = Callable[[Node, Features], KernelCall]
@@ -17,6 +18,8 @@ def _rule(node: Node, features: Features) -> str:
     n, kind = node.inputs[1].shape[0], node.attrs.get("activation", GLUS[0])
     if n > MAX_COLS:
         return f"{n} columns, expected at most {MAX_COLS}"
+    if takes_few(node.inputs[:1], n, features):
+        return f"{n} columns, better by matrices"
     if why := for_subgroups(features, node.inputs[0].dtype):
         return why
     return "" if kind in GLUS else f"activation {kind}, expected {' or '.join(GLUS)}"

@@ -66,8 +66,15 @@ TILES = (
     Tile(32, 32, 4, 16, 16, 1),
     Tile(32, 32, 1, 16, 16, 2),
 )
+LARGE_FEW_TILES = (  # of few columns, where there are enough rows for them, as an output's
+    Tile(128, 8, 4, 16, 8, 1),
+    Tile(64, 16, 4, 16, 16, 1),
+    Tile(128, 32, 2, 32, 32, 1),
+)
 FEW_TILES = (  # of each number of columns the largest first, then what takes any row
-    Tile(128, 16, 2, 32, 16, 1),
+    Tile(32, 8, 4, 16, 8, 1, 4),
+    Tile(16, 8, 2, 16, 8, 1, 8),
+    Tile(16, 8, 1, 16, 8, 1, 8),
     Tile(32, 16, 2, 32, 16, 1, 4),
     Tile(16, 16, 2, 16, 16, 1, 8),
     Tile(16, 16, 1, 16, 16, 1, 8),
@@ -167,12 +174,14 @@ def _beside_table(node: Node, features: Features) -> Features:
 
 
 def tile_for(p: Product, features: Features) -> Tile | None:
-    """The largest tile of which there are enough, else the smallest."""
+    """The largest tile of which there are enough, else the smallest; of few columns as narrow a one as holds all."""
     if forced:
         return forced[0]
-    few = [*(NARROW_TILES if features.nvrtc else ()), *FEW_TILES]
-    few = [t for t in few if p.n_cols <= t.cols < 2 * max(16, p.n_cols)]
+    few = (*LARGE_FEW_TILES, *(NARROW_TILES if features.nvrtc else ()), *FEW_TILES)
     tiles = [t for t in (few if p.n_cols <= MOST_FEW else TILES) if _fits(t, p, features)]
+    if p.n_cols <= MOST_FEW:
+        width = min((t.cols for t in tiles if t.cols >= p.n_cols), default=0)
+        tiles = [t for t in tiles if t.cols == width]
     enough = (t for t in tiles if _n_groups(t, p) >= WANTED_GROUPS // min(t.splits, 2))
     return next(enough, min(tiles, key=lambda t: t.rows * t.cols, default=None))
 

@@ -11,7 +11,7 @@ from ..operands import FLOATS, INTS, WEIGHTS
 from .dots import LANES, MAX_COLS, defines, form_of, local_of, row_words, variants
 from .matrices import takes_few
 from .mul_mat_args import ceil_div, lanes_tile, vec_tile
-from .wide import FEWEST, MOST_GROUPS_NORMED, takes_wide, wide_tile
+from .wide import FEWEST, takes_wide, wide_tile
 
 MAX_WEIGHTS = 3
 LEAST = 4  # invocations of a subgroup, for which normed.glsl has room
@@ -116,7 +116,6 @@ def _tile(
     (n, n_inner), form = x.shape, _form(weights, x.shape[0], features)
     if "WIDE" in form:
         tile = wide_tile(sum(w.shape[0] for w in weights), n, n_inner, features, weights[0].dtype)
-        tile = replace(tile, most=min(tile.most, MOST_GROUPS_NORMED)) if made_with and n == 1 else tile
         groups, run = tile.runs(_n_tiles(weights, tile.tile_rows))
         return groups * ceil_div(n, tile.cols), tile.spec(weights, (x,), features, run, made_with)
     local = LANES if "LANES" in form else local_of(n_inner, features)

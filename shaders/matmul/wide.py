@@ -14,11 +14,10 @@ PIECE_NBYTES = 128  # of a column in shared memory
 SPARE_NBYTES = 4096  # of shared memory, for sums
 FEWEST = 8  # invocations of a subgroup
 WHOLE = 1024  # invocations of a workgroup that has a processor to itself
-FEW_ROWS, SOME_ROWS, MANY_ROWS = 1024, 2048, 4096
+FEW_ROWS, SOME_ROWS, MANY_ROWS, MOST_ROWS = 1024, 2048, 4096, 16384
 MOST_COLS, MOST_COLS_SHORT = 8, 4  # of types whose numbers take long to make, and of others
 MOST_GROUPS = 528  # of one column: more tiles than that come several to a workgroup, so that columns are held once
-MOST_GROUPS_WHOLE = 132  # of as many invocations as there can be: one a processor
-MOST_GROUPS_NORMED = 264  # likewise where columns are normed on their way, of which fewer are resident at once
+MOST_GROUPS_WHOLE = 132  # of so many invocations that one a processor is enough
 
 
 @dataclass(frozen=True)
@@ -65,42 +64,83 @@ def takes_wide(features: Features, *n_inner: int) -> bool:
 
 
 def wide_tile(n_rows: int, n_cols: int, n_inner: int, features: Features, dtype: DType = DType.F32) -> WideTile:
-    """As measured on an H100."""
-    size, n_pieces, few = features.subgroup_size, n_inner // PIECE, n_rows <= FEW_ROWS
+    """As measured on an H100 and an H200."""
+    size = features.subgroup_size
     if size < 16:
         return WideTile(2 * size, 2, 1, size, 1, 3)  # software drivers take long to compile more
     if n_cols > 1:
-        most = MOST_COLS if dtype.block == 256 else MOST_COLS_SHORT
-        cols = even_tile(n_cols, max(1, min(most, _held(features, dtype) // (size + 1))))
-        if few and not dtype.is_quantised:  # else there were workgroups for half of a large GPU
-            along = 2 * size if features.nvrtc and n_cols <= MOST_COLS else size
-            return WideTile(_local(256, along, features), 1, cols, along, 1)
-        return WideTile(_local(256, size, features), 4 if n_cols > 4 and n_rows > MANY_ROWS else 2, cols, size, 1)
-    is_long = n_rows >= MANY_ROWS and n_pieces > 2 * size
-    if is_long and dtype.block == 256 and not dtype.is_rare and features.max_workgroup >= WHOLE:
-        return _whole_tile(n_pieces, features, dtype)
-    along = size if n_pieces <= 2 * size and not few else 2 * size
-    steps = max(1, min(ceil_div(n_pieces, along), (_held(features, dtype) - 1) // along))
-    local = _local(512 if along > size and not few else 256, along, features)
+        return _several_columns(n_rows, n_cols, n_inner // PIECE, features, dtype)
+    n_pieces = n_inner // PIECE
+    is_long = n_pieces > 2 * size
+    if n_rows >= MOST_ROWS and dtype.is_quantised:
+        return _whole_tile(512, 4, n_pieces, features, dtype)
+    if n_rows >= MANY_ROWS and is_long and _wants_all(dtype) and features.max_workgroup >= WHOLE:
+        return _whole_tile(WHOLE, 1, n_pieces, features, dtype)
+    if n_rows >= MANY_ROWS:
+        return _whole_tile(512, 2, n_pieces, features, dtype)
+    few = n_rows <= FEW_ROWS
+    along = 2 * size if is_long or few else size
     rows = 1 if n_rows <= (SOME_ROWS if along > size else FEW_ROWS) else 2
-    return WideTile(local, rows, 1, along, steps, MOST_GROUPS)
+    many = 1024 if rows == 1 and not features.nvrtc else 512
+    local = _local(256 if few or along == size else many, along, features)
+    return WideTile(local, rows, 1, along, _steps(n_pieces, along, features, dtype), MOST_GROUPS)
 
 
-def _whole_tile(n_pieces: int, features: Features, dtype: DType) -> WideTile:
-    """Of many long rows of K-quants, whose kernels would take too many registers for others to be resident beside them:
-    columns are held once a processor, and one row an invocation is little enough for 1024 of them."""
-    along, at_once = features.subgroup_size, (_held(features, dtype) - 1) // features.subgroup_size
-    turns = ceil_div(n_pieces, along)
-    return WideTile(WHOLE, 1, 1, along, ceil_div(turns, ceil_div(turns, max(1, at_once))), MOST_GROUPS_WHOLE)
+def _several_columns(n_rows: int, n_cols: int, n_pieces: int, features: Features, dtype: DType) -> WideTile:
+    size, most = features.subgroup_size, MOST_COLS if dtype.block == 256 else MOST_COLS_SHORT
+    cols = even_tile(n_cols, max(1, min(most, _held(features, dtype) // (size + 1))))
+    if n_rows <= FEW_ROWS and not dtype.is_quantised:  # else there were workgroups for half of a large GPU
+        if n_cols > MOST_COLS:
+            return WideTile(_local(256, size, features), 1, cols, size, 1)
+        along = 2 * size if n_cols <= MOST_COLS_SHORT else size
+        return WideTile(_local(256, along, features), 1, min(cols, 2), along, 2 * size // along)
+    along = 2 * size if n_rows <= SOME_ROWS and n_pieces > 2 * size and n_cols <= MOST_COLS_SHORT else size
+    rows = 4 if n_rows > MANY_ROWS and n_cols >= (4 if features.nvrtc else 5) else 2
+    return WideTile(_local(256, along, features), rows, cols, along, 1)
+
+
+def _whole_tile(local: int, rows: int, n_pieces: int, features: Features, dtype: DType) -> WideTile:
+    """Of many rows: a workgroup a processor, so that columns are held once there."""
+    along = features.subgroup_size
+    turns, at_once = ceil_div(n_pieces, along), _steps(n_pieces, along, features, dtype)
+    steps = ceil_div(turns, ceil_div(turns, at_once))
+    return WideTile(_local(local, along, features), rows, 1, along, steps, MOST_GROUPS_WHOLE)
+
+
+def wide_experts(n_inner: int, features: Features, dtype: DType) -> WideTile:
+    """Of a row of an expert's gate and one of its up, for each of a token's."""
+    size, n_pieces = features.subgroup_size, n_inner // PIECE
+    if size < 16:
+        return WideTile(2 * size, 2, 1, size, 1, 3)
+    if n_pieces <= 2 * size:
+        return WideTile(_local(256, size, features), 2, 1, size, _steps(n_pieces, size, features, dtype), MOST_GROUPS)
+    if _wants_all(dtype) and features.max_workgroup >= WHOLE:
+        return _whole_tile(WHOLE, 2, n_pieces, features, dtype)
+    along = 2 * size
+    return WideTile(_local(512, along, features), 2, 1, along, _steps(n_pieces, along, features, dtype), MOST_GROUPS)
 
 
 def wide_joined(n_inner: int, n_tokens: int, features: Features, dtype: DType) -> WideTile:
     """Of few long rows, all held at once."""
-    size, one = features.subgroup_size, n_tokens == 1
-    along = 2 * size if one and 16 <= size <= 32 else size
-    steps = max(1, min(ceil_div(ceil_div(n_inner, PIECE), along), (_held(features, dtype) - 1) // along))
-    local, rows = (512, 1) if one else (256, 2)
-    return WideTile(_local(local if size >= 16 else size, along, features), rows if size >= 16 else 1, 1, along, steps)
+    size, n_pieces = features.subgroup_size, ceil_div(n_inner, PIECE)
+    if size < 16:
+        return WideTile(_local(size, size, features), 1, 1, size, _steps(n_pieces, size, features, dtype))
+    along = 2 * size if n_tokens == 1 and size <= 32 else size
+    if n_tokens < MOST_COLS_SHORT:
+        local, rows = 512, 1 if n_tokens == 1 and not features.nvrtc else 2
+    else:
+        local, rows = (512, 4) if features.nvrtc else (1024, 2)
+    return WideTile(_local(local, along, features), rows, 1, along, _steps(n_pieces, along, features, dtype))
+
+
+def _wants_all(dtype: DType) -> bool:
+    """Of K-quants, whose kernels take the most registers: as many subgroups as there can be, of long rows one each."""
+    return dtype.block == 256 and not dtype.is_rare
+
+
+def _steps(n_pieces: int, along: int, features: Features, dtype: DType) -> int:
+    """Turns of `along` invocations whose share of a column fits into shared memory, of those that all of it takes."""
+    return max(1, min(ceil_div(n_pieces, along), (_held(features, dtype) - 1) // along))
 
 
 def _held(features: Features, dtype: DType) -> int:

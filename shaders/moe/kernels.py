@@ -13,7 +13,7 @@ from ..matmul.dots import defines, form_of, has_form, local_of, most_tokens, row
 from ..matmul.matrices import takes_experts
 from ..matmul.mul_mat_args import ceil_div
 from ..matmul.mul_mats import for_subgroups
-from ..matmul.wide import MOST_GROUPS, PIECE, wide_joined, wide_tile
+from ..matmul.wide import MOST_GROUPS, PIECE, wide_experts, wide_joined
 from ..operands import FLOATS, INTS, WEIGHTS
 
 TOKENS_FOR_DOTS = 2  # of experts' way down
@@ -157,7 +157,7 @@ def _gate_up_tile(node: Node, features: Features) -> tuple[int, Constants]:
         )
 
     if "WIDE" in form:
-        tile = replace(wide_tile(2 * gate.shape[1] * k, 1, n_inner, features, gate.dtype), rows=2)  # of gate and of up
+        tile = wide_experts(n_inner, features, gate.dtype)
         n_tiles = k * ceil_div(gate.shape[1], tile.tile_rows // 2)
         run = max(tile.runs(n_tiles)[1], min(MANY_TILES, ceil_div(n * n_tiles, 2 * MOST_GROUPS)))
         constants = tile.spec((gate, up, shared_gate, shared_up), (x,), features, run)

@@ -15,6 +15,7 @@ from vkrun.shaders.matmul.matrices import (
     EXPERT_TILES,
     FEW_EXPERT_TILE,
     FEW_TILES,
+    LARGE_FEW_TILES,
     LARGE_TILE,
     NARROW_TILES,
     TILES,
@@ -70,11 +71,13 @@ def test_cases(stem: str, full: bool) -> None:
     assert [f"{o.case.what}: {o.why}" for o in outcomes if o.status != "pass"] == []
 
 
-@pytest.mark.full(*(tile for alike in (TILES, FEW_TILES, NARROW_TILES, TRIED, EXPERT_TILES) for tile in alike[1:]))
+@pytest.mark.full(
+    *(tile for alike in (TILES, LARGE_FEW_TILES, FEW_TILES, NARROW_TILES, TRIED, EXPERT_TILES) for tile in alike[1:])
+)
 @pytest.mark.parametrize(
     ("case", "tile"),
     [
-        *((PRODUCT, tile) for tile in (*TILES, *FEW_TILES, *NARROW_TILES, *TRIED)),
+        *((PRODUCT, tile) for tile in (*TILES, *LARGE_FEW_TILES, *FEW_TILES, *NARROW_TILES, *TRIED)),
         *((BY_EXPERTS, tile) for tile in (*EXPERT_TILES, FEW_EXPERT_TILE, LARGE_TILE)),
     ],
 )
