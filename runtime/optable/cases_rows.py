@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import cycle
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -181,18 +182,53 @@ TOPS: tuple[tuple[Shape, int], ...] = (
 )
 
 
+TOP_EDGES = values(0.0, -0.0, INF, -INF, NAN, 1.0, -1.0, 1e-40, -1e-40, INF, NAN)
+
+
 def _top_k() -> Iterator[Case]:
     views = cycle(VIEWS.items())
     for shape, k in TOPS:
         for what, fill in (("random", normal), ("many equals", _few)):
             name, make = next(views)
             yield Case("top_k", f"{k} of {named(shape)} {what} {name}", (make(shape, fill=fill),), {"k": k}, k == 64)
-    edges = values(0.0, -0.0, INF, -INF, NAN, 1.0, -1.0, 1e-40, -1e-40, INF, NAN)
     for shape, k in (((3, 31), 31), ((2, 5000), 40), ((2, 300), 200), ((1, 3000), 2)):
-        yield Case("top_k", f"{k} of {named(shape)} edge values", (rows_apart(shape, fill=edges),), {"k": k})
+        yield Case("top_k", f"{k} of {named(shape)} edge values", (rows_apart(shape, fill=TOP_EDGES),), {"k": k})
     yield Case("top_k", "64 of a vocabulary", (plain((1, 151936)),), {"k": 64})
     yield Case("top_k", "1 of a vocabulary", (flat_offset((1, 151936)),), {"k": 1})
     yield Case("top_k", "40 of a vocabulary all equal", (plain((1, 151936), fill=values(-INF)),), {"k": 40})
+
+
+TOPS_OF_PARTS: tuple[tuple[Shape, int, int], ...] = (
+    ((3, 100), 1, 32),
+    ((2, 2, 640), 2, 160),
+    ((2, 1023), 8, 128),
+    ((2, 5000), 64, 1024),
+    ((1, 2000), 300, 1000),
+)
+
+
+def _top_k_of_parts() -> Iterator[Case]:
+    views, of_ids = cycle(VIEWS.items()), cycle(reversed(VIEWS.values()))
+    for shape, k, n_part in TOPS_OF_PARTS:
+        for what, fill in (("random", normal), ("many equals", _few), ("edge values", TOP_EDGES)):
+            name, make = next(views)
+            x, m, found = make(shape, fill=fill), k * -(-shape[-1] // n_part), f"{named(shape)} {what} {name}"
+            ids = next(of_ids)((*shape[:-1], m), I32, _different(shape[-1]))
+            yield Case("top_k_parts", f"{k} of each {n_part} of {found}", (x,), {"k": k, "n_part": n_part}, k == 8)
+            yield Case("top_k_among", f"{k} of {m} of {found}", (x, ids), {"k": k}, k == 8)
+    edges = (rows_apart((3, 31), fill=TOP_EDGES),)
+    yield Case("top_k_parts", "15 of each 16 of 3x31 edge values", edges, {"k": 15, "n_part": 16})
+    x, ids = plain((5, 100), fill=_few), plain((5, 100), I32, _all_columns)
+    yield Case("top_k_among", "all of 5x100, named in another order", (x, ids), {"k": 100})
+
+
+def _different(n: int) -> Fill:
+    """Ids below n, of which none occurs twice."""
+    return lambda rng, shape: rng.permutation(n)[: prod(shape)].reshape(shape)
+
+
+def _all_columns(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return rng.permuted(np.broadcast_to(np.arange(shape[-1], dtype=np.int32), shape), axis=-1)
 
 
 def _masks() -> Iterator[Case]:
@@ -247,6 +283,7 @@ CASES: tuple[Case, ...] = (
     *_softmax(),
     *_sums(),
     *_top_k(),
+    *_top_k_of_parts(),
     *_masks(),
     *_add_rms_norm(),
 )

@@ -1,10 +1,9 @@
-"""Kernels along the last axis: norms, softmax, sums, scans, selection; and the two masks.
+"""Kernels along the last axis: norms, softmax, sums, scans; and the two masks.
 
 Each row kernel has a variant that reduces with subgroup arithmetic and a plain one that reduces in shared memory.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
@@ -13,9 +12,9 @@ from ..common.rows import both_reductions, n_rows_of, row_call, row_strides, row
 from ..common.walk import walk_apart
 from ..kernel import Arguments, Buffers, Features, Kernel, KernelCall, Variant, grid_of, placed
 from ..operands import FLOATS, INTS, Operands
+from . import top_k
 
 Lower = Callable[[Node, Features], KernelCall]
-KEPT, GROUPS = 1024, 256  # of top_k.comp
 
 
 # norms
@@ -95,36 +94,6 @@ def _lower_cumsum(node: Node, features: Features) -> KernelCall:
     return KernelCall("cumsum", (), xy, rows(xy), grid_of(n_rows_of(x)), {"local_size_x": lanes})
 
 
-# selection
-
-
-def _is_few(node: Node, features: Features) -> str:
-    n, k = node.inputs[0].shape[-1], node.attrs["k"]
-    few = (n <= 1024 and k <= 32) or k <= (8 if features.software else 2)
-    return "" if few else f"k {k} of rows of {n}: not few"
-
-
-def _lower_few(node: Node, features: Features) -> KernelCall:
-    """Short rows are held in the registers of one subgroup, which needs no barrier."""
-    xy = _xy(node)
-    call = row_call(("top_k_few", ()), xy, features, {**rows(xy), "k": node.attrs["k"]})
-    return replace(call, constants={**call.constants, "AT_ONCE": 1 if features.software else 16})
-
-
-def _is_kept(node: Node, _features: Features) -> str:
-    k = node.attrs["k"]
-    return f"k {k}, at most {KEPT}" if k > KEPT else ""
-
-
-def _lower_top_k(node: Node, features: Features) -> KernelCall:
-    xy, n_groups = _xy(node), n_rows_of(node.inputs[0])
-    lanes = 8 if features.software else min(1024, 1 << features.max_workgroup.bit_length() - 1)
-    arguments = {**rows(xy), "k": node.attrs["k"]}
-    quick = lanes >= GROUPS >= 4 * node.attrs["k"]
-    constants = {"local_size_x": lanes, "AT_ONCE": 1 if features.software else 16, "QUICK": int(quick)}
-    return KernelCall("top_k", (), xy, arguments, grid_of(n_groups), constants)
-
-
 # masks
 
 
@@ -176,8 +145,7 @@ KERNELS = (
         for op, (takes, lower, them) in _ROW_KERNELS.items()
     ),
     Kernel("cumsum", {"x": FLOATS}, {"y": FLOATS}, _lower_cumsum, (("cumsum", ()),)),
-    Kernel("top_k", {"x": FLOATS}, {"ids": INTS}, _lower_few, both_reductions(("top_k_few", ())), _is_few),
-    Kernel("top_k", {"x": FLOATS}, {"ids": INTS}, _lower_top_k, (("top_k", ()),), _is_kept),
+    *top_k.KERNELS,
     Kernel("tri", {"x": FLOATS}, {"y": FLOATS}, _lower_tri, (("tri", ()),)),
     Kernel(
         "causal_mask",

@@ -2,7 +2,8 @@
 // each finds its place by counting its betters. With QUICK, for K much less than GROUPS, good enough is the K-th best of
 // GROUPS groups' best, which few others reach. Where more than KEPT do, and else, radix selection says it: four rounds of
 // a histogram over 8 bits find the K-th largest key; four more the last id among its equals, where not all are taken.
-// Any layouts; K <= KEPT.
+// -DPARTS: of each part of a row, ids[r, part] the part's r-th best. -DAMONG: of the columns that ids name, none twice.
+// Any layouts; K <= KEPT. Grid: a workgroup a row, or each part of a row.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -10,36 +11,57 @@
 #include "order.glsl"
 
 #define KEPT 1024u
-#define GROUPS 256u
+#define GROUPS 128u
+#define SIDE_BY_SIDE 8u  // of a group's rivals, looked at before the first counts
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint AT_ONCE = 1;  // columns loaded before the first is used
 layout(constant_id = 2) const uint QUICK = 0;    // for GROUPS invocations and more
+layout(constant_id = 3) const uint HELD = 0;     // AT_ONCE columns an invocation are all: those are read once
 layout(std430, binding = 0) readonly buffer X { float x[]; };
 layout(std430, binding = 1) buffer Y { int y[]; };
+#ifdef AMONG
+layout(std430, binding = 2) readonly buffer Ids { int ids[]; };
+#endif
 layout(push_constant) uniform Push {
     uint n_rows, n_cols, rows1, rows2, x_0, x_1, x_2, x_col, x_at, y_0, y_1, y_2, y_col, y_at, k;
+#if defined(PARTS)
+    uint n_part, n_parts;
+#elif defined(AMONG)
+    uint ids_0, ids_1, ids_2, ids_col, ids_at, n_ids;
+#endif
 } p;
 
 #define LANE gl_LocalInvocationIndex
 #define LANES gl_WorkGroupSize.x
-#define EACH_COLUMN(c) for (uint c = LANE; c < p.n_cols; c += LANES)
-#define EACH_BATCH(first) [[dont_unroll]] for (uint first = LANE; first < p.n_cols; first += AT_ONCE * LANES)
+#define EACH_COLUMN(c) for (uint c = LANE; c < n_cols; c += LANES)
+#define EACH_BATCH(first) [[dont_unroll]] for (uint first = LANE; first < n_cols; first += AT_ONCE * LANES)
 #define EACH_OF_BATCH(i) [[unroll]] for (uint i = 0u; i < AT_ONCE; i++)
 
 shared uint histogram[256];
 shared uint found_digit, found_above, found_equal, n_kept;
 shared uint kept_key[KEPT], kept_id[KEPT];
-uint row_x;
-uint keys[AT_ONCE];
+uint row_x, row_ids, first_id = 0u, n_cols;
+uint keys[AT_ONCE], of_keys[AT_ONCE];  // and their ids
 
-uint key_at(uint c) {
-    return order_key(x[row_x + c * p.x_col]);
+uint id_at(uint c) {
+#ifdef AMONG
+    return uint(clamp(ids[row_ids + c * p.ids_col], 0, int(p.n_cols) - 1));
+#else
+    return first_id + c;
+#endif
 }
 
-// The keys of every LANES-th column from `first` on; those beyond the row are its last one's.
+uint key_of(uint id) {
+    return order_key(x[row_x + id * p.x_col]);
+}
+
+// Every LANES-th column from `first` on; those beyond the last are like it.
 void load_keys(uint first) {
     EACH_OF_BATCH(i) {
-        keys[i] = key_at(min(first + i * LANES, p.n_cols - 1u));
+        of_keys[i] = id_at(min(first + i * LANES, n_cols - 1u));
+    }
+    EACH_OF_BATCH(i) {
+        keys[i] = key_of(of_keys[i]);
     }
 }
 
@@ -49,7 +71,7 @@ uint reached_key() {
     EACH_BATCH(first) {
         load_keys(first);
         EACH_OF_BATCH(i) {
-            best = first + i * LANES < p.n_cols ? max(best, keys[i]) : best;
+            best = first + i * LANES < n_cols ? max(best, keys[i]) : best;
         }
     }
     kept_key[LANE] = best;
@@ -62,9 +84,11 @@ uint reached_key() {
     }
     barrier();
     uint place = 0u;
-    for (uint g = 0u; LANE < GROUPS && g < GROUPS; g++) {
-        uint other = kept_id[g];
-        place += uint(other > best || (other == best && g < LANE));
+    [[dont_unroll]] for (uint first = 0u; LANE < GROUPS && first < GROUPS; first += SIDE_BY_SIDE) {
+        [[unroll]] for (uint g = first; g < first + SIDE_BY_SIDE; g++) {
+            uint other = kept_id[g];
+            place += uint(other > best || (other == best && g < LANE));
+        }
     }
     if (LANE < GROUPS && place == p.k - 1u) {
         found_digit = best;
@@ -104,7 +128,7 @@ uint select_key(inout uint wanted, out uint equal) {
         clear_histogram();
         uint above = shift == 24 ? 0u : 0xffffffffu << (shift + 8);
         EACH_COLUMN(c) {
-            uint key = key_at(c);
+            uint key = key_of(id_at(c));
             if ((key & above) == prefix) {
                 atomicAdd(histogram[(key >> shift) & 255u], 1u);
             }
@@ -124,8 +148,9 @@ uint select_id(uint key, uint wanted) {
         clear_histogram();
         uint above = shift == 24 ? 0u : 0xffffffffu << (shift + 8);
         EACH_COLUMN(c) {
-            if ((~c & above) == prefix && key_at(c) == key) {
-                atomicAdd(histogram[(~c >> shift) & 255u], 1u);
+            uint id = id_at(c);
+            if ((~id & above) == prefix && key_of(id) == key) {
+                atomicAdd(histogram[(~id >> shift) & 255u], 1u);
             }
         }
         find_digit(wanted);
@@ -142,14 +167,16 @@ uint collect(uint key, uint last_id) {
     }
     barrier();
     EACH_BATCH(first) {
-        load_keys(first);
+        if (HELD == 0u) {
+            load_keys(first);
+        }
         EACH_OF_BATCH(i) {
-            uint c = first + i * LANES;
-            if (c < p.n_cols && (keys[i] > key || (keys[i] == key && c <= last_id))) {
+            bool is_in = keys[i] > key || (keys[i] == key && of_keys[i] <= last_id);
+            if (first + i * LANES < n_cols && is_in) {
                 uint slot = atomicAdd(n_kept, 1u);
                 if (slot < KEPT) {
                     kept_key[slot] = keys[i];
-                    kept_id[slot] = c;
+                    kept_id[slot] = of_keys[i];
                 }
             }
         }
@@ -167,26 +194,45 @@ void collect_selected() {
     collect(key, last_id);
 }
 
+// The K best of what was collected, to their places: `row_y` is the first one's, `step` from one to the next.
+void give_out(uint n, uint row_y, uint step) {
+    for (uint j = LANE; j < n; j += LANES) {
+        uint key = kept_key[j], id = kept_id[j], place = 0u;
+        for (uint o = 0u; o < n; o++) {
+            place += uint(kept_key[o] > key || (kept_key[o] == key && kept_id[o] < id));
+        }
+        if (place < p.k) {
+            y[row_y + place * step] = int(id);
+        }
+    }
+}
+
 void main() {
-    uint i = group_index();
+    uint i = group_index(), step = p.y_col;
+    n_cols = p.n_cols;
+#ifdef PARTS
+    uint part = i % p.n_parts;
+    i /= p.n_parts;
+    step *= p.n_parts;
+#endif
     if (i >= p.n_rows) {
         return;
     }
     uint i2 = i % p.rows2, rest = i / p.rows2, i1 = rest % p.rows1, i0 = rest / p.rows1;
     row_x = p.x_at + i0 * p.x_0 + i1 * p.x_1 + i2 * p.x_2;
     uint row_y = p.y_at + i0 * p.y_0 + i1 * p.y_1 + i2 * p.y_2;
+#if defined(PARTS)
+    row_y += part * p.y_col;
+    first_id = part * p.n_part;
+    n_cols = min(p.n_part, p.n_cols - first_id);
+#elif defined(AMONG)
+    row_ids = p.ids_at + i0 * p.ids_0 + i1 * p.ids_1 + i2 * p.ids_2;
+    n_cols = p.n_ids;
+#endif
     uint n = QUICK != 0u ? collect(reached_key(), 0xffffffffu) : KEPT + 1u;
     if (n > KEPT) {
         collect_selected();
         n = p.k;
     }
-    for (uint j = LANE; j < n; j += LANES) {
-        uint place = 0u;
-        for (uint o = 0u; o < n; o++) {
-            place += uint(kept_key[o] > kept_key[j] || (kept_key[o] == kept_key[j] && kept_id[o] < kept_id[j]));
-        }
-        if (place < p.k) {
-            y[row_y + place * p.y_col] = int(kept_id[j]);
-        }
-    }
+    give_out(n, row_y, step);
 }

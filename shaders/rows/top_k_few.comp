@@ -1,5 +1,6 @@
 // Ids of the K largest of each row, largest first, of equals the lower id first: K rounds, each of which finds the best
-// element after the last round's. For a small K or a short row. Any layouts.
+// element after the last round's. For a small K or a short row. -DPARTS: of each part of a row, ids[r, part] the part's
+// r-th best. -DAMONG: of the columns that ids name, none twice. Any layouts. Grid: a workgroup a row, or each part of one.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -13,62 +14,112 @@ layout(constant_id = 3) const uint AT_ONCE = 1;  // columns of rows that are not
 
 layout(std430, binding = 0) readonly buffer X { float x[]; };
 layout(std430, binding = 1) buffer Y { int y[]; };
+#if defined(PARTS)
+layout(push_constant) uniform Push { ROWS ROW_STRIDES(x) ROW_STRIDES(y) uint k, n_part, n_parts; } p;
+#elif defined(AMONG)
+layout(std430, binding = 2) readonly buffer Ids { int ids[]; };
+layout(push_constant) uniform Push { ROWS ROW_STRIDES(ids) ROW_STRIDES(x) ROW_STRIDES(y) uint k, n_x; } p;
+#else
 layout(push_constant) uniform Push { ROWS ROW_STRIDES(x) ROW_STRIDES(y) uint k; } p;
+#endif
 
-// Whether this element comes after the last one taken.
-bool is_left(uint key, uint id, uint last_key, uint last_id) {
-    return key < last_key || (key == last_key && id > last_id);
-}
-
+uint row_x, row_ids, first_id = 0u, n_cols;
+uint held[HELD];
+#ifdef AMONG
+uint held_ids[HELD];
+#define HELD_ID(h, c) held_ids[h]
+#define COMES_FIRST(other_key, other_id) (other_key > key || (other_key == key && other_id < id))
+#else
+#define HELD_ID(h, c) (c)
+#define COMES_FIRST(other_key, other_id) (other_key > key)  // ids grow
+#endif
 uint last_key = 0xffffffffu, last_id = 0u;  // the last one taken
 uint key, id;  // the best after it of this lane
 
-void look_at(uint other, uint c) {
-    if (other > key && is_left(other, c, last_key, last_id)) {
+uint id_at(uint c) {
+#ifdef AMONG
+    return uint(clamp(ids[row_ids + c * p.ids_col], 0, int(p.n_x) - 1));
+#else
+    return first_id + c;
+#endif
+}
+
+uint key_of(uint other_id) {
+    return order_key(x[row_x + other_id * p.x_col]);
+}
+
+// Whether it comes after the last one taken, and before the best.
+void look_at(uint other, uint other_id) {
+    if (COMES_FIRST(other, other_id) && (other < last_key || (other == last_key && other_id > last_id))) {
         key = other;
-        id = c;
+        id = other_id;
     }
 }
 
-void look_through(uint row_x) {
-    uint others[AT_ONCE];
-    for (uint first = LANE; first < p.n_cols; first += AT_ONCE * LANES) {
+void look_through() {
+    uint others[AT_ONCE], other_ids[AT_ONCE];
+    for (uint first = LANE; first < n_cols; first += AT_ONCE * LANES) {
         [[unroll]] for (uint i = 0u; i < AT_ONCE; i++) {
-            others[i] = order_key(x[row_x + min(first + i * LANES, p.n_cols - 1u) * p.x_col]);
+            other_ids[i] = id_at(min(first + i * LANES, n_cols - 1u));
         }
         [[unroll]] for (uint i = 0u; i < AT_ONCE; i++) {
-            look_at(others[i], min(first + i * LANES, p.n_cols - 1u));
+            others[i] = key_of(other_ids[i]);
         }
+        [[unroll]] for (uint i = 0u; i < AT_ONCE; i++) {
+            look_at(others[i], other_ids[i]);
+        }
+    }
+}
+
+void hold() {
+#ifdef AMONG
+    EACH_COLUMN(h, c) {
+        held_ids[h] = id_at(c);
+    }
+#endif
+    EACH_COLUMN(h, c) {
+        held[h] = key_of(HELD_ID(h, c));
     }
 }
 
 void main() {
     uint i = group_index();
+    n_cols = p.n_cols;
+#ifdef PARTS
+    uint part = i % p.n_parts;
+    i /= p.n_parts;
+#endif
     if (i >= p.n_rows) {
         return;
     }
     uvec3 r = ROW(i);
-    uint row_x = ROW_AT(x, r), row_y = ROW_AT(y, r);
-    uint held[HELD];
+    uint row_y = ROW_AT(y, r), step = p.y_col;
+    row_x = ROW_AT(x, r);
+#if defined(PARTS)
+    row_y += part * step;
+    step *= p.n_parts;
+    first_id = part * p.n_part;
+    n_cols = min(p.n_part, p.n_cols - first_id);
+#elif defined(AMONG)
+    row_ids = ROW_AT(ids, r);
+#endif
     if (HELD_COLS != 0u) {
-        EACH_COLUMN(h, c) {
-            held[h] = order_key(x[row_x + c * p.x_col]);
-        }
+        hold();
     }
     for (uint round = 0u; round < p.k; round++) {
         key = 0u;
         id = 0xffffffffu;
         if (HELD_COLS == 0u) {
-            look_through(row_x);
+            look_through();
         } else {
             EACH_COLUMN(h, c) {
-                look_at(held[h], c);
+                look_at(held[h], HELD_ID(h, c));
             }
         }
         last_key = group_max_uint(key);
         last_id = group_min_uint(key == last_key ? id : 0xffffffffu);
         if (LANE == 0u) {
-            y[row_y + round * p.y_col] = int(last_id);
+            y[row_y + round * step] = int(last_id);
         }
     }
 }

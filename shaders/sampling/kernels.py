@@ -1,10 +1,11 @@
 """Kernels that choose the next token and move the step buffer on to it."""
 
 from ...runtime.ir.graph import Node
-from ..kernel import Arguments, Buffers, Defines, Features, Kernel, KernelCall, grid_of, placed
+from ..kernel import Arguments, Buffers, Defines, Features, Kernel, KernelCall, fills_subgroup, grid_of, placed
 from ..operands import FLOATS, INTS
 
 MASKED = 128  # logits of a workgroup
+CANDIDATES = 1024  # draw.comp has room for so many
 
 
 def _a_row_each(tensors: Buffers) -> Arguments:
@@ -12,12 +13,13 @@ def _a_row_each(tensors: Buffers) -> Arguments:
     return {name: value for key, t in tensors.items() for name, value in placed(key, t, "seq").items()}
 
 
-def _lower_draw(node: Node, _features: Features) -> KernelCall:
+def _lower_draw(node: Node, features: Features) -> KernelCall:
     logits, ids, settings, pos = node.inputs
     buffers = {"logits": logits, "ids": ids, "settings": settings, "pos": pos, "token": node.outputs[0]}
     n_seqs, n_vocab = logits.shape
     sizes = {"n_seqs": n_seqs, "n_vocab": n_vocab, "n_ids": ids.shape[1]}
-    return KernelCall("draw", (), buffers, {**sizes, **_a_row_each(buffers)}, grid_of(n_seqs))
+    constants = {"local_size_x": fills_subgroup(features)}
+    return KernelCall("draw", (), buffers, {**sizes, **_a_row_each(buffers)}, grid_of(n_seqs), constants)
 
 
 def _lower_mask(node: Node, _features: Features) -> KernelCall:
@@ -53,7 +55,7 @@ KERNELS = (
     ),
     Kernel(
         "draw",
-        {"logits": FLOATS.rows, "ids": INTS.rows, "settings": INTS.rows, "pos": INTS},
+        {"logits": FLOATS.rows, "ids": INTS.rows.axis(-1, most=CANDIDATES), "settings": INTS.rows, "pos": INTS},
         {"token": INTS},
         _lower_draw,
         (("draw", ()),),

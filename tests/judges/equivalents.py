@@ -14,6 +14,10 @@ EQUIVALENTS: dict[str, dict[str, str]] = {
     },
     "softmax": {"input ? * one": "softmax(z + c) = softmax(z)"},
     "draw": {"input 0 * one": "softmax(z + c) = softmax(z)"},
+    "top_k_among": {
+        "input 1 rolled along axis -1": "in whatever order columns are named",
+        "input 1 reversed along axis -1": "in whatever order columns are named",
+    },
     "advance": {
         "input 0 negated": "only whether a logit is finite counts",
         "input 0 * one": "only whether a logit is finite counts",

@@ -1,6 +1,7 @@
 """Judges of the ops along rows."""
 
 import math
+from collections import Counter
 
 import numpy as np
 
@@ -36,6 +37,24 @@ def softmax(x: Array, mask: Array | None = None, *, scale: float) -> tuple[Array
 def top_k(x: Array, k: int) -> tuple[Array]:
     """Of equals the lower id comes first. NaN is the largest, as ONNX's evaluator has it too."""
     return (onnx_outputs("TopK", 2, x, np.array([k], np.int64))[1],)
+
+
+def _top_k_parts(x: Array, k: int, n_part: int) -> tuple[Array]:
+    """The best of each part, then the second best of each, and so on."""
+    parts = [(first, x[..., first : first + n_part]) for first in range(0, x.shape[-1], n_part)]
+    best = [(first, top_k(part, k)[0]) for first, part in parts]
+    return (np.concatenate([first + ids[..., r : r + 1] for r in range(k) for first, ids in best], -1),)
+
+
+def _top_k_among(x: Array, ids: Array, k: int) -> tuple[Array]:
+    """The first k of all ids in top_k's order that are named."""
+    (order,) = top_k(x, x.shape[-1])
+    named = ids.clip(0, x.shape[-1] - 1)
+    out = np.empty((*x.shape[:-1], k), np.int64)
+    for row in np.ndindex(x.shape[:-1]):
+        times = Counter(named[row].tolist())
+        out[row] = [i for i in order[row].tolist() for _ in range(times[i])][:k]
+    return (out,)
 
 
 def _tri(x: Array, lower: bool, diagonal: bool) -> tuple[Array]:
@@ -83,6 +102,8 @@ JUDGES = {
     "sum_rows": Judge(lambda x: (onnx_op("ReduceSum", x, LAST, keepdims=1),), ROUNDING),
     "cumsum": Judge(lambda x: (onnx_op("CumSum", x, np.array(-1, np.int64)),), ROUNDING),
     "top_k": Judge(top_k),
+    "top_k_parts": Judge(_top_k_parts),
+    "top_k_among": Judge(_top_k_among),
     "tri": Judge(_tri),
     "causal_mask": Judge(_causal_mask),
     "valid_mask": Judge(_valid_mask),

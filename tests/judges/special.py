@@ -5,6 +5,7 @@ from math import erf
 import numpy as np
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Node
+from vkrun.runtime.ir.ops import OPS
 
 from . import special_layers as _layers  # noqa: F401  whose mutants are registered too
 from .mutants import Compute, Mutant
@@ -164,7 +165,7 @@ def _higher_first(compute, x, k, **attrs):
     return x.shape[-1] - 1 - ids, *weights
 
 
-@wrong("NaN counts as smallest", "top_k", "route")
+@wrong("NaN counts as smallest", "top_k", "route", "top_k_parts", "top_k_among")
 def _nan_last(compute, x, *bias, **attrs):
     return compute(np.where(np.isnan(x), np.float32(-np.inf), x), *bias, **attrs)
 
@@ -173,6 +174,28 @@ def _nan_last(compute, x, *bias, **attrs):
 def _one_less(compute, x, *bias, k, **attrs):
     require_fit(k > 1)
     return tuple(np.concatenate([y, y[..., -1:]], -1) for y in compute(x, *bias, k=k - 1, **attrs))
+
+
+@wrong("part by part", "top_k_parts")
+def _part_by_part(compute, x, *, k, n_part):
+    require_fit(k > 1 and n_part < x.shape[-1])
+    (ids,) = compute(x, k=k, n_part=n_part)
+    return (np.swapaxes(ids.reshape(*ids.shape[:-1], k, -1), -1, -2).reshape(ids.shape),)
+
+
+@wrong("ids within parts", "top_k_parts")
+def _within_parts(compute, x, *, k, n_part):
+    return (compute(x, k=k, n_part=n_part)[0] % n_part,)
+
+
+@wrong("of equals the first named first", "top_k_among")
+def _first_named(_compute, x, ids, *, k):
+    return (np.take_along_axis(ids, OPS["top_k"].compute(np.take_along_axis(x, ids, -1), k=k)[0], -1),)
+
+
+@wrong("places among the named", "top_k_among")
+def _places(_compute, x, ids, *, k):
+    return OPS["top_k"].compute(np.take_along_axis(x, ids, -1), k=k)
 
 
 @wrong("heads by remainder", "mul_mat")

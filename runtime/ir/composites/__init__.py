@@ -4,7 +4,7 @@ A backend may run one as a whole; where it does not, the decompose pass replaces
 with the pattern of which the fuse pass makes them.
 """
 
-from . import glu_mul_mat, matmul, rows
+from . import glu_mul_mat, matmul, rows, top_k
 from .attention import FUSIONS as ATTENTION_FUSIONS
 from .attention import attention, cache_write
 from .attention_inputs import FUSIONS as INPUT_FUSIONS
@@ -17,7 +17,7 @@ from .recurrent import FUSIONS as RECURRENT_FUSIONS
 # in this order: what a wider pattern takes is not left to a narrower one, and what one makes another may take
 FUSIONS = (
     *(*MOE_FUSIONS, *RECURRENT_FUSIONS, *INPUT_FUSIONS, *ATTENTION_FUSIONS, *matmul.FUSIONS, *glu_mul_mat.FUSIONS),
-    *(*matmul.NORM_FUSIONS, *CONV_FUSIONS, *rows.FUSIONS),
+    *(*matmul.NORM_FUSIONS, *CONV_FUSIONS, *rows.FUSIONS, *top_k.FUSIONS),
 )
 # of the parts into which decompose takes composites
 PART_FUSIONS = matmul.PART_FUSIONS
@@ -36,4 +36,5 @@ __all__ = [
     "matmul",
     "moe_ffn",
     "rows",
+    "top_k",
 ]
