@@ -2,8 +2,8 @@
 // each finds its place by counting its betters. With QUICK, for K much less than GROUPS, good enough is the K-th best of
 // GROUPS groups' best, which few others reach. Where more than KEPT do, and else, radix selection says it: four rounds of
 // a histogram over 8 bits find the K-th largest key; four more the last id among its equals, where not all are taken.
-// -DPARTS: of each part of a row, ids[r, part] the part's r-th best. -DAMONG: of the columns that ids name, none twice.
-// Any layouts; K <= KEPT. Grid: a workgroup a row, or each part of a row.
+// -DPARTS: of each part of a row, ids[r, part] the part's r-th best. -DAMONG: of the at most KEPT columns that ids name,
+// of which without QUICK all are collected. Any layouts; K <= KEPT. Grid: a workgroup a row, or each part of a row.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -41,15 +41,13 @@ shared uint histogram[256];
 shared uint found_digit, found_above, found_equal, n_kept;
 shared uint kept_key[KEPT], kept_id[KEPT];
 uint row_x, row_ids, first_id = 0u, n_cols;
-uint keys[AT_ONCE], of_keys[AT_ONCE];  // and their ids
-
-uint id_at(uint c) {
+uint keys[AT_ONCE];
 #ifdef AMONG
-    return uint(clamp(ids[row_ids + c * p.ids_col], 0, int(p.n_cols) - 1));
+uint key_ids[AT_ONCE];
+#define KEY_ID(i, c) key_ids[i]
 #else
-    return first_id + c;
+#define KEY_ID(i, c) (first_id + (c))
 #endif
-}
 
 uint key_of(uint id) {
     return order_key(x[row_x + id * p.x_col]);
@@ -57,11 +55,13 @@ uint key_of(uint id) {
 
 // Every LANES-th column from `first` on; those beyond the last are like it.
 void load_keys(uint first) {
+#ifdef AMONG
     EACH_OF_BATCH(i) {
-        of_keys[i] = id_at(min(first + i * LANES, n_cols - 1u));
+        key_ids[i] = uint(clamp(ids[row_ids + min(first + i * LANES, n_cols - 1u) * p.ids_col], 0, int(p.n_cols) - 1));
     }
+#endif
     EACH_OF_BATCH(i) {
-        keys[i] = key_of(of_keys[i]);
+        keys[i] = key_of(KEY_ID(i, min(first + i * LANES, n_cols - 1u)));
     }
 }
 
@@ -97,6 +97,7 @@ uint reached_key() {
     return found_digit;
 }
 
+#ifndef AMONG
 // The largest digit whose histogram, summed from the top, reaches `wanted`; how many are above it, and in it.
 void find_digit(uint wanted) {
     barrier();
@@ -128,7 +129,7 @@ uint select_key(inout uint wanted, out uint equal) {
         clear_histogram();
         uint above = shift == 24 ? 0u : 0xffffffffu << (shift + 8);
         EACH_COLUMN(c) {
-            uint key = key_of(id_at(c));
+            uint key = key_of(first_id + c);
             if ((key & above) == prefix) {
                 atomicAdd(histogram[(key >> shift) & 255u], 1u);
             }
@@ -148,7 +149,7 @@ uint select_id(uint key, uint wanted) {
         clear_histogram();
         uint above = shift == 24 ? 0u : 0xffffffffu << (shift + 8);
         EACH_COLUMN(c) {
-            uint id = id_at(c);
+            uint id = first_id + c;
             if ((~id & above) == prefix && key_of(id) == key) {
                 atomicAdd(histogram[(~id >> shift) & 255u], 1u);
             }
@@ -159,6 +160,7 @@ uint select_id(uint key, uint wanted) {
     }
     return ~prefix;
 }
+#endif
 
 // What is better than a key, and its equals up to an id, as far as there is room; how many there are.
 uint collect(uint key, uint last_id) {
@@ -171,12 +173,12 @@ uint collect(uint key, uint last_id) {
             load_keys(first);
         }
         EACH_OF_BATCH(i) {
-            bool is_in = keys[i] > key || (keys[i] == key && of_keys[i] <= last_id);
-            if (first + i * LANES < n_cols && is_in) {
+            uint c = first + i * LANES, id = KEY_ID(i, c);
+            if (c < n_cols && (keys[i] > key || (keys[i] == key && id <= last_id))) {
                 uint slot = atomicAdd(n_kept, 1u);
                 if (slot < KEPT) {
                     kept_key[slot] = keys[i];
-                    kept_id[slot] = of_keys[i];
+                    kept_id[slot] = id;
                 }
             }
         }
@@ -185,6 +187,14 @@ uint collect(uint key, uint last_id) {
     return n_kept;
 }
 
+#ifdef AMONG
+uint collect_best() {
+    return collect(QUICK != 0u ? reached_key() : 0u, 0xffffffffu);
+}
+
+// Of what is named twice either one may come first.
+#define IS_LOWER(o, id, j) (kept_id[o] < id || (kept_id[o] == id && o < j))
+#else
 // The K best, by exact selection.
 void collect_selected() {
     uint wanted = p.k, equal, key = select_key(wanted, equal), last_id = 0xffffffffu;
@@ -194,12 +204,25 @@ void collect_selected() {
     collect(key, last_id);
 }
 
+// What holds the K best; how many there are.
+uint collect_best() {
+    uint n = QUICK != 0u ? collect(reached_key(), 0xffffffffu) : KEPT + 1u;
+    if (n > KEPT) {
+        collect_selected();
+        n = p.k;
+    }
+    return n;
+}
+
+#define IS_LOWER(o, id, j) (kept_id[o] < id)
+#endif
+
 // The K best of what was collected, to their places: `row_y` is the first one's, `step` from one to the next.
 void give_out(uint n, uint row_y, uint step) {
     for (uint j = LANE; j < n; j += LANES) {
         uint key = kept_key[j], id = kept_id[j], place = 0u;
         for (uint o = 0u; o < n; o++) {
-            place += uint(kept_key[o] > key || (kept_key[o] == key && kept_id[o] < id));
+            place += uint(kept_key[o] > key || (kept_key[o] == key && IS_LOWER(o, id, j)));
         }
         if (place < p.k) {
             y[row_y + place * step] = int(id);
@@ -229,10 +252,5 @@ void main() {
     row_ids = p.ids_at + i0 * p.ids_0 + i1 * p.ids_1 + i2 * p.ids_2;
     n_cols = p.n_ids;
 #endif
-    uint n = QUICK != 0u ? collect(reached_key(), 0xffffffffu) : KEPT + 1u;
-    if (n > KEPT) {
-        collect_selected();
-        n = p.k;
-    }
-    give_out(n, row_y, step);
+    give_out(collect_best(), row_y, step);
 }

@@ -93,14 +93,14 @@ def _lower_few_of_part(node: Node, features: Features) -> KernelCall:
 
 def _lower_part(node: Node, features: Features) -> KernelCall:
     (xy, arguments, grid), n = _parts(node), node.attrs["n_part"]
-    constants = _constants(n, min(512, _lanes(features)), node.attrs["k"], features)
+    constants = _constants(n, _lanes(features), node.attrs["k"], features)
     return KernelCall("top_k", _PARTS, xy, arguments, grid, constants)
 
 
 # among ids
 
 
-def _lower_few_among(node: Node, features: Features) -> KernelCall:
+def _lower_one_among(node: Node, features: Features) -> KernelCall:
     (x, ids), y = node.inputs, node.outputs[0]
     buffers = {"ids": ids, "x": x, "y": y}
     arguments = {**rows(buffers), "k": node.attrs["k"], "n_x": x.shape[-1]}
@@ -115,20 +115,20 @@ def _lower_among(node: Node, features: Features) -> KernelCall:
     return KernelCall("top_k", _AMONG, buffers, {**rows(buffers), "k": k, "n_ids": n}, grid_of(n_rows_of(x)), constants)
 
 
-def _is_few_among(node: Node, features: Features) -> str:
+def _is_one(node: Node, _features: Features) -> str:
     k = node.attrs["k"]
-    return f"k {k}: not few" if k > (8 if features.software else ROUNDS) else ""
+    return f"k {k}, expected 1" if k > 1 else ""
 
 
 _X, _IDS = {"x": FLOATS}, {"ids": INTS}
-_XY, _AMONG_OPERANDS = (_X, _IDS), ({"x": FLOATS, "ids": INTS}, {"best": INTS})
-_FEW_PARTS, _FEW_AMONG = (both_reductions(("top_k_few", d)) for d in (_PARTS, _AMONG))
+_XY, _AMONG_OPERANDS = (_X, _IDS), ({"x": FLOATS, "ids": INTS.axis(-1, most=KEPT)}, {"best": INTS})
+_FEW_PARTS, _ONE_AMONG = (both_reductions(("top_k_few", d)) for d in (_PARTS, _AMONG))
 
 KERNELS = (
     Kernel("top_k", *_XY, _lower_few, both_reductions(("top_k_few", ())), _is_few),
     Kernel("top_k", *_XY, _lower_whole, (("top_k", ()),), _is_kept),
     Kernel("top_k_parts", *_XY, _lower_few_of_part, _FEW_PARTS, _is_few_of_part),
     Kernel("top_k_parts", *_XY, _lower_part, (("top_k", _PARTS),), _is_part),
-    Kernel("top_k_among", *_AMONG_OPERANDS, _lower_few_among, _FEW_AMONG, _is_few_among),
-    Kernel("top_k_among", *_AMONG_OPERANDS, _lower_among, (("top_k", _AMONG),), _is_kept),
+    Kernel("top_k_among", *_AMONG_OPERANDS, _lower_one_among, _ONE_AMONG, _is_one),
+    Kernel("top_k_among", *_AMONG_OPERANDS, _lower_among, (("top_k", _AMONG),)),
 )

@@ -1,6 +1,6 @@
 // Ids of the K largest of each row, largest first, of equals the lower id first: K rounds, each of which finds the best
 // element after the last round's. For a small K or a short row. -DPARTS: of each part of a row, ids[r, part] the part's
-// r-th best. -DAMONG: of the columns that ids name, none twice. Any layouts. Grid: a workgroup a row, or each part of one.
+// r-th best. -DAMONG: the best of the columns that ids name, for K = 1. Any layouts. Grid: a workgroup a row, or a part.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
