@@ -23,7 +23,10 @@ layout(push_constant) uniform Push { ROWS ROW_STRIDES(ids) ROW_STRIDES(x) ROW_ST
 layout(push_constant) uniform Push { ROWS ROW_STRIDES(x) ROW_STRIDES(y) uint k; } p;
 #endif
 
-uint row_x, row_ids, first_id = 0u, n_cols;
+uint row_x, row_y, y_step, first_id = 0u, n_cols;
+#ifdef AMONG
+uint row_ids;
+#endif
 uint held[HELD];
 #ifdef AMONG
 uint held_ids[HELD];
@@ -82,44 +85,54 @@ void hold() {
     }
 }
 
-void main() {
+// Of the workgroup; false where there is none.
+bool find_row() {
     uint i = group_index();
     n_cols = p.n_cols;
+    y_step = p.y_col;
 #ifdef PARTS
     uint part = i % p.n_parts;
     i /= p.n_parts;
-#endif
-    if (i >= p.n_rows) {
-        return;
-    }
-    uvec3 r = ROW(i);
-    uint row_y = ROW_AT(y, r), step = p.y_col;
-    row_x = ROW_AT(x, r);
-#if defined(PARTS)
-    row_y += part * step;
-    step *= p.n_parts;
+    y_step *= p.n_parts;
     first_id = part * p.n_part;
     n_cols = min(p.n_part, p.n_cols - first_id);
+#endif
+    uvec3 r = ROW(i);
+    row_x = ROW_AT(x, r);
+    row_y = ROW_AT(y, r);
+#if defined(PARTS)
+    row_y += part * p.y_col;
 #elif defined(AMONG)
     row_ids = ROW_AT(ids, r);
 #endif
+    return i < p.n_rows;
+}
+
+void take_best() {
+    key = 0u;
+    id = 0xffffffffu;
+    if (HELD_COLS == 0u) {
+        look_through();
+    } else {
+        EACH_COLUMN(h, c) {
+            look_at(held[h], HELD_ID(h, c));
+        }
+    }
+    last_key = group_max_uint(key);
+    last_id = group_min_uint(key == last_key ? id : 0xffffffffu);
+}
+
+void main() {
+    if (!find_row()) {
+        return;
+    }
     if (HELD_COLS != 0u) {
         hold();
     }
     for (uint round = 0u; round < p.k; round++) {
-        key = 0u;
-        id = 0xffffffffu;
-        if (HELD_COLS == 0u) {
-            look_through();
-        } else {
-            EACH_COLUMN(h, c) {
-                look_at(held[h], HELD_ID(h, c));
-            }
-        }
-        last_key = group_max_uint(key);
-        last_id = group_min_uint(key == last_key ? id : 0xffffffffu);
+        take_best();
         if (LANE == 0u) {
-            y[row_y + round * step] = int(last_id);
+            y[row_y + round * y_step] = int(last_id);
         }
     }
 }
