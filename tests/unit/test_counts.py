@@ -51,6 +51,14 @@ def test_dispatches_of_each_layer_and_of_a_token(plans):
     assert len(found) == 48 and counts_of(plans[3])["dispatches"] <= TOKEN
 
 
+def test_the_likeliest_token_is_found_in_two_steps(header, plans):
+    """On a GPU; a CPU takes the row whole."""
+    of_a_cpu = plan_step(header, features=A_CPU)
+    found = [[n.op for n in plan.nodes if n.op.startswith("top_k")] for plan in (plans[1], plans[3], of_a_cpu)]
+    assert [ops[-1:] for ops in found[::2]] == [["top_k"]] * 2
+    assert found[1] == ["top_k_parts", "top_k_among"]
+
+
 def test_no_copy_is_left_and_how_many_there_were(plans):
     n_copies = [counts_of(p)["copies"] for p in plans]
     assert n_copies[0] == N_COPIES_UNELIDED  # what the others are held against; the model is written with its copies
