@@ -1,7 +1,8 @@
 // Ids of the K largest of each row, largest first, of equals the lower id first: what is good enough is collected, and
 // each finds its place by counting its betters. With QUICK, for K much less than GROUPS, good enough is the K-th best of
-// GROUPS groups' best, which few others reach. Where more than KEPT do, and else, radix selection says it: four rounds of
-// a histogram over 8 bits find the K-th largest key; four more the last id among its equals, where not all are taken.
+// GROUPS groups' best, which few others reach; where many equal it, ids up to one that is found in the same way. Where more
+// than KEPT are left, and else, radix selection says it: four rounds of a histogram over 8 bits find the K-th largest key;
+// four more the last id among its equals, where not all are taken.
 // -DPARTS: of each part of a row, ids[r, part] the part's r-th best. -DAMONG: of the at most KEPT columns that ids name,
 // of which without QUICK all are collected. Any layouts; K <= KEPT. Grid: a workgroup a row, or each part of a row.
 #version 450
@@ -12,6 +13,7 @@
 
 #define KEPT 1024u
 #define GROUPS 128u
+#define MANY 256u  // collected, so that it is worth to look for less
 #define SIDE_BY_SIDE 8u  // of a group's rivals, looked at before the first counts
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint AT_ONCE = 1;  // columns loaded before the first is used
@@ -65,18 +67,33 @@ void load_keys(uint first) {
     }
 }
 
-// A key that K columns reach at least.
-uint reached_key() {
+// Which group an invocation's best goes to. What ids name comes from all parts in turn: of equals, of which the first
+// part's are wanted, each turn is a group.
+uint slot_of(bool by_id) {
+#ifdef AMONG
+    uint share = LANES / GROUPS;
+    return by_id ? LANE % share * GROUPS + LANE / share : LANE;
+#else
+    return LANE;
+#endif
+}
+
+// A key that K columns reach at least; or given one, ~id that K of its columns do, and 0 where few groups have any.
+uint reached(uint key) {
     uint best = 0u;
     EACH_BATCH(first) {
-        load_keys(first);
+        if (HELD == 0u || key == 0u) {
+            load_keys(first);
+        }
         EACH_OF_BATCH(i) {
-            best = first + i * LANES < n_cols ? max(best, keys[i]) : best;
+            uint c = first + i * LANES, other = key == 0u ? keys[i] : keys[i] == key ? ~KEY_ID(i, c) : 0u;
+            best = c < n_cols ? max(best, other) : best;
         }
     }
-    kept_key[LANE] = best;
+    kept_key[slot_of(key != 0u)] = best;
     barrier();
     if (LANE < GROUPS) {
+        best = kept_key[LANE];
         for (uint i = LANE + GROUPS; i < LANES; i += GROUPS) {
             best = max(best, kept_key[i]);
         }
@@ -187,9 +204,14 @@ uint collect(uint key, uint last_id) {
     return n_kept;
 }
 
+uint collect_quickly() {
+    uint key = reached(0u), n = collect(key, 0xffffffffu);
+    return n > MANY ? collect(key, ~reached(key)) : n;
+}
+
 #ifdef AMONG
 uint collect_best() {
-    return collect(QUICK != 0u ? reached_key() : 0u, 0xffffffffu);
+    return QUICK != 0u ? collect_quickly() : collect(0u, 0xffffffffu);
 }
 
 // Of what is named twice either one may come first.
@@ -206,7 +228,7 @@ void collect_selected() {
 
 // What holds the K best; how many there are.
 uint collect_best() {
-    uint n = QUICK != 0u ? collect(reached_key(), 0xffffffffu) : KEPT + 1u;
+    uint n = QUICK != 0u ? collect_quickly() : KEPT + 1u;
     if (n > KEPT) {
         collect_selected();
         n = p.k;

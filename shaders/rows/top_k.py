@@ -111,7 +111,7 @@ def _lower_one_among(node: Node, features: Features) -> KernelCall:
 def _lower_among(node: Node, features: Features) -> KernelCall:
     (x, ids), y, k = node.inputs, node.outputs[0], node.attrs["k"]
     buffers, n = {"x": x, "y": y, "ids": ids}, ids.shape[-1]
-    constants = _constants(n, min(512, _lanes(features)), k, features)
+    constants = _constants(n, _lanes(features), k, features)
     return KernelCall("top_k", _AMONG, buffers, {**rows(buffers), "k": k, "n_ids": n}, grid_of(n_rows_of(x)), constants)
 
 
