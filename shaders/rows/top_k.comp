@@ -78,19 +78,9 @@ uint slot_of(bool by_id) {
 #endif
 }
 
-// A key that K columns reach at least; or given one, ~id that K of its columns do, and 0 where few groups have any.
-uint reached(uint key) {
-    uint best = 0u;
-    EACH_BATCH(first) {
-        if (HELD == 0u || key == 0u) {
-            load_keys(first);
-        }
-        EACH_OF_BATCH(i) {
-            uint c = first + i * LANES, other = key == 0u ? keys[i] : keys[i] == key ? ~KEY_ID(i, c) : 0u;
-            best = c < n_cols ? max(best, other) : best;
-        }
-    }
-    kept_key[slot_of(key != 0u)] = best;
+// The K-th best of groups, of which each invocation has a share's best.
+uint best_of_groups(uint best, uint slot) {
+    kept_key[slot] = best;
     barrier();
     if (LANE < GROUPS) {
         best = kept_key[LANE];
@@ -112,6 +102,21 @@ uint reached(uint key) {
     }
     barrier();
     return found_digit;
+}
+
+// A key that K columns reach at least; or given one, ~id that K of its columns do, and 0 where few groups have any.
+uint reached(uint key) {
+    uint best = 0u;
+    EACH_BATCH(first) {
+        if (HELD == 0u || key == 0u) {
+            load_keys(first);
+        }
+        EACH_OF_BATCH(i) {
+            uint c = first + i * LANES, other = key == 0u ? keys[i] : keys[i] == key ? ~KEY_ID(i, c) : 0u;
+            best = c < n_cols ? max(best, other) : best;
+        }
+    }
+    return best_of_groups(best, slot_of(key != 0u));
 }
 
 #ifndef AMONG
