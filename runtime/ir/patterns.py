@@ -81,3 +81,9 @@ def last_write(edit: Editing, t: Tensor, op: str, before: int) -> tuple[int, Nod
 
 def is_untouched(edit: Editing, s: Storage, start: int, stop: int) -> bool:
     return not any(True for _ in edit.users(s, start + 1, stop))
+
+
+def can_wait(edit: Editing, at: int, i: int, node: Node, outs: Sequence[Tensor]) -> bool:
+    """Could the node at `at` as well stand at i, with these outputs?"""
+    read = any(edit.is_read(t, at + 1, i) for t in outs)
+    return not read and not any(edit.is_written(t, at + 1, i) for t in node.inputs)

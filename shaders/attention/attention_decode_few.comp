@@ -5,6 +5,8 @@
 //   y as in attention_decode.comp
 // DIM is 64, 128 or 256, HEADS at most 8. q, y: inner stride 1; caches whose rows begin at multiples of 8 halves; slots
 // are clamped.
+// -DROPE: q and the step's own keys and values come as projections make them, see attention_inputs.glsl. The own row of
+// a cache is written by the first part, read by none: its numbers are known to all. Caches and y are contiguous.
 // Grid: a workgroup for each HEADS heads of each part of each sequence.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -13,6 +15,9 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "maths.glsl"
 #include "each.glsl"
+#ifdef ROPE
+#include "numbers.glsl"
+#endif
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint DIM = 64;
@@ -23,19 +28,55 @@ layout(constant_id = 5) const uint SHARE = 1;  // of which so many share a key
 layout(constant_id = 6) const uint CAPPED = 0;
 layout(constant_id = 7) const uint KEYS = 4;  // a power of two
 
+#ifdef ROPE
+layout(std430, binding = 0) readonly buffer Q { vec4 q[]; };
+layout(std430, binding = 1) buffer K { uvec4 k[]; };
+layout(std430, binding = 2) buffer V { uvec4 v[]; };
+#else
 layout(std430, binding = 0) readonly buffer Q { float q[]; };
 layout(std430, binding = 1) readonly buffer K { uvec4 k[]; };
 layout(std430, binding = 2) readonly buffer V { uvec4 v[]; };
+#endif
 layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
 layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
 layout(push_constant) uniform Push {
     uint n_seqs, n_parts, parts_magic, parts_shift, n_kv, n_slots;
-    uint k_slot, k_row, v_slot, v_row, slots_0;  // the caches' in eights
-    uint q_seq, q_head, y_seq, y_part, y_head, pos_seq;
-    uint q_at, k_at, v_at, slots_at, pos_at, y_at;
+    uint q_seq, q_head, q_at, k_at, v_at, slots_at, pos_at, y_at;
     float scale, cap;
+#ifdef ROPE
+    uint n_ctx, cache_row, n_table;  // the caches' in eights
+    uint own_k_seq, own_k_head, own_v_seq, own_v_head, own_k_at, own_v_at, turns_at, table_at, rows_at;
+#ifdef NORM
+    uint q_norm_at, k_norm_at;
+    float eps;
+#endif
+#else
+    uint k_slot, k_row, v_slot, v_row, slots_0, y_seq, y_part, y_head, pos_seq;  // the caches' in eights
+#endif
 } p;
+
+#ifdef ROPE
+#define K_SLOT (p.n_ctx * p.cache_row)
+#define K_ROW p.cache_row
+#define V_SLOT K_SLOT
+#define V_ROW K_ROW
+#define Y_PART (DIM + 2u)
+#define Y_HEAD (p.n_parts * Y_PART)
+#define Y_SEQ (CHUNKS * HEADS * Y_HEAD)
+#define SLOTS_0 1u
+#define POS_SEQ 1u
+#else
+#define K_SLOT p.k_slot
+#define K_ROW p.k_row
+#define V_SLOT p.v_slot
+#define V_ROW p.v_row
+#define Y_PART p.y_part
+#define Y_HEAD p.y_head
+#define Y_SEQ p.y_seq
+#define SLOTS_0 p.slots_0
+#define POS_SEQ p.pos_seq
+#endif
 
 const uint LANES = gl_WorkGroupSize.x, TEAM = DIM / 8u;
 const uint QUADS = DIM / 4u, QUERIES = (HEADS * QUADS + LANES - 1u) / LANES;  // quads of all queries an invocation brings
@@ -44,6 +85,7 @@ const uint SUBGROUPS = LANES / SUBGROUP;
 
 shared vec4 held[2u * AT_ONCE * LANES];  // the queries, then sums of values
 shared float tops[SUBGROUPS * SLOTS], totals[SUBGROUPS * SLOTS];
+uint seq, chunk, part, slot, start, stop, n_keys;  // a sequence's keys from `start` on, of those before `stop` that it sees
 uvec4 keys[KEYS], values[KEYS];
 float scores[32];  // of key j and head h: [j * SLOTS + h]
 float weight;  // of key lane() / SLOTS, where there is one, and head lane() % SLOTS
@@ -67,6 +109,9 @@ vec4 four_halves(uint a, uint b) {
     return vec4(unpackHalf2x16(a), unpackHalf2x16(b));
 }
 
+#ifdef ROPE
+#include "attention_inputs.glsl"
+#else
 void hold_queries(uint q_row) {
     [[unroll]] for (uint i = 0u; i < QUERIES; i++) {
         uint of = invocation() + i * LANES, head = of / QUADS, quad = of % QUADS;
@@ -76,6 +121,7 @@ void hold_queries(uint q_row) {
         }
     }
 }
+#endif
 
 void add_products(vec4 query, vec4 key, uint of) {
     scores[of] += query.x * key.x;
@@ -136,9 +182,8 @@ float sum_of(float z) {
     return z;
 }
 
-// Of a part with n keys.
-void make_weight(uint n) {
-    bool is_known = lane() < KEYS * SLOTS && first_key() + lane() / SLOTS < n;
+void make_weight() {
+    bool is_known = lane() < KEYS * SLOTS && first_key() + lane() / SLOTS < n_keys;
     bool is_first = gl_SubgroupInvocationID < SLOTS;
     uint of = gl_SubgroupID * SLOTS + gl_SubgroupInvocationID;
     float z = CAPPED != 0u ? p.cap * tanh_of(scores[0] / p.cap) : scores[0];
@@ -158,8 +203,8 @@ void make_weight(uint n) {
     }
 }
 
-void add_value(uint j, uint n) {
-    uvec4 words = first_key() + j < n ? values[j] : uvec4(0);  // an unknown one may be NaN
+void add_value(uint j) {
+    uvec4 words = first_key() + j < n_keys ? values[j] : uvec4(0);  // an unknown one may be NaN
     vec4 first = four_halves(words.x, words.y), second = four_halves(words.z, words.w);
     uint from = gl_SubgroupInvocationID - lane() + j * SLOTS;
 #define ADD(h)                                          \
@@ -186,7 +231,7 @@ void store_sums(uint head, uint y_row) {
         [[unroll]] for (uint i = TEAM; i < LANES; i += TEAM) {
             sum += held[of * LANES + i + own % TEAM];
         }
-        uint at = y_row + (head + of / 2u) * p.y_head + quad * 4u;
+        uint at = y_row + (head + of / 2u) * Y_HEAD + quad * 4u;
         y[at] = sum.x;
         y[at + 1u] = sum.y;
         y[at + 2u] = sum.z;
@@ -202,8 +247,8 @@ void store(uint y_row) {
         [[unroll]] for (uint i = 1u; i < SUBGROUPS; i++) {
             total += totals[i * SLOTS + own];
         }
-        y[y_row + own * p.y_head + DIM] = top;
-        y[y_row + own * p.y_head + DIM + 1u] = total;
+        y[y_row + own * Y_HEAD + DIM] = top;
+        y[y_row + own * Y_HEAD + DIM + 1u] = total;
     }
     if (HEADS > AT_ONCE) {
         barrier();
@@ -211,32 +256,69 @@ void store(uint y_row) {
     }
 }
 
+// Of keys and values the invocation's eight dims of its rows, or of others that are seen. The own row is another's to
+// write: in its place comes a neighbour.
+void ask_rows(uint own) {
+    uint in_row = chunk / SHARE * TEAM + lane();
+    uint k_first = (p.k_at >> 3) + slot * K_SLOT + in_row, v_first = (p.v_at >> 3) + slot * V_SLOT + in_row;
+    [[unroll]] for (uint j = 0u; j < KEYS; j++) {
+        uint row = min(start + first_key() + j, max(stop, 1u) - 1u);
+#ifdef ROPE
+        row = row != own ? row : own > 0u ? own - 1u : 1u;
+#endif
+        keys[j] = k[k_first + row * K_ROW];
+        values[j] = v[v_first + row * V_ROW];
+    }
+}
+
+// Queries are in shared memory behind it.
+void ask() {
+    int last_pos = pos[p.pos_at + seq * POS_SEQ], asked = slots[p.slots_at + seq * SLOTS_0];
+#ifdef ROPE
+    int position = turns[p.turns_at + seq];
+    own_row = rows[p.rows_at + seq];
+    ask_inputs(seq, chunk);
+#endif
+    stop = min(p.n_kv, uint(max(last_pos + 1, 0)));
+    slot = uint(clamp(asked, 0, int(p.n_slots) - 1));
+    uint size = fast_div(stop + p.n_parts - 1u, p.parts_magic, p.parts_shift);
+    start = min(part * size, stop);
+    n_keys = min(size, stop - start);
+#ifdef ROPE
+    ask_angles(position);
+    if (stop > 0u) {  // else the slot may be another's
+        ask_rows(uint(own_row) - slot * p.n_ctx);
+    }
+    make_inputs();
+#else
+    ask_rows(0u);
+    hold_queries(p.q_at + seq * p.q_seq + chunk * HEADS * p.q_head);
+#endif
+}
+
 void main() {
-    uint group = group_index(), chunk = group % CHUNKS, rest = group / CHUNKS;
-    uint seq = fast_div(rest, p.parts_magic, p.parts_shift), part = rest - seq * p.n_parts;
+    uint group = group_index(), rest = group / CHUNKS;
+    seq = fast_div(rest, p.parts_magic, p.parts_shift);
+    chunk = group % CHUNKS;
+    part = rest - seq * p.n_parts;
     if (seq >= p.n_seqs) {
         return;
     }
-    int last_pos = pos[p.pos_at + seq * p.pos_seq], asked = slots[p.slots_at + seq * p.slots_0];
-    uint stop = min(p.n_kv, uint(max(last_pos + 1, 0))), slot = uint(clamp(asked, 0, int(p.n_slots) - 1));
-    uint size = fast_div(stop + p.n_parts - 1u, p.parts_magic, p.parts_shift), start = min(part * size, stop);
-    uint n = min(size, stop - start), in_row = chunk / SHARE * TEAM + lane();
-    uint k_first = (p.k_at >> 3) + slot * p.k_slot + in_row, v_first = (p.v_at >> 3) + slot * p.v_slot + in_row;
-    [[unroll]] for (uint j = 0u; j < KEYS; j++) {
-        uint row = min(start + first_key() + j, max(stop, 1u) - 1u);
-        keys[j] = k[k_first + row * p.k_row];
-        values[j] = v[v_first + row * p.v_row];
-    }
-    hold_queries(p.q_at + seq * p.q_seq + chunk * HEADS * p.q_head);
+    ask();
     [[unroll]] for (uint h = 0u; h < HEADS; h++) {
         low[h] = vec4(0);
         high[h] = vec4(0);
     }
     barrier();
+#ifdef ROPE
+    take_own(uint(own_row) - slot * p.n_ctx - start - first_key());
+    if (part == 0u && chunk % SHARE == 0u && own_row >= 0 && uint(own_row) < p.n_slots * p.n_ctx) {
+        write_own(uint(own_row) * K_ROW + chunk / SHARE * TEAM);
+    }
+#endif
     make_scores();
     add_scores();
-    make_weight(n);
-#define ADD_VALUE(j) add_value(j, n)
-    EACH_TO_8(KEYS, ADD_VALUE)
-    store(p.y_at + seq * p.y_seq + part * p.y_part + chunk * HEADS * p.y_head);
+    make_weight();
+    EACH_TO_8(KEYS, add_value)
+    store(p.y_at + seq * Y_SEQ + part * Y_PART + chunk * HEADS * Y_HEAD);
 }

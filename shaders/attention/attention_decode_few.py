@@ -1,21 +1,29 @@
-"""Attention of one token in parts of few keys: see attention_decode_few.comp."""
+"""Attention of one token in parts of few keys, also with its inputs made on the way: see attention_decode_few.comp."""
 
 from ...runtime.ir.graph import Node
+from ...runtime.ir.tensor import Tensor
 from ..common.walk import fast_div_words
-from ..kernel import Features, KernelCall, Variant, grid_of, strides
+from ..kernel import Argument, Constants, Features, Kernel, KernelCall, Variant, grid_of, strides
+from ..operands import FLOATS, INTS
 from .attention_args import scanned
-from .attention_decode_matrix import DIMS, FEWEST_HEADS, grouped_heads
+from .attention_decode_matrix import CACHE, DIMS, FEWEST_HEADS, grouped_heads
 
 LOCAL, MOST_KEYS = 256, 32  # of a part
 VARIANTS: tuple[Variant, ...] = (("attention_decode_few", ()),)
 SHARED_NBYTES = 8 * 16 * LOCAL + 2 * 4 * LOCAL  # at most
+OWN_NBYTES = 2 * 2 * max(DIMS)  # and for the own key and value
+ANGLES = 16  # numbers of a head that are turned are a multiple of so many
 
 
 def rule(node: Node, features: Features) -> str:
     q, k = node.inputs[:2]
+    return _refusal(node, q, k, features, SHARED_NBYTES)
+
+
+def _refusal(node: Node, q: Tensor, k: Tensor, features: Features, shared_nbytes: int) -> str:
     n_heads, dim = q.shape[2:]
-    if features.software or features.max_workgroup < LOCAL or features.shared_nbytes < SHARED_NBYTES:
-        return f"few keys: not a GPU of workgroups of {LOCAL} with {SHARED_NBYTES} bytes shared"
+    if features.software or features.max_workgroup < LOCAL or features.shared_nbytes < shared_nbytes:
+        return f"few keys: not a GPU of workgroups of {LOCAL} with {shared_nbytes} bytes shared"
     if dim not in DIMS or not dim // 8 <= features.subgroup_size <= LOCAL:
         return (
             f"few keys: heads of {dim}, of {DIMS}, by subgroups of {features.subgroup_size}, at least an eighth of them"
@@ -32,18 +40,85 @@ def keys_of_team(n_keys: int, dim: int) -> int:
 
 def lower(node: Node, features: Features) -> KernelCall:
     q, k = node.inputs[:2]
-    n_seqs, _, n_heads, dim = q.shape
-    n_parts, share, cap = node.attrs["n_split"], n_heads // (k.shape[2] // dim), float(node.attrs.get("cap", 0))
-    heads = grouped_heads(share)
     buffers, arguments = scanned(node, "seq head part")
     for name in ("q_token", "pos_token", "cache_slot", "cache_row", "n_heads", "share"):
         del arguments[name]
-    arguments |= {"n_parts": n_parts, "cap": cap}
-    arguments |= dict(zip(("parts_magic", "parts_shift"), fast_div_words(n_parts), strict=True))
     for name in "kv":
         arguments |= strides(name, (s // 8 for s in buffers[name].layout.strides), "slot row")
-    known = {"DIM": dim, "HEADS": heads, "SUBGROUP": features.subgroup_size}
+    arguments |= _parts(node)
+    known = _known(node, q, k, features)
+    return KernelCall("attention_decode_few", (), buffers, arguments, _grid(node, q, k), known)
+
+
+def _parts(node: Node) -> dict[str, Argument]:
+    n_parts, cap = node.attrs["n_split"], float(node.attrs.get("cap", 0))
+    magic, shift = fast_div_words(n_parts)
+    return {"n_parts": n_parts, "parts_magic": magic, "parts_shift": shift, "cap": cap}
+
+
+def _known(node: Node, q: Tensor, k: Tensor, features: Features) -> Constants:
+    n_heads, dim = q.shape[2:]
+    share, cap = n_heads // (k.shape[2] // dim), float(node.attrs.get("cap", 0))
+    heads, n_keys = grouped_heads(share), -(-node.attrs["n_kv"] // node.attrs["n_split"])
+    known = {"local_size_x": LOCAL, "DIM": dim, "HEADS": heads, "SUBGROUP": features.subgroup_size}
     known |= {"CHUNKS": n_heads // heads, "SHARE": share // heads, "CAPPED": int(cap > 0)}
-    known["KEYS"] = keys_of_team(-(-node.attrs["n_kv"] // n_parts), dim)
-    grid = grid_of(n_seqs * n_parts * n_heads // heads)
-    return KernelCall("attention_decode_few", (), buffers, arguments, grid, {"local_size_x": LOCAL, **known})
+    return {**known, "KEYS": keys_of_team(n_keys, dim)}
+
+
+def _grid(node: Node, q: Tensor, k: Tensor) -> tuple[int, int, int]:
+    n_seqs, _, n_heads, dim = q.shape
+    return grid_of(n_seqs * node.attrs["n_split"] * n_heads // grouped_heads(n_heads // (k.shape[2] // dim)))
+
+
+def _rope_rule(node: Node, features: Features) -> str:
+    q, table, k_cache = node.inputs[0], node.inputs[4], node.inputs[6]
+    n_turned, n_ctx = table.shape[1], k_cache.shape[1]
+    if n_turned % ANGLES or not n_turned or n_ctx < 2:
+        return f"few keys: {n_turned} numbers turned, expected a multiple of {ANGLES}; {n_ctx} rows, at least 2"
+    return _refusal(node, q, k_cache, features, SHARED_NBYTES + OWN_NBYTES)
+
+
+def _lower_rope(node: Node, features: Features) -> KernelCall:
+    q, k, v, pos, table, rows, k_cache, v_cache, slots, seen, *norms = node.inputs
+    n_slots, n_ctx, width = k_cache.shape
+    buffers = {"q": q, "own_k": k, "own_v": v, "turns": pos, "table": table, "rows": rows, "slots": slots, "pos": seen}
+    buffers |= {"k": k_cache, "v": v_cache, "y": node.outputs[0]}
+    buffers |= dict(zip(("q_norm", "k_norm"), norms, strict=True)) if norms else {}
+    arguments: dict[str, Argument] = {f"{name}_at": t for name, t in buffers.items()}
+    arguments |= {"n_seqs": q.shape[0], "n_kv": node.attrs["n_kv"], "n_slots": n_slots, "n_ctx": n_ctx}
+    arguments |= {"n_table": table.shape[0], "cache_row": width // 8, "scale": float(node.attrs["scale"])}
+    for name in ("q", "own_k", "own_v"):
+        seq, _, head, _ = buffers[name].layout.strides
+        arguments |= {f"{name}_seq": seq, f"{name}_head": head}
+    arguments |= _parts(node)
+    if norms:
+        arguments["eps"] = float(node.attrs["eps"])
+    known = {"HALF": table.shape[1] // 2, "NEIGHBOURS": int(node.attrs.get("neighbours", False))}
+    defines, grid = ROPE_VARIANTS[bool(norms)][1], _grid(node, q, k_cache)
+    known |= _known(node, q, k_cache, features)
+    return KernelCall("attention_decode_few", defines, buffers, arguments, grid, known)
+
+
+ROPE_VARIANTS: tuple[Variant, ...] = (
+    ("attention_decode_few", (("ROPE", ""),)),
+    ("attention_decode_few", (("ROPE", ""), ("NORM", ""))),
+)
+_QUADS, _NUMBERS, _CACHE = FLOATS.rows.aligned(4), INTS.contiguous, CACHE.contiguous
+_ROPE = {
+    "q": _QUADS,
+    "k": _QUADS,
+    "v": FLOATS.rows,
+    "pos": _NUMBERS,
+    "table": FLOATS.contiguous.aligned(4),
+    "rows": _NUMBERS,
+    "k_cache": _CACHE,
+    "v_cache": _CACHE,
+    "slots": _NUMBERS,
+    "seen": _NUMBERS,
+    "q_norm?": FLOATS.contiguous.aligned(4),
+    "k_norm?": FLOATS.contiguous.aligned(4),
+}
+_GIVES = {"y": FLOATS.contiguous, "k_written": _CACHE, "v_written": _CACHE}
+_OPTIONS = frozenset({"q_norm", "k_norm", "neighbours", "cap"})
+
+KERNELS = (Kernel("rope_attention_split", _ROPE, _GIVES, _lower_rope, ROPE_VARIANTS, _rope_rule, _OPTIONS),)

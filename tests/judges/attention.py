@@ -107,6 +107,15 @@ def _qk_rope_cache(
     return queries, *written
 
 
+def _rope_attention_split(
+    q, k, v, pos, table, rows, k_cache, v_cache, slots, seen, *norms, eps: float, extra=(), neighbours=False, **attrs
+) -> tuple[Array, ...]:
+    flat, turning = [c.reshape(-1, c.shape[2]) for c in (k_cache, v_cache)], dict(extra=extra, neighbours=neighbours)
+    queries, *written = _qk_rope_cache(q, k, v, pos, table, rows, *flat, *norms, eps=eps, **turning)
+    caches = [c.reshape(k_cache.shape) for c in written]
+    return *_attention_split(queries, *caches, slots, seen, **attrs), *caches
+
+
 def _latent_cache(q, kv, norm, pos, table, rows, cache, eps: float, neighbours: bool = False) -> tuple[Array, ...]:
     n_latent = kv.shape[2] - q.shape[3]
     latent = rms_norm(kv[:, :, :n_latent], eps, norm)
@@ -121,5 +130,6 @@ JUDGES = {
     "attention_split": Judge(_attention_split, ROUNDING),
     "attention_combine": Judge(_attention_combine, ROUNDING),
     "qk_rope_cache": Judge(_qk_rope_cache, ROUNDING),
+    "rope_attention_split": Judge(_rope_attention_split, ROUNDING),
     "latent_cache": Judge(_latent_cache, ROUNDING),
 }

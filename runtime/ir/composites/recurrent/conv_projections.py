@@ -1,6 +1,5 @@
 """A norm, the projections of what it makes, and the convolution of the first of them, of one token a sequence."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from ...editing import Editing, whole
 from ...graph import Graph, Node
 from ...ops.op import OPS, Op, OpKind, Out, Spec, Work, register, require
-from ...patterns import Fusion, make, readers, scope_of, sole_maker
+from ...patterns import Fusion, can_wait, make, readers, scope_of, sole_maker
 from ...tensor import Tensor
 from ..slots import slot_work
 
@@ -65,7 +64,7 @@ def _fuse(edit: Editing, i: int, node: Node) -> None:
         not alone
         or x.storage is not first.storage
         or not whole(x)
-        or not _can_wait(edit, at, i, products, (normed, *others))
+        or not can_wait(edit, at, i, products, (normed, *others))
     ):
         return
     (rows, norm, *weights), outs = products.inputs, (y, written, normed, *others)
@@ -74,12 +73,6 @@ def _fuse(edit: Editing, i: int, node: Node) -> None:
     if edit.supports(fused):
         edit.remove(at)
         edit.put(i, fused)
-
-
-def _can_wait(edit: Editing, at: int, i: int, node: Node, outs: Sequence[Tensor]) -> bool:
-    """Could the node at `at` as well stand at i, with these outputs?"""
-    read = any(edit.is_read(t, at + 1, i) for t in outs)
-    return not read and not any(edit.is_written(t, at + 1, i) for t in node.inputs)
 
 
 FUSIONS = (Fusion("causal_conv", _fuse),)

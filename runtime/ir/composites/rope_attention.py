@@ -1,0 +1,157 @@
+"""Attention of one token in parts, with its inputs made on the way: norms and rotary embedding of queries and keys, and
+both cache writes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..editing import Editing, view, whole
+from ..graph import Graph, Node
+from ..ops import OPS
+from ..ops.op import Op, OpKind, Out, Work, register, require
+from ..patterns import Fusion, can_wait, make, only_reader, scope_of, sole_maker
+from ..tensor import Tensor
+from .attention import LAYER
+from .attention_inputs import NORMS
+
+OP = "rope_attention_split"
+
+
+def _infer(
+    q,
+    k,
+    v,
+    pos,
+    table,
+    rows,
+    k_cache,
+    v_cache,
+    slots,
+    seen,
+    *norms,
+    scale: float,
+    n_kv: int,
+    n_split: int,
+    eps: float,
+    extra: tuple[str, ...] = (),
+    neighbours: bool = False,
+    cap: float = 0.0,
+) -> tuple[Out, ...]:
+    """qk_rope_cache of one token a sequence, then attention_split, whose slots and positions are `slots` [B] and `seen`
+    [B, 1]. No sequence may see a row that another one writes.
+
+    q [B, 1, H, D]; k, v [B, 1, Hkv, D]; pos [B, 1]; table as rope's; rows [B]; caches [n_slots, n_ctx, Hkv*D]; extra
+    "q_norm" and "k_norm" [D] -> attention_split's parts, and the caches with their rows written.
+    """
+    require(extra in ((), NORMS) and q.ndim == 4 and k_cache.ndim == 3, OP, f"extra {extra}, q {q}, caches {k_cache}")
+    flat = _rows_of(k_cache), _rows_of(v_cache)
+    attrs = {"extra": extra} if extra else {}
+    OPS["qk_rope_cache"].infer(q, k, v, pos, table, rows, *flat, *norms, eps=eps, neighbours=neighbours, **attrs)
+    parts = {"scale": scale, "n_kv": n_kv, "n_split": n_split, "cap": cap}
+    return *OPS["attention_split"].infer(q, k_cache, v_cache, slots, seen, **parts), k_cache, v_cache
+
+
+def _rows_of(cache: Tensor) -> Tensor:
+    n_slots, n_ctx, width = cache.shape
+    require(cache.can_reshape(n_slots * n_ctx, width), OP, f"cache {cache} with strides {cache.layout.strides}")
+    return cache.reshape(n_slots * n_ctx, width)
+
+
+def _compute(
+    q,
+    k,
+    v,
+    pos,
+    table,
+    rows,
+    k_cache,
+    v_cache,
+    slots,
+    seen,
+    *norms: Any,
+    eps: float,
+    extra=(),
+    neighbours=False,
+    **rest,
+) -> tuple[np.ndarray, ...]:
+    flat = (cache.reshape(-1, cache.shape[2]) for cache in (k_cache, v_cache))
+    turning = {"eps": eps, "extra": extra, "neighbours": neighbours}
+    q, *written = OPS["qk_rope_cache"].compute(q, k, v, pos, table, rows, *flat, *norms, **turning)
+    keys, values = (cache.reshape(k_cache.shape) for cache in written)
+    return *OPS["attention_split"].compute(q, keys, values, slots, seen, **rest), keys, values
+
+
+def _decompose(
+    g: Graph,
+    q,
+    k,
+    v,
+    pos,
+    table,
+    rows,
+    k_cache,
+    v_cache,
+    slots,
+    seen,
+    *norms: Tensor,
+    eps: float,
+    extra=(),
+    neighbours=False,
+    **attrs: Any,
+) -> tuple[Tensor, ...]:
+    flat = _rows_of(k_cache), _rows_of(v_cache)
+    turning = {"eps": eps, "extra": extra, "neighbours": neighbours}
+    q, *_ = g.emit("qk_rope_cache", q, k, v, pos, table, rows, *flat, *norms, **turning)
+    return g.one("attention_split", q, k_cache, v_cache, slots, seen, **attrs), k_cache, v_cache
+
+
+def _work(q, k, v, pos, table, rows, k_cache, v_cache, slots, *_others: Tensor, n_kv: int, **_attrs: Any) -> Work:
+    inputs = OPS["qk_rope_cache"].work(q, k, v, pos, table, rows, k_cache, v_cache)
+    scan = OPS["attention_split"].work(q, k_cache, v_cache, slots, n_kv=n_kv)
+    read = {i + 5: n for i, n in scan.reads.items()}
+    return Work({**inputs.reads, **read}, inputs.writes, scan.flops)
+
+
+register(Op(OP, _infer, _compute, _decompose, OpKind.FUSED, work=_work, layer=LAYER))
+
+
+def _fuse(edit: Editing, i: int, node: Node) -> None:
+    """Attention in parts, and its inputs where they are of the same tokens."""
+    q, k, v, slots, seen = node.inputs
+    found = sole_maker(edit, q, "qk_rope_cache", i)
+    if found is None or not node.attrs.get("at_once"):
+        return
+    (at, made), attrs = found, {n: a for n, a in node.attrs.items() if n not in ("grouped", "at_once")}
+    turned, *written = made.outputs
+    ours = whole(turned) and whole(q) and only_reader(edit, turned, at, "attention_split") is not None
+    ours = ours and all(_is_all_of(t, cache) for t, cache in zip((k, v), written, strict=True))
+    if not ours or not can_wait(edit, at, i, made, made.outputs):
+        return
+    ins = _of_single_tokens(made.inputs[:4], q.shape[0])
+    if ins is None:
+        return
+    (table, rows), norms = made.inputs[4:6], made.inputs[8:]
+    ins, attrs = (*ins, table, rows, k, v, slots, seen, *norms), {**made.attrs, **attrs}
+    if attrs.get("extra", ()) not in ((), NORMS):
+        return
+    fused = make(OP, ins, scope_of(node), node.outputs, **attrs)
+    if edit.supports(fused):
+        edit.remove(at)
+        edit.put(i, fused)
+
+
+def _is_all_of(t: Tensor, cache: Tensor) -> bool:
+    """Does it show the rows of a cache, by slot?"""
+    return t.storage is cache.storage and t.layout.reshape(cache.shape) == cache.layout
+
+
+def _of_single_tokens(tensors: Sequence[Tensor], n_seqs: int) -> list[Tensor] | None:
+    """[.., .., ...] of n_seqs tokens as of one of each sequence."""
+    layouts = [t.layout.reshape((n_seqs, 1, *t.shape[2:])) for t in tensors]
+    if None in layouts:
+        return None
+    return [view(t, layout) for t, layout in zip(tensors, layouts, strict=True) if layout]
+
+
+FUSIONS = (Fusion("attention_split", _fuse),)
