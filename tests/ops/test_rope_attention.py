@@ -1,0 +1,132 @@
+"""Attention of one token as a model builds it becomes one dispatch and the combination of parts, where nobody else
+wants what is in between; the numbers are those of the graph's meaning."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from vkrun.backends.base import Device
+from vkrun.backends.cpu import BACKEND as CPU
+from vkrun.backends.host import BACKEND as HOST
+from vkrun.runtime.ir.composites import attention, cache_write
+from vkrun.runtime.ir.dtypes import DType
+from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.plan import Plan, lean_plan
+from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
+from vkrun.tests.comparing import nmse
+
+pytestmark = pytest.mark.skipif(bool(HOST.why_missing()), reason=HOST.why_missing())
+
+N_HEADS, N_KEYS, DIM, N_TURNED, N_CTX, N_KV = 8, 2, 64, 32, 600, 512
+POSITIONS, SLOTS = (300, 7), (2, 0)
+FUSED = ["rope_attention_split", "attention_combine"]
+APART = ["qk_rope_cache", "attention_split", "attention_combine"]
+
+
+@dataclass
+class Model:
+    """A graph, and what its storages hold."""
+
+    g: Graph = field(default_factory=Graph)
+    contents: dict[Storage, np.ndarray] = field(default_factory=dict)
+
+    def given(self, name: str, kind: Kind, data: np.ndarray) -> Tensor:
+        dtype = {"f": DType.F32, "e": DType.F16, "i": DType.I32}[data.dtype.char]
+        storage = Storage(name, kind, dtype, data.shape)
+        self.contents[storage] = data
+        return storage.tensor()
+
+    def numbers(self, name: str, *shape: int, kind: Kind = Kind.WEIGHT, dtype: str = "f") -> Tensor:
+        rng = np.random.default_rng(len(self.contents))
+        return self.given(name, kind, rng.standard_normal(shape, np.float32).astype(dtype))
+
+    def ints(self, name: str, *values: int) -> Tensor:
+        return self.given(name, Kind.INPUT, np.array(values, np.int32))
+
+
+def built(way: str, normed: bool = True, dtype: str = "e") -> Model:
+    """A gated layer with its projections; `way`: what is unusual."""
+    m, n, g = Model(), len(POSITIONS), Graph()
+    m.g, x = g, m.numbers("x", n, 48, kind=Kind.INPUT)
+    pos, slots = m.ints("pos", *POSITIONS), m.ints("slots", *SLOTS)
+    rows = m.ints("rows", *(slot * N_CTX + p for slot, p in zip(SLOTS, POSITIONS, strict=True)))
+    caches = [m.numbers(f"{c} cache", 3, N_CTX, N_KEYS * DIM, kind=Kind.STATE, dtype=dtype) for c in "kv"]
+    table, heads = m.numbers("table", 700, N_TURNED, kind=Kind.CONSTANT), (N_HEADS, N_KEYS, N_KEYS)
+    q, k, v = (g.mul_mat(m.numbers(f"w{h}", h * DIM, 48), x).reshape(1, n, h, DIM) for h in heads)
+    gate = g.mul_mat(m.numbers("gate", N_HEADS * DIM, 48), x).reshape(n, 1, N_HEADS, DIM)
+    if normed:
+        q, k = (g.rms_norm_scale(t, m.numbers(f"norm {t}", DIM), 1e-6) for t in (q, k))
+    q, k = (g.rope(t, pos.reshape(1, n), table) for t in (q, k))
+    for cache, t in zip(caches, (k, v), strict=True):
+        cache_write(g, cache, rows, t)
+    if way == "queries read by others":
+        g.output("q", q)
+    if way == "a cache read in between":
+        g.output("row", g.contiguous(caches[0].select(0, 1)))
+    m.g.output("y", _attended(g, q, caches, slots, pos, gate, way == "two groups"))
+    return m
+
+
+def _attended(
+    g: Graph, q: Tensor, caches: list[Tensor], slots: Tensor, pos: Tensor, gate: Tensor, apart: bool
+) -> Tensor:
+    n = slots.shape[0]
+    made = [
+        attention(
+            g,
+            q.reshape(n, 1, N_HEADS, DIM).slice(0, i, j),
+            *caches,
+            slots.slice(0, i, j),
+            pos.reshape(n, 1).slice(0, i, j),
+            0.11,
+            N_KV,
+            gate.slice(0, i, j),
+        )
+        for i, j in (((0, 1), (1, 2)) if apart else ((0, n),))
+    ]
+    return made[0] if len(made) == 1 else g.concat(*made, 0)
+
+
+def ops_of(plan: Plan) -> list[str]:
+    return [n.op for n in plan.nodes if "attention" in n.op or n.op == "qk_rope_cache"]
+
+
+def results(m: Model, device: Device, plan: Plan) -> list[np.ndarray]:
+    """What the layer makes, and its caches behind it."""
+    device.alloc(m.contents)
+    for storage, data in m.contents.items():
+        device.write(storage, data)
+    program = device.compile(plan)
+    program.run()
+    made = program.read(plan.graph.outputs["y"])
+    program.close()
+    return [made, *(device.read(s).astype(np.float32) for s in m.contents if s.kind is Kind.STATE)]
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Device]:
+    device = HOST.open(HOST.devices()[0])
+    yield device
+    device.close()
+
+
+@pytest.mark.parametrize("normed", [True, False])
+def test_a_layer_is_two_dispatches_and_means_the_same(normed: bool, host: Device) -> None:
+    m, cpu = built("", normed), CPU.open(CPU.devices()[0])
+    plan = lean_plan(m.g, 3, host.supports)
+    assert ops_of(plan) == FUSED
+    got, wanted = results(m, host, plan), results(m, cpu, lean_plan(m.g, 0, cpu.supports))
+    assert max(map(nmse, got, wanted)) < 1e-7
+    before = [data for s, data in m.contents.items() if s.kind is Kind.STATE]
+    assert [(g != b).any(-1).sum() for g, b in zip(got[1:], before, strict=True)] == [len(POSITIONS)] * 2
+
+
+@pytest.mark.parametrize("way", ["queries read by others", "a cache read in between", "two groups"])
+def test_what_others_want_stays_apart(way: str, host: Device) -> None:
+    found = ops_of(lean_plan(built(way).g, 3, host.supports))
+    assert sorted(found) == sorted(APART[:1] + APART[1:] * 2 if way == "two groups" else APART)
+
+
+def test_caches_of_floats_stay_apart(host: Device) -> None:
+    assert FUSED[0] not in ops_of(lean_plan(built("", dtype="f").g, 3, host.supports))
