@@ -78,8 +78,8 @@ def operands(tokens: tuple[Token, ...], n_heads: int, n_keys: int, dim: int, n_t
     return q, Operand((n, 1, n_keys, dim)), v, pos, table, rows, cache, cache, slots, seen
 
 
-def _case(what: str, ins: tuple[Operand, ...], attrs: dict, strided: bool = False) -> Case:
-    made = Case("rope_attention_split", what, ins, attrs, strided, in_one=False, kept=frozenset({3, *range(5, 10)}))
+def _case(what: str, ins: tuple, attrs: dict, strided: bool = False, op: str = "rope_attention_split") -> Case:
+    made = Case(op, what, ins, attrs, strided, in_one=False, kept=frozenset({3, *range(5, 10)}))
     return made.in_halves()
 
 
@@ -96,6 +96,23 @@ def _cases() -> Iterator[Case]:
             yield _case(f"{what}, norms, {more}", (*ins, *norms), normed)
             yield _case(f"{what}, {more}", ins, attrs | more | ({"cap": 1.3} if j % 2 else {}))
     yield from _others()
+    yield from _whole()
+
+
+def _whole() -> Iterator[Case]:
+    """The same without parts, over keys that come in several turns."""
+    ways = (NORMS, {}, {"extra": ("q_norm", "k_norm", "gate")}, {"extra": ("gate",)})
+    for i, (dim, turned) in enumerate(((64, 64), (128, 96), (256, 64))):
+        more = {name: Operand((dim,), fill=uniform(0.5, 1.5)) for name in NORMS["extra"]}
+        for j, tokens in enumerate(STEPS):
+            n_heads, n_keys = (*HEADS, (4, 2))[(2 * i + j) % (len(HEADS) + 1)]
+            ins = operands(tokens, n_heads, n_keys, dim, turned)
+            more["gate"] = Operand((len(tokens), 1, n_heads, 2 * dim), view=_part)
+            attrs = {"scale": dim**-0.5, "n_kv": N_KV, "eps": 1e-6, **({"neighbours": True} if (i + j) % 2 else {})}
+            attrs |= ({"cap": 1.3} if j % 3 == 1 else {}) | ways[(i + j) % len(ways)]
+            given_ = (more[name] for name in attrs.get("extra", ()))
+            what = f"{n_heads} heads on {n_keys} of {dim}, {turned} turned, step {j}, {attrs}"
+            yield _case(what, (*ins, *given_), attrs, (i, j) == (2, 2), "rope_attention")
 
 
 def _others() -> Iterator[Case]:

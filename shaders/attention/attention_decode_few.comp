@@ -111,6 +111,14 @@ vec4 four_halves(uint a, uint b) {
 
 #ifdef ROPE
 #include "attention_inputs.glsl"
+
+void hold_inputs() {
+    make_inputs();
+    if (team() < HEADS) {
+        held[team() * 2u * TEAM + lane()] = query_low;
+        held[(team() * 2u + 1u) * TEAM + lane()] = query_high;
+    }
+}
 #else
 void hold_queries(uint q_row) {
     [[unroll]] for (uint i = 0u; i < QUERIES; i++) {
@@ -289,7 +297,7 @@ void ask() {
     if (stop > 0u) {  // else the slot may be another's
         ask_rows(uint(own_row) - slot * p.n_ctx);
     }
-    make_inputs();
+    hold_inputs();
 #else
     ask_rows(0u);
     hold_queries(p.q_at + seq * p.q_seq + chunk * HEADS * p.q_head);

@@ -4,15 +4,14 @@ from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
 from ..common.walk import fast_div_words
 from ..kernel import Argument, Constants, Features, Kernel, KernelCall, Variant, grid_of, strides
-from ..operands import FLOATS, INTS
+from . import attention_inputs
 from .attention_args import scanned
-from .attention_decode_matrix import CACHE, DIMS, FEWEST_HEADS, grouped_heads
+from .attention_decode_matrix import DIMS, FEWEST_HEADS, grouped_heads
 
 LOCAL, MOST_KEYS = 256, 32  # of a part
 VARIANTS: tuple[Variant, ...] = (("attention_decode_few", ()),)
 SHARED_NBYTES = 8 * 16 * LOCAL + 2 * 4 * LOCAL  # at most
 OWN_NBYTES = 2 * 2 * max(DIMS)  # and for the own key and value
-ANGLES = 16  # numbers of a head that are turned are a multiple of so many
 
 
 def rule(node: Node, features: Features) -> str:
@@ -71,54 +70,24 @@ def _grid(node: Node, q: Tensor, k: Tensor) -> tuple[int, int, int]:
 
 
 def _rope_rule(node: Node, features: Features) -> str:
-    q, table, k_cache = node.inputs[0], node.inputs[4], node.inputs[6]
-    n_turned, n_ctx = table.shape[1], k_cache.shape[1]
-    if n_turned % ANGLES or not n_turned or n_ctx < 2:
-        return f"few keys: {n_turned} numbers turned, expected a multiple of {ANGLES}; {n_ctx} rows, at least 2"
-    return _refusal(node, q, k_cache, features, SHARED_NBYTES + OWN_NBYTES)
+    why = attention_inputs.refusal(node)
+    return why or _refusal(node, node.inputs[0], node.inputs[6], features, SHARED_NBYTES + OWN_NBYTES)
 
 
 def _lower_rope(node: Node, features: Features) -> KernelCall:
-    q, k, v, pos, table, rows, k_cache, v_cache, slots, seen, *norms = node.inputs
-    n_slots, n_ctx, width = k_cache.shape
-    buffers = {"q": q, "own_k": k, "own_v": v, "turns": pos, "table": table, "rows": rows, "slots": slots, "pos": seen}
-    buffers |= {"k": k_cache, "v": v_cache, "y": node.outputs[0]}
-    buffers |= dict(zip(("q_norm", "k_norm"), norms, strict=True)) if norms else {}
-    arguments: dict[str, Argument] = {f"{name}_at": t for name, t in buffers.items()}
-    arguments |= {"n_seqs": q.shape[0], "n_kv": node.attrs["n_kv"], "n_slots": n_slots, "n_ctx": n_ctx}
-    arguments |= {"n_table": table.shape[0], "cache_row": width // 8, "scale": float(node.attrs["scale"])}
-    for name in ("q", "own_k", "own_v"):
-        seq, _, head, _ = buffers[name].layout.strides
-        arguments |= {f"{name}_seq": seq, f"{name}_head": head}
-    arguments |= _parts(node)
-    if norms:
-        arguments["eps"] = float(node.attrs["eps"])
-    known = {"HALF": table.shape[1] // 2, "NEIGHBOURS": int(node.attrs.get("neighbours", False))}
+    q, k_cache, norms = node.inputs[0], node.inputs[6], node.inputs[10:]
+    buffers, arguments = attention_inputs.given(node, norms)
+    known = {**attention_inputs.turning(node), **_known(node, q, k_cache, features)}
     defines, grid = ROPE_VARIANTS[bool(norms)][1], _grid(node, q, k_cache)
-    known |= _known(node, q, k_cache, features)
-    return KernelCall("attention_decode_few", defines, buffers, arguments, grid, known)
+    return KernelCall("attention_decode_few", defines, buffers, arguments | _parts(node), grid, known)
 
 
 ROPE_VARIANTS: tuple[Variant, ...] = (
     ("attention_decode_few", (("ROPE", ""),)),
     ("attention_decode_few", (("ROPE", ""), ("NORM", ""))),
 )
-_QUADS, _NUMBERS, _CACHE = FLOATS.rows.aligned(4), INTS.contiguous, CACHE.contiguous
-_ROPE = {
-    "q": _QUADS,
-    "k": _QUADS,
-    "v": FLOATS.rows,
-    "pos": _NUMBERS,
-    "table": FLOATS.contiguous.aligned(4),
-    "rows": _NUMBERS,
-    "k_cache": _CACHE,
-    "v_cache": _CACHE,
-    "slots": _NUMBERS,
-    "seen": _NUMBERS,
-    "q_norm?": FLOATS.contiguous.aligned(4),
-    "k_norm?": FLOATS.contiguous.aligned(4),
-}
-_GIVES = {"y": FLOATS.contiguous, "k_written": _CACHE, "v_written": _CACHE}
-_OPTIONS = frozenset({"q_norm", "k_norm", "neighbours", "cap"})
+_ROPE, _OPTIONS = attention_inputs.TAKES | attention_inputs.NORMS, frozenset({"q_norm", "k_norm", "neighbours", "cap"})
 
-KERNELS = (Kernel("rope_attention_split", _ROPE, _GIVES, _lower_rope, ROPE_VARIANTS, _rope_rule, _OPTIONS),)
+KERNELS = (
+    Kernel("rope_attention_split", _ROPE, attention_inputs.GIVES, _lower_rope, ROPE_VARIANTS, _rope_rule, _OPTIONS),
+)

@@ -1,4 +1,4 @@
-// What attention_decode_few.comp -DROPE makes of a token by itself: queries, the own key and value. -DNORM: queries and the
+// What attention of one token makes of it by itself: queries, the own key and value. -DNORM: queries and the
 // key are normed first, by head. A team has a head of queries, of which an invocation has eight dims, and the own key beside;
 // teams that have no head take the last one's.
 
@@ -118,7 +118,7 @@ vec4 turned(vec4 x, vec4 cosines, vec4 sines) {
     return lane() * 8u < 2u * HALF ? made : x;
 }
 
-// Queries and what goes to the caches in shared memory, which a barrier makes known. Halves are made by all: a word each.
+// What goes to the caches is in shared memory, which a barrier makes known. Halves are made by all teams: a word each.
 void make_inputs() {
     query_factor = p.scale;
 #ifdef NORM
@@ -128,10 +128,8 @@ void make_inputs() {
     query_high = turned(query_high, cos_high, sin_high);
     key_low = turned(key_low, cos_low, sin_low);
     key_high = turned(key_high, cos_high, sin_high);
-    if (team() < HEADS) {
-        held[team() * 2u * TEAM + lane()] = query_low * query_factor;
-        held[(team() * 2u + 1u) * TEAM + lane()] = query_high * query_factor;
-    }
+    query_low *= query_factor;
+    query_high *= query_factor;
     if (team() < 8u) {
         uint word = team() % 4u;
         vec4 four = word < 2u ? key_low : key_high;

@@ -19,7 +19,7 @@ from ..kernel import (
 )
 from ..matmul.mul_mat_args import in_words
 from ..operands import FLOATS, INTS
-from . import attention_decode_few, attention_decode_matrix, attention_matrix, latent_cache
+from . import attention_decode_few, attention_decode_matrix, attention_matrix, attention_whole, latent_cache
 from .attention_args import (
     CACHE,
     PAIR_WAYS,
@@ -341,6 +341,7 @@ KERNELS = (
     Kernel("attention_combine", _PARTS, _Y, _lower_combine, _COMBINE, options=frozenset({"gate"})),
     Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _QK_VARIANTS, _qk_rule, _PAIRS | _QK_EXTRAS),
     *attention_decode_few.KERNELS,
+    *attention_whole.KERNELS,
     *latent_cache.KERNELS,
     Kernel("rope", _ROPE, {"y": FLOATS}, _lower_rope, (("rope", ()),), options=_PAIRS),
 )

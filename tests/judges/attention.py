@@ -116,6 +116,21 @@ def _rope_attention_split(
     return *_attention_split(queries, *caches, slots, seen, **attrs), *caches
 
 
+def _rope_attention(
+    q, k, v, pos, table, rows, k_cache, v_cache, slots, seen, *more, eps: float, extra=(), neighbours=False, **attrs
+) -> tuple[Array, ...]:
+    named = dict(zip(extra, more, strict=True))
+    gate = [named.pop("gate")] if "gate" in named else []
+    flat, turning = (
+        [c.reshape(-1, c.shape[2]) for c in (k_cache, v_cache)],
+        dict(neighbours=neighbours, extra=(*named,)),
+    )
+    queries, *written = _qk_rope_cache(q, k, v, pos, table, rows, *flat, *named.values(), eps=eps, **turning)
+    caches = [c.reshape(k_cache.shape) for c in written]
+    (part,) = _attention_split(queries, *caches, slots, seen, n_split=1, **attrs)  # looks at no row that is not seen
+    return *_attention_combine(part, *gate), *caches
+
+
 def _latent_cache(q, kv, norm, pos, table, rows, cache, eps: float, neighbours: bool = False) -> tuple[Array, ...]:
     n_latent = kv.shape[2] - q.shape[3]
     latent = rms_norm(kv[:, :, :n_latent], eps, norm)
@@ -131,5 +146,6 @@ JUDGES = {
     "attention_combine": Judge(_attention_combine, ROUNDING),
     "qk_rope_cache": Judge(_qk_rope_cache, ROUNDING),
     "rope_attention_split": Judge(_rope_attention_split, ROUNDING),
+    "rope_attention": Judge(_rope_attention, ROUNDING),
     "latent_cache": Judge(_latent_cache, ROUNDING),
 }

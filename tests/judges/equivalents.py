@@ -32,6 +32,7 @@ EQUIVALENTS: dict[str, dict[str, str]] = {
         "at_once *": "how a kernel goes about it, not what comes out",
         "input [12] where inf and NaN are numbers": "they stand in rows beyond the positions, which are not read",
     },
+    "rope_attention": {"n_kv plus one": "no token sees the key more"},
     "rope_attention_split": {"n_kv plus one": "no token sees the key more"},
     "mul_mat_id": {"input 3 *": "the lists say once more what ids say"},
     "mul_mat_id_swiglu": {"input 4 *": "the lists say once more what ids say"},

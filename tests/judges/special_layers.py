@@ -202,26 +202,26 @@ def _plain_bias(compute, hidden, down, ids, weights, *more, extra=("shared", "sh
     return (compute(hidden, down, ids, weights, *given.values(), extra=tuple(given))[0] + bias,)
 
 
-@wrong("values turned too", "qk_rope_cache", "rope_attention_split")
+@wrong("values turned too", "qk_rope_cache", "rope_attention", "rope_attention_split")
 def _values_turned(compute, q, k, v, pos, table, *rest, neighbours=False, **attrs):
     (v,) = OPS["rope"].compute(v, pos, table, neighbours)
     return compute(q, k, v, pos, table, *rest, neighbours=neighbours, **attrs)
 
 
-@wrong("the own row not seen", "rope_attention_split")
+@wrong("the own row not seen", "rope_attention", "rope_attention_split")
 def _own_not_seen(compute, *inputs, **attrs):
     before = [cache.copy() for cache in inputs[6:8]]
     _, *written = compute(*inputs, **attrs)
-    parts, *_ = compute(*inputs[:5], np.full_like(inputs[5], -1), *before, *inputs[8:], **attrs)
-    return parts, *written
+    made, *_ = compute(*inputs[:5], np.full_like(inputs[5], -1), *before, *inputs[8:], **attrs)
+    return made, *written
 
 
-@wrong("turned by what is seen", "rope_attention_split")
+@wrong("turned by what is seen", "rope_attention", "rope_attention_split")
 def _turned_by_seen(compute, *inputs, **attrs):
     return compute(*inputs[:3], inputs[9], *inputs[4:], **attrs)
 
 
-@wrong("capped before it is scaled", "attention", "attention_split", "rope_attention_split")
+@wrong("capped before it is scaled", "attention", "attention_split", "rope_attention", "rope_attention_split")
 def _capped_first(compute, *inputs, scale, cap=0.0, **attrs):
     require_fit(cap > 0)
     return compute(*inputs, scale=scale, cap=cap * scale, **attrs)

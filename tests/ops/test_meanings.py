@@ -21,7 +21,7 @@ every_op = pytest.mark.parametrize("op", JUDGES, scope="module")  # op by op, so
 LONG = (  # whose judges or mutants take seconds: what others of their families have in part, or fused
     *("attention_split", "delta_parts", "experts_down", "experts_gate_up", "gated_delta_norm", "kimi_delta"),
     *("mul_mat_id", "mul_mats", "norm_mul_mats", "norm_mul_mats_conv", "qk_rope_cache"),
-    *("rope_attention_split", "route_gate_up"),
+    *("rope_attention", "rope_attention_split", "route_gate_up"),
 )
 
 

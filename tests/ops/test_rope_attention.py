@@ -1,5 +1,5 @@
-"""Attention of one token as a model builds it becomes one dispatch and the combination of parts, where nobody else
-wants what is in between; the numbers are those of the graph's meaning."""
+"""Attention of one token as a model builds it becomes one dispatch, or with more keys one and the combination of parts,
+where nobody else wants what is in between; the numbers are those of the graph's meaning."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from vkrun.backends.base import Device
 from vkrun.backends.cpu import BACKEND as CPU
 from vkrun.backends.host import BACKEND as HOST
 from vkrun.runtime.ir.composites import attention, cache_write
+from vkrun.runtime.ir.composites.rope_attention_whole import MOST_KEYS
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.plan import Plan, lean_plan
@@ -18,9 +19,9 @@ from vkrun.tests.comparing import nmse
 
 pytestmark = pytest.mark.skipif(bool(HOST.why_missing()), reason=HOST.why_missing())
 
-N_HEADS, N_KEYS, DIM, N_TURNED, N_CTX, N_KV = 8, 2, 64, 32, 600, 512
+N_HEADS, N_KEYS, DIM, N_TURNED, N_CTX, MANY = 8, 2, 64, 32, 600, 600
 POSITIONS, SLOTS = (300, 7), (2, 0)
-FUSED = ["rope_attention_split", "attention_combine"]
+WHOLE, SPLIT = ["rope_attention"], ["rope_attention_split", "attention_combine"]
 APART = ["qk_rope_cache", "attention_split", "attention_combine"]
 
 
@@ -45,12 +46,12 @@ class Model:
         return self.given(name, Kind.INPUT, np.array(values, np.int32))
 
 
-def built(way: str, normed: bool = True, dtype: str = "e") -> Model:
-    """A gated layer with its projections; `way`: what is unusual."""
-    m, n, g = Model(), len(POSITIONS), Graph()
+def built(way: str, normed: bool = True, dtype: str = "e", n: int = 2, n_kv: int = MOST_KEYS) -> Model:
+    """A gated layer of n sequences with its projections; `way`: what is unusual."""
+    m, g = Model(), Graph()
     m.g, x = g, m.numbers("x", n, 48, kind=Kind.INPUT)
-    pos, slots = m.ints("pos", *POSITIONS), m.ints("slots", *SLOTS)
-    rows = m.ints("rows", *(slot * N_CTX + p for slot, p in zip(SLOTS, POSITIONS, strict=True)))
+    pos, slots = m.ints("pos", *POSITIONS[:n]), m.ints("slots", *SLOTS[:n])
+    rows = m.ints("rows", *(slot * N_CTX + p for slot, p in zip(SLOTS[:n], POSITIONS, strict=False)))
     caches = [m.numbers(f"{c} cache", 3, N_CTX, N_KEYS * DIM, kind=Kind.STATE, dtype=dtype) for c in "kv"]
     table, heads = m.numbers("table", 700, N_TURNED, kind=Kind.CONSTANT), (N_HEADS, N_KEYS, N_KEYS)
     q, k, v = (g.mul_mat(m.numbers(f"w{h}", h * DIM, 48), x).reshape(1, n, h, DIM) for h in heads)
@@ -64,12 +65,12 @@ def built(way: str, normed: bool = True, dtype: str = "e") -> Model:
         g.output("q", q)
     if way == "a cache read in between":
         g.output("row", g.contiguous(caches[0].select(0, 1)))
-    m.g.output("y", _attended(g, q, caches, slots, pos, gate, way == "two groups"))
+    m.g.output("y", _attended(g, q, caches, slots, pos, gate, n_kv, way == "two groups"))
     return m
 
 
 def _attended(
-    g: Graph, q: Tensor, caches: list[Tensor], slots: Tensor, pos: Tensor, gate: Tensor, apart: bool
+    g: Graph, q: Tensor, caches: list[Tensor], slots: Tensor, pos: Tensor, gate: Tensor, n_kv: int, apart: bool
 ) -> Tensor:
     n = slots.shape[0]
     made = [
@@ -80,7 +81,7 @@ def _attended(
             slots.slice(0, i, j),
             pos.reshape(n, 1).slice(0, i, j),
             0.11,
-            N_KV,
+            n_kv,
             gate.slice(0, i, j),
         )
         for i, j in (((0, 1), (1, 2)) if apart else ((0, n),))
@@ -111,15 +112,18 @@ def host() -> Iterator[Device]:
     device.close()
 
 
+@pytest.mark.parametrize(("n", "n_kv", "ops"), [(2, MOST_KEYS, WHOLE), (1, MANY, SPLIT)])
 @pytest.mark.parametrize("normed", [True, False])
-def test_a_layer_is_two_dispatches_and_means_the_same(normed: bool, host: Device) -> None:
-    m, cpu = built("", normed), CPU.open(CPU.devices()[0])
+def test_a_layer_is_few_dispatches_and_means_the_same(
+    normed: bool, n: int, n_kv: int, ops: list[str], host: Device
+) -> None:
+    m, cpu = built("", normed, n=n, n_kv=n_kv), CPU.open(CPU.devices()[0])
     plan = lean_plan(m.g, 3, host.supports)
-    assert ops_of(plan) == FUSED
+    assert ops_of(plan) == ops
     got, wanted = results(m, host, plan), results(m, cpu, lean_plan(m.g, 0, cpu.supports))
     assert max(map(nmse, got, wanted)) < 1e-7
     before = [data for s, data in m.contents.items() if s.kind is Kind.STATE]
-    assert [(g != b).any(-1).sum() for g, b in zip(got[1:], before, strict=True)] == [len(POSITIONS)] * 2
+    assert [(g != b).any(-1).sum() for g, b in zip(got[1:], before, strict=True)] == [n] * 2
 
 
 @pytest.mark.parametrize("way", ["queries read by others", "a cache read in between", "two groups"])
@@ -129,4 +133,4 @@ def test_what_others_want_stays_apart(way: str, host: Device) -> None:
 
 
 def test_caches_of_floats_stay_apart(host: Device) -> None:
-    assert FUSED[0] not in ops_of(lean_plan(built("", dtype="f").g, 3, host.supports))
+    assert ops_of(lean_plan(built("", dtype="f").g, 3, host.supports)) == APART

@@ -13,12 +13,13 @@ from .moe import FUSIONS as MOE_FUSIONS
 from .moe import GLUS, moe_ffn
 from .recurrent import CONV_FUSIONS, causal_conv, gated_delta_net, kimi_delta, mamba2
 from .recurrent import FUSIONS as RECURRENT_FUSIONS
-from .rope_attention import FUSIONS as ROPE_FUSIONS
+from .rope_attention import FUSIONS as ROPE_SPLIT_FUSIONS
+from .rope_attention_whole import FUSIONS as ROPE_FUSIONS
 
 # in this order: what a wider pattern takes is not left to a narrower one, and what one makes another may take
 FUSIONS = (
-    *(*MOE_FUSIONS, *RECURRENT_FUSIONS, *INPUT_FUSIONS, *ATTENTION_FUSIONS, *ROPE_FUSIONS, *matmul.FUSIONS),
-    *(*glu_mul_mat.FUSIONS, *matmul.NORM_FUSIONS, *CONV_FUSIONS, *rows.FUSIONS, *top_k.FUSIONS),
+    *(*MOE_FUSIONS, *RECURRENT_FUSIONS, *INPUT_FUSIONS, *ROPE_FUSIONS, *ATTENTION_FUSIONS, *ROPE_SPLIT_FUSIONS),
+    *(*matmul.FUSIONS, *glu_mul_mat.FUSIONS, *matmul.NORM_FUSIONS, *CONV_FUSIONS, *rows.FUSIONS, *top_k.FUSIONS),
 )
 # of the parts into which decompose takes composites
 PART_FUSIONS = matmul.PART_FUSIONS

@@ -45,14 +45,14 @@ def _infer(
     "q_norm" and "k_norm" [D] -> attention_split's parts, and the caches with their rows written.
     """
     require(extra in ((), NORMS) and q.ndim == 4 and k_cache.ndim == 3, OP, f"extra {extra}, q {q}, caches {k_cache}")
-    flat = _rows_of(k_cache), _rows_of(v_cache)
+    flat = rows_of(k_cache), rows_of(v_cache)
     attrs = {"extra": extra} if extra else {}
     OPS["qk_rope_cache"].infer(q, k, v, pos, table, rows, *flat, *norms, eps=eps, neighbours=neighbours, **attrs)
     parts = {"scale": scale, "n_kv": n_kv, "n_split": n_split, "cap": cap}
     return *OPS["attention_split"].infer(q, k_cache, v_cache, slots, seen, **parts), k_cache, v_cache
 
 
-def _rows_of(cache: Tensor) -> Tensor:
+def rows_of(cache: Tensor) -> Tensor:
     n_slots, n_ctx, width = cache.shape
     require(cache.can_reshape(n_slots * n_ctx, width), OP, f"cache {cache} with strides {cache.layout.strides}")
     return cache.reshape(n_slots * n_ctx, width)
@@ -100,7 +100,7 @@ def _decompose(
     neighbours=False,
     **attrs: Any,
 ) -> tuple[Tensor, ...]:
-    flat = _rows_of(k_cache), _rows_of(v_cache)
+    flat = rows_of(k_cache), rows_of(v_cache)
     turning = {"eps": eps, "extra": extra, "neighbours": neighbours}
     q, *_ = g.emit("qk_rope_cache", q, k, v, pos, table, rows, *flat, *norms, **turning)
     return g.one("attention_split", q, k_cache, v_cache, slots, seen, **attrs), k_cache, v_cache
@@ -118,27 +118,35 @@ register(Op(OP, _infer, _compute, _decompose, OpKind.FUSED, work=_work, layer=LA
 
 def _fuse(edit: Editing, i: int, node: Node) -> None:
     """Attention in parts, and its inputs where they are of the same tokens."""
-    q, k, v, slots, seen = node.inputs
-    found = sole_maker(edit, q, "qk_rope_cache", i)
-    if found is None or not node.attrs.get("at_once"):
+    attrs = {name: value for name, value in node.attrs.items() if name not in ("grouped", "at_once")}
+    found = made_inputs(edit, i, node) if node.attrs.get("at_once") else None
+    if found is None:
         return
-    (at, made), attrs = found, {n: a for n, a in node.attrs.items() if n not in ("grouped", "at_once")}
-    turned, *written = made.outputs
-    ours = whole(turned) and whole(q) and only_reader(edit, turned, at, "attention_split") is not None
-    ours = ours and all(_is_all_of(t, cache) for t, cache in zip((k, v), written, strict=True))
-    if not ours or not can_wait(edit, at, i, made, made.outputs):
-        return
-    ins = _of_single_tokens(made.inputs[:4], q.shape[0])
-    if ins is None:
-        return
-    (table, rows), norms = made.inputs[4:6], made.inputs[8:]
-    ins, attrs = (*ins, table, rows, k, v, slots, seen, *norms), {**made.attrs, **attrs}
-    if attrs.get("extra", ()) not in ((), NORMS):
-        return
-    fused = make(OP, ins, scope_of(node), node.outputs, **attrs)
+    at, ins, norms, turning = found
+    fused = make(OP, (*ins, *norms), scope_of(node), node.outputs, **turning, **attrs)
     if edit.supports(fused):
         edit.remove(at)
         edit.put(i, fused)
+
+
+def made_inputs(
+    edit: Editing, i: int, node: Node
+) -> tuple[int, tuple[Tensor, ...], tuple[Tensor, ...], dict[str, Any]] | None:
+    """Of attention of one token the qk_rope_cache that makes its inputs, for it alone and of the same tokens, and that
+    can wait: its position, what both together read, norms and attributes; None where there is none."""
+    (q, k, v, slots, seen), found = node.inputs[:5], sole_maker(edit, node.inputs[0], "qk_rope_cache", i)
+    if found is None:
+        return None
+    at, made = found
+    turned, *written = made.outputs
+    ours = whole(turned) and whole(q) and only_reader(edit, turned, at, node.op) is not None
+    ours = ours and all(_is_all_of(t, cache) for t, cache in zip((k, v), written, strict=True))
+    ours = ours and made.attrs.get("extra", ()) in ((), NORMS) and can_wait(edit, at, i, made, made.outputs)
+    tokens = _of_single_tokens(made.inputs[:4], q.shape[0]) if ours else None
+    if tokens is None:
+        return None
+    table, rows = made.inputs[4:6]
+    return at, (*tokens, table, rows, k, v, slots, seen), made.inputs[8:], dict(made.attrs)
 
 
 def _is_all_of(t: Tensor, cache: Tensor) -> bool:
