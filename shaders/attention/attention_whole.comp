@@ -82,14 +82,22 @@ uint own_key() {
     return uint(own_row) - slot * p.n_ctx;
 }
 
-// The own row is another's to write: in its place comes a neighbour.
-void ask_rows() {
-    uint in_row = head / SHARE * TEAM + lane(), first = slot * p.n_ctx * p.cache_row + in_row, own = own_key();
+// Of key j of the turn from `turn` on, in a cache. The own row is another's to write: in its place comes a neighbour.
+uint place_of(uint turn, uint j) {
+    uint row = min(turn + team() * KEYS + j, stop - 1u), own = own_key();
+    row = row != own ? row : own > 0u ? own - 1u : 1u;
+    return (slot * p.n_ctx + row) * p.cache_row + head / SHARE * TEAM + lane();
+}
+
+void ask_keys(uint turn) {
     [[unroll]] for (uint j = 0u; j < KEYS; j++) {
-        uint row = min(first_key() + j, stop - 1u);
-        row = row != own ? row : own > 0u ? own - 1u : 1u;
-        keys[j] = k[(p.k_at >> 3) + first + row * p.cache_row];
-        values[j] = v[(p.v_at >> 3) + first + row * p.cache_row];
+        keys[j] = k[(p.k_at >> 3) + place_of(turn, j)];
+    }
+}
+
+void ask_values(uint turn) {
+    [[unroll]] for (uint j = 0u; j < KEYS; j++) {
+        values[j] = v[(p.v_at >> 3) + place_of(turn, j)];
     }
 }
 
@@ -187,7 +195,8 @@ void ask() {
     at = 0u;
     ask_angles(position);
     if (stop > 0u) {  // else the slot may be another's
-        ask_rows();
+        ask_keys(0u);
+        ask_values(0u);
     }
     make_inputs();
 }
@@ -205,13 +214,17 @@ void main() {
         write_own(uint(own_row) * p.cache_row + head / SHARE * TEAM);
     }
     do {
+        uint next = at + TEAMS * KEYS;
         take_own(own_key() - first_key());
         make_scores();
-        add_values();
-        at += TEAMS * KEYS;
-        if (at < stop) {
-            ask_rows();
+        if (next < stop) {
+            ask_keys(next);
         }
+        add_values();
+        if (next < stop) {
+            ask_values(next);
+        }
+        at = next;
     } while (at < stop);
     gather();
     barrier();
