@@ -224,8 +224,8 @@ def test_an_embedding_lookup_is_no_copy():
 @pytest.mark.parametrize(
     ("features", "n_kv", "n_seqs", "n_parts"),
     [
-        (USUAL_GPU, 512, 1, 0),  # too few to be worth a second dispatch
-        (USUAL_GPU, 1024, 1, 32),
+        (USUAL_GPU, 256, 1, 0),  # too few to be worth a second dispatch
+        (USUAL_GPU, 512, 1, 16),
         (USUAL_GPU, 4096, 1, 128),
         (USUAL_GPU, 4096, 32, 4),
         (A_CPU, 4096, 1, 16),

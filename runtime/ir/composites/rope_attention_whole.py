@@ -16,7 +16,7 @@ from .rope_attention import made_inputs, rows_of
 
 OP = "rope_attention"
 GATE = ("gate",)
-MOST_KEYS = 512  # planned: beyond, parts side by side are worth their combination
+MOST_KEYS = 256  # planned: beyond, parts side by side are worth their combination
 
 
 def _infer(
