@@ -21,7 +21,7 @@ PRODUCT = 4096, 4096, 4096  # rows of x, rows of w, their length
 PRODUCT_SOFTWARE = 256, 512, 1024
 PRODUCT_CPU = 256, 512, 512
 N_RUNS = 5
-WARM_S = 0.2  # of running first: cards lower their clock while they idle
+WARM_S = 0.5  # of running first: cards lower their clock while they idle
 
 
 @dataclass(frozen=True)

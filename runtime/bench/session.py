@@ -9,7 +9,7 @@ from ..engine.engine import Progress
 from ..model import Model, load
 from ..version import VERSION
 from . import profile
-from .ceilings import Ceilings, measure_ceilings
+from .ceilings import WARM_S, Ceilings, measure_ceilings
 from .measure import Measured, Test, run
 from .report import Done, Emit, Printer, fields, ladder, printer, replay_table
 from .settings import Setting, Wanted
@@ -75,8 +75,10 @@ class Session:
             for _, setting, measured in done:
                 how = f"opt {setting.opt}" + ("" if setting.replay else ", no replay")
                 self.say(f"{head}, {how}, " + (f"run {i + 1}/{self.wanted.n_runs}" if i >= 0 else "warm-up"))
-                taken = _run(model, test, setting)
-                measured.samples_ns += [taken] if i >= 0 else []
+                if i >= 0:
+                    measured.samples_ns.append(_run(model, test, setting))
+                else:
+                    _warm_up(model, test, setting)
         return done
 
     def _print(self, model: Model, done: Done, ceilings: Ceilings | None) -> None:
@@ -101,6 +103,13 @@ class Session:
         for name, emit in zip(self.wanted.formats, (self.emit, self.emit_second), strict=True):
             for text in self._notes if name == "md" else []:
                 emit(text)
+
+
+def _warm_up(model: Model, test: Test, setting: Setting) -> None:
+    """Once at least, on a GPU until one that was idle has raised its clocks."""
+    left = 1 if model.info.is_software else int(WARM_S * 1e9)
+    while left > 0:
+        left -= _run(model, test, setting)
 
 
 def _run(model: Model, test: Test, setting: Setting) -> int:

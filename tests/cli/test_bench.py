@@ -4,8 +4,10 @@ import csv
 import json
 import re
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
+from vkrun.runtime.bench import session
 from vkrun.runtime.bench.ceilings import Ceilings, measure_ceilings
 from vkrun.runtime.bench.measure import Measured, Test
 from vkrun.runtime.bench.profile import profile
@@ -45,6 +47,16 @@ def test_lists_and_ranges(texts, wanted):
 def test_lists_that_are_none(text):
     with pytest.raises(UsageError, match=r"^-p: "):
         numbers("-p", [text], 0, 4096)
+
+
+@pytest.mark.parametrize(("is_software", "n_warm"), [(True, 1), (False, 3)])
+def test_a_gpu_is_warmed_up_for_a_while(is_software, n_warm, monkeypatch):
+    ran = []
+    model = SimpleNamespace(info=SimpleNamespace(is_software=is_software))
+    monkeypatch.setattr(session, "_run", lambda *_: ran.append(0) or int(session.WARM_S * 0.4e9))
+    wanted = Wanted(n_gen=[4], n_runs=2)
+    done = session.Session(wanted, print, print)._test(model, next(iter(wanted.tests())), "")
+    assert len(ran) == n_warm + 2 and len(done[0][2].samples_ns) == 2
 
 
 def test_pairs():

@@ -1,6 +1,7 @@
 """How lean Qwen3-Next is at its real shape, planned from a header without weights; and what a node is counted for."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -57,6 +58,13 @@ def test_the_likeliest_token_is_found_in_two_steps(header, plans):
     found = [[n.op for n in plan.nodes if n.op.startswith("top_k")] for plan in (plans[1], plans[3], of_a_cpu)]
     assert [ops[-1:] for ops in found[::2]] == [["top_k"]] * 2
     assert found[1] == ["top_k_parts", "top_k_among"]
+
+
+@pytest.mark.parametrize(("n_kv", "shared_nbytes", "n"), [(256, 32768, 294), (1024, 49152, 306), (1024, 32768, TOKEN)])
+def test_over_few_keys_attention_makes_its_inputs_itself(header, n_kv, shared_nbytes, n):
+    """In parts where a workgroup has room for them, over few keys without parts."""
+    plan = plan_step(header, n_kv=n_kv, features=replace(USUAL_GPU, shared_nbytes=shared_nbytes))
+    assert counts_of(plan)["dispatches"] == n
 
 
 def test_no_copy_is_left_and_how_many_there_were(plans):
