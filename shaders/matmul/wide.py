@@ -20,6 +20,9 @@ MOST_GROUPS = 528  # of one column: more tiles than that come several to a workg
 MOST_GROUPS_WHOLE = 132  # of so many invocations that one a processor is enough
 
 
+forced: dict[str, "WideTile"] = {}  # by "N rows", "experts" or "joined", whatever the columns, for those who measure
+
+
 @dataclass(frozen=True)
 class WideTile:
     """Invocations of a workgroup and of a row, rows of each, columns, and turns of each in what is held."""
@@ -64,7 +67,9 @@ def takes_wide(features: Features, *n_inner: int) -> bool:
 
 
 def wide_tile(n_rows: int, n_cols: int, n_inner: int, features: Features, dtype: DType = DType.F32) -> WideTile:
-    """As measured on an H100 and an H200."""
+    """As measured on an H100 and an H200 (tools/reports/tiles.py)."""
+    if tile := forced.get(f"{n_rows} rows"):
+        return tile
     size = features.subgroup_size
     if size < 16:
         return WideTile(2 * size, 2, 1, size, 1, 3)  # software drivers take long to compile more
@@ -109,6 +114,8 @@ def _whole_tile(local: int, rows: int, n_pieces: int, features: Features, dtype:
 
 def wide_experts(n_inner: int, features: Features, dtype: DType) -> WideTile:
     """Of a row of an expert's gate and one of its up, for each of a token's."""
+    if "experts" in forced:
+        return forced["experts"]
     size, n_pieces = features.subgroup_size, n_inner // PIECE
     if size < 16:
         return WideTile(2 * size, 2, 1, size, 1, 3)
@@ -122,6 +129,8 @@ def wide_experts(n_inner: int, features: Features, dtype: DType) -> WideTile:
 
 def wide_joined(n_inner: int, n_tokens: int, features: Features, dtype: DType) -> WideTile:
     """Of few long rows, all held at once."""
+    if "joined" in forced:
+        return forced["joined"]
     size, n_pieces = features.subgroup_size, ceil_div(n_inner, PIECE)
     if size < 16:
         return WideTile(_local(size, size, features), 1, 1, size, _steps(n_pieces, size, features, dtype))
