@@ -195,13 +195,15 @@ class StepInputs:
         """The step buffer's content: for each group at most its n_seqs chunks of at most n_tokens tokens.
 
         out_rows: whose logits are wanted, unless all are. settings: a row of N_SETTINGS for all drawn tokens, or one
-        for each, of those that are drawn. wants: will the logits be read?
+        for each, of those that are drawn. wants: will the logits be read? No two chunks are of one slot.
         """
         part = {name: np.full(shape, -1, np.int32) for name, shape in self._shapes().items()}
         for name in ("ids", "out_rows", "settings"):
             part[name][:] = 0
         part["source"][:] = any(c.embeddings is not None for chunks in groups for c in chunks)
         part["wants"][:] = wants
+        slots = [c.slot for chunks in groups for c in chunks]
+        assert len(slots) == len(set(slots)), slots  # a kernel may read a cache while it writes rows of other slots
         for i, chunks in enumerate(groups):
             self._fill_group(part, i, chunks, n_ctx)
         rows = list(range(self.shape.n_rows) if self.shape.n_out == self.shape.n_rows else out_rows)

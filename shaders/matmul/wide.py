@@ -15,7 +15,8 @@ SPARE_NBYTES = 4096  # of shared memory, for sums
 FEWEST = 8  # invocations of a subgroup
 WHOLE = 1024  # invocations of a workgroup that has a processor to itself
 FEW_ROWS, SOME_ROWS, MANY_ROWS, MOST_ROWS = 1024, 2048, 4096, 16384
-MOST_COLS, MOST_COLS_SHORT = 8, 4  # of types whose numbers take long to make, and of others
+MOST_COLS, MOST_COLS_SHORT = 8, 4  # of a tile: of types whose numbers take long to make, and of others
+FEW_COLS, SOME_COLS = 4, 8  # columns, or tokens, up to which tiles are other ones
 MOST_GROUPS = 528  # of one column: more tiles than that come several to a workgroup, so that columns are held once
 MOST_GROUPS_WHOLE = 132  # of so many invocations that one a processor is enough
 
@@ -84,7 +85,7 @@ def wide_tile(n_rows: int, n_cols: int, n_inner: int, features: Features, dtype:
     if n_rows >= MANY_ROWS:
         return _whole_tile(512, 2, n_pieces, features, dtype)
     few = n_rows <= FEW_ROWS
-    along = 2 * size if is_long or few else size
+    along = 2 * size if (is_long or few) and _held(features, dtype) > 2 * size else size
     rows = 1 if n_rows <= (SOME_ROWS if along > size else FEW_ROWS) else 2
     many = 1024 if rows == 1 and not features.nvrtc else 512
     local = _local(256 if few or along == size else many, along, features)
@@ -92,16 +93,20 @@ def wide_tile(n_rows: int, n_cols: int, n_inner: int, features: Features, dtype:
 
 
 def _several_columns(n_rows: int, n_cols: int, n_pieces: int, features: Features, dtype: DType) -> WideTile:
-    size, most = features.subgroup_size, MOST_COLS if dtype.block == 256 else MOST_COLS_SHORT
-    cols = even_tile(n_cols, max(1, min(most, _held(features, dtype) // (size + 1))))
+    size, held = features.subgroup_size, _held(features, dtype)
+    along, steps, most, rows = size, 1, MOST_COLS if dtype.block == 256 else MOST_COLS_SHORT, 2
     if n_rows <= FEW_ROWS and not dtype.is_quantised:  # else there were workgroups for half of a large GPU
-        if n_cols > MOST_COLS:
-            return WideTile(_local(256, size, features), 1, cols, size, 1)
-        along = 2 * size if n_cols <= MOST_COLS_SHORT else size
-        return WideTile(_local(256, along, features), 1, min(cols, 2), along, 2 * size // along)
-    along = 2 * size if n_rows <= SOME_ROWS and n_pieces > 2 * size and n_cols <= MOST_COLS_SHORT else size
-    rows = 4 if n_rows > MANY_ROWS and n_cols >= (4 if features.nvrtc else 5) else 2
-    return WideTile(_local(256, along, features), rows, cols, along, 1)
+        rows = 1
+        if n_cols <= SOME_COLS:
+            along, steps, most = (2 * size, 1, 2) if n_cols <= FEW_COLS else (size, 2, 2)
+    elif n_rows <= SOME_ROWS and n_pieces > 2 * size and n_cols <= FEW_COLS:
+        along = 2 * size
+    elif n_rows > MANY_ROWS and n_cols >= (FEW_COLS if features.nvrtc else FEW_COLS + 1):
+        rows = 4
+    if held // (along * steps + 1) < min(most, n_cols):
+        along, steps = size, 1
+    cols = even_tile(n_cols, max(1, min(most, held // (along * steps + 1))))
+    return WideTile(_local(256, along, features), rows, cols, along, steps)
 
 
 def _whole_tile(local: int, rows: int, n_pieces: int, features: Features, dtype: DType) -> WideTile:
@@ -123,7 +128,7 @@ def wide_experts(n_inner: int, features: Features, dtype: DType) -> WideTile:
         return WideTile(_local(256, size, features), 2, 1, size, _steps(n_pieces, size, features, dtype), MOST_GROUPS)
     if _wants_all(dtype) and features.max_workgroup >= WHOLE:
         return _whole_tile(WHOLE, 2, n_pieces, features, dtype)
-    along = 2 * size
+    along = 2 * size if _held(features, dtype) > 2 * size else size
     return WideTile(_local(512, along, features), 2, 1, along, _steps(n_pieces, along, features, dtype), MOST_GROUPS)
 
 
@@ -135,7 +140,7 @@ def wide_joined(n_inner: int, n_tokens: int, features: Features, dtype: DType) -
     if size < 16:
         return WideTile(_local(size, size, features), 1, 1, size, _steps(n_pieces, size, features, dtype))
     along = 2 * size if n_tokens == 1 and size <= 32 else size
-    if n_tokens < MOST_COLS_SHORT:
+    if n_tokens < FEW_COLS:
         local, rows = 512, 1 if n_tokens == 1 and not features.nvrtc else 2
     else:
         local, rows = (512, 4) if features.nvrtc else (1024, 2)

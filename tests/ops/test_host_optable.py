@@ -40,8 +40,8 @@ def outcome_on(case: Case, index: int) -> Outcome:
 @cache
 def of_all_kinds() -> list[tuple[int, Case]]:
     """Of cases that differ in types of weights alone the one that is least work, and such a one of each shader's flags
-    and of each of its types; but for what test_host_matrices.py runs on the same device. With their indices, which
-    choose their devices."""
+    and of each of its types with them; but for what test_host_matrices.py runs on the same device. With their indices,
+    which choose their devices."""
     found: dict[object, list[int]] = {}
     others = {(c.op, c.what) for stem in STEMS for c in cases_of(stem)}
     for i, case in enumerate(CASES):
@@ -57,7 +57,7 @@ def kinds(case: Case, variant: Variant | None) -> list[object]:
     if variant is None:
         return [of_case]
     alike = untyped(variant)
-    return [of_case, alike, *((variant[0], d) for d in variant[1] if d not in alike[1])]
+    return [of_case, alike, *((alike, d) for d in variant[1] if d not in alike[1])]
 
 
 def variant(case: Case, index: int) -> Variant | None:
