@@ -29,8 +29,9 @@ GIVES = {"y": FLOATS.contiguous, "k_written": OWN_CACHE, "v_written": OWN_CACHE}
 def refusal(node: Node) -> str:
     """Why the inputs are not made; empty where they are."""
     n_turned, n_ctx = node.inputs[4].shape[1], node.inputs[6].shape[1]
-    fits = n_turned and n_turned % ANGLES == 0 and n_ctx > 1
-    return "" if fits else f"{n_turned} numbers turned, expected a multiple of {ANGLES}; {n_ctx} rows, at least 2"
+    if not n_turned or n_turned % ANGLES:
+        return f"{n_turned} numbers turned, expected a multiple of {ANGLES}"
+    return "" if n_ctx > 1 else f"caches of {n_ctx} rows, expected at least 2"
 
 
 def given(node: Node, norms: Sequence[Tensor]) -> tuple[dict[str, Tensor], dict[str, Argument]]:

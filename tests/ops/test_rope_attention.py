@@ -3,6 +3,7 @@ where nobody else wants what is in between; the numbers are those of the graph's
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from vkrun.backends.base import Device
 from vkrun.backends.cpu import BACKEND as CPU
 from vkrun.backends.host import BACKEND as HOST
 from vkrun.runtime.ir.composites import attention, cache_write
-from vkrun.runtime.ir.composites.rope_attention_whole import MOST_KEYS
+from vkrun.runtime.ir.composites.rope_attention import MOST_KEYS
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.plan import Plan, lean_plan
@@ -22,7 +23,8 @@ pytestmark = pytest.mark.skipif(bool(HOST.why_missing()), reason=HOST.why_missin
 N_HEADS, N_KEYS, DIM, N_TURNED, N_CTX, MANY = 8, 2, 64, 32, 600, 600
 POSITIONS, SLOTS = (200, 7), (2, 0)
 WHOLE, SPLIT = ["rope_attention"], ["rope_attention_split", "attention_combine"]
-APART = ["qk_rope_cache", "attention_split", "attention_combine"]
+INPUTS, PARTS, UNDIVIDED = ["qk_rope_cache"], ["attention_split", "attention_combine"], ["attention"]
+BY_KEYS = pytest.mark.parametrize(("n_kv", "after"), [(MOST_KEYS, UNDIVIDED), (512, PARTS)])
 
 
 @dataclass
@@ -54,23 +56,38 @@ def built(way: str, normed: bool = True, dtype: str = "e", n: int = 2, n_kv: int
     rows = m.ints("rows", *(slot * N_CTX + p for slot, p in zip(SLOTS[:n], POSITIONS, strict=False)))
     caches = [m.numbers(f"{c} cache", 3, N_CTX, N_KEYS * DIM, kind=Kind.STATE, dtype=dtype) for c in "kv"]
     table, heads = m.numbers("table", 700, N_TURNED, kind=Kind.CONSTANT), (N_HEADS, N_KEYS, N_KEYS)
-    q, k, v = (g.mul_mat(m.numbers(f"w{h}", h * DIM, 48), x).reshape(1, n, h, DIM) for h in heads)
+    q, k, v = (g.mul_mat(m.numbers(f"w{h}", h * DIM, 48), x) for h in heads)
+    if way == "biases":
+        q, k, v = (g.add(t, m.numbers(f"bias {t}", t.shape[1])) for t in (q, k, v))
+    q, k, v = (t.reshape(1, n, h, DIM) for t, h in zip((q, k, v), heads, strict=True))
     gate = g.mul_mat(m.numbers("gate", N_HEADS * DIM, 48), x).reshape(n, 1, N_HEADS, DIM)
     if normed:
         q, k = (g.rms_norm_scale(t, m.numbers(f"norm {t}", DIM), 1e-6) for t in (q, k))
     q, k = (g.rope(t, pos.reshape(1, n), table) for t in (q, k))
     for cache, t in zip(caches, (k, v), strict=True):
         cache_write(g, cache, rows, t)
+    if way == "scales":
+        q = g.mul(q, g.get_rows(m.numbers("scales", 700, 1), pos.reshape(1, n)).unsqueeze(3))
     if way == "queries read by others":
         g.output("q", q)
     if way == "a cache read in between":
         g.output("row", g.contiguous(caches[0].select(0, 1)))
-    m.g.output("y", _attended(g, q, caches, slots, pos, gate, n_kv, way == "two groups"))
+    sinks = m.numbers("sinks", N_HEADS) if way == "sinks" else None
+    options = {"sinks": sinks, "window": 100 if way == "a window" else 0}
+    m.g.output("y", _attended(g, q, caches, slots, pos, gate, n_kv, way == "two groups", **options))
     return m
 
 
 def _attended(
-    g: Graph, q: Tensor, caches: list[Tensor], slots: Tensor, pos: Tensor, gate: Tensor, n_kv: int, apart: bool
+    g: Graph,
+    q: Tensor,
+    caches: list[Tensor],
+    slots: Tensor,
+    pos: Tensor,
+    gate: Tensor,
+    n_kv: int,
+    apart: bool,
+    **options: Any,
 ) -> Tensor:
     n = slots.shape[0]
     made = [
@@ -83,6 +100,7 @@ def _attended(
             0.11,
             n_kv,
             gate.slice(0, i, j),
+            **options,
         )
         for i, j in (((0, 1), (1, 2)) if apart else ((0, n),))
     ]
@@ -126,11 +144,34 @@ def test_a_layer_is_few_dispatches_and_means_the_same(
     assert [(g != b).any(-1).sum() for g, b in zip(got[1:], before, strict=True)] == [n] * 2
 
 
-@pytest.mark.parametrize("way", ["queries read by others", "a cache read in between", "two groups"])
-def test_what_others_want_stays_apart(way: str, host: Device) -> None:
-    found = ops_of(lean_plan(built(way, n_kv=512).g, 3, host.supports))
-    assert sorted(found) == sorted(APART[:1] + APART[1:] * 2 if way == "two groups" else APART)
+@BY_KEYS
+@pytest.mark.parametrize("way", ["queries read by others", "a cache read in between"])
+def test_what_others_want_stays_apart(way: str, n_kv: int, after: list[str], host: Device) -> None:
+    assert ops_of(lean_plan(built(way, n_kv=n_kv).g, 3, host.supports)) == INPUTS + after
 
 
-def test_caches_of_floats_stay_apart(host: Device) -> None:
-    assert ops_of(lean_plan(built("", dtype="f", n_kv=512).g, 3, host.supports)) == APART
+@BY_KEYS
+@pytest.mark.parametrize(("way", "normed", "name"), [("biases", True, "q_bias"), ("scales", False, "q_scales")])
+def test_inputs_made_with_more_stay_apart(
+    way: str, normed: bool, name: str, n_kv: int, after: list[str], host: Device
+) -> None:
+    plan = lean_plan(built(way, normed, n_kv=n_kv).g, 3, host.supports)
+    assert ops_of(plan) == INPUTS + after
+    assert [name in n.attrs["extra"] for n in plan.nodes if n.op in INPUTS] == [True]
+
+
+@BY_KEYS
+def test_two_groups_stay_apart(n_kv: int, after: list[str], host: Device) -> None:
+    found = ops_of(lean_plan(built("two groups", n_kv=n_kv).g, 3, host.supports))
+    assert sorted(found) == sorted(INPUTS + after * 2)
+
+
+@pytest.mark.parametrize("n_kv", [MOST_KEYS, 512])
+@pytest.mark.parametrize("way", ["a window", "sinks"])
+def test_windows_and_sinks_are_left_to_attention(way: str, n_kv: int, host: Device) -> None:
+    assert ops_of(lean_plan(built(way, n_kv=n_kv).g, 3, host.supports)) == INPUTS + UNDIVIDED
+
+
+@BY_KEYS
+def test_caches_of_floats_stay_apart(n_kv: int, after: list[str], host: Device) -> None:
+    assert ops_of(lean_plan(built("", dtype="f", n_kv=n_kv).g, 3, host.supports)) == INPUTS + after

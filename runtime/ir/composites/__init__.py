@@ -13,8 +13,8 @@ from .moe import FUSIONS as MOE_FUSIONS
 from .moe import GLUS, moe_ffn
 from .recurrent import CONV_FUSIONS, causal_conv, gated_delta_net, kimi_delta, mamba2
 from .recurrent import FUSIONS as RECURRENT_FUSIONS
-from .rope_attention import FUSIONS as ROPE_SPLIT_FUSIONS
-from .rope_attention_whole import FUSIONS as ROPE_FUSIONS
+from .rope_attention import FUSIONS as ROPE_FUSIONS
+from .rope_attention_split import FUSIONS as ROPE_SPLIT_FUSIONS
 
 # in this order: what a wider pattern takes is not left to a narrower one, and what one makes another may take
 FUSIONS = (

@@ -1,21 +1,20 @@
-"""Attention of one token in parts, with its inputs made on the way: norms and rotary embedding of queries and keys, and
-both cache writes."""
+"""Attention of one token over few keys as a whole, with its inputs made on the way."""
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
-
-from ..editing import Editing, view, whole
-from ..graph import Graph, Node
+from ..editing import Editing
+from ..graph import Node
 from ..ops import OPS
 from ..ops.op import Op, OpKind, Out, Work, register, require
-from ..patterns import Fusion, can_wait, make, only_reader, scope_of, sole_maker
+from ..patterns import Fusion, make, scope_of
 from ..tensor import Tensor
 from .attention import LAYER
 from .attention_inputs import NORMS
+from .rope_attention_split import GATE, compute_both, decompose_both, in_two, made_inputs, rows_of
 
-OP = "rope_attention_split"
+OP, INNER = "rope_attention", "attention"
+MOST_KEYS = 256  # planned: beyond, parts side by side are worth their combination
 
 
 def _infer(
@@ -29,137 +28,47 @@ def _infer(
     v_cache,
     slots,
     seen,
-    *norms,
+    *more,
     scale: float,
     n_kv: int,
-    n_split: int,
     eps: float,
     extra: tuple[str, ...] = (),
     neighbours: bool = False,
     cap: float = 0.0,
 ) -> tuple[Out, ...]:
-    """qk_rope_cache of one token a sequence, then attention_split, whose slots and positions are `slots` [B] and `seen`
-    [B, 1]. No sequence may see a row that another one writes.
-
-    q [B, 1, H, D]; k, v [B, 1, Hkv, D]; pos [B, 1]; table as rope's; rows [B]; caches [n_slots, n_ctx, Hkv*D]; extra
-    "q_norm" and "k_norm" [D] -> attention_split's parts, and the caches with their rows written.
-    """
-    require(extra in ((), NORMS) and q.ndim == 4 and k_cache.ndim == 3, OP, f"extra {extra}, q {q}, caches {k_cache}")
-    flat = rows_of(k_cache), rows_of(v_cache)
-    attrs = {"extra": extra} if extra else {}
-    OPS["qk_rope_cache"].infer(q, k, v, pos, table, rows, *flat, *norms, eps=eps, neighbours=neighbours, **attrs)
-    parts = {"scale": scale, "n_kv": n_kv, "n_split": n_split, "cap": cap}
-    return *OPS["attention_split"].infer(q, k_cache, v_cache, slots, seen, **parts), k_cache, v_cache
+    """As rope_attention_split takes it, and what attention makes of it [B, 1, H, D]; extra "q_norm" and "k_norm" [D],
+    "gate" as attention's."""
+    ok = extra in ((), NORMS, GATE, (*NORMS, *GATE)) and len(extra) == len(more)
+    require(ok and q.ndim == 4 and k_cache.ndim == 3, OP, f"extra {extra}, q {q}, caches {k_cache}")
+    require(q.shape[1] == 1 and n_kv <= k_cache.shape[1], OP, f"q {q.shape}, n_kv {n_kv}, caches {k_cache.shape}")
+    attrs = {"eps": eps, "extra": extra, "neighbours": neighbours, "scale": scale, "n_kv": n_kv, "cap": cap}
+    (norms, turning), (gate, attrs) = in_two(more, **attrs)
+    OPS["qk_rope_cache"].infer(q, k, v, pos, table, rows, rows_of(k_cache), rows_of(v_cache), *norms, **turning)
+    return *OPS[INNER].infer(q, k_cache, v_cache, slots, seen, *gate, **attrs), k_cache, v_cache
 
 
-def rows_of(cache: Tensor) -> Tensor:
-    n_slots, n_ctx, width = cache.shape
-    require(cache.can_reshape(n_slots * n_ctx, width), OP, f"cache {cache} with strides {cache.layout.strides}")
-    return cache.reshape(n_slots * n_ctx, width)
+def _work(*inputs: Tensor, n_kv: int, **_attrs: Any) -> Work:
+    return OPS["rope_attention_split"].work(*inputs, n_kv=n_kv)
 
 
-def _compute(
-    q,
-    k,
-    v,
-    pos,
-    table,
-    rows,
-    k_cache,
-    v_cache,
-    slots,
-    seen,
-    *norms: Any,
-    eps: float,
-    extra=(),
-    neighbours=False,
-    **rest,
-) -> tuple[np.ndarray, ...]:
-    flat = (cache.reshape(-1, cache.shape[2]) for cache in (k_cache, v_cache))
-    turning = {"eps": eps, "extra": extra, "neighbours": neighbours}
-    q, *written = OPS["qk_rope_cache"].compute(q, k, v, pos, table, rows, *flat, *norms, **turning)
-    keys, values = (cache.reshape(k_cache.shape) for cache in written)
-    return *OPS["attention_split"].compute(q, keys, values, slots, seen, **rest), keys, values
-
-
-def _decompose(
-    g: Graph,
-    q,
-    k,
-    v,
-    pos,
-    table,
-    rows,
-    k_cache,
-    v_cache,
-    slots,
-    seen,
-    *norms: Tensor,
-    eps: float,
-    extra=(),
-    neighbours=False,
-    **attrs: Any,
-) -> tuple[Tensor, ...]:
-    flat = rows_of(k_cache), rows_of(v_cache)
-    turning = {"eps": eps, "extra": extra, "neighbours": neighbours}
-    q, *_ = g.emit("qk_rope_cache", q, k, v, pos, table, rows, *flat, *norms, **turning)
-    return g.one("attention_split", q, k_cache, v_cache, slots, seen, **attrs), k_cache, v_cache
-
-
-def _work(q, k, v, pos, table, rows, k_cache, v_cache, slots, *_others: Tensor, n_kv: int, **_attrs: Any) -> Work:
-    inputs = OPS["qk_rope_cache"].work(q, k, v, pos, table, rows, k_cache, v_cache)
-    scan = OPS["attention_split"].work(q, k_cache, v_cache, slots, n_kv=n_kv)
-    read = {i + 5: n for i, n in scan.reads.items()}
-    return Work({**inputs.reads, **read}, inputs.writes, scan.flops)
-
-
-register(Op(OP, _infer, _compute, _decompose, OpKind.FUSED, work=_work, layer=LAYER))
+_BOTH = partial(compute_both, INNER), partial(decompose_both, INNER)
+register(Op(OP, _infer, *_BOTH, OpKind.FUSED, work=_work, layer=LAYER))
 
 
 def _fuse(edit: Editing, i: int, node: Node) -> None:
-    """Attention in parts, and its inputs where they are of the same tokens."""
-    attrs = {name: value for name, value in node.attrs.items() if name not in ("grouped", "at_once")}
-    found = made_inputs(edit, i, node) if node.attrs.get("at_once") else None
+    """Attention of one token over few keys, and its inputs."""
+    extra, q = node.attrs.get("extra", ()), node.inputs[0]
+    if extra not in ((), GATE) or q.shape[1] != 1 or node.attrs["n_kv"] > MOST_KEYS or "window" in node.attrs:
+        return
+    found = made_inputs(edit, i, node)
     if found is None:
         return
     at, ins, norms, turning = found
-    fused = make(OP, (*ins, *norms), scope_of(node), node.outputs, **turning, **attrs)
+    attrs = {**turning, **node.attrs, "extra": (*turning.get("extra", ()), *extra)}
+    fused = make(OP, (*ins, *norms, *node.inputs[5:]), scope_of(node), node.outputs, **attrs)
     if edit.supports(fused):
         edit.remove(at)
         edit.put(i, fused)
 
 
-def made_inputs(
-    edit: Editing, i: int, node: Node
-) -> tuple[int, tuple[Tensor, ...], tuple[Tensor, ...], dict[str, Any]] | None:
-    """Of attention of one token the qk_rope_cache that makes its inputs, for it alone and of the same tokens, and that
-    can wait: its position, what both together read, norms and attributes; None where there is none."""
-    (q, k, v, slots, seen), found = node.inputs[:5], sole_maker(edit, node.inputs[0], "qk_rope_cache", i)
-    if found is None:
-        return None
-    at, made = found
-    turned, *written = made.outputs
-    ours = whole(turned) and whole(q) and only_reader(edit, turned, at, node.op) is not None
-    ours = ours and all(_is_all_of(t, cache) for t, cache in zip((k, v), written, strict=True))
-    ours = ours and made.attrs.get("extra", ()) in ((), NORMS) and can_wait(edit, at, i, made, made.outputs)
-    tokens = _of_single_tokens(made.inputs[:4], q.shape[0]) if ours else None
-    if tokens is None:
-        return None
-    table, rows = made.inputs[4:6]
-    return at, (*tokens, table, rows, k, v, slots, seen), made.inputs[8:], dict(made.attrs)
-
-
-def _is_all_of(t: Tensor, cache: Tensor) -> bool:
-    """Does it show the rows of a cache, by slot?"""
-    return t.storage is cache.storage and t.layout.reshape(cache.shape) == cache.layout
-
-
-def _of_single_tokens(tensors: Sequence[Tensor], n_seqs: int) -> list[Tensor] | None:
-    """[.., .., ...] of n_seqs tokens as of one of each sequence."""
-    layouts = [t.layout.reshape((n_seqs, 1, *t.shape[2:])) for t in tensors]
-    if None in layouts:
-        return None
-    return [view(t, layout) for t, layout in zip(tensors, layouts, strict=True) if layout]
-
-
-FUSIONS = (Fusion("attention_split", _fuse),)
+FUSIONS = (Fusion(INNER, _fuse),)
