@@ -119,8 +119,8 @@ def _whole_tile(local: int, rows: int, n_pieces: int, features: Features, dtype:
 
 def wide_experts(n_inner: int, features: Features, dtype: DType) -> WideTile:
     """Of a row of an expert's gate and one of its up, for each of a token's."""
-    if "experts" in forced:
-        return forced["experts"]
+    if tile := forced.get("experts"):
+        return tile
     size, n_pieces = features.subgroup_size, n_inner // PIECE
     if size < 16:
         return WideTile(2 * size, 2, 1, size, 1, 3)
@@ -134,8 +134,8 @@ def wide_experts(n_inner: int, features: Features, dtype: DType) -> WideTile:
 
 def wide_joined(n_inner: int, n_tokens: int, features: Features, dtype: DType) -> WideTile:
     """Of few long rows, all held at once."""
-    if "joined" in forced:
-        return forced["joined"]
+    if tile := forced.get("joined"):
+        return tile
     size, n_pieces = features.subgroup_size, ceil_div(n_inner, PIECE)
     if size < 16:
         return WideTile(_local(size, size, features), 1, 1, size, _steps(n_pieces, size, features, dtype))

@@ -27,6 +27,7 @@ from vkrun.runtime.engine.engine import Engine
 from vkrun.runtime.errors import VkrunError
 from vkrun.runtime.ir.graph import Node
 from vkrun.runtime.ir.tensor import Kind, Tensor
+from vkrun.shaders.catalogue import lower, refusal
 from vkrun.shaders.kernel import Features
 from vkrun.shaders.matmul import matrices, wide
 from vkrun.shaders.matmul.matrices import Tile
@@ -65,12 +66,25 @@ def weights_of(node: Node) -> list[Tensor]:
     return [t for t in node.inputs if t.storage.kind is Kind.WEIGHT and t.ndim > 1 and t.shape[-1] > 4]
 
 
-def key_of(node: Node) -> str:
-    """What its tile is forced by (wide.forced), or nothing."""
-    weights = weights_of(node)
-    if "mul_mat" in node.op and weights:
-        return f"{sum(w.shape[-2] for w in weights)} rows"
-    return {"experts_down": "joined", "experts_gate_up": "experts", "route_gate_up": "experts"}.get(node.op, "")
+class Asked(dict[str, WideTile]):
+    """In the place of wide.forced: which tile a kernel asks for."""
+
+    last = ""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.last = key
+        return default
+
+
+def key_of(node: Node, features: Features) -> str:
+    """What its tile is forced by, or nothing."""
+    kept, wide.forced = wide.forced, (asked := Asked())
+    try:
+        if not refusal(node, features):
+            lower(node, features)
+        return asked.last
+    finally:
+        wide.forced = kept
 
 
 def label(node: Node) -> str:
@@ -82,7 +96,7 @@ def by_matrices(node: Node, features: Features) -> bool:
     return any(k.op == node.op and not k.refuses(node, features) for k in matrices.KERNELS)
 
 
-def timed(engine: Engine, n_seqs: int) -> dict[str, tuple[Node, float]]:
+def timed(engine: Engine, n_seqs: int, features: Features) -> dict[str, tuple[Node, float]]:
     """Of each kind of product a node and its microseconds."""
     engine.close()
     test, end = Test(0, 8, 0, n_seqs), time.perf_counter() + WARM_S
@@ -94,7 +108,7 @@ def timed(engine: Engine, n_seqs: int) -> dict[str, tuple[Node, float]]:
     runs = zip(*(ready.program.profile() for _ in range(N_RUNS)), strict=True)
     found: dict[str, tuple[Node, list[float]]] = {}
     for node, seconds in zip(ready.plan.nodes, runs, strict=True):
-        if key_of(node):
+        if key_of(node, features):
             found.setdefault(label(node), (node, []))[1].append(median(seconds) * 1e6)
     return {kind: (node, median(us)) for kind, (node, us) in found.items()}
 
@@ -110,9 +124,11 @@ def text_of(tile: WideTile | Tile) -> str:
 def sweep(engine: Engine, args: argparse.Namespace, features: Features) -> dict[str, list[tuple[float, str]]]:
     """Of each kind of product times and tiles, "own" among them, until the time is over or the device is lost."""
     rng, end = random.Random(args.seed), time.perf_counter() + args.seconds
-    nodes = [node for node, _ in timed(engine, args.seqs).values()]
+    nodes = [node for node, _ in timed(engine, args.seqs, features).values()]
     inner = math.gcd(*(w.shape[-1] for node in nodes for w in weights_of(node)))
-    drawn: dict[str, list[Any]] = {k: list(wide_tiles(k, args.seqs, features)) for k in map(key_of, nodes)}
+    drawn: dict[str, list[Any]] = {
+        k: list(wide_tiles(k, args.seqs, features)) for k in {key_of(n, features) for n in nodes}
+    }
     shared = list(matrix_tiles(args.seqs, inner, features)) if features.cooperative_matrix else []
     results: dict[str, list[tuple[float, str]]] = {}
     for tiles in (*drawn.values(), shared):
@@ -123,9 +139,9 @@ def sweep(engine: Engine, args: argparse.Namespace, features: Features) -> dict[
         wide.forced.update({} if is_own else {key: tiles[i % len(tiles)] for key, tiles in drawn.items() if tiles})
         matrices.forced = (shared[i % len(shared)], 1) if shared and not is_own else None
         try:
-            for kind, (node, us) in timed(engine, args.seqs).items():
+            for kind, (node, us) in timed(engine, args.seqs, features).items():
                 is_matrix = matrices.forced and by_matrices(node, features)
-                tile = matrices.forced[0] if matrices.forced and is_matrix else wide.forced.get(key_of(node))
+                tile = matrices.forced[0] if matrices.forced and is_matrix else wide.forced.get(key_of(node, features))
                 results.setdefault(kind, []).append((us, text_of(tile) if tile else "own"))
         except VkrunError as error:
             print(f"stopped by {wide.forced} and {matrices.forced}: {error}")
