@@ -93,7 +93,8 @@ def label(node: Node) -> str:
 
 
 def by_matrices(node: Node, features: Features) -> bool:
-    return any(k.op == node.op and not k.refuses(node, features) for k in matrices.KERNELS)
+    ways = (k for k in matrices.KERNELS if k.op == node.op and weights_of(node))
+    return any(not k.refuses(node, features) for k in ways)
 
 
 def timed(engine: Engine, n_seqs: int, features: Features) -> dict[str, tuple[Node, float]]:
@@ -108,7 +109,7 @@ def timed(engine: Engine, n_seqs: int, features: Features) -> dict[str, tuple[No
     runs = zip(*(ready.program.profile() for _ in range(N_RUNS)), strict=True)
     found: dict[str, tuple[Node, list[float]]] = {}
     for node, seconds in zip(ready.plan.nodes, runs, strict=True):
-        if key_of(node, features):
+        if key_of(node, features) or by_matrices(node, features):
             found.setdefault(label(node), (node, []))[1].append(median(seconds) * 1e6)
     return {kind: (node, median(us)) for kind, (node, us) in found.items()}
 
@@ -126,9 +127,8 @@ def sweep(engine: Engine, args: argparse.Namespace, features: Features) -> dict[
     rng, end = random.Random(args.seed), time.perf_counter() + args.seconds
     nodes = [node for node, _ in timed(engine, args.seqs, features).values()]
     inner = math.gcd(*(w.shape[-1] for node in nodes for w in weights_of(node)))
-    drawn: dict[str, list[Any]] = {
-        k: list(wide_tiles(k, args.seqs, features)) for k in {key_of(n, features) for n in nodes}
-    }
+    keys = {key_of(node, features) for node in nodes} - {""}
+    drawn: dict[str, list[Any]] = {key: list(wide_tiles(key, args.seqs, features)) for key in keys}
     shared = list(matrix_tiles(args.seqs, inner, features)) if features.cooperative_matrix else []
     results: dict[str, list[tuple[float, str]]] = {}
     for tiles in (*drawn.values(), shared):
