@@ -44,6 +44,7 @@ STEPS: tuple[tuple[Token, ...], ...] = (
     (PADDING, _at(0, 255), _at(2, 1)),
     (Token(1, 77, 40, -1), Token(2, 300, 100, 50), Token(0, -2, -1, 3), Token(3, 5, 60, 61)),
 )  # the last: no row, one amid others, one that sees nothing, one beyond what it sees
+WITHOUT_PADDING = 0, 2, 3  # of them
 
 
 def _used_by(tokens: tuple[Token, ...]) -> Fill:
@@ -110,9 +111,15 @@ def _whole() -> Iterator[Case]:
             more["gate"] = Operand((len(tokens), 1, n_heads, 2 * dim), view=_part)
             attrs = {"scale": dim**-0.5, "n_kv": N_KV, "eps": 1e-6, **({"neighbours": True} if (i + j) % 2 else {})}
             attrs |= ({"cap": 1.3} if j % 3 == 1 else {}) | ways[(i + j) % len(ways)]
-            given_ = (more[name] for name in attrs.get("extra", ()))
+            given_ = tuple(more[name] for name in attrs.get("extra", ()))
             what = f"{n_heads} heads on {n_keys} of {dim}, {turned} turned, step {j}, {attrs}"
-            yield _case(what, (*ins, *given_), attrs, (i, j) == (2, 2), "rope_attention")
+            made = _case(what, (*ins, *given_), attrs, (i, j) == (2, 2), "rope_attention")
+            yield replace(made, in_parts=False)  # which multiply what no token sees by 0
+            if j in WITHOUT_PADDING:
+                cache = Operand(ins[6].shape, F16)
+                yield _case(
+                    f"{what}, numbers everywhere", (*ins[:6], cache, cache, *ins[8:], *given_), attrs, op=made.op
+                )
 
 
 def _others() -> Iterator[Case]:

@@ -3,7 +3,7 @@ or it is said here why it stays. The host backend judges all barriers of a kerne
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -166,11 +166,18 @@ def barriers_met(which: Class) -> set[tuple[str, int]]:
     return set().union(*(barriers_in(*variant)[1] for variant in seen))
 
 
+def sampled(uses: Sequence[Use]) -> list[Use]:
+    """N_TRIED of them, in any order; of each choice of constants one first, since few may need a barrier."""
+    mixed = Random(0).sample(uses, len(uses))
+    firsts = {str(sorted(use.call.constants.items())): i for i, use in reversed(list(enumerate(mixed)))}.values()
+    return [mixed[i] for i in sorted(range(len(mixed)), key=lambda i: (i not in firsts, i))][:N_TRIED]
+
+
 def needless(which: Class) -> set[tuple[str, int]]:
     """The barriers of a class that no case needs, and that are not kept."""
     those = uses()[which]
     left = {b for b in barriers_met(which) if not which.is_kept(b)}
-    for use in Random(0).sample(those, min(N_TRIED, len(those))):
+    for use in sampled(those):
         every, own = barriers_in(use.call.stem, use.call.defines)
         if not left & own:
             continue
