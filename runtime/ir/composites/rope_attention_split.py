@@ -56,7 +56,8 @@ def _infer(
 
 def rows_of(cache: Tensor) -> Tensor:
     n_slots, n_ctx, width = cache.shape
-    require(cache.can_reshape(n_slots * n_ctx, width), OP, f"cache {cache} with strides {cache.layout.strides}")
+    is_plain = not cache.dtype.is_quantised and cache.can_reshape(n_slots * n_ctx, width)
+    require(is_plain, OP, f"cache {cache} with strides {cache.layout.strides}")
     return cache.reshape(n_slots * n_ctx, width)
 
 
@@ -121,6 +122,7 @@ def made_inputs(
     turned, *written = made.outputs
     ours = whole(turned) and whole(q) and only_reader(edit, turned, at, node.op) is not None
     ours = ours and all(_is_all_of(t, cache) for t, cache in zip((k, v), written, strict=True))
+    ours = ours and not (k.dtype.is_quantised or v.dtype.is_quantised)
     ours = ours and made.attrs.get("extra", ()) in ((), NORMS) and can_wait(edit, at, i, made, made.outputs)
     tokens = _of_single_tokens(made.inputs[:4], q.shape[0]) if ours else None
     if tokens is None:
