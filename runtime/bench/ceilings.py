@@ -4,11 +4,12 @@ Both run as nodes through the same backend and are timed by it, as the kernels t
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...backends.base import Device, Program
+from ...backends.base import Device
 from ..ir.dtypes import DType
 from ..ir.graph import Graph
 from ..ir.plan import make_plan
@@ -78,7 +79,7 @@ def _timed(device: Device, graph: Graph, inputs: list[Tensor]) -> tuple[Traffic,
             device.write(s, _content(s))
         program = device.compile(make_plan(graph))
         try:
-            _warm(program)
+            warm_up(program.run)
             seconds = min(program.profile()[0] for _ in range(N_RUNS))
         finally:
             program.close()
@@ -87,7 +88,8 @@ def _timed(device: Device, graph: Graph, inputs: list[Tensor]) -> tuple[Traffic,
     return traffic(graph.nodes[0]), max(seconds, 1e-9)
 
 
-def _warm(program: Program) -> None:
+def warm_up(run: Callable[[], object]) -> None:
+    """Runs for WARM_S."""
     end = time.perf_counter() + WARM_S
     while time.perf_counter() < end:
-        program.run()
+        run()

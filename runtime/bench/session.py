@@ -9,7 +9,7 @@ from ..engine.engine import Progress
 from ..model import Model, load
 from ..version import VERSION
 from . import profile
-from .ceilings import WARM_S, Ceilings, measure_ceilings
+from .ceilings import Ceilings, measure_ceilings, warm_up
 from .measure import Measured, Test, run
 from .report import Done, Emit, Printer, fields, ladder, printer, replay_table
 from .settings import Setting, Wanted
@@ -106,10 +106,10 @@ class Session:
 
 
 def _warm_up(model: Model, test: Test, setting: Setting) -> None:
-    """Once at least, on a GPU until one that was idle has raised its clocks."""
-    left = 1 if model.info.is_software else int(WARM_S * 1e9)
-    while left > 0:
-        left -= _run(model, test, setting)
+    """The first run plans and compiles; a GPU, which idled meanwhile, goes on until it has raised its clocks."""
+    _run(model, test, setting)
+    if not model.info.is_software:
+        warm_up(lambda: _run(model, test, setting))
 
 
 def _run(model: Model, test: Test, setting: Setting) -> int:
