@@ -2,14 +2,14 @@
 
 A file's rows are runs of blocks of which many are no multiple of 4 bytes, which a shader that loads 32-bit words
 cannot address. On the device a row of such a type holds first the blocks without their scale d, then all the scales,
-then zeros to a multiple of 4 bytes:
+then zeros to a multiple of 4 bytes, or of the 16 that GPUs load at a time where those are a sixteenth at most:
 
     file    d0 q0.. | d1 q1.. | d2 q2..        (or q before d: Q3_K, Q6_K, TQ1_0, TQ2_0)
     device  q0.. q1.. q2.. | d0 d1 d2 | 0
 
 IQ4_XS's d are all that it has beside codes, and so are NVFP4's: four scales and a factor, a float32 that files keep as
 one number for a whole matrix and that makes the block 40 bytes. Q4_1, Q5_1, Q2_K, Q4_K, Q5_K and IQ1_M are multiples of
-4 and stay as they are; F16 and BF16 rows of odd length get 2 zero bytes.
+4 and, but for such zeros, stay as they are; F16 and BF16 rows of odd length get 2 zero bytes.
 """
 
 import numpy as np
@@ -18,6 +18,8 @@ from gguf.quants import dequantize, quantize
 
 from ..errors import UsageError
 from .dtypes import DType
+
+LOAD_NBYTES, LEAST_OF_PADDING = 16, 16
 
 # where in the block the scale stands that the device layout moves, and its bytes (MXFP4: an exponent)
 SCALE_MOVED = {
@@ -80,8 +82,11 @@ def row_nbytes(dtype: DType, n: int) -> int:
 
 
 def packed_row_nbytes(dtype: DType, n: int) -> int:
-    """Bytes of a device's row of n elements: a multiple of 4."""
-    return -(-row_nbytes(dtype, n) // 4) * 4
+    """Bytes of a device's row of n elements: a multiple of 16 where that adds little, else of 4."""
+    nbytes = row_nbytes(dtype, n)
+    in_loads = -(-nbytes // LOAD_NBYTES) * LOAD_NBYTES
+    is_cheap = dtype.is_quantised and (in_loads - nbytes) * LEAST_OF_PADDING <= nbytes
+    return in_loads if is_cheap else -(-nbytes // 4) * 4
 
 
 def from_file(raw: np.ndarray, dtype: DType, factors: np.ndarray | float = 1.0) -> np.ndarray:

@@ -132,7 +132,7 @@ def wide_experts(n_inner: int, features: Features, dtype: DType) -> WideTile:
     return WideTile(_local(512, along, features), 2, 1, along, _steps(n_pieces, along, features, dtype), MOST_GROUPS)
 
 
-def wide_joined(n_inner: int, n_tokens: int, features: Features, dtype: DType) -> WideTile:
+def wide_joined(n_rows: int, n_inner: int, n_tokens: int, features: Features, dtype: DType) -> WideTile:
     """Of few long rows, all held at once."""
     if tile := forced.get("joined"):
         return tile
@@ -144,7 +144,15 @@ def wide_joined(n_inner: int, n_tokens: int, features: Features, dtype: DType) -
         local, rows = 512, 1 if n_tokens == 1 and not features.nvrtc else 2
     else:
         local, rows = (512, 4) if features.nvrtc else (1024, 2)
-    return WideTile(_local(local, along, features), rows, 1, along, _steps(n_pieces, along, features, dtype))
+    steps = _steps(n_pieces, along, features, dtype)
+    sizes = (local,) if n_tokens == 1 else (local, local * 3 // 4)
+    tiles = [WideTile(_local(n, along, features), rows, 1, along, steps) for n in sizes]
+    return min(tiles, key=lambda t: _rows_of_processor(t, n_rows, n_tokens))
+
+
+def _rows_of_processor(tile: WideTile, n_rows: int, n_tokens: int) -> int:
+    """That the one with most of them computes, where workgroups are of one token each."""
+    return ceil_div(ceil_div(n_rows, tile.tile_rows) * n_tokens, MOST_GROUPS_WHOLE) * tile.tile_rows
 
 
 def _wants_all(dtype: DType) -> bool:

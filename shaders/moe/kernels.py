@@ -212,7 +212,8 @@ def _down_tile(node: Node, features: Features) -> tuple[int, Constants]:
     """Rows a workgroup, and the constants that say so."""
     hidden, down, ids, _, shared, shared_down, *_ = node.inputs
     if "WIDE" in _down_form(node, features):
-        tile = wide_joined(ids.shape[1] * hidden.shape[2] + shared.shape[1], ids.shape[0], features, down.dtype)
+        n_inner = ids.shape[1] * hidden.shape[2] + shared.shape[1]
+        tile = wide_joined(down.shape[1], n_inner, ids.shape[0], features, down.dtype)
         return tile.tile_rows, tile.spec((down, shared_down), (hidden, shared), features)
     local = local_of(4 * hidden.shape[2], features)  # an octet of an expert's row an invocation, or two
     return local if "LANES" in form_of(features) else 1, {"local_size_x": local, "ROWS": 1, "COLS": 1}

@@ -25,7 +25,8 @@ def nbytes(tile: WideTile, features: Features, dtype: DType) -> int:
 def tiles(features: Features, dtype: DType) -> list[WideTile]:
     by_rows = (wide_tile(r, c, k, features, dtype) for r, c, k in product(ROWS, (1, 2, 3, 4, 5, 8, 9, 32), INNER))
     experts = (wide_experts(k, features, dtype) for k in INNER)
-    return [*by_rows, *experts, *(wide_joined(k, n, features, dtype) for k, n in product(INNER, (1, 2, 4, 8)))]
+    joined = (wide_joined(2048, k, n, features, dtype) for k, n in product(INNER, (1, 2, 3, 4, 8, 9)))
+    return [*by_rows, *experts, *joined]
 
 
 @pytest.mark.parametrize(("size", "shared"), list(product((8, 16, 32, 64), (16384, 32768, 49152, 65536))))

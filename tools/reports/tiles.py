@@ -22,6 +22,7 @@ from statistics import median
 from typing import Any
 
 import vkrun
+from vkrun.runtime.bench.ceilings import warm_up
 from vkrun.runtime.bench.measure import Test, run
 from vkrun.runtime.engine.engine import Engine
 from vkrun.runtime.errors import VkrunError
@@ -34,7 +35,6 @@ from vkrun.shaders.matmul.matrices import Tile
 from vkrun.shaders.matmul.wide import WideTile, takes_wide
 
 OWN_EVERY, N_RUNS, N_BEST = 9, 5, 5
-WARM_S = 0.2  # cards lower their clock while kernels are compiled
 LEFT_NBYTES = 2048  # of shared memory, for tables and what kernels keep beside columns
 MOST_GROUPS = 132, 264, 396, 528, 1056, 1 << 30
 
@@ -100,10 +100,9 @@ def by_matrices(node: Node, features: Features) -> bool:
 def timed(engine: Engine, n_seqs: int, features: Features) -> dict[str, tuple[Node, float]]:
     """Of each kind of product a node and its microseconds."""
     engine.close()
-    test, end = Test(0, 8, 0, n_seqs), time.perf_counter() + WARM_S
+    test = Test(0, 8, 0, n_seqs)
     run(engine, test)
-    while time.perf_counter() < end:
-        run(engine, test)
+    warm_up(lambda: run(engine, test))  # cards lower their clock while kernels are compiled
     ready = engine.last
     assert ready is not None
     runs = zip(*(ready.program.profile() for _ in range(N_RUNS)), strict=True)
@@ -158,7 +157,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with vkrun.load(args.file, backend=args.backend, n_ctx=256, n_seqs=args.seqs) as model:
-        features = Features(**model.engine.device.info.features)  # pyright: ignore[reportArgumentType]
+        features: Features = model.engine.device.features  # pyright: ignore[reportAttributeAccessIssue]
         if not takes_wide(features):
             raise SystemExit(f"{model.engine.device.info.name}: no GPU with subgroups, there are no tiles to choose")
         for kind, times in sweep(model.engine, args, features).items():
