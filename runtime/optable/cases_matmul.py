@@ -1,5 +1,7 @@
 """Cases of the op table: products with one weight, with experts by id, with several weights of one input."""
 
+from itertools import product
+
 from ..ir.dtypes import DType
 from .case import Case, Operand, integers, uniform, values
 from .views import broadcast, flat_offset, one_inf, outer_cut, plain, rows_apart, swapped, transpose
@@ -7,6 +9,7 @@ from .views import broadcast, flat_offset, one_inf, outer_cut, plain, rows_apart
 F32, F16, BF16, I32 = DType.F32, DType.F16, DType.BF16, DType.I32
 BLOCKS = tuple(t for t in DType if t.is_quantised)
 WEIGHTS = (F32, F16, BF16, *BLOCKS)
+FEW_OF_EXPERTS = (1, 1), (1, 3), (2, 1), (8, 3), (23, 1), (23, 3)  # tokens, and columns of each for three experts
 K_QUANTS = tuple(t for t in BLOCKS if t.block == 256)
 
 
@@ -166,7 +169,18 @@ def _mul_mat_id() -> list[Case]:
         cases.append(_id("long rows", Operand((6, 40, 1024), t), Operand((3, 1, 1024)), _ids(3, 2), True))
     w = Operand((2, 9, 12800), DType.Q4_0)
     cases.append(_id("rows longer than what is held", w, Operand((1, 1, 12800)), _ids(1, 2, 0, 2)))
-    return [*cases, *_mul_mat_id_views()]
+    return [*cases, *_few_of_experts(), *_mul_mat_id_views()]
+
+
+def _few_of_experts() -> list[Case]:
+    """Of tokens so few that GPUs take experts' rows for each, rows longer than a subgroup's."""
+    cases = []
+    for t, (n, slots) in product((DType.MXFP4, DType.Q8_0, DType.Q4_K, DType.Q6_K, F16, F32), FEW_OF_EXPERTS):
+        k = 768 if t in K_QUANTS else 1056
+        what = f"{n} tokens, {'a column' if slots == 1 else 'columns'} of {k} each"
+        x = Operand((n, slots, k + 5), view=_cut(k)) if n == 2 else Operand((n, slots, k))
+        cases.append(_id(what, Operand((5, 37, k), t), x, _ids(n, 3, -1, 7), n == 8))
+    return cases
 
 
 def _mul_mat_id_views() -> list[Case]:

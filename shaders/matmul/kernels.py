@@ -10,7 +10,7 @@ from ...runtime.ir.graph import Node
 from ..kernel import Constants, Defines, Features, Kernel, KernelCall, placed
 from ..operands import FLOATS, INTS, WEIGHTS, Operands
 from . import glu_mul_mat, matrices, mul_mats
-from .dots import FORMS, form_of, has_form, local_of
+from .dots import FORMS, form_of, has_form, local_of, most_tokens
 from .mul_mat_args import (
     ceil_div,
     defines_of,
@@ -20,7 +20,7 @@ from .mul_mat_args import (
     operands_of,
     vec_tile,
 )
-from .wide import wide_tile
+from .wide import wide_experts, wide_tile
 
 LANES = 8  # of a subgroup that lanes.glsl asks for
 VECTOR_COLS = 32  # columns up to which a GPU computes by rows, at most 8 of them at a time
@@ -104,6 +104,8 @@ def _few_cols(node: Node, features: Features) -> str:
 def _vector_shape(node: Node, features: Features) -> tuple[int, Constants]:
     p, w = operands_of(node), node.inputs[0]
     flags = _vector_flags(node, features)
+    if "WIDE" in flags and node.op == "mul_mat_id":
+        return _wide_experts_shape(node, features)
     if "WIDE" in flags:
         tile = wide_tile(p.n_rows, p.n_cols, p.n_inner, features, w.dtype)
         groups, run = tile.runs(ceil_div(p.n_rows, tile.tile_rows))
@@ -111,6 +113,15 @@ def _vector_shape(node: Node, features: Features) -> tuple[int, Constants]:
     rows, cols = vec_tile(p.n_cols, bool(flags))
     local = local_of(p.n_inner, features)
     return ceil_div(p.n_rows, rows) * ceil_div(p.n_cols, cols) * p.n_batch, _tile(local, rows, cols)
+
+
+def _wide_experts_shape(node: Node, features: Features) -> tuple[int, Constants]:
+    """Runs of tiles of each of a token's experts."""
+    p, (w, x, _ids) = operands_of(node), node.inputs
+    tile, (n_tokens, n_slots) = wide_experts(p.n_inner, features, w.dtype), p.batch
+    n_tiles = ceil_div(p.n_rows, tile.tile_rows)
+    run = min(n_tiles, tile.run_of_experts(n_tiles * n_slots, n_tokens))
+    return ceil_div(n_tiles, run) * p.n_batch, tile.spec((w,), (x,), features, run)
 
 
 def _vector_flags(node: Node, features: Features) -> tuple[str, ...]:
@@ -124,6 +135,9 @@ def _tile_shape(node: Node, features: Features) -> tuple[int, Constants]:
 
 
 def _grouped_for_gpus(node: Node, features: Features) -> str:
+    n, most = operands_of(node).batch[0], most_tokens(features)
+    if n <= most and "WIDE" in _vector_flags(node, features):
+        return f"grouped: {n} tokens, at least {most + 1}"
     return _for_gpus(node, features) or _grouped(node, features)
 
 

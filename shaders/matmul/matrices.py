@@ -6,9 +6,11 @@ tools/reports/products.py measured on an H100.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
+from ...runtime.ir.layout import Shape
 from ...runtime.ir.tensor import Kind, Tensor
 from ..kernel import Constants, Features, Kernel, KernelCall, Variant, grid_of, strides
 from ..operands import FLOATS, INTS, WEIGHTS, Operand, Operands
@@ -113,8 +115,7 @@ def _for_matrices(features: Features) -> str:
     return "" if fits else "matrices: for devices with cooperative matrices of halves"
 
 
-def _worth(p: Product) -> str:
-    n = p.n_rows * p.n_cols * p.n_batch * p.n_inner
+def _worth(n: int) -> str:
     return f"matrices: {n} products, at least {FEWEST_PRODUCTS}" if n < FEWEST_PRODUCTS else ""
 
 
@@ -135,7 +136,8 @@ def _rule(node: Node, features: Features) -> str:
         return f"matrices: {p.n_cols} columns, at least {fewest}"
     if p.n_batch > 1 and not w.dtype.is_quantised:  # no model's weights, but what was computed: halves would lose it
         return f"matrices: {p.n_batch} products of {w.dtype.name} side by side"
-    return _for_matrices(features) or _worth(p) or _refuses_tile(_tile(node, p, features), p, features)
+    n = p.n_rows * p.n_cols * p.n_batch * p.n_inner
+    return _for_matrices(features) or _worth(n) or _refuses_tile(_tile(node, p, features), p, features)
 
 
 def fewest_cols(w: Tensor, n_rows: int, features: Features) -> int:
@@ -154,8 +156,15 @@ def takes_few(weights: Sequence[Tensor], n_cols: int, features: Features) -> boo
 
 def takes_experts(w: Tensor, n_tokens: int, n_slots: int, features: Features) -> bool:
     """Are an expert's rows better read once for all of its tokens, in lists and by matrices, than for each token?"""
-    n_products = n_tokens * n_slots * w.shape[1] * w.shape[2]
-    return n_tokens >= features.tuning.expert_tokens and n_products >= FEWEST_PRODUCTS and not _for_matrices(features)
+    return not _refuses_experts(w, (n_tokens, n_slots), features)
+
+
+def _refuses_experts(w: Tensor, picked: Shape, features: Features) -> str:
+    """picked: tokens, and experts of each."""
+    n = prod((*picked, *w.shape[1:]))
+    if picked[0] < (fewest := features.tuning.expert_tokens):
+        return f"matrices: {picked[0]} tokens, at least {fewest}"
+    return _for_matrices(features) or _worth(n)
 
 
 def _refuses_tile(tile: Tile | None, p: Product, features: Features) -> str:
@@ -248,9 +257,9 @@ def _expert_tile(node: Node, p: Product, features: Features, n_rows: int) -> Til
 
 
 def _lists_rule(node: Node, features: Features) -> str:
-    p = operands_of(node)
+    p, (w, _x, ids, *_more) = operands_of(node), node.inputs
     tile = _expert_tile(node, p, features, p.n_rows)
-    return _for_matrices(features) or _worth(p) or _refuses_tile(tile, p, features)
+    return _refuses_experts(w, ids.shape, features) or _refuses_tile(tile, p, features)
 
 
 def _lower_lists(node: Node, features: Features) -> KernelCall:
@@ -268,9 +277,9 @@ def _lower_lists(node: Node, features: Features) -> KernelCall:
 
 
 def _swiglu_rule(node: Node, features: Features) -> str:
-    p, w = operands_of(_as_product(node)), node.inputs[0]
+    p, (w, _up, _x, ids, *_more) = operands_of(_as_product(node)), node.inputs
     tile = _expert_tile(node, p, features, 2 * p.n_rows)
-    why = _for_matrices(features) or _worth(p) or _refuses_tile(tile, p, features)
+    why = _refuses_experts(w, ids.shape, features) or _refuses_tile(tile, p, features)
     if why or tile is None:
         return why
     is_whole = all(map(_by_groups, node.inputs[:2])) and w.dtype is not DType.F32

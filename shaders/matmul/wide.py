@@ -18,6 +18,7 @@ FEW_ROWS, SOME_ROWS, MANY_ROWS, MOST_ROWS = 1024, 2048, 4096, 16384
 MOST_COLS, MOST_COLS_SHORT = 8, 4  # of a tile: of types whose numbers take long to make, and of others
 FEW_COLS, SOME_COLS = 4, 8  # columns, or tokens, up to which tiles are other ones
 MOST_GROUPS = 528  # of one column: more tiles than that come several to a workgroup, so that columns are held once
+MANY_TILES = 4  # of a workgroup at most where several tokens bring more than enough of them
 MOST_GROUPS_WHOLE = 132  # of so many invocations that one a processor is enough
 
 
@@ -44,6 +45,10 @@ class WideTile:
         """Workgroups for so many tiles, and the tiles that each takes one after the other."""
         run = ceil_div(n_tiles, self.most)
         return ceil_div(n_tiles, run), run
+
+    def run_of_experts(self, n_tiles: int, n_tokens: int) -> int:
+        """Tiles that a workgroup takes one after the other, of so many of each token's experts."""
+        return max(self.runs(n_tiles)[1], min(MANY_TILES, ceil_div(n_tokens * n_tiles, 2 * MOST_GROUPS)))
 
     def spec(
         self,
@@ -118,7 +123,7 @@ def _whole_tile(local: int, rows: int, n_pieces: int, features: Features, dtype:
 
 
 def wide_experts(n_inner: int, features: Features, dtype: DType) -> WideTile:
-    """Of a row of an expert's gate and one of its up, for each of a token's."""
+    """Of a row of an expert's gate and one of its up, or of two of one, for each of a token's."""
     if tile := forced.get("experts"):
         return tile
     size, n_pieces = features.subgroup_size, n_inner // PIECE

@@ -13,11 +13,10 @@ from ..matmul.dots import defines, form_of, has_form, local_of, most_tokens, row
 from ..matmul.matrices import takes_experts
 from ..matmul.mul_mat_args import ceil_div
 from ..matmul.mul_mats import for_subgroups
-from ..matmul.wide import MOST_GROUPS, PIECE, wide_experts, wide_joined
+from ..matmul.wide import PIECE, wide_experts, wide_joined
 from ..operands import FLOATS, INTS, WEIGHTS
 
 TOKENS_FOR_DOTS = 2  # of experts' way down
-MANY_TILES = 4  # of a workgroup at most where several tokens bring more than enough of them
 
 MAX_PICKED, MAX_EXPERTS, MAX_GROUPS = 32, 1024, 64
 MOST_HELD = 32  # columns of a lane of pick.glsl
@@ -159,7 +158,7 @@ def _gate_up_tile(node: Node, features: Features) -> tuple[int, Constants]:
     if "WIDE" in form:
         tile = wide_experts(n_inner, features, gate.dtype)
         n_tiles = k * ceil_div(gate.shape[1], tile.tile_rows // 2)
-        run = max(tile.runs(n_tiles)[1], min(MANY_TILES, ceil_div(n * n_tiles, 2 * MOST_GROUPS)))
+        run = tile.run_of_experts(n_tiles, n)
         constants = tile.spec((gate, up, shared_gate, shared_up), (x,), features, run)
         return n_groups(tile.tile_rows // 2, run), constants
     local = local_of(n_inner, features)

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from vkrun.runtime.ir.composites import PART_FUSIONS
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.passes import fuse
 from vkrun.runtime.ir.tensor import Kind, Storage
 from vkrun.shaders.catalogue import lower, refusal
 from vkrun.shaders.kernel import Features
@@ -57,6 +59,28 @@ def test_experts_of_many_tokens_at_work_go_by_lists(n_tokens, shape, wanted) -> 
     gate = Storage("gate", Kind.WEIGHT, DType.Q4_0, (n_experts, hidden, width)).tensor()
     assert takes_experts(gate, n_tokens, used, GPU) is wanted
     assert not takes_experts(gate, n_tokens, used, Features(subgroup_size=32))
+
+
+@pytest.mark.parametrize(
+    ("n_tokens", "n_slots", "features", "stem"),
+    [
+        (1, 4, GPU, "mul_mat_vec"),
+        (15, 1, GPU, "mul_mat_vec"),
+        (16, 4, GPU, "mul_mat_id_matrix"),
+        (32, 4, replace(GPU, cooperative_matrix=()), "mul_mat_vec"),
+        (33, 4, replace(GPU, cooperative_matrix=()), "mul_mat_id_tile"),
+    ],
+)
+def test_few_tokens_read_experts_rows_each(n_tokens, n_slots, features, stem) -> None:
+    w = Storage("w", Kind.WEIGHT, DType.MXFP4, (32, 2880, 2880)).tensor()
+    x = Storage("x", Kind.STATE, DType.F32, (n_tokens, n_slots, 2880)).tensor()
+    ids = Storage("ids", Kind.STATE, DType.I32, (n_tokens, 4)).tensor()
+    g = Graph()
+    g.output("y", g.mul_mat_id(w, x, ids))
+    fused = fuse(g, lambda node: not refusal(node, features), PART_FUSIONS)
+    *lists, call = [lower(node, features) for node in fused.nodes]
+    assert call and call.stem == stem and bool(lists) == (stem == "mul_mat_id_matrix")
+    assert stem != "mul_mat_vec" or ("WIDE", "") in call.defines
 
 
 def test_a_device_with_little_shared_memory_takes_smaller_ones() -> None:
