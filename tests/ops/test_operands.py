@@ -1,6 +1,7 @@
 """What kernels say of themselves is true: an operand changed in one way is refused, or the numbers are right."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 from vkrun.backends.base import Device
@@ -33,6 +34,8 @@ def fault(flip: Flip, device: Device) -> str:
     wanted = execute(setting, CPU.open(CPU.devices()[0]))
     plan = planned(setting, device)
     case = flip.case.in_halves() if _by_matrices(setting, device) else limited(flip.case, device, plan)
+    if all(t.shape[-1:] == (1,) for t in setting.node.outputs):
+        case = replace(case, row=inf)  # the only number of a row may be next to nothing
     outcome = compare(case, setting, run(setting, device, plan), wanted)
     return "" if outcome.status == "pass" else f"{flip.what}: {outcome.why}"
 
