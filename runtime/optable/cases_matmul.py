@@ -295,6 +295,7 @@ def _mul_mat_add() -> list[Case]:
         _sum("long rows of many", Operand((40, 2048), q4), plain((9, 2048)), rows_apart((9, 40)), strided_out=True),
         _sum("rows longer than what is held", Operand((5, 12800), q4), plain((1, 12800)), plain((1, 5))),
         _sum("long float rows", rows_apart((9, 1099)), rows_apart((2, 1099)), plain((2, 9))),
+        *(_sum("a bias", Operand((39, 1056), t), plain((n, 1056)), broadcast((n, 39))) for t, n in ((q8, 1), (F32, 3))),
         _sum("rows of odd length", rows_apart((9, 63)), rows_apart((3, 63)), broadcast((3, 9))),
         _sum("inf and NaN", Operand((20, 64), q8), Operand((3, 64), fill=one_inf), plain((3, 20))),
     ]

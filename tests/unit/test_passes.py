@@ -195,6 +195,17 @@ def test_a_product_into_what_is_given_stays_alone():
     assert ops(fuse(graph, anything)) == ops(graph) == ["mul_mat"]
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (5,)])
+def test_a_product_is_added_to_a_residual_or_a_bias(shape: tuple[int, ...]):
+    w, x = (Storage(n, Kind.WEIGHT, DType.F32, (m, 8)).tensor() for n, m in (("w", 5), ("x", 3)))
+    g = Graph()
+    added = Storage("added", Kind.WEIGHT, DType.F32, shape).tensor()
+    g.output("y", g.sigmoid(g.add(g.mul_mat(w, x), added)))
+    made = fuse(g, anything)
+    assert ops(made) == ["mul_mat_add", "sigmoid"]
+    assert (made.nodes[0].inputs[2].storage, made.nodes[0].inputs[2].shape) == (added.storage, (3, 5))
+
+
 def products(n_rows: int, *, changed: bool = False) -> Graph:
     """Two products of a state, which changes between them or not; the second one sees it with an axis more."""
     g, x = Graph(), Storage("x", Kind.STATE, DType.F32, (n_rows, 8)).tensor()

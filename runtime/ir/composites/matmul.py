@@ -219,15 +219,20 @@ register(
 
 
 def _fuse_add(edit: Editing, i: int, node: Node) -> None:
-    """A product and the residual that it is added to."""
-    for product, residual in (node.inputs, node.inputs[::-1]):
+    """A product and the residual that it is added to, or the bias that all its rows share."""
+    for product, added in (node.inputs, node.inputs[::-1]):
         found = maker(edit, product, "mul_mat", i)
-        if found is None or residual.shape != product.shape or only_reader(edit, product, found[0], "add") is None:
+        if (
+            found is None
+            or added.shape not in (product.shape, product.shape[1:])
+            or only_reader(edit, product, found[0], "add") is None
+        ):
             continue
         at, made = found
         w, x, *_halves = made.inputs
         if w.storage.kind is not Kind.WEIGHT or w.ndim != 2 or x.ndim != 2 or edit.is_written(x, at + 1, i):
             continue
+        residual = added.broadcast_to(*product.shape)
         fused = make("mul_mat_add", (w, x, residual), scope_of(made), node.outputs)
         if edit.supports(fused):
             edit.remove(at)
