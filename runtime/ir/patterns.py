@@ -87,3 +87,9 @@ def can_wait(edit: Editing, at: int, i: int, node: Node, outs: Sequence[Tensor])
     """Could the node at `at` as well stand at i, with these outputs?"""
     read = any(edit.is_read(t, at + 1, i) for t in outs)
     return not read and not any(edit.is_written(t, at + 1, i) for t in node.inputs)
+
+
+def can_come(edit: Editing, at: int, i: int, node: Node) -> bool:
+    """Could the node at i as well stand at `at`, but for what is made there?"""
+    read = any(edit.is_read(t, at + 1, i) for t in node.outputs)
+    return not read and not any(edit.is_written(t, at + 1, i) for t in (*node.inputs, *node.outputs))

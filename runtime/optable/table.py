@@ -3,6 +3,7 @@
 from . import (
     cases_attention,
     cases_caches,
+    cases_convolved,
     cases_copies,
     cases_decode,
     cases_elementwise,
@@ -32,6 +33,7 @@ CASES: tuple[Case, ...] = (
     *cases_mixed.CASES,
     *cases_glu.CASES,
     *cases_recurrent.CASES,
+    *cases_convolved.CASES,
     *cases_scans.CASES,
     *cases_moe.CASES,
     *cases_prompts.CASES,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ...runtime.ir.graph import Node
 from ..kernel import Constants, Defines, Features, Kernel, KernelCall, placed
 from ..operands import FLOATS, INTS, WEIGHTS, Operands
-from . import glu_mul_mat, matrices, mul_mats
+from . import glu_mul_mat, matrices, mul_mat_conv, mul_mats
 from .dots import FORMS, form_of, has_form, local_of, most_tokens
 from .mul_mat_args import (
     ceil_div,
@@ -194,4 +194,7 @@ ADD = Kernel(
     _add_rule,
 )
 
-KERNELS: tuple[Kernel, ...] = (*matrices.KERNELS, *(way.kernel() for way in WAYS), *mul_mats.KERNELS, ADD, GLU)
+KERNELS: tuple[Kernel, ...] = (
+    *(*matrices.KERNELS, *(way.kernel() for way in WAYS)),
+    *(*mul_mats.KERNELS, mul_mat_conv.KERNEL, ADD, GLU),
+)

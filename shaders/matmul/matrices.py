@@ -375,8 +375,12 @@ def _lower_halves(node: Node, _features: Features) -> KernelCall:
     return KernelCall("halves", (), {"x": x, "y": y}, arguments, grid_of(ceil_div(n, 64)))
 
 
+PRODUCT, *_BY_EXPERTS = (
+    Kernel(op, takes, {"y": FLOATS}, lower, variants, rule) for op, takes, lower, variants, rule in _WAYS
+)
 KERNELS = (
-    *(Kernel(op, takes, {"y": FLOATS}, lower, variants, rule) for op, takes, lower, variants, rule in _WAYS),
+    PRODUCT,
+    *_BY_EXPERTS,
     *(
         Kernel(op, _with_halves(takes), {"y": FLOATS}, lower, variants, _worth_halving(rule))
         for op, takes, lower, variants, rule in _WAYS

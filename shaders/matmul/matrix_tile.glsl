@@ -47,6 +47,12 @@ shared uvec4 tile[SPLITS * STAGES * STAGE];
 #if !defined(AFTER_ROWS)
 #define AFTER_ROWS  // what a kernel does once the first rows are asked for
 #endif
+#if !defined(AFTER_COLUMNS)
+#define AFTER_COLUMNS  // and the first columns
+#endif
+#if !defined(AFTER_TURNS)
+#define AFTER_TURNS  // and once all stages are multiplied
+#endif
 
 uint w_starts[W_ITEMS], x_starts[X_ITEMS];
 vec4 x_next[2u * AHEAD * X_ITEMS];
@@ -214,6 +220,7 @@ void multiply() {
     [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
         fetch_columns(slot, slot * SPLITS + team());
     }
+    AFTER_COLUMNS
     for (uint turn = 0u; turn < turns; turn += AHEAD) {
         [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
             if (AHEAD == 1u || turn + slot < turns) {
@@ -221,6 +228,7 @@ void multiply() {
             }
         }
     }
+    AFTER_TURNS
     if (SPLITS > 1u || STAGES > 1u) {
         barrier();
     }

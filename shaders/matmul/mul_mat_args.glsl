@@ -1,6 +1,7 @@
 // What every mul_mat kernel is told. Strides and starts in elements, of block types in 32-bit words.
 // Batch (b0, b1) of x and y meets batch (b0 / ratio0, b1 / ratio1) of w.
 // With ADD: y is added to what stands in `residual`, whose inner stride is 1; no batch.
+// With CONV: what convolved.glsl is told, too.
 // With EXPERTS: b0 is a token, b1 a slot, ids[b0, b1] the expert, and w_batch1 the stride from expert to expert.
 
 #include "common.glsl"
@@ -18,6 +19,8 @@ layout(push_constant) uniform Args {
     uint up_at, residual_at, residual_col, adds;
 #elif defined(ADD)
     uint residual_at, residual_col;
+#elif defined(CONV)
+    uint conv_at, state_at, state_slot, slots_at, tails_at, tails_seq, tails_column, n_slots;
 #endif
 #if defined(HALVES_BINDING)
     uint halves_at;

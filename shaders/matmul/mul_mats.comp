@@ -64,9 +64,8 @@ layout(push_constant) uniform Args {
 #if defined(NORM) && defined(WIDE)
 #define QUADS_GIVEN
 #if defined(CONV)
-#define AFTER_ASKING load_slots(first_col)
-void load_slots(uint first);
-uint first_col;
+#define AFTER_ASKING load_sequences()
+void load_sequences();
 #endif
 #elif defined(NORM)
 #define X_OF(c, k) weighted(c, k)
@@ -84,8 +83,19 @@ bool order_changes(uint t);
 #else
 #define FACTOR(c) 1.0
 #endif
+uint first_col;
+
 #if defined(CONV)
 #include "convolved.glsl"
+
+uint column_of(uint c) {
+    return first_col + c;
+}
+
+void load_sequences() {
+    load_slots();
+    load_tails();
+}
 #endif
 
 #if defined(NORM) && defined(WIDE)
@@ -156,9 +166,6 @@ bool order_changes(uint t) {
 }
 #endif
 
-#if !defined(CONV)
-uint first_col;
-#endif
 uint n_rows, m;  // of the weight that `source` says, and of its rows this invocation's first in a tile
 
 void of_tile(uint t) {
@@ -181,7 +188,7 @@ void take_tile(uint t) {
 void start_tile(uint t) {
 #if defined(CONV)
     if (source == 0u && is_writer()) {
-        load_past(0u, m + own_row() * ROW_STEP, n_rows0, first_col);
+        load_past(0u, m + own_row() * ROW_STEP, n_rows0);
     }
 #endif
 }
@@ -236,27 +243,27 @@ void main() {
 #else
 
 // The inputs before the token's of the rows from m on, where w0 makes them.
-void load_rows_past(uint m, uint first) {
+void load_rows_past(uint m) {
 #if defined(CONV)
-    load_slots(first);
+    load_sequences();
     if (source == 0u && is_writer()) {
         [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-            load_past(r, m + r * ROW_STEP, n_rows0, first);
+            load_past(r, m + r * ROW_STEP, n_rows0);
         }
     }
 #endif
 }
 
-void make_tile(uint tile, uint n, uint w_at, uint w_row, uint n_rows, uint y_at, uint y_col) {
+void make_tile(uint tile, uint w_at, uint w_row, uint n_rows, uint y_at, uint y_col) {
     uint m = tile * TILE_OF(ROWS) + FIRST_ROW;
     [[unroll]] for (uint r = 0u; r < ROWS; r++) {
         rows[r] = w_at + min(m + r * ROW_STEP, n_rows - 1u) * w_row;
     }
     [[unroll]] for (uint c = 0u; c < COLS; c++) {
-        cols[c] = x_at + min(n + c, n_cols - 1u) * x_col;
+        cols[c] = x_at + min(first_col + c, n_cols - 1u) * x_col;
     }
     clear_squares();
-    load_rows_past(m, n);
+    load_rows_past(m);
     multiply();
 #if defined(NORM)
     share_squares();
@@ -267,8 +274,8 @@ void make_tile(uint tile, uint n, uint w_at, uint w_row, uint n_rows, uint y_at,
         [[unroll]] for (uint r = 0u; r < ROWS; r++) {
             float sum = total(sums[r][c]);
             uint row = m + r * ROW_STEP;
-            if (is_writer() && row < n_rows && n + c < n_cols) {
-                store(y_at + (n + c) * y_col + row, made_of(r, c, row, sum));
+            if (is_writer() && row < n_rows && first_col + c < n_cols) {
+                store(y_at + (first_col + c) * y_col + row, made_of(r, c, row, sum));
             }
         }
     }
@@ -277,22 +284,23 @@ void make_tile(uint tile, uint n, uint w_at, uint w_row, uint n_rows, uint y_at,
 void main() {
     begin_dequant(gl_WorkGroupSize.x);
     uint stop0 = n_tiles(n_rows0), stop1 = stop0 + n_tiles(n_rows1), stop2 = stop1 + n_tiles(n_rows2);
-    uint group = group_index(), tile = group % stop2, n = group / stop2 * COLS;
-    if (n >= n_cols) {
+    uint group = group_index(), tile = group % stop2;
+    first_col = group / stop2 * COLS;
+    if (first_col >= n_cols) {
         return;
     }
     if (tile < stop0) {
         source = 0u;
-        make_tile(tile, n, w_at0, w_row0, n_rows0, y_at0, y_col0);
+        make_tile(tile, w_at0, w_row0, n_rows0, y_at0, y_col0);
     } else if (tile < stop1) {
         source = 1u;
-        make_tile(tile - stop0, n, w_at1, w_row1, n_rows1, y_at1, y_col1);
+        make_tile(tile - stop0, w_at1, w_row1, n_rows1, y_at1, y_col1);
     } else {
         source = 2u;
-        make_tile(tile - stop1, n, w_at2, w_row2, n_rows2, y_at2, y_col2);
+        make_tile(tile - stop1, w_at2, w_row2, n_rows2, y_at2, y_col2);
     }
 #if defined(NORM)
-    store_normed(tile, stop2, n);
+    store_normed(tile, stop2, first_col);
 #endif
 }
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, Arguments, Buffers, Constants, Features, Kernel, KernelCall, Variant, grid_of, placed
-from ..operands import FLOATS, INTS, WEIGHTS
+from ..kernel import Argument, Constants, Features, Kernel, KernelCall, Variant, grid_of, placed
+from ..operands import FLOATS, WEIGHTS
 from .dots import LANES, MAX_COLS, defines, form_of, local_of, row_words, variants
 from .matrices import takes_few
 from .mul_mat_args import ceil_div, lanes_tile, vec_tile
+from .mul_mat_conv import CONVOLVED, convolved
 from .wide import FEWEST, takes_wide, wide_tile
 
 MAX_WEIGHTS = 3
@@ -158,30 +159,18 @@ def _lower_normed(node: Node, features: Features) -> KernelCall:
 
 
 def _normed(call: KernelCall, norm: Tensor, normed: Tensor, eps: float) -> KernelCall:
-    arguments = {"norm_at": norm, **placed("normed", normed, "col"), "eps": float(eps)}
-    return _with(call, "NORM", {"norm": norm, "normed": normed}, arguments)
+    return replace(
+        call,
+        defines=(*call.defines, ("NORM", "")),
+        buffers={**call.buffers, "norm": norm, "normed": normed},
+        arguments={**call.arguments, "norm_at": norm, **placed("normed", normed, "col"), "eps": float(eps)},
+    )
 
 
 def _lower_convolved(node: Node, features: Features) -> KernelCall:
     (_, norm, conv, state, slots, tails, *_), normed = node.inputs, node.outputs[2]
     call = _normed(_call(_convolved_parts(node), features), norm, normed, node.attrs["eps"])
-    arguments = {
-        "conv_at": conv,
-        "slots_at": slots,
-        "n_slots": state.shape[0],
-        **placed("state", state, "slot"),
-        **placed("tails", tails, "seq column"),
-    }
-    return _with(call, "CONV", {"conv": conv, "state": state, "slots": slots, "tails": tails}, arguments)
-
-
-def _with(call: KernelCall, flag: str, buffers: Buffers, arguments: Arguments) -> KernelCall:
-    return replace(
-        call,
-        defines=(*call.defines, (flag, "")),
-        buffers={**call.buffers, **buffers},
-        arguments={**call.arguments, **arguments},
-    )
+    return convolved(call, conv, state, slots, tails)
 
 
 def _mixed_variants(*forms: tuple[str, ...], mixes: Sequence[tuple[DType, DType]] = MIXES) -> list[Variant]:
@@ -217,15 +206,7 @@ KERNELS = (
     ),
     Kernel(
         "norm_mul_mats_conv",
-        {
-            "x": _X,
-            "norm": FLOATS.rows,
-            "conv": FLOATS.contiguous.axis(1, least=4, most=4),
-            "state": FLOATS.rows,
-            "slots": INTS.contiguous,
-            "tails": INTS,
-            "w*": _W,
-        },
+        {"x": _X, "norm": FLOATS.rows, **CONVOLVED, "w*": _W},
         {"y": FLOATS.rows, "written": FLOATS.rows, "normed": FLOATS.rows, "y*": FLOATS.rows},
         _lower_convolved,
         _subgroup_variants("NORM", "CONV", mixes=_JOINED_FIRST),

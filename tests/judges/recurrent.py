@@ -225,6 +225,10 @@ def _chunk_of(parts: list[Array], s: Array) -> tuple[Array, Array]:
     return np.array(rows) / 2**14 / np.sqrt(len(s)), after
 
 
+def _mul_mat_conv(w: Array, x: Array, conv, state, slots, tails) -> tuple[Array, Array]:
+    return _causal_conv(product(x, w)[:, None], conv, state, slots, tails)
+
+
 def _norm_mul_mats_conv(x, norm, conv, state, slots, tails, *weights, eps: float) -> tuple[Array, ...]:
     normed = rms_norm(x, eps, norm)
     first, *others = (product(normed, w) for w in weights)
@@ -237,7 +241,8 @@ JUDGES = {
     "solve_tri": Judge(_solve_tri, ROUNDING),
     "ssm_conv": Judge(_ssm_conv, ROUNDING),
     "causal_conv": Judge(_causal_conv, 2 * ROUNDING),
-    "norm_mul_mats_conv": Judge(_norm_mul_mats_conv, 1e-5),  # the reference makes products in float32
+    "mul_mat_conv": Judge(_mul_mat_conv, 1e-5),  # the reference makes products in float32
+    "norm_mul_mats_conv": Judge(_norm_mul_mats_conv, 1e-5),
     "gated_delta_net": Judge(_gated_delta_net, 4e-6),  # ONNX scans in float32
     "kimi_delta": Judge(_kimi_delta, 4 * ROUNDING),
     "mamba2": Judge(_mamba2, ROUNDING),

@@ -97,7 +97,7 @@ def _conv_written(compute, x, w, state, slots, *rest, **attrs):
     return compute(x, w, state, np.clip(slots, 0, len(state) - 1), *rest, **attrs)
 
 
-@wrong("outside slots written", "norm_mul_mats_conv")
+@wrong("outside slots written", "mul_mat_conv", "norm_mul_mats_conv")
 def _projected_written(compute, *inputs, **attrs):
     return compute(*inputs[:4], np.clip(inputs[4], 0, len(inputs[3]) - 1), *inputs[5:], **attrs)
 

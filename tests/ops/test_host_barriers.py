@@ -60,6 +60,7 @@ BY_TEAMS = (
 # (shader or its class with a flag, function, which of its barriers): why no case can need it
 KEPT: Mapping[tuple[str, str, int], str] = {
     ("experts_down_wide DOT", "gather_sums", 0): "of several tokens a subgroup takes rows alone",
+    ("mul_mat_matrix CONV", "close_sums", 1): "of one team a subgroup has one matrix of sums",
     **{
         (stem, function, 0): "experts' tiles are one team's"
         for stem in ("mul_mat_id_matrix", "mul_mat_id_swiglu")

@@ -6,7 +6,7 @@ import pytest
 from vkrun.backends.host import BACKEND
 from vkrun.backends.host.device import HostDevice
 from vkrun.runtime.ir.plan import lean_plan
-from vkrun.runtime.optable import cases_long, cases_prompts
+from vkrun.runtime.optable import cases_convolved, cases_long, cases_prompts
 from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import Outcome, run_case
 from vkrun.shaders.catalogue import lower
@@ -25,7 +25,7 @@ from vkrun.tests.nodes import bare
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
-CASES = *cases_prompts.CASES, *cases_long.CASES
+CASES = *cases_prompts.CASES, *cases_long.CASES, *cases_convolved.CASES
 STEMS = ("attention_decode_matrix", "attention_matrix", "mul_mat_id_matrix", "mul_mat_id_swiglu", "mul_mat_matrix")
 PLAINLY = 2  # cases of a stem without --full: one in each order of lanes
 TRIED = (  # as others are not: eight columns, several stages ahead, one team of two stages
@@ -35,6 +35,10 @@ TRIED = (  # as others are not: eight columns, several stages ahead, one team of
     Tile(64, 64, 2, 32, 32, 2, 1, 2),
 )
 PRODUCT, BY_EXPERTS = ("mul_mat", "Q4_0: 150 columns of 1024"), ("mul_mat_id", "Q8_0: all ids alike, a prompt")
+CONVOLVED, TOO_MANY = (
+    ("mul_mat_conv", "Q4_K: 17 columns of 1024, 1030 rows"),
+    (Tile(128, 32, 2, 32, 32, 1), FEW_TILES[6]),
+)
 
 
 @cache
@@ -78,6 +82,7 @@ def test_cases(stem: str, full: bool) -> None:
     ("case", "tile"),
     [
         *((PRODUCT, tile) for tile in (*TILES, *LARGE_FEW_TILES, *FEW_TILES, *NARROW_TILES, *TRIED)),
+        *((CONVOLVED, tile) for tile in (*LARGE_FEW_TILES, *FEW_TILES, *NARROW_TILES, *TRIED) if tile not in TOO_MANY),
         *((BY_EXPERTS, tile) for tile in (*EXPERT_TILES, FEW_EXPERT_TILE, LARGE_TILE)),
     ],
 )

@@ -151,6 +151,31 @@ def test_the_library_gives_the_same_counts(header, plans):
     ]
 
 
+MATRICES = replace(USUAL_GPU, cooperative_matrix=((16, 8, 16), (16, 16, 16)), shared_nbytes=49152, nvrtc=True)
+
+
+@pytest.mark.parametrize(
+    ("n_seqs", "n_tokens", "op"),
+    [
+        (4, 1, "norm_mul_mats_conv"),
+        *((n, 1, "mul_mat_conv") for n in (5, 8, 16, 32)),
+        (33, 1, "causal_conv"),
+        (8, 2, "causal_conv"),
+    ],
+)
+def test_a_token_of_each_sequence_is_convolved_where_it_is_projected(header, n_seqs, n_tokens, op):
+    found = Counter(n.op for n in plan_step(header, n_seqs=n_seqs, n_tokens=n_tokens, features=MATRICES).nodes)
+    assert {name: n for name, n in found.items() if "conv" in name} == {op: 36}
+
+
+def test_projections_beside_a_convolved_one_stay_there(header):
+    """Rows of the weights of a layer's first products, which follow each other without a barrier."""
+    nodes = [n for n in plan_step(header, n_seqs=8, features=MATRICES).nodes if n.name.startswith("blk.1.")]
+    assert [n.op for n in nodes[1:4]] == ["mul_mat_conv", "mul_mat", "mul_mat"]
+    assert [n.inputs[0].shape[0] for n in nodes[1:4]] == [8192, 4096, 64]
+    assert all(a is b for n in nodes[2:4] for a, b in zip(n.inputs[1:], nodes[1].inputs[1:2], strict=True))
+
+
 def test_a_header_without_its_data_is_enough(header, tmp_path):
     cut = tmp_path / "cut.gguf"
     with header.open("rb") as f:

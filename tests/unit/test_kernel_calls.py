@@ -46,7 +46,7 @@ def test_calls_fit_their_shaders(op: str, full: bool) -> None:
 @pytest.mark.parametrize("features", [CPU, GPU, POOREST])
 def test_what_is_written_out_is_enough(features: Features) -> None:
     """shaders/common/each.glsl goes up to 8, and to 32 for sums of matrices."""
-    products = ("mul_mat", "mul_mats", "norm_mul_mats", "norm_mul_mats_conv", "mul_mat_add")
+    products = ("mul_mat", "mul_mats", "norm_mul_mats", "norm_mul_mats_conv", "mul_mat_conv", "mul_mat_add")
     of_all = [calls(op, features).values() for op in (*products, "experts_gate_up", "experts_down")]
     tiles = [c.constants for found in of_all for c in found if {"ROWS", "COLS"} <= c.constants.keys()]
     assert tiles and max(max(tile["ROWS"], tile["COLS"]) for tile in tiles) <= 8

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from vkrun.runtime.ir import composites  # noqa: F401  which the fuse pass makes
+from vkrun.runtime.ir import composites
 from vkrun.runtime.ir.composites import PART_FUSIONS
 from vkrun.runtime.ir.dtypes import DType
-from vkrun.runtime.ir.graph import Graph
+from vkrun.runtime.ir.graph import Graph, Node
 from vkrun.runtime.ir.layout import Layout
 from vkrun.runtime.ir.passes import branch, elide_copies, fuse, lean, order, select
 from vkrun.runtime.ir.tensor import Kind, Storage
@@ -231,6 +231,41 @@ def test_products_of_one_input_share_its_halves_until_it_changes():
 def test_few_rows_are_not_halved_nor_what_no_kernel_takes(n_rows: int, most: int):
     graph = fuse(products(n_rows), lambda node: len(node.inputs) <= most, PART_FUSIONS)
     assert ops(graph) == ["mul_mat"] * 2
+
+
+def convolved(between: str = "", places: tuple[int, ...] = (3,)) -> Graph:
+    """Two products of an input, the first of which is convolved; between them and that something that may forbid it.
+    places: the shape of slots, with snapshots or without."""
+    g, x = Graph(), Storage("x", Kind.STATE, DType.F32, (3, 8)).tensor()
+    first, other = (Storage(name, Kind.WEIGHT, DType.F32, (5, 8)).tensor() for name in ("first", "other"))
+    state = Storage("state", Kind.STATE, DType.F32, (4, 15)).tensor()
+    slots, tails = g.input("slots", places, DType.I32), g.input("tails", (*places, 3), DType.I32)
+    made = g.mul_mat(first, x)
+    if between == "state read":
+        g.output("old", g.neg(state))
+    if between == "product read":
+        g.output("again", g.neg(made))
+    g.output("other", g.mul_mat(other, x))
+    w = g.input("taps", (5, 4))
+    g.output("y", composites.causal_conv(g, made.unsqueeze(1), w, state, slots, tails, linear=between == "linear"))
+    return g
+
+
+def apart(node: Node) -> bool:
+    return node.op != "mul_mats"
+
+
+def test_a_convolution_joins_the_product_that_it_takes_where_that_stands():
+    graph = fuse(convolved(), apart)
+    assert ops(graph) == ["mul_mat_conv", "mul_mat"]
+    assert graph.nodes[0].outputs[0].storage is graph.outputs["y"].storage
+
+
+@pytest.mark.parametrize(
+    "graph", [*(convolved(what) for what in ("state read", "product read", "linear")), convolved(places=(3, 2))]
+)
+def test_a_convolution_stays_where_others_need_what_it_would_change(graph: Graph):
+    assert ops(fuse(graph, apart)) == ops(graph)
 
 
 def gate_and_up(*, also: bool = False) -> Graph:
