@@ -69,10 +69,6 @@ def _cases() -> Iterator[Case]:
             yield _case(f"dim {dim}, queries of {size}", (replace(q, fill=_times(size)), k, v, *rest), scaled)
         wide = (replace(t, shape=(*t.shape[:2], 2 * dim + 16), view=_inner_octets) for t in (k, v))
         yield _case(f"dim {dim}, rows of wider ones", (q, *wide, *rest), attrs, True)
-        for n, part_keys in ((5, 128), (2, 256)):  # parts beyond them, and parts within
-            what = f"dim {dim}, {n} parts of multiples of {part_keys} keys"
-            seen = operands(8, 2, dim, (300, 700))
-            yield _case(what, seen, {"scale": 0.2, "n_kv": N_CTX, "n_split": n, "part_keys": part_keys})
     ins, attrs = operands(8, 1, 64, (N_CTX - 1,)), {"scale": 0.125, "n_kv": N_CTX, "n_split": 100}
     yield _case("a full cache, the last parts without keys", ins, attrs, True)
 

@@ -28,7 +28,7 @@ layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
 layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
 layout(push_constant) uniform Push {
-    uint n_seqs, n_heads, n_parts, part_keys, share, n_kv, n_slots;
+    uint n_seqs, n_heads, n_parts, share, n_kv, n_slots;
     uint k_slot, k_row, v_slot, v_row, slots_0;  // the caches' in octets
     uint q_seq, q_head, y_seq, y_part, y_head, pos_seq;
     uint q_at, k_at, v_at, slots_at, pos_at, y_at;
@@ -274,9 +274,7 @@ void main() {
     }
     load_queries(p.q_at + seq * p.q_seq + (head + min(gl_SubgroupID, HEADS - 1u)) * p.q_head);
     uint stop = min(p.n_kv, uint(max(pos[p.pos_at + seq * p.pos_seq] + 1, 0)));
-    uint size = (stop + p.n_parts - 1u) / p.n_parts;
-    size = size > p.part_keys ? (size + p.part_keys - 1u) / p.part_keys * p.part_keys : size;
-    uint n = min(size, stop - min(part * size, stop));
+    uint size = (stop + p.n_parts - 1u) / p.n_parts, n = min(size, stop - min(part * size, stop));
     uint first = min(part * size, max(stop, 1u) - 1u);  // which stands in the cache where the part has no keys
     uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
     uint in_row = head / p.share * OCTETS, k_first = (p.k_at >> 3) + slot * p.k_slot + first * p.k_row + in_row;

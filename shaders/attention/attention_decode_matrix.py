@@ -44,11 +44,7 @@ def lower(node: Node, features: Features) -> KernelCall:
     n_parts, heads = node.attrs["n_split"], grouped_heads(n_heads // (k.shape[2] // dim))
     buffers, arguments = scanned(node, "seq head part")
     del arguments["q_token"], arguments["pos_token"]  # there is one
-    arguments |= {
-        "n_parts": n_parts,
-        "part_keys": node.attrs.get("part_keys", 1),
-        "cap": float(node.attrs.get("cap", 0)),
-    }
+    arguments |= {"n_parts": n_parts, "cap": float(node.attrs.get("cap", 0))}
     del arguments["cache_slot"], arguments["cache_row"]
     for name in "kv":
         arguments |= strides(name, (s // 8 for s in buffers[name].layout.strides), "slot row")

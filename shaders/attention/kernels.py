@@ -303,7 +303,7 @@ KERNELS = (
         attention_decode_matrix.lower,
         attention_decode_matrix.VARIANTS,
         attention_decode_matrix.rule,
-        frozenset({"cap", "grouped", "by_matrices", "part_keys"}),
+        frozenset({"cap", "grouped", "by_matrices"}),
     ),
     Kernel(
         "attention_split",

@@ -50,10 +50,9 @@ def _by_hand(q: Array, keys: Array, values: Array, seen: Array, scale: float, ca
 
 
 def _attention_split(
-    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, part_keys: int = 1, **_asked: bool
+    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, **_asked: bool
 ) -> tuple[Array]:
-    """Each query's keys in n_split parts of one size, but for the last; more than part_keys are a multiple of so many.
-    What else is asked is about speed alone."""
+    """Each query's keys in n_split parts of one size, but for the last; what else is asked is about speed alone."""
     n_seqs, _, n_heads, dim = q.shape
     n_keys = k.shape[2] // dim
     out = np.empty((n_seqs, n_heads, n_split, v.shape[2] // n_keys + 2))
@@ -61,7 +60,6 @@ def _attention_split(
         slot, own = min(max(int(slots[b]), 0), len(k) - 1), h * n_keys // n_heads
         seen = [s for s in range(n_kv) if s <= pos[b, 0]]
         size = math.ceil(len(seen) / n_split)
-        size += -size % part_keys if size > part_keys else 0
         rows = seen[part * size : (part + 1) * size]
         keys, values = (c[slot, rows].reshape(len(rows), n_keys, c.shape[2] // n_keys)[:, own] for c in (k, v))
         out[b, h, part] = _part(q[b, 0, h], keys, values, scale, cap)

@@ -65,7 +65,7 @@ def _with_lists() -> Iterator[Case]:
 def _grouped() -> Iterator[Case]:
     for n_split in (2, 5):
         ways = {"grouped": True, "by_matrices": n_split == 5, "at_once": n_split == 2}
-        attrs = {"scale": 0.2, "n_kv": 33, "n_split": n_split, **ways, **({"part_keys": 3} if n_split == 5 else {})}
+        attrs = {"scale": 0.2, "n_kv": 33, "n_split": n_split, **ways}
         yield Case("attention_split", f"grouped, {n_split} parts", sized_operands(2, 1, 8, 2, 20, 33, 64)[:5], attrs)
 
 

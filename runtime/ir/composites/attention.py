@@ -17,8 +17,7 @@ LAYER = "attention"
 FEWEST_NUMBERS = 1 << 15  # of a head's keys: on an H100 half as many lost by being split, twice as many won
 SPLIT_KEYS = 256  # keys that one part of a split attention looks at
 FEWEST_KEYS, MANY_PARTS = 32, 256  # the same where a part's keys are read once for all heads that share them
-KEYS_BY_MATRICES, PARTS_BY_MATRICES = 64, 128  # and meet them by matrices; as measured on an H100
-MOST_TILE_KEYS, TILE_NUMBERS = 256, 1 << 15
+KEYS_BY_MATRICES, PARTS_BY_MATRICES = 64, 132  # and meet them by matrices; as measured on an H200
 KEYS_AT_ONCE, PARTS_AT_ONCE = 16, 64  # and all at once; two groups' parts are combined by subgroups of 32
 
 
@@ -173,10 +172,8 @@ def _attention_split_infer(
     grouped: bool = False,
     by_matrices: bool = False,
     at_once: bool = False,
-    part_keys: int = 1,
 ) -> tuple[Spec]:
-    """Attention of one token over n_split parts of the keys that it sees, to be combined; cap as attention's. Parts are
-    equal, and, of more than part_keys keys, whole multiples of so many, but for the last one that has any.
+    """Attention of one token over n_split equal parts of the keys that it sees, to be combined; cap as attention's.
     `grouped` is asked of kernels that read a key once for all heads that share it, `by_matrices` of those that multiply
     it with them by matrices: they are done with more keys in the same time. `at_once` of those that ask for all of a
     part before they use any: they are done sooner.
@@ -186,14 +183,13 @@ def _attention_split_infer(
     a part without keys 0, -inf, 0.
     """
     (made,) = OPS["attention"].infer(q, k, v, slots, pos, scale=scale, n_kv=n_kv)
-    fits = q.shape[1] == 1 and 0 < n_split <= n_kv and part_keys > 0
-    require(fits, "attention_split", f"q {q.shape}, n_split {n_split}, n_kv {n_kv}, part_keys {part_keys}")
+    require(q.shape[1] == 1 and 0 < n_split <= n_kv, "attention_split", f"q {q.shape}, n_split {n_split}, n_kv {n_kv}")
     n_seqs, _, n_heads, dim = made.shape
     return (Spec((n_seqs, n_heads, n_split, dim + 2)),)
 
 
 def _attention_split(
-    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, part_keys: int = 1, **_asked: bool
+    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, **_asked: bool
 ) -> tuple[Array]:
     n_seqs, _, n_heads, dim = q.shape
     n_keys = k.shape[2] // dim
@@ -205,7 +201,6 @@ def _attention_split(
         keys, rows = (np.repeat(c[slot].reshape(c.shape[1], n_keys, -1), n_heads // n_keys, 1) for c in (k, v))
         n_seen = max(0, min(n_kv, pos[b, 0] + 1))
         size = -(-n_seen // n_split)
-        size = -(-size // part_keys) * part_keys if size > part_keys else size
         for part in range(n_split):
             at, stop = part * size, min(part * size + size, n_seen)
             if at < stop:
@@ -247,9 +242,8 @@ def _fuse_split(edit: Editing, i: int, node: Node) -> None:
     extra = attrs.pop("extra", ())
     if ins[0].shape[1] != 1 or OPS["attention"].options_of(node.attrs) - {"gate", "cap"}:
         return
-    by_matrices = {"part_keys": _tile_keys(ins[0].shape[3]), "grouped": True, "by_matrices": True}
     ways = (
-        {"n_split": _small_parts(node, KEYS_BY_MATRICES, PARTS_BY_MATRICES), **by_matrices},
+        {"n_split": _small_parts(node, KEYS_BY_MATRICES, PARTS_BY_MATRICES), "grouped": True, "by_matrices": True},
         {"n_split": _small_parts(node, KEYS_AT_ONCE, PARTS_AT_ONCE), "grouped": True, "at_once": True},
         {"n_split": _small_parts(node, FEWEST_KEYS, MANY_PARTS), "grouped": True},
         {"n_split": attrs["n_kv"] // SPLIT_KEYS},
@@ -262,11 +256,6 @@ def _fuse_split(edit: Editing, i: int, node: Node) -> None:
         if edit.supports(parts) and edit.supports(combine):
             edit.put(i, parts, combine)
             return
-
-
-def _tile_keys(dim: int) -> int:
-    """Keys that matrices take at a time: a part with a few more would take as long as with twice as many."""
-    return min(MOST_TILE_KEYS, TILE_NUMBERS // dim)
 
 
 def _small_parts(node: Node, fewest_keys: int, many: int) -> int:
