@@ -199,7 +199,15 @@ def _parts(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 
 def _combine() -> Iterator[Case]:
-    sizes = (1, 1, 1, 16), (1, 4, 3, 64), (3, 16, 2, 256), (2, 5, 16, 100), (1, 3, 70, 96)
+    sizes = (
+        (1, 1, 1, 16),
+        (1, 4, 3, 64),
+        (3, 16, 2, 256),
+        (2, 5, 16, 100),
+        (1, 3, 70, 96),
+        (2, 3, 40, 256),
+        (1, 2, 64, 64),
+    )
     for n_seqs, n_heads, n_split, dim in sizes:
         operands = (
             Operand((n_seqs, n_heads, n_split, dim + 2), fill=_parts),

@@ -13,6 +13,7 @@ from .cases_attention import given
 
 F16, I32 = DType.F16, DType.I32
 N_CTX, N_KV, N_TABLE = 288, 256, 300
+LONG_CTX, LONG_KV = 2080, 2048
 HEADS = (8, 1), (16, 2), (12, 3), (16, 1), (10, 2), (7, 1)
 NORMS = {"extra": ("q_norm", "k_norm")}
 
@@ -26,9 +27,8 @@ class Token:
     seen: int
     own: int
 
-    @property
-    def row(self) -> int:
-        return self.slot * N_CTX + self.own if self.own >= 0 else -1
+    def row(self, n_ctx: int) -> int:
+        return self.slot * n_ctx + self.own if self.own >= 0 else -1
 
 
 def _at(slot: int, pos: int) -> Token:
@@ -45,6 +45,14 @@ STEPS: tuple[tuple[Token, ...], ...] = (
     (Token(1, 77, 40, -1), Token(2, 300, 100, 50), Token(0, -2, -1, 3), Token(3, 5, 60, 61)),
 )  # the last: no row, one amid others, one that sees nothing, one beyond what it sees
 WITHOUT_PADDING = 0, 2, 3  # of them
+LONG_STEPS: tuple[tuple[Token, ...], ...] = (
+    (_at(0, 0), PADDING),
+    (_at(1, 300),),
+    (_at(2, 127), _at(0, 900)),
+    (_at(1, 256),),
+    (PADDING, _at(0, LONG_KV - 1), _at(2, 1)),
+    (Token(1, 77, 640, -1), Token(2, 300, 800, 50), Token(0, -2, -1, 3), Token(3, 5, 600, 601)),
+)
 
 
 def _used_by(tokens: tuple[Token, ...]) -> Fill:
@@ -65,14 +73,16 @@ def _part(t: Tensor) -> Tensor:
     return t.slice(t.ndim - 1, 0, t.shape[-1] // 2)
 
 
-def operands(tokens: tuple[Token, ...], n_heads: int, n_keys: int, dim: int, n_turned: int) -> tuple:
+def operands(
+    tokens: tuple[Token, ...], n_heads: int, n_keys: int, dim: int, n_turned: int, n_ctx: int = N_CTX
+) -> tuple:
     """q, k, v, pos, table, rows, both caches, slots, seen; q and v with others between their heads."""
-    n, cache = len(tokens), Operand((4, N_CTX, n_keys * dim), F16, fill=_used_by(tokens))
+    n, cache = len(tokens), Operand((4, n_ctx, n_keys * dim), F16, fill=_used_by(tokens))
     pos, seen = (
         Operand((n, 1), I32, fill=given(*all_)) for all_ in ([t.pos for t in tokens], [t.seen for t in tokens])
     )
     rows, slots = (
-        Operand((n,), I32, fill=given(*all_)) for all_ in ([t.row for t in tokens], [t.slot for t in tokens])
+        Operand((n,), I32, fill=given(*all_)) for all_ in ([t.row(n_ctx) for t in tokens], [t.slot for t in tokens])
     )
     table = Operand((N_TABLE, n_turned), fill=uniform(-1, 1))
     q, v = (Operand((n, 1, heads, 2 * dim), view=_part) for heads in (n_heads, n_keys))
@@ -96,8 +106,23 @@ def _cases() -> Iterator[Case]:
             normed = attrs | more | NORMS | {"eps": 0.5 if j == 1 else 1e-6}
             yield _case(f"{what}, norms, {more}", (*ins, *norms), normed)
             yield _case(f"{what}, {more}", ins, attrs | more | ({"cap": 1.3} if j % 2 else {}))
+    yield from _long()
     yield from _others()
     yield from _whole()
+
+
+def _long() -> Iterator[Case]:
+    """Over keys enough for matrices, in parts of a tile and less, and of several."""
+    for i, (dim, turned) in enumerate(((64, 64), (128, 96), (256, 64))):
+        norms = tuple(Operand((dim,), fill=uniform(0.5, 1.5)) for _ in "qk")
+        for j, tokens in enumerate(LONG_STEPS):
+            n_heads, n_keys = HEADS[(2 * i + j) % len(HEADS)]
+            ins = operands(tokens, n_heads, n_keys, dim, turned, LONG_CTX)
+            attrs = {"scale": dim**-0.5, "n_kv": LONG_KV, "n_split": (1, 3, 40)[(i + j) % 3], "eps": 1e-6}
+            attrs |= ({"neighbours": True} if j % 2 else {}) | ({"cap": 1.3} if j % 3 == 1 else {})
+            is_normed, what = (i + j // 2) % 2 == 0, f"{n_heads} heads on {n_keys} of {dim}, {turned} turned"
+            ins, attrs = (*ins, *(norms if is_normed else ())), attrs | (NORMS if is_normed else {})
+            yield _case(f"{what}, long, step {j}, {attrs}", ins, attrs)
 
 
 def _whole() -> Iterator[Case]:

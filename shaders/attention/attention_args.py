@@ -4,12 +4,16 @@ from ...runtime.ir.dtypes import DType
 from ...runtime.ir.graph import Node
 from ...runtime.ir.layout import Layout
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, Constants, Defines, placed, strides
+from ..common.walk import fast_div_words
+from ..kernel import Argument, Constants, Defines, grid_of, placed, strides
 from ..matmul.mul_mat_args import in_words
 from ..operands import Operand
 
 F32, F16, Q8_0 = DType.F32, DType.F16, DType.Q8_0
 CACHE = Operand((F32, F16, Q8_0)).rows.in_words
+OF_HALVES = Operand((F16,)).rows.aligned(8)  # caches that kernels for one token read in eights
+DIMS = 64, 128, 256  # of heads, of these kernels
+FEWEST_HEADS, MOST_HEADS = 4, 8  # that share a key, of a workgroup of theirs
 # see cached.glsl
 _OF_TYPE = {F32: "", F16: "HALVES", Q8_0: "QUANTS"}
 PAIRS = ((F32, F32), (F16, F16), (Q8_0, Q8_0), (F16, Q8_0), (Q8_0, F16))  # what kernels read, of keys and values
@@ -42,6 +46,39 @@ def apart(cache: Tensor, *dims: int) -> str:
     unit = {F16: 2, Q8_0: Q8_0.block}.get(cache.dtype, 1)
     wanted = "even" if unit == 2 else f"multiples of {unit}"
     return f"heads of {dims} in {cache.dtype.name}, expected {wanted}" if any(n % unit for n in dims) else ""
+
+
+def grouped_heads(share: int) -> int:
+    """Query heads of a workgroup, of those that share a key."""
+    return max(n for n in range(1, min(share, MOST_HEADS) + 1) if share % n == 0)
+
+
+def chunks(q: Tensor, k: Tensor) -> dict[str, int]:
+    """HEADS of a workgroup, CHUNKS of so many heads, SHARE of which share a key; each head's size."""
+    n_heads, dim = q.shape[2:]
+    share = n_heads // (k.shape[2] // dim)
+    heads = grouped_heads(share)
+    return {"DIM": dim, "HEADS": heads, "CHUNKS": n_heads // heads, "SHARE": share // heads}
+
+
+def parts_of(node: Node) -> dict[str, Argument]:
+    n_parts, cap = node.attrs["n_split"], float(node.attrs.get("cap", 0))
+    magic, shift = fast_div_words(n_parts)
+    return {"n_parts": n_parts, "parts_magic": magic, "parts_shift": shift, "cap": cap}
+
+
+def grid_of_parts(node: Node, q: Tensor, k: Tensor) -> tuple[int, int, int]:
+    return grid_of(q.shape[0] * node.attrs["n_split"] * chunks(q, k)["CHUNKS"])
+
+
+def given_parts(node: Node) -> tuple[dict[str, Tensor], dict[str, Argument]]:
+    """Buffers and arguments of attention_split where it reads eights of a cache."""
+    buffers, arguments = scanned(node, "seq head part")
+    for name in ("q_token", "pos_token", "cache_slot", "cache_row", "n_heads", "share"):
+        del arguments[name]  # there is one token
+    for name in "kv":
+        arguments |= strides(name, (s // 8 for s in buffers[name].layout.strides), "slot row")
+    return buffers, arguments | parts_of(node)
 
 
 def values(node: Node) -> Constants:

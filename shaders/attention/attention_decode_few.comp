@@ -23,60 +23,10 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint DIM = 64;
 layout(constant_id = 2) const uint HEADS = 8;
 layout(constant_id = 3) const uint SUBGROUP = 32;  // at least TEAM
-layout(constant_id = 4) const uint CHUNKS = 1;  // of HEADS heads there are
-layout(constant_id = 5) const uint SHARE = 1;  // of which so many share a key
 layout(constant_id = 6) const uint CAPPED = 0;
 layout(constant_id = 7) const uint KEYS = 4;  // a power of two
 
-#ifdef ROPE
-layout(std430, binding = 0) readonly buffer Q { vec4 q[]; };
-layout(std430, binding = 1) buffer K { uvec4 k[]; };
-layout(std430, binding = 2) buffer V { uvec4 v[]; };
-#else
-layout(std430, binding = 0) readonly buffer Q { float q[]; };
-layout(std430, binding = 1) readonly buffer K { uvec4 k[]; };
-layout(std430, binding = 2) readonly buffer V { uvec4 v[]; };
-#endif
-layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
-layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
-layout(std430, binding = 5) buffer Y { float y[]; };
-layout(push_constant) uniform Push {
-    uint n_seqs, n_parts, parts_magic, parts_shift, n_kv, n_slots;
-    uint q_seq, q_head, q_at, k_at, v_at, slots_at, pos_at, y_at;
-    float scale, cap;
-#ifdef ROPE
-    uint n_ctx, cache_row, n_table;  // the caches' in eights
-    uint own_k_seq, own_k_head, own_v_seq, own_v_head, own_k_at, own_v_at, turns_at, table_at, rows_at;
-#ifdef NORM
-    uint q_norm_at, k_norm_at;
-    float eps;
-#endif
-#else
-    uint k_slot, k_row, v_slot, v_row, slots_0, y_seq, y_part, y_head, pos_seq;  // the caches' in eights
-#endif
-} p;
-
-#ifdef ROPE
-#define K_SLOT (p.n_ctx * p.cache_row)
-#define K_ROW p.cache_row
-#define V_SLOT K_SLOT
-#define V_ROW K_ROW
-#define Y_PART (DIM + 2u)
-#define Y_HEAD (p.n_parts * Y_PART)
-#define Y_SEQ (CHUNKS * HEADS * Y_HEAD)
-#define SLOTS_0 1u
-#define POS_SEQ 1u
-#else
-#define K_SLOT p.k_slot
-#define K_ROW p.k_row
-#define V_SLOT p.v_slot
-#define V_ROW p.v_row
-#define Y_PART p.y_part
-#define Y_HEAD p.y_head
-#define Y_SEQ p.y_seq
-#define SLOTS_0 p.slots_0
-#define POS_SEQ p.pos_seq
-#endif
+#include "attention_parts.glsl"
 
 const uint LANES = gl_WorkGroupSize.x, TEAM = DIM / 8u;
 const uint QUADS = DIM / 4u, QUERIES = (HEADS * QUADS + LANES - 1u) / LANES;  // quads of all queries an invocation brings
@@ -85,7 +35,7 @@ const uint SUBGROUPS = LANES / SUBGROUP;
 
 shared vec4 held[2u * AT_ONCE * LANES];  // the queries, then sums of values
 shared float tops[SUBGROUPS * SLOTS], totals[SUBGROUPS * SLOTS];
-uint seq, chunk, part, slot, start, stop, n_keys;  // a sequence's keys from `start` on, of those before `stop` that it sees
+uint slot, start, stop, n_keys;  // a sequence's keys from `start` on, of those before `stop` that it sees
 uvec4 keys[KEYS], values[KEYS];
 float scores[32];  // of key j and head h: [j * SLOTS + h]
 float weight;  // of key lane() / SLOTS, where there is one, and head lane() % SLOTS
@@ -100,9 +50,12 @@ uint lane() {
     return gl_SubgroupInvocationID % TEAM;
 }
 
-// Of the team's keys.
+uint team() {
+    return invocation() / TEAM;
+}
+
 uint first_key() {
-    return invocation() / TEAM * KEYS;
+    return team() * KEYS;
 }
 
 vec4 four_halves(uint a, uint b) {
@@ -111,6 +64,7 @@ vec4 four_halves(uint a, uint b) {
 
 #ifdef ROPE
 #include "attention_inputs.glsl"
+#include "attention_own.glsl"
 
 void hold_inputs() {
     make_inputs();
@@ -285,11 +239,11 @@ void ask() {
 #ifdef ROPE
     int position = turns[p.turns_at + seq];
     own_row = rows[p.rows_at + seq];
-    ask_inputs(seq, chunk);
+    ask_inputs(seq, chunk * HEADS + min(team(), HEADS - 1u), chunk / SHARE);
 #endif
     stop = min(p.n_kv, uint(max(last_pos + 1, 0)));
     slot = uint(clamp(asked, 0, int(p.n_slots) - 1));
-    uint size = fast_div(stop + p.n_parts - 1u, p.parts_magic, p.parts_shift);
+    uint size = size_of_parts(stop);
     start = min(part * size, stop);
     n_keys = min(size, stop - start);
 #ifdef ROPE
@@ -305,10 +259,7 @@ void ask() {
 }
 
 void main() {
-    uint group = group_index(), rest = group / CHUNKS;
-    seq = fast_div(rest, p.parts_magic, p.parts_shift);
-    chunk = group % CHUNKS;
-    part = rest - seq * p.n_parts;
+    find_part();
     if (seq >= p.n_seqs) {
         return;
     }

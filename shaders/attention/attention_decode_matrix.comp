@@ -7,6 +7,9 @@
 // that was asked for since; so what lies beyond the part repeats its last row.
 //   y as in attention_decode.comp
 // DIM is 64, 128 or 256. q, y: inner stride 1; caches whose rows begin at multiples of 8 halves; slots are clamped.
+// -DROPE: q and the step's own keys and values come as projections make them, see attention_inputs.glsl. The own row of
+// a cache is written by the first part, read by none: its numbers are known to all. Subgroups have DIM / 8 invocations
+// and more.
 // Grid: a workgroup for each HEADS heads of each part of each sequence.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -15,25 +18,19 @@
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#ifdef ROPE
+#extension GL_KHR_shader_subgroup_shuffle : require
+#endif
 #include "maths.glsl"
+#ifdef ROPE
+#include "numbers.glsl"
+#endif
 
 layout(local_size_x_id = 0) in;  // eight subgroups
 layout(constant_id = 1) const uint DIM = 64;
 layout(constant_id = 2) const uint HEADS = 1;  // at most eight
 
-layout(std430, binding = 0) readonly buffer Q { float q[]; };
-layout(std430, binding = 1) readonly buffer K { uvec4 k[]; };
-layout(std430, binding = 2) readonly buffer V { uvec4 v[]; };
-layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
-layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
-layout(std430, binding = 5) buffer Y { float y[]; };
-layout(push_constant) uniform Push {
-    uint n_seqs, n_heads, n_parts, share, n_kv, n_slots;
-    uint k_slot, k_row, v_slot, v_row, slots_0;  // the caches' in octets
-    uint q_seq, q_head, y_seq, y_part, y_head, pos_seq;
-    uint q_at, k_at, v_at, slots_at, pos_at, y_at;
-    float scale, cap;
-} p;
+#include "attention_parts.glsl"
 
 const uint LANES = gl_WorkGroupSize.x / 8u, ITEMS = 128u / LANES;  // octets of a piece that a lane has
 const uint OCTETS = DIM / 8u, WIDTHS = DIM / 64u;  // of a row, pieces of the keys beside each other
@@ -53,6 +50,7 @@ uvec4 held[PIECES * ITEMS];
 float query[8u * QUERY_OCTETS];
 coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> scores[BLOCKS];
 coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> sums[2];
+uint k_first, v_first, n_keys;  // the part's keys from there on, in octets
 float top = -INFINITY, total = 0.0, unscale;  // of the subgroup's head; those beyond HEADS repeat the last one
 
 uint lane() {
@@ -62,6 +60,23 @@ uint lane() {
 uint own_stage() {
     return gl_SubgroupID * STAGE;
 }
+
+uint invocation() {
+    return gl_SubgroupID * LANES + lane();
+}
+
+#ifdef ROPE
+const uint TEAM = OCTETS;
+
+// A subgroup's hold the same.
+uint team() {
+    return gl_SubgroupID + lane() / TEAM * 8u;
+}
+
+#include "attention_inputs.glsl"
+
+int own_key, aside;  // the own row, counted from the part's first key; from there to a neighbour
+#endif
 
 // Two numbers cut to halves, and what those miss: drivers take a half and back for the number itself.
 uvec2 in_two(vec2 x) {
@@ -87,29 +102,60 @@ uint value_row() {
     return gl_SubgroupID / GROUPS * 32u + lane() / 32u * 8u + lane() % 32u / 8u + lane() / 4u % 2u * 4u;
 }
 
+// How far down stands what is read in the place of a row, in a tile whose own row is so far down: that one is another's to
+// write, and a neighbour comes for it.
+uint beside(int down, int own) {
+#ifdef ROPE
+    down += down == own ? aside : 0;
+#endif
+    return uint(down);
+}
+
 // Keys beyond the last of n repeat it.
-void load_keys(uint piece, uint first, uint n) {
-    uint own = first + key_row() * p.k_row + lane() % 8u;
-    int last = int(n) - 1 - int(key_row());
+void load_keys(uint piece, uint first, uint n, int own) {
+    uint at = first + key_row() * K_ROW + lane() % 8u;
+    int up = int(key_row()), last = int(n) - 1 - up;
     [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
-        uint down = uint(min(int(key_step(piece, i)), last));
-        held[piece * ITEMS + i] = k[own + down * p.k_row + piece % WIDTHS * 8u];
+        uint down = beside(min(int(key_step(piece, i)), last), own - up);
+        held[piece * ITEMS + i] = k[at + down * K_ROW + piece % WIDTHS * 8u];
     }
 }
 
-void load_values(uint piece, uint first, uint n) {
-    uint own = first + value_row() * p.v_row + gl_SubgroupID % GROUPS * 4u + lane() % 4u;
-    int last = int(n) - 1 - int(value_row());
+void load_values(uint piece, uint first, uint n, int own) {
+    uint at = first + value_row() * V_ROW + gl_SubgroupID % GROUPS * 4u + lane() % 4u;
+    int up = int(value_row()), last = int(n) - 1 - up;
     [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
-        held[piece * ITEMS + i] = v[own + uint(min(int(value_step(piece, i)), last)) * p.v_row];
+        held[piece * ITEMS + i] = v[at + beside(min(int(value_step(piece, i)), last), own - up) * V_ROW];
     }
 }
 
-void add_keys(uint piece) {
+#ifdef ROPE
+// What is staged of the own row is replaced by those that staged it.
+void put_own_key(uint piece, int own) {
+    uint row = uint(own) - gl_SubgroupID * 16u - key_step(piece, 0u), place = lane() % 8u;
+    if (row < 16u && row % (LANES / 8u) == lane() / 8u) {
+        stage[own_stage() + row * K_PITCH + place] = fresh[piece % WIDTHS * 8u + place];
+    }
+}
+
+void put_own_value(uint piece, uint n, int own) {
+    uvec4 value = fresh[OCTETS + gl_SubgroupID % GROUPS * 4u + lane() % 4u];
+    [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
+        if (min(value_row() + value_step(piece, i), n - 1u) == uint(own)) {
+            stage[own_stage() + (value_row() % 32u + value_step(0u, i)) * V_PITCH + lane() % 4u] = value;
+        }
+    }
+}
+#endif
+
+void add_keys(uint piece, int own) {
     subgroupBarrier();
     [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
         stage[own_stage() + (lane() / 8u + key_step(0u, i)) * K_PITCH + lane() % 8u] = held[piece * ITEMS + i];
     }
+#ifdef ROPE
+    put_own_key(piece, own);
+#endif
     subgroupBarrier();
     [[unroll]] for (uint d = 0u; d < 8u; d += 2u) {
         coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> rows;
@@ -168,11 +214,16 @@ void shrink_sums() {
     }
 }
 
-void add_values(uint piece) {
+void add_values(uint piece, uint n, int own) {
     subgroupBarrier();
     [[unroll]] for (uint i = 0u; i < ITEMS; i++) {
         stage[own_stage() + (value_row() % 32u + value_step(0u, i)) * V_PITCH + lane() % 4u] = held[piece * ITEMS + i];
     }
+#ifdef ROPE
+    if (uint(own) < n) {
+        put_own_value(piece, n, own);
+    }
+#endif
     subgroupBarrier();
     uint at = (piece * SETS + gl_SubgroupID / GROUPS) * 4u;
     [[unroll]] for (uint s = 0u; s < 32u; s += 16u) {
@@ -186,17 +237,33 @@ void add_values(uint piece) {
     }
 }
 
+#ifdef ROPE
+void scale_queries() {
+    make_inputs();
+    [[unroll]] for (uint j = 0u; j < 4u; j++) {
+        query[j] = query_low[j];
+        query[4u + j] = query_high[j];
+    }
+}
+#else
 void load_queries(uint q_row) {
     [[unroll]] for (uint i = 0u; i < 8u * QUERY_OCTETS; i++) {
         query[i] = q[q_row + min(i / 8u * LANES + lane(), OCTETS - 1u) * 8u + i % 8u];
     }
 }
 
+void scale_queries() {
+    [[unroll]] for (uint i = 0u; i < 8u * QUERY_OCTETS; i++) {
+        query[i] *= p.scale;
+    }
+}
+#endif
+
 // The queries of the subgroup's head, by a power of two so large that the largest number is a half beyond HALVES_UP.
 void put_queries(uint h) {
     float most = 0.0;
+    scale_queries();
     [[unroll]] for (uint i = 0u; i < 8u * QUERY_OCTETS; i++) {
-        query[i] *= p.scale;
         most = max(most, abs(query[i]));
     }
     uint exponent = max(floatBitsToUint(subgroupMax(most)) >> 23, 20u);
@@ -233,22 +300,31 @@ void store(uint y_row) {
         coopMatStore(sums[d], stage, own_stage() + 4u * d, 8u, gl_CooperativeMatrixLayoutRowMajor);
     }
     barrier();
-    for (uint i = gl_LocalInvocationID.x; i < HEADS * DIM; i += gl_WorkGroupSize.x) {
-        y[y_row + i / DIM * p.y_head + i % DIM] = sum_of(i / DIM, i % DIM);
+    for (uint i = invocation(); i < HEADS * DIM; i += gl_WorkGroupSize.x) {
+        y[y_row + i / DIM * Y_HEAD + i % DIM] = sum_of(i / DIM, i % DIM);
     }
     if (gl_SubgroupID < HEADS && lane() == 0u) {
-        y[y_row + gl_SubgroupID * p.y_head + DIM] = top;
-        y[y_row + gl_SubgroupID * p.y_head + DIM + 1u] = total;
+        y[y_row + gl_SubgroupID * Y_HEAD + DIM] = top;
+        y[y_row + gl_SubgroupID * Y_HEAD + DIM + 1u] = total;
     }
 }
 
-// The keys from `first` on, in octets, of the part, the first of which are on their way.
-void take_keys(uint k_first, uint v_first, uint n_keys) {
+// The own row, counted from the part's s-th key on.
+int own_from(uint s) {
+#ifdef ROPE
+    return own_key - int(s);
+#else
+    return 0;
+#endif
+}
+
+// The first keys are on their way.
+void take_keys() {
     [[dont_unroll]] for (uint s = 0u; s < n_keys; s += TILE) {
         uint n = min(TILE, n_keys - s), next = s + TILE;
         [[unroll]] for (uint i = 0u; i < PIECES; i++) {
-            add_keys(i);
-            load_values(i, v_first + s * p.v_row, n);
+            add_keys(i, own_from(s));
+            load_values(i, v_first + s * V_ROW, n, own_from(s));
         }
         put_scores();
         barrier();
@@ -258,30 +334,49 @@ void take_keys(uint k_first, uint v_first, uint n_keys) {
             shrink_sums();
         }
         [[unroll]] for (uint i = 0u; i < PIECES; i++) {
-            add_values(i);
+            add_values(i, n, own_from(s));
             if (next < n_keys) {
-                load_keys(i, k_first + next * p.k_row, min(TILE, n_keys - next));
+                load_keys(i, k_first + next * K_ROW, min(TILE, n_keys - next), own_from(next));
             }
         }
     }
 }
 
+void ask() {
+    int last_pos = pos[p.pos_at + seq * POS_SEQ], asked = slots[p.slots_at + seq * SLOTS_0];
+    uint key = chunk / SHARE, head = chunk * HEADS + min(gl_SubgroupID, HEADS - 1u);
+#ifdef ROPE
+    int position = turns[p.turns_at + seq];
+    own_row = rows[p.rows_at + seq];
+    ask_inputs(seq, head, key);
+#else
+    load_queries(p.q_at + seq * p.q_seq + head * p.q_head);
+#endif
+    uint stop = min(p.n_kv, uint(max(last_pos + 1, 0))), size = size_of_parts(stop);
+    uint first = min(part * size, max(stop, 1u) - 1u);  // which stands in the cache where the part has no keys
+    uint slot = uint(clamp(asked, 0, int(p.n_slots) - 1));
+    n_keys = min(size, stop - min(part * size, stop));
+    k_first = (p.k_at >> 3) + slot * K_SLOT + first * K_ROW + key * OCTETS;
+    v_first = (p.v_at >> 3) + slot * V_SLOT + first * V_ROW + key * OCTETS;
+#ifdef ROPE
+    ask_angles(position);
+    own_key = own_row - int(slot * p.n_ctx + first);
+    aside = own_key + int(first) > 0 ? -1 : 1;
+    if (stop == 0u) {  // the slot may be another's
+        return;
+    }
+#endif
+    [[unroll]] for (uint i = 0u; i < PIECES; i++) {
+        load_keys(i, k_first, clamp(n_keys, 1u, TILE), own_from(0u));
+    }
+}
+
 void main() {
-    uint group = group_index(), n_chunks = p.n_heads / HEADS;
-    uint head = group % n_chunks * HEADS, part = group / n_chunks % p.n_parts, seq = group / n_chunks / p.n_parts;
+    find_part();
     if (seq >= p.n_seqs) {
         return;
     }
-    load_queries(p.q_at + seq * p.q_seq + (head + min(gl_SubgroupID, HEADS - 1u)) * p.q_head);
-    uint stop = min(p.n_kv, uint(max(pos[p.pos_at + seq * p.pos_seq] + 1, 0)));
-    uint size = (stop + p.n_parts - 1u) / p.n_parts, n = min(size, stop - min(part * size, stop));
-    uint first = min(part * size, max(stop, 1u) - 1u);  // which stands in the cache where the part has no keys
-    uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
-    uint in_row = head / p.share * OCTETS, k_first = (p.k_at >> 3) + slot * p.k_slot + first * p.k_row + in_row;
-    uint v_first = (p.v_at >> 3) + slot * p.v_slot + first * p.v_row + in_row;
-    [[unroll]] for (uint i = 0u; i < PIECES; i++) {
-        load_keys(i, k_first, clamp(n, 1u, TILE));
-    }
+    ask();
     put_queries(gl_SubgroupID);
     [[unroll]] for (uint i = 0u; i < 2u; i++) {
         sums[i] = coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
@@ -290,6 +385,11 @@ void main() {
         scores[i] = coopmat<float, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>(0.0);
     }
     barrier();
-    take_keys(k_first, v_first, n);
-    store(p.y_at + seq * p.y_seq + part * p.y_part + head * p.y_head);
+#ifdef ROPE
+    if (part == 0u && chunk % SHARE == 0u && own_row >= 0 && uint(own_row) < p.n_slots * p.n_ctx) {
+        write_own(uint(own_row) * K_ROW + chunk / SHARE * OCTETS);
+    }
+#endif
+    take_keys();
+    store(p.y_at + seq * Y_SEQ + part * Y_PART + chunk * HEADS * Y_HEAD);
 }

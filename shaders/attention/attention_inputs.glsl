@@ -1,6 +1,6 @@
 // What attention of one token makes of it by itself: queries, the own key and value. -DNORM: queries and the
-// key are normed first, by head. A team has a head of queries, of which an invocation has eight dims, and the own key beside;
-// teams that have no head take the last one's.
+// key are normed first, by head. A team, of TEAM invocations of a subgroup next to each other, has a head of queries and the
+// own key beside, of which an invocation has eight dims. Eight teams by different numbers, team(), make halves of it.
 
 layout(constant_id = 8) const uint HALF = 32;  // of the dims that are turned, the first ones; a multiple of 8
 layout(constant_id = 9) const uint NEIGHBOURS = 0;  // pairs (2i, 2i + 1) in the place of (i, i + HALF)
@@ -25,25 +25,25 @@ vec4 cos_low, cos_high, sin_low, sin_high;
 vec4 q_norm_low, q_norm_high, k_norm_low, k_norm_high;
 #endif
 
-uint team() {
-    return invocation() / TEAM;
+// Of a head's eights.
+uint octet() {
+    return gl_SubgroupInvocationID % TEAM;
 }
 
-void ask_inputs(uint seq, uint chunk) {
-    uint head = chunk * HEADS + min(team(), HEADS - 1u), key = chunk / SHARE;
-    uint at = ((p.q_at + seq * p.q_seq + head * p.q_head) >> 2) + lane() * 2u;
+void ask_inputs(uint seq, uint head, uint key) {
+    uint at = ((p.q_at + seq * p.q_seq + head * p.q_head) >> 2) + octet() * 2u;
     query_low = q[at];
     query_high = q[at + 1u];
-    at = ((p.own_k_at + seq * p.own_k_seq + key * p.own_k_head) >> 2) + lane() * 2u;
+    at = ((p.own_k_at + seq * p.own_k_seq + key * p.own_k_head) >> 2) + octet() * 2u;
     key_low = own_k[at];
     key_high = own_k[at + 1u];
-    at = p.own_v_at + seq * p.own_v_seq + key * p.own_v_head + lane() * 8u + team() % 4u * 2u;
+    at = p.own_v_at + seq * p.own_v_seq + key * p.own_v_head + octet() * 8u + team() % 4u * 2u;
     value_pair = vec2(own_v[at], own_v[at + 1u]);
 #ifdef NORM
-    at = (p.q_norm_at >> 2) + lane() * 2u;
+    at = (p.q_norm_at >> 2) + octet() * 2u;
     q_norm_low = q_norm[at];
     q_norm_high = q_norm[at + 1u];
-    at = (p.k_norm_at >> 2) + lane() * 2u;
+    at = (p.k_norm_at >> 2) + octet() * 2u;
     k_norm_low = k_norm[at];
     k_norm_high = k_norm[at + 1u];
 #endif
@@ -53,15 +53,15 @@ void ask_inputs(uint seq, uint chunk) {
 void ask_angles(int position) {
     uint at = (p.table_at >> 2) + uint(clamp(position, 0, int(p.n_table) - 1)) * (HALF / 2u);
     if (NEIGHBOURS != 0u) {
-        at += min(lane(), HALF / 4u - 1u);
+        at += min(octet(), HALF / 4u - 1u);
         vec4 c = table[at], s = table[at + HALF / 4u];
         cos_low = vec4(c.x, c.x, c.y, c.y);
         cos_high = vec4(c.z, c.z, c.w, c.w);
         sin_low = vec4(-s.x, s.x, -s.y, s.y);
         sin_high = vec4(-s.z, s.z, -s.w, s.w);
     } else {
-        at += lane() % (HALF / 8u) * 2u;
-        float sign_of = lane() < HALF / 8u ? -1.0 : 1.0;
+        at += octet() % (HALF / 8u) * 2u;
+        float sign_of = octet() < HALF / 8u ? -1.0 : 1.0;
         cos_low = table[at];
         cos_high = table[at + 1u];
         sin_low = table[at + HALF / 4u] * sign_of;
@@ -104,7 +104,7 @@ vec4 others(vec4 x) {
     vec4 other = vec4(x.y, x.x, x.w, x.z);
     if (NEIGHBOURS == 0u) {
         uint n = HALF / 8u, from = gl_SubgroupInvocationID;
-        from = lane() < n ? from + n : lane() < 2u * n ? from - n : from;
+        from = octet() < n ? from + n : octet() < 2u * n ? from - n : from;
         other.x = subgroupShuffle(x.x, from);
         other.y = subgroupShuffle(x.y, from);
         other.z = subgroupShuffle(x.z, from);
@@ -115,10 +115,10 @@ vec4 others(vec4 x) {
 
 vec4 turned(vec4 x, vec4 cosines, vec4 sines) {
     vec4 made = x * cosines + others(x) * sines;
-    return lane() * 8u < 2u * HALF ? made : x;
+    return octet() * 8u < 2u * HALF ? made : x;
 }
 
-// What goes to the caches is in shared memory, which a barrier makes known. Halves are made by all teams: a word each.
+// What goes to the caches is in shared memory, which a barrier makes known. Halves are made by eight teams: a word each.
 void make_inputs() {
     query_factor = p.scale;
 #ifdef NORM
@@ -135,16 +135,7 @@ void make_inputs() {
         vec4 four = word < 2u ? key_low : key_high;
         vec2 two = word % 2u == 0u ? four.xy : four.zw;
         two = team() < 4u ? two * key_factor : value_pair;
-        fresh[team() / 4u * TEAM + lane()][word] = f32_to_f16(two.x) | f32_to_f16(two.y) << 16;
-    }
-}
-
-// In the place of the team's key `at`, where it has so many.
-void take_own(uint at) {
-    uvec4 key = fresh[lane()], value = fresh[TEAM + lane()];
-    [[unroll]] for (uint j = 0u; j < KEYS; j++) {
-        keys[j] = j == at ? key : keys[j];
-        values[j] = j == at ? value : values[j];
+        fresh[team() / 4u * TEAM + octet()][word] = f32_to_f16(two.x) | f32_to_f16(two.y) << 16;
     }
 }
 

@@ -1,15 +1,15 @@
 """What kernels of attention that make its inputs themselves are told alike: see attention_inputs.glsl."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...runtime.ir.graph import Node
 from ...runtime.ir.tensor import Tensor
-from ..kernel import Argument, Constants
+from ..kernel import Argument, Features, Kernel, KernelCall, Variant
 from ..operands import FLOATS, INTS
-from .attention_decode_matrix import CACHE
+from .attention_args import OF_HALVES, grid_of_parts, parts_of
 
 ANGLES = 16  # numbers of a head that are turned are a multiple of so many
-_QUADS, _NUMBERS, OWN_CACHE = FLOATS.rows.aligned(4), INTS.contiguous, CACHE.contiguous
+_QUADS, _NUMBERS, OWN_CACHE = FLOATS.rows.aligned(4), INTS.contiguous, OF_HALVES.contiguous
 TAKES = {
     "q": _QUADS,
     "k": _QUADS,
@@ -53,5 +53,28 @@ def given(node: Node, norms: Sequence[Tensor]) -> tuple[dict[str, Tensor], dict[
     return buffers, arguments
 
 
-def turning(node: Node) -> Constants:
+def turning(node: Node) -> dict[str, int]:
     return {"HALF": node.inputs[4].shape[1] // 2, "NEIGHBOURS": int(node.attrs.get("neighbours", False))}
+
+
+def own_nbytes(dim: int) -> int:
+    """Shared, of the own key and value."""
+    return 2 * 2 * dim
+
+
+def kernel_in_parts(
+    stem: str,
+    known: Callable[[Node, Tensor, Tensor, Features], dict[str, int]],
+    rule: Callable[[Node, Features], str],
+) -> Kernel:
+    """Of rope_attention_split; `known` are the constants of the attention, of q and a cache."""
+
+    def lower(node: Node, features: Features) -> KernelCall:
+        q, k_cache, norms = node.inputs[0], node.inputs[6], node.inputs[10:]
+        buffers, arguments = given(node, norms)
+        constants, grid = known(node, q, k_cache, features) | turning(node), grid_of_parts(node, q, k_cache)
+        return KernelCall(*variants[bool(norms)], buffers, arguments | parts_of(node), grid, constants)
+
+    variants: tuple[Variant, ...] = (stem, (("ROPE", ""),)), (stem, (("ROPE", ""), ("NORM", "")))
+    options = frozenset({"q_norm", "k_norm", "neighbours", "cap"})
+    return Kernel("rope_attention_split", TAKES | NORMS, GIVES, lower, variants, rule, options)

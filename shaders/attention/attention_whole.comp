@@ -47,7 +47,7 @@ layout(push_constant) uniform Push {
 #endif
 } p;
 
-const uint HEADS = 1u, KEYS = 4u, LANES = gl_WorkGroupSize.x, TEAM = DIM / 8u, TEAMS = LANES / TEAM;
+const uint KEYS = 4u, LANES = gl_WorkGroupSize.x, TEAM = DIM / 8u, TEAMS = LANES / TEAM;
 
 shared float held[TEAMS * DIM], tops[TEAMS], totals[TEAMS];
 uint seq, head, slot, at, stop;  // keys from `at` on, of those before `stop` that the sequence sees
@@ -64,11 +64,12 @@ uint invocation() {
     return gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
 }
 
-uint lane() {
-    return gl_SubgroupInvocationID % TEAM;
+uint team() {
+    return invocation() / TEAM;
 }
 
 #include "attention_inputs.glsl"
+#include "attention_own.glsl"
 
 vec4 four_halves(uint a, uint b) {
     return vec4(unpackHalf2x16(a), unpackHalf2x16(b));
@@ -86,7 +87,7 @@ uint own_key() {
 uint place_of(uint turn, uint j) {
     uint row = min(turn + team() * KEYS + j, stop - 1u), own = own_key();
     row = row != own ? row : own > 0u ? own - 1u : 1u;
-    return (slot * p.n_ctx + row) * p.cache_row + head / SHARE * TEAM + lane();
+    return (slot * p.n_ctx + row) * p.cache_row + head / SHARE * TEAM + octet();
 }
 
 void ask_keys(uint turn) {
@@ -144,7 +145,7 @@ void add_values() {
 
 // The teams' sums to shared memory, by the largest of all.
 void gather() {
-    if (lane() == 0u) {
+    if (octet() == 0u) {
         tops[team()] = top;
     }
     barrier();
@@ -153,10 +154,10 @@ void gather() {
         most = max(most, tops[i]);
     }
     float factor = exp_of(top - most);
-    if (lane() == 0u) {
+    if (octet() == 0u) {
         totals[team()] = total * factor;
     }
-    uint to = team() * DIM + lane() * 8u;
+    uint to = team() * DIM + octet() * 8u;
     held[to] = low.x * factor;
     held[to + 1u] = low.y * factor;
     held[to + 2u] = low.z * factor;
@@ -186,7 +187,7 @@ void store() {
 void ask() {
     int last_pos = pos[p.pos_at + seq], asked = slots[p.slots_at + seq], position = turns[p.turns_at + seq];
     own_row = rows[p.rows_at + seq];
-    ask_inputs(seq, head);
+    ask_inputs(seq, head, head / SHARE);
 #ifdef GATE
     open = gate[p.gate_at + seq * p.gate_seq + head * p.gate_head + min(invocation(), DIM - 1u)];
 #endif

@@ -6,10 +6,10 @@ from ...runtime.ir.graph import Node
 from ..kernel import Features, Kernel, KernelCall, Variant, grid_of
 from ..operands import FLOATS
 from . import attention_inputs
-from .attention_decode_matrix import DIMS
+from .attention_args import DIMS
 
 LOCAL = 512
-SHARED_NBYTES = 4 * 8 * LOCAL + 2 * 4 * LOCAL // (min(DIMS) // 8) + 2 * 2 * max(DIMS)  # at most
+SHARED_NBYTES = 4 * 8 * LOCAL + 2 * 4 * LOCAL // (min(DIMS) // 8) + attention_inputs.own_nbytes(max(DIMS))  # at most
 _GATE, _NORM = (("GATE", ""),), (("NORM", ""),)
 VARIANTS: tuple[Variant, ...] = tuple(
     ("attention_whole", (*norm, *gate)) for norm, gate in product(((), _NORM), ((), _GATE))

@@ -22,6 +22,7 @@ from ..operands import FLOATS, INTS
 from . import attention_decode_few, attention_decode_matrix, attention_matrix, attention_whole, latent_cache
 from .attention_args import (
     CACHE,
+    OF_HALVES,
     PAIR_WAYS,
     Q8_0,
     WAYS,
@@ -158,8 +159,8 @@ def _lower_combine_wide(node: Node, features: Features) -> KernelCall:
 
 
 def _fewer_parts(node: Node, features: Features) -> str:
-    """Than a subgroup's invocations."""
-    n, most = node.inputs[0].shape[2], min(FEW_PARTS, features.subgroup_size)
+    """Than two for each of a subgroup's invocations."""
+    n, most = node.inputs[0].shape[2], min(FEW_PARTS, 2 * features.subgroup_size)
     fits = n <= most and features.subgroup_size <= COMBINE_SPAN
     return _for_large_gpus(node, features) or ("" if fits else f"{n} parts, at most {most}")
 
@@ -276,7 +277,7 @@ _COMBINE = ("attention_combine", ()), ("attention_combine", _GATE)
 _COMBINE_WIDE, _COMBINE_FEW = (
     tuple((f"{stem}_{way}", defines) for stem, defines in _COMBINE) for way in ("wide", "few")
 )
-_OF_HALVES = _SCAN | {"k": attention_decode_matrix.CACHE, "v": attention_decode_matrix.CACHE.shaped_as("k")}
+_OF_HALVES = _SCAN | {"k": OF_HALVES, "v": OF_HALVES.shaped_as("k")}
 _DECODE = _SCAN | {"q": _HEADS.axis(-1, multiple=4), "k": _QUADS["k"], "v": _QUADS["v"]}
 _QK_EXTRAS = {"q_norm", "k_norm", "q_bias", "k_bias", "v_bias", "q_scales"}
 _QK_FLAGS = (), ("NORM",), ("BIAS",), ("NORM", "BIAS"), ("SCALES",)
@@ -341,6 +342,7 @@ KERNELS = (
     Kernel("attention_combine", _PARTS, _Y, _lower_combine, _COMBINE, options=frozenset({"gate"})),
     Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _QK_VARIANTS, _qk_rule, _PAIRS | _QK_EXTRAS),
     *attention_decode_few.KERNELS,
+    *attention_decode_matrix.KERNELS,
     *attention_whole.KERNELS,
     *latent_cache.KERNELS,
     Kernel("rope", _ROPE, {"y": FLOATS}, _lower_rope, (("rope", ()),), options=_PAIRS),

@@ -6,7 +6,7 @@ import pytest
 from vkrun.backends.host import BACKEND
 from vkrun.backends.host.device import HostDevice
 from vkrun.runtime.ir.plan import lean_plan
-from vkrun.runtime.optable import cases_convolved, cases_long, cases_prompts
+from vkrun.runtime.optable import cases_convolved, cases_decode, cases_long, cases_prompts
 from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import Outcome, run_case
 from vkrun.shaders.catalogue import lower
@@ -25,7 +25,7 @@ from vkrun.tests.nodes import bare
 
 pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_missing())
 
-CASES = *cases_prompts.CASES, *cases_long.CASES, *cases_convolved.CASES
+CASES = *cases_prompts.CASES, *cases_long.CASES, *cases_decode.CASES, *cases_convolved.CASES
 STEMS = ("attention_decode_matrix", "attention_matrix", "mul_mat_id_matrix", "mul_mat_id_swiglu", "mul_mat_matrix")
 PLAINLY = 2  # cases of a stem without --full: one in each order of lanes
 TRIED = (  # as others are not: eight columns, several stages ahead, one team of two stages

@@ -16,11 +16,12 @@ from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.plan import Plan, lean_plan
 from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
+from vkrun.shaders.attention.attention_decode_matrix import FEWEST_KEYS
 from vkrun.tests.comparing import nmse
 
 pytestmark = pytest.mark.skipif(bool(HOST.why_missing()), reason=HOST.why_missing())
 
-N_HEADS, N_KEYS, DIM, N_TURNED, N_CTX, MANY = 8, 2, 64, 32, 600, 600
+N_HEADS, N_KEYS, DIM, N_TURNED, N_CTX, MANY = 8, 2, 64, 32, 2100, 600
 POSITIONS, SLOTS = (200, 7), (2, 0)
 WHOLE, SPLIT = ["rope_attention"], ["rope_attention_split", "attention_combine"]
 INPUTS, PARTS, UNDIVIDED = ["qk_rope_cache"], ["attention_split", "attention_combine"], ["attention"]
@@ -130,7 +131,7 @@ def host() -> Iterator[Device]:
     device.close()
 
 
-@pytest.mark.parametrize(("n", "n_kv", "ops"), [(2, MOST_KEYS, WHOLE), (1, MANY, SPLIT)])
+@pytest.mark.parametrize(("n", "n_kv", "ops"), [(2, MOST_KEYS, WHOLE), (1, MANY, SPLIT), (2, FEWEST_KEYS, SPLIT)])
 @pytest.mark.parametrize("normed", [True, False])
 def test_a_layer_is_few_dispatches_and_means_the_same(
     normed: bool, n: int, n_kv: int, ops: list[str], host: Device

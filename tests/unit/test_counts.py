@@ -20,6 +20,7 @@ from vkrun.runtime.ir.layout import Layout
 from vkrun.runtime.ir.plan import Plan, make_plan
 from vkrun.runtime.ir.tensor import Kind, Storage, Tensor
 from vkrun.runtime.ir.traffic import Traffic, n_distinct, traffic
+from vkrun.shaders.attention.attention_decode_matrix import FEWEST_KEYS
 from vkrun.shaders.kernel import Features
 from vkrun.tests.model_files import QWEN3_NEXT_80B, write_header
 
@@ -64,6 +65,13 @@ def test_the_likeliest_token_is_found_in_two_steps(header, plans):
 def test_over_few_keys_attention_makes_its_inputs_itself(header, n_kv, shared_nbytes, n):
     """In parts where a workgroup has room for them, over few keys without parts."""
     plan = plan_step(header, n_kv=n_kv, features=replace(USUAL_GPU, shared_nbytes=shared_nbytes))
+    assert counts_of(plan)["dispatches"] == n
+
+
+@pytest.mark.parametrize(("n_kv", "n_seqs", "n"), [(4096, 1, 306), (FEWEST_KEYS, 4, 354), (FEWEST_KEYS - 1, 1, TOKEN)])
+def test_over_many_keys_too_where_matrices_take_them(header, n_kv, n_seqs, n):
+    features = replace(USUAL_GPU, shared_nbytes=49152, cooperative_matrix=((16, 16, 16),))
+    plan = plan_step(header, n_kv=n_kv, n_seqs=n_seqs, features=features)
     assert counts_of(plan)["dispatches"] == n
 
 

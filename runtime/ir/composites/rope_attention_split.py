@@ -18,6 +18,7 @@ from .attention_inputs import NORMS
 
 OP, INNER = "rope_attention_split", "attention_split"
 GATE = ("gate",)
+WAYS = "at_once", "by_matrices"  # of attention_split, of which kernels make their inputs
 
 
 def _infer(
@@ -99,8 +100,8 @@ register(Op(OP, _infer, *_BOTH, OpKind.FUSED, work=_work, layer=LAYER))
 
 def _fuse(edit: Editing, i: int, node: Node) -> None:
     """Attention in parts, and its inputs where they are of the same tokens."""
-    attrs = {name: value for name, value in node.attrs.items() if name not in ("grouped", "at_once")}
-    found = made_inputs(edit, i, node) if node.attrs.get("at_once") else None
+    attrs = {name: value for name, value in node.attrs.items() if name not in ("grouped", *WAYS)}
+    found = made_inputs(edit, i, node) if any(map(node.attrs.get, WAYS)) else None
     if found is None:
         return
     at, ins, norms, turning = found
