@@ -145,8 +145,10 @@ def wide_joined(n_rows: int, n_inner: int, n_tokens: int, features: Features, dt
     if size < 16:
         return WideTile(_local(size, size, features), 1, 1, size, _steps(n_pieces, size, features, dtype))
     along = 2 * size if n_tokens == 1 and size <= 32 else size
-    if n_tokens < FEW_COLS:
-        local, rows = 512, 1 if n_tokens == 1 and not features.nvrtc else 2
+    if n_tokens == 1 and not features.nvrtc:
+        local, rows = WHOLE if _wants_all(dtype) else 512, 1
+    elif n_tokens < FEW_COLS:
+        local, rows = 512, 2
     else:
         local, rows = (512, 4) if features.nvrtc else (1024, 2)
     steps = _steps(n_pieces, along, features, dtype)
