@@ -7,6 +7,7 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "maths.glsl"
+#include "attention_combine.glsl"
 #include "each.glsl"
 
 layout(local_size_x_id = 0) in;
@@ -14,18 +15,6 @@ layout(constant_id = 1) const uint SUBGROUP = 32;
 layout(constant_id = 2) const uint EIGHTS = 1;  // of parts, at most eight
 layout(constant_id = 3) const uint HEADS = 1;
 
-layout(std430, binding = 0) readonly buffer Parts { float parts[]; };
-layout(std430, binding = 1) buffer Y { float y[]; };
-#ifdef GATE
-layout(std430, binding = 2) readonly buffer Gate { float gate[]; };
-#endif
-layout(push_constant) uniform Push {
-    uint n_seqs, n_split, dim;
-    uint y_seq, y_head, parts_at, y_at;
-#ifdef GATE
-    uint gate_seq, gate_head, gate_at;
-#endif
-} p;
 
 const uint LANES = gl_WorkGroupSize.x;
 
@@ -65,16 +54,17 @@ void main() {
     uint width = p.dim + 2u, first = p.parts_at + row * p.n_split * width, last = p.n_split - 1u;
     uint d = group % runs * LANES + gl_SubgroupID * SUBGROUP + lane, dim = min(d, p.dim - 1u);
     uint tail = first + min(lane, last) * width + p.dim;
-    float top = parts[tail], own = lane < p.n_split ? parts[tail + 1u] : 0.0;
+    float top = parts[tail], own = lane < p.n_split ? parts[tail + 1u] : 0.0, sink = sink_of(head);
 #ifdef GATE
     float open = gate[p.gate_at + seq * p.gate_seq + head * p.gate_head + dim];
 #endif
     [[unroll]] for (uint i = 0u; i < 8u * EIGHTS; i++) {
         asked[i] = parts[first + min(i, last) * width + dim];
     }
-    factor = exp_of(top - most_of(top));
+    float most = max(most_of(top), sink);
+    factor = exp_of(top - most);
     factor = own > 0.0 ? factor : 0.0;
-    float total = sum_of(factor * own);
+    float total = sum_of(factor * own) + sink_weight(sink, most);
     EACH_TO_8(EIGHTS, add_eight)
     float made = total > 0.0 ? sum / total : 0.0;
 #ifdef GATE
