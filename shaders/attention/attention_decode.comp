@@ -270,25 +270,29 @@ void store(uint y_row) {
     }
 }
 
+// The first key of a part, and the first one behind it.
+uvec2 keys_of(uint part, int position) {
+    uint stop = min(p.n_kv, uint(max(position + 1, 0)));
+    uint seen = p.window > 0u ? uint(max(position + 1 - int(p.window), 0)) : 0u;
+    uint size = (stop - min(seen, stop) + p.n_parts - 1u) / p.n_parts, first = seen + part * size;
+    return uvec2(first, min(first + size, stop));
+}
+
 void main() {
     uint group = group_index(), n_chunks = p.n_heads / HEADS;
     uint head = group % n_chunks * HEADS, step_ = group / n_chunks % p.n_parts, seq = group / n_chunks / p.n_parts;
     if (seq >= p.n_seqs) {
         return;
     }
-    int position = pos[p.pos_at + seq * p.pos_seq];
-    uint stop = min(p.n_kv, uint(max(position + 1, 0)));
-    uint start_ = p.window > 0u ? uint(max(position + 1 - int(p.window), 0)) : 0u;
-    uint size = (stop - min(start_, stop) + p.n_parts - 1u) / p.n_parts;
-    uint first = start_ + step_ * size, last = min(first + size, stop);
+    uvec2 keys = keys_of(step_, pos[p.pos_at + seq * p.pos_seq]);
     uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
     uint in_row = head / p.share * QUADS, k_first = K_QUAD_AT(p.k_at) + slot * p.k_slot + in_row;
     uint v_first = V_QUAD_AT(p.v_at) + slot * p.v_slot + in_row;
     k_shift = shift_of(K_SCALES, 4u * in_row);
     v_shift = shift_of(V_SCALES, 4u * in_row);
     start(p.q_at + seq * p.q_seq + head * p.q_head);
-    [[dont_unroll]] for (uint s = first; s < last; s += TILE) {
-        uint n = min(TILE, last - s), row = RING != 0u ? s % p.n_ctx : s;
+    [[dont_unroll]] for (uint s = keys.x; s < keys.y; s += TILE) {
+        uint n = min(TILE, keys.y - s), row = RING != 0u ? s % p.n_ctx : s;
         n_before = p.n_ctx - row;
         load_values(v_first + row * p.v_row, invocation() / QUADS, n);
         make_scores(k_first + row * p.k_row, n);

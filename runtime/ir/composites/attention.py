@@ -182,9 +182,9 @@ def _attention_split_infer(
     at_once: bool = False,
     part_keys: int = 1,
 ) -> tuple[Spec]:
-    """Attention of one token over n_split parts of the keys that it sees, to be combined; window, cap and caches that are
-    rings as attention's. Parts are equal, and, of more than part_keys keys, whole multiples of so many, but for the
-    last one that has any.
+    """Attention of one token over n_split parts of the keys that it sees, to be combined; window, cap and rings as
+    attention's. Parts are equal, and, of more than part_keys keys, whole multiples of so many, but for the last one
+    that has any.
     `grouped` is asked of kernels that read a key once for all heads that share it, `by_matrices` of those that multiply
     it with them by matrices: they are done with more keys in the same time. `at_once` of those that ask for all of a
     part before they use any: they are done sooner.
