@@ -118,6 +118,7 @@ def _variants() -> Iterator[Case]:
     yield from _apart()
     yield from _latent()
     yield from _rings()
+    yield from _windows_in_parts()
     for n_split in (1, 3):
         capped = {"scale": 0.2, "n_kv": SIZES[3][5], "n_split": n_split, "cap": 1.3}
         yield Case("attention_split", f"capped, {n_split} parts", sized_operands(*SIZES[3])[:5], capped)
@@ -160,6 +161,27 @@ def _rings() -> Iterator[Case]:
             if "extra" not in way or "cap" in way:
                 halves = cached_in_halves(ins)
                 yield Case("attention", f"{what}, F16", halves, attrs, not strided, in_one=size[1] <= 8)
+
+
+def _windows_in_parts() -> Iterator[Case]:
+    """Windows of whole caches and of rings, fewer keys than parts, and windows that go beyond the first key."""
+    sizes: tuple[tuple[Size, tuple[tuple[int, int], ...]], ...] = (  # with windows, parts
+        ((1, 1, 4, 2, 64, 100, 256), ((5, 7), (40, 3), (1000, 2))),
+        ((3, 1, 6, 3, 100, 300, 300), ((1, 1), (1, 3), (299, 4))),
+        ((1, 1, 4, 2, 64, 300, 150), ((140, 3), (150, 1))),
+        ((2, 1, 8, 1, 20, 33, 7), ((7, 3), (2, 5))),
+        ((3, 1, 6, 3, 100, 900, 256), ((256, 1), (200, 2), (256, 100))),
+        ((2, 1, 16, 2, 256, 600, 128), ((128, 1), (97, 4))),
+    )
+    for size, ways in sizes:
+        ins = sized_operands(*size)[:5]
+        for window, n_split in ways:
+            what = "{} x {} tokens, {} heads on {} of {}, {} keys in {} rows".format(*size)
+            attrs = {"scale": size[4] ** -0.5, "n_kv": size[5], "window": window, "n_split": n_split}
+            named, wide = f"{what}, a window of {window}, {n_split} parts", n_split % 2 == 1
+            yield Case("attention_split", named, ins, attrs, strided_out=wide)
+            halves = cached_in_halves(ins)
+            yield Case("attention_split", f"{named}, F16", halves, attrs | {"cap": 1.3}, strided_out=not wide)
 
 
 def _latent() -> Iterator[Case]:
@@ -209,18 +231,17 @@ def _combine() -> Iterator[Case]:
         (1, 2, 64, 64),
     )
     for n_seqs, n_heads, n_split, dim in sizes:
-        operands = (
-            Operand((n_seqs, n_heads, n_split, dim + 2), fill=_parts),
-            Operand((n_seqs, 1, n_heads, 2 * dim), view=_halves),
-        )
-        yield Case(
-            "attention_combine",
-            f"{n_seqs} x {n_heads} heads of {dim}, {n_split} parts",
-            operands,
-            {"extra": ("gate",)},
-            dim == 64,
-        )
-        yield Case("attention_combine", f"{n_seqs} x {n_heads} heads of {dim}, {n_split} parts, no gate", operands[:1])
+        parts = Operand((n_seqs, n_heads, n_split, dim + 2), fill=_parts)
+        more = {"gate": Operand((n_seqs, 1, n_heads, 2 * dim), view=_halves), "sinks": _sinks_apart(n_heads)}
+        for extra in ((), ("gate",), ("sinks",), ("gate", "sinks")):
+            what = f"{n_seqs} x {n_heads} heads of {dim}, {n_split} parts, {' and '.join(extra) or 'no gate'}"
+            ins = (parts, *(more[name] for name in extra))
+            yield Case("attention_combine", what, ins, {"extra": extra} if extra else {}, (dim == 64) == bool(extra))
+
+
+def _sinks_apart(n_heads: int) -> Operand:
+    """Above the parts' tops and below them, behind others."""
+    return Operand((n_heads + 3,), view=lambda t: t.slice(0, 3, n_heads + 3), fill=uniform(-30, 30))
 
 
 INPUTS = (  # sequences, tokens, heads, key heads, dim, dims turned

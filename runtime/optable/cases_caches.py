@@ -101,6 +101,10 @@ def _rings() -> Iterator[Case]:
             attrs = {"scale": size[4] ** -0.5, "n_kv": size[5], **way}
             case = Case("attention", f"{_named(size)}, Q8_0, {way}", ins, attrs, size[4] == 64, in_one=size[1] <= 8)
             yield case.in_halves() if size[1] > 8 else case  # by cooperative matrices
+            if size[1] == 1:
+                parts = {"scale": 0.2, "n_kv": size[5], "window": way["window"], "n_split": 2}
+                named = f"{_named(size)}, Q8_0, a window of {way['window']} in 2 parts"
+                yield Case("attention_split", named, ins[:5], parts, strided_out=size[4] != 64)
 
 
 def _latent() -> Iterator[Case]:

@@ -131,12 +131,11 @@ void find_keys() {
 #endif
     int position = pos[p.pos_at + seq * p.pos_seq + token * p.pos_token];
     last = min(p.n_kv, uint(max(position + 1, 0)));
-#ifdef SPLIT
-    uint size = (last + p.n_steps - 1u) / p.n_steps;
-    first = step_ * size;
-    last = min(first + size, last);
-#else
     first = p.window > 0u ? uint(max(position + 1 - int(p.window), 0)) : 0u;
+#ifdef SPLIT
+    uint size = (last - min(first, last) + p.n_steps - 1u) / p.n_steps;
+    first += step_ * size;
+    last = min(first + size, last);
 #endif
     uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
     uint in_row = head / p.share * DIM, in_row_v = head / p.share * DIM_V;

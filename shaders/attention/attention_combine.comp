@@ -1,24 +1,13 @@
 // y[b, 0, h] = the parts of a split attention together (attention.comp, SPLIT), 0 without keys; -DGATE: times
-// sigmoid(gate[b, 0, h]).
+// sigmoid(gate[b, 0, h]); -DSINKS: beside one more logit a head, of value 0.
 // parts [b, h, n_split, dim + 2] contiguous; gate, y: inner stride 1. Grid: a workgroup for each head of each sequence.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "maths.glsl"
+#include "attention_combine.glsl"
 
 layout(local_size_x_id = 0) in;
 
-layout(std430, binding = 0) readonly buffer Parts { float parts[]; };
-layout(std430, binding = 1) buffer Y { float y[]; };
-#ifdef GATE
-layout(std430, binding = 2) readonly buffer Gate { float gate[]; };
-#endif
-layout(push_constant) uniform Push {
-    uint n_seqs, n_heads, n_split, dim;
-    uint y_seq, y_head, parts_at, y_at;
-#ifdef GATE
-    uint gate_seq, gate_head, gate_at;
-#endif
-} p;
 
 void main() {
     uint group = group_index();
@@ -27,10 +16,11 @@ void main() {
         return;
     }
     uint width = p.dim + 2u, first = p.parts_at + group * p.n_split * width;
-    float top = -INFINITY, total = 0.0;
+    float sink = sink_of(head), top = sink;
     for (uint i = 0u; i < p.n_split; i++) {
         top = max(top, parts[first + i * width + p.dim]);
     }
+    float total = sink_weight(sink, top);
     for (uint i = 0u; i < p.n_split; i++) {
         uint at = first + i * width + p.dim;
         total += parts[at + 1u] > 0.0 ? exp_of(parts[at] - top) * parts[at + 1u] : 0.0;

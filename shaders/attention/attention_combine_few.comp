@@ -7,25 +7,13 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "maths.glsl"
+#include "attention_combine.glsl"
 #include "each.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint SUBGROUP = 32;
 layout(constant_id = 2) const uint EIGHTS = 1;  // of parts, at most eight
 layout(constant_id = 3) const uint HEADS = 1;
-
-layout(std430, binding = 0) readonly buffer Parts { float parts[]; };
-layout(std430, binding = 1) buffer Y { float y[]; };
-#ifdef GATE
-layout(std430, binding = 2) readonly buffer Gate { float gate[]; };
-#endif
-layout(push_constant) uniform Push {
-    uint n_seqs, n_split, dim;
-    uint y_seq, y_head, parts_at, y_at;
-#ifdef GATE
-    uint gate_seq, gate_head, gate_at;
-#endif
-} p;
 
 const uint LANES = gl_WorkGroupSize.x, OWN = (8u * EIGHTS + SUBGROUP - 1u) / SUBGROUP;  // parts
 
@@ -64,9 +52,9 @@ void ask_factors(uint first, uint width) {
     }
 }
 
-// Their total with the parts' own.
-float make_factors() {
-    float top = tops[0], total = 0.0;
+// Their total with the parts' own, and the sink's.
+float make_factors(float sink) {
+    float top = max(tops[0], sink), total = 0.0;
     [[unroll]] for (uint i = 1u; i < OWN; i++) {
         top = max(top, tops[i]);
     }
@@ -76,7 +64,7 @@ float make_factors() {
         factors[i] = totals[i] > 0.0 ? factor : 0.0;
         total += factors[i] * totals[i];
     }
-    return sum_of(total);
+    return sum_of(total) + sink_weight(sink, top);
 }
 
 void main() {
@@ -87,6 +75,7 @@ void main() {
     }
     uint width = p.dim + 2u, first = p.parts_at + row * p.n_split * width, last = p.n_split - 1u;
     uint d = group % runs * LANES + gl_SubgroupID * SUBGROUP + gl_SubgroupInvocationID, dim = min(d, p.dim - 1u);
+    float sink = sink_of(head);
     ask_factors(first, width);
 #ifdef GATE
     float open = gate[p.gate_at + seq * p.gate_seq + head * p.gate_head + dim];
@@ -94,7 +83,7 @@ void main() {
     [[unroll]] for (uint i = 0u; i < 8u * EIGHTS; i++) {
         asked[i] = parts[first + min(i, last) * width + dim];
     }
-    float total = make_factors();
+    float total = make_factors(sink);
     EACH_TO_8(EIGHTS, add_eight)
     float made = total > 0.0 ? sum / total : 0.0;
 #ifdef GATE

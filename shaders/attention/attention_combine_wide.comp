@@ -6,42 +6,31 @@
 #define SUBGROUPS
 #include "rows.glsl"
 #include "maths.glsl"
+#include "attention_combine.glsl"
 
 layout(constant_id = 3) const uint SPAN = 64;
 layout(constant_id = 4) const uint MOST_PARTS = 256;
 
-layout(std430, binding = 0) readonly buffer Parts { float parts[]; };
-layout(std430, binding = 1) buffer Y { float y[]; };
-#ifdef GATE
-layout(std430, binding = 2) readonly buffer Gate { float gate[]; };
-#endif
-layout(push_constant) uniform Push {
-    uint n_seqs, n_heads, n_split, dim;
-    uint y_seq, y_head, parts_at, y_at;
-#ifdef GATE
-    uint gate_seq, gate_head, gate_at;
-#endif
-} p;
 
 const uint SETS = gl_WorkGroupSize.x / SPAN;
 
 shared float factors[MOST_PARTS];
 shared float sums[gl_WorkGroupSize.x];
 
-// Each part's factor into `factors`; their total with the parts' own.
-float make_factors(uint tail, uint width) {
+// Each part's factor into `factors`; their total with the parts' own, and the sink's.
+float make_factors(uint tail, uint width, float sink) {
     float top = -INFINITY, total = 0.0;
     for (uint i = LANE; i < p.n_split; i += LANES) {
         top = max(top, parts[tail + i * width]);
     }
-    top = group_max(top);
+    top = max(group_max(top), sink);
     for (uint i = LANE; i < p.n_split; i += LANES) {
         float of = parts[tail + i * width + 1u];
         float factor = of > 0.0 ? exp_of(parts[tail + i * width] - top) : 0.0;
         factors[i] = factor;
         total += factor * of;
     }
-    return group_sum(total);  // whose barrier is the factors' too: a workgroup is several subgroups
+    return group_sum(total) + sink_weight(sink, top);  // whose barrier is the factors' too: a workgroup is several subgroups
 }
 
 // The sum of a dimension of all parts times their factors, in the first SPAN invocations.
@@ -67,7 +56,8 @@ void main() {
     }
     uint width = p.dim + 2u, first = p.parts_at + row * p.n_split * width;
     uint d = group % runs * SPAN + LANE % SPAN;
-    float total = make_factors(first + p.dim, width), sum = sum_of(first + min(d, p.dim - 1u), width);
+    float total = make_factors(first + p.dim, width, sink_of(head));
+    float sum = sum_of(first + min(d, p.dim - 1u), width);
     if (LANE >= SPAN || d >= p.dim) {
         return;
     }

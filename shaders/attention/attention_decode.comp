@@ -4,6 +4,7 @@
 //   y[b, h, part] = sums of exp(z - top) v, then top and the sum of exp(z - top), of the part's keys
 // Heads of 4 n; q and y: inner stride 1; caches whose rows begin at quads, with -DK_HALVES and -DV_HALVES of fp16, with
 // -DK_QUANTS and -DV_QUANTS of Q8_0, whose heads are whole blocks; slots are clamped.
+// window: where not 0 only the last so many keys; RING: the key of position s stands in row s % n_ctx of its slot.
 // Grid: a workgroup for each HEADS heads of each part of each sequence.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -19,6 +20,7 @@ layout(constant_id = 2) const uint HEADS = 1;
 layout(constant_id = 3) const uint TILE = 64;
 layout(constant_id = 4) const uint K_SCALES = 0u;  // of rows of Q8_0, the words before their scales
 layout(constant_id = 5) const uint V_SCALES = 0u;
+layout(constant_id = 6) const uint RING = 0u;
 
 layout(std430, binding = 0) readonly buffer Q { float q[]; };
 layout(std430, binding = 1) readonly buffer K { K_QUAD k[]; };
@@ -27,7 +29,7 @@ layout(std430, binding = 3) readonly buffer Slots { int slots[]; };
 layout(std430, binding = 4) readonly buffer Pos { int pos[]; };
 layout(std430, binding = 5) buffer Y { float y[]; };
 layout(push_constant) uniform Push {
-    uint n_seqs, n_heads, n_parts, share, n_kv, n_slots;
+    uint n_seqs, n_heads, n_parts, share, n_kv, n_slots, window, n_ctx;
     uint k_slot, k_row, v_slot, v_row, slots_0;  // the caches' in quads
     uint q_seq, q_head, y_seq, y_part, y_head, pos_seq;
     uint q_at, k_at, v_at, slots_at, pos_at, y_at;
@@ -70,6 +72,13 @@ float capped(float z) {
 }
 
 uint k_shift, v_shift;  // see cached.glsl
+uint n_before;  // rows from a tile's first key to the ring's end
+
+// How far a tile's key s, at most the last of n, stands below its first: of a ring also above, so that rows wrap.
+uint row_of(uint s, uint n) {
+    uint own = min(s, n - 1u);
+    return RING != 0u && own >= n_before ? own - p.n_ctx : own;
+}
 
 #ifdef K_QUANTS
 const bool PAIRED = DIM % 64u == 0u;  // a head's scales begin with a word's
@@ -124,7 +133,7 @@ void make_scores(uint first, uint n) {
     uint part = invocation() % EIGHT, step_ = gl_WorkGroupSize.x / EIGHT;
     [[dont_unroll]] for (uint from = 0u; from < n; from += 2u * step_) {
         uint s = from + invocation() / EIGHT;
-        uint row0 = first + min(s, n - 1u) * p.k_row, row1 = first + min(s + step_, n - 1u) * p.k_row;
+        uint row0 = first + row_of(s, n) * p.k_row, row1 = first + row_of(s + step_, n) * p.k_row;
         EACH_HEAD {
             scores[h] = vec2(0);
         }
@@ -177,7 +186,7 @@ uint value_scales[AT_ONCE];
 void load_values(uint first, uint from, uint n) {
     uint quad = invocation() % QUADS;
     [[unroll]] for (uint i = 0u; i < AT_ONCE; i++) {
-        uint row = first + min(from + i * KEY_SETS, n - 1u) * p.v_row;
+        uint row = first + row_of(from + i * KEY_SETS, n) * p.v_row;
         values[i] = v[row + quad];
 #ifdef V_QUANTS
         value_scales[i] = v[row + ((v_shift + quad / 8u) >> 1)];
@@ -261,28 +270,36 @@ void store(uint y_row) {
     }
 }
 
+// The first key of a part, and the first one behind it.
+uvec2 keys_of(uint part, int position) {
+    uint stop = min(p.n_kv, uint(max(position + 1, 0)));
+    uint seen = p.window > 0u ? uint(max(position + 1 - int(p.window), 0)) : 0u;
+    uint size = (stop - min(seen, stop) + p.n_parts - 1u) / p.n_parts, first = seen + part * size;
+    return uvec2(first, min(first + size, stop));
+}
+
 void main() {
     uint group = group_index(), n_chunks = p.n_heads / HEADS;
     uint head = group % n_chunks * HEADS, step_ = group / n_chunks % p.n_parts, seq = group / n_chunks / p.n_parts;
     if (seq >= p.n_seqs) {
         return;
     }
-    uint stop = min(p.n_kv, uint(max(pos[p.pos_at + seq * p.pos_seq] + 1, 0)));
-    uint size = (stop + p.n_parts - 1u) / p.n_parts, first = step_ * size, last = min(first + size, stop);
+    uvec2 keys = keys_of(step_, pos[p.pos_at + seq * p.pos_seq]);
     uint slot = uint(clamp(slots[p.slots_at + seq * p.slots_0], 0, int(p.n_slots) - 1));
     uint in_row = head / p.share * QUADS, k_first = K_QUAD_AT(p.k_at) + slot * p.k_slot + in_row;
     uint v_first = V_QUAD_AT(p.v_at) + slot * p.v_slot + in_row;
     k_shift = shift_of(K_SCALES, 4u * in_row);
     v_shift = shift_of(V_SCALES, 4u * in_row);
     start(p.q_at + seq * p.q_seq + head * p.q_head);
-    [[dont_unroll]] for (uint s = first; s < last; s += TILE) {
-        uint n = min(TILE, last - s);
-        load_values(v_first + s * p.v_row, invocation() / QUADS, n);
-        make_scores(k_first + s * p.k_row, n);
+    [[dont_unroll]] for (uint s = keys.x; s < keys.y; s += TILE) {
+        uint n = min(TILE, keys.y - s), row = RING != 0u ? s % p.n_ctx : s;
+        n_before = p.n_ctx - row;
+        load_values(v_first + row * p.v_row, invocation() / QUADS, n);
+        make_scores(k_first + row * p.k_row, n);
         barrier();
         make_weights(n);
         barrier();
-        add_values(v_first + s * p.v_row, n);
+        add_values(v_first + row * p.v_row, n);
         barrier();
     }
     join_sums();

@@ -132,11 +132,13 @@ def _lower_decode(node: Node, features: Features) -> KernelCall:
     buffers, arguments = scanned(node, "seq head part")
     del arguments["q_token"], arguments["pos_token"]  # there is one
     arguments |= {"n_parts": n_parts, "cap": float(node.attrs.get("cap", 0))}
+    arguments |= {"window": node.attrs.get("window", 0), "n_ctx": k.shape[1]}
     del arguments["cache_slot"], arguments["cache_row"]
     for name in "kv":
         arguments |= strides(name, _in_quads(buffers[name]), "slot row")
     grid = grid_of(n_seqs * n_parts * n_heads // heads)
     known = {"DIM": dim, "HEADS": heads, "TILE": DECODE_TILE, **scales(k, v)}
+    known["RING"] = int(k.shape[1] < node.attrs["n_kv"])
     constants, cached = {"local_size_x": DECODE_LOCAL, **known}, pair(k.dtype, v.dtype)
     return KernelCall("attention_decode", cached, buffers, arguments, grid, constants)
 
@@ -169,20 +171,20 @@ def _lower_combine_few(node: Node, features: Features) -> KernelCall:
     call, (n_seqs, n_heads, n, width) = _lower_combine(node, features), node.inputs[0].shape
     grid = grid_of(n_seqs * n_heads * -(-(width - 2) // COMBINE_SPAN))
     known = {"SUBGROUP": features.subgroup_size, "EIGHTS": -(-n // 8), "HEADS": n_heads}
-    arguments = {name: of for name, of in call.arguments.items() if name != "n_heads"}
     constants = {"local_size_x": COMBINE_SPAN, **known}
-    return replace(call, stem="attention_combine_few", arguments=arguments, grid=grid, constants=constants)
+    return replace(call, stem="attention_combine_few", grid=grid, constants=constants)
 
 
 def _lower_combine(node: Node, features: Features) -> KernelCall:
-    (parts, *gate), (y,) = node.inputs, node.outputs
+    (parts, *more), (y,), extra = node.inputs, node.outputs, node.attrs.get("extra", ())
     n_seqs, n_heads, n_split, width = parts.shape
-    buffers = {"parts": parts, "y": y, **({"gate": gate[0]} if gate else {})}
+    buffers = {"parts": parts, "y": y, **dict(zip(extra, more, strict=True))}
     arguments = {"n_seqs": n_seqs, "n_heads": n_heads, "n_split": n_split, "dim": width - 2, "parts_at": parts}
-    for name in ("y", *(["gate"] if gate else [])):
+    for name in {"y", *extra} - {"sinks"}:
         t = buffers[name]
         arguments |= strides(name, (t, t.layout.strides[0], t.layout.strides[2]), "at seq head")
-    lanes, defines = 8 if features.software else 64, _GATE if gate else ()
+    arguments |= {"sinks_at": buffers["sinks"]} if "sinks" in extra else {}
+    lanes, defines = 8 if features.software else 64, tuple((name.upper(), "") for name in extra)
     grid = grid_of(n_seqs * n_heads)
     return KernelCall("attention_combine", defines, buffers, arguments, grid, {"local_size_x": lanes})
 
@@ -273,16 +275,16 @@ _PAIRS = frozenset({"neighbours"})
 _LANES = tuple(("attention_lanes", (*gate, *cached)) for gate in ((), _GATE) for cached in WAYS[:2])
 _EXTRAS = (), ("GATE",), ("SINKS",), ("GATE", "SINKS")
 _WHOLE_SCAN = tuple(v for extras in _EXTRAS for v in _variants("attention", *extras))
-_COMBINE = ("attention_combine", ()), ("attention_combine", _GATE)
-_COMBINE_WIDE, _COMBINE_FEW = (
-    tuple((f"{stem}_{way}", defines) for stem, defines in _COMBINE) for way in ("wide", "few")
+_COMBINE, _COMBINE_WIDE, _COMBINE_FEW = (
+    tuple((f"attention_combine{way}", tuple((flag, "") for flag in extras)) for extras in _EXTRAS)
+    for way in ("", "_wide", "_few")
 )
 _OF_HALVES = _SCAN | {"k": OF_HALVES, "v": OF_HALVES.shaped_as("k")}
 _DECODE = _SCAN | {"q": _HEADS.axis(-1, multiple=4), "k": _QUADS["k"], "v": _QUADS["v"]}
 _QK_EXTRAS = {"q_norm", "k_norm", "q_bias", "k_bias", "v_bias", "q_scales"}
 _QK_FLAGS = (), ("NORM",), ("BIAS",), ("NORM", "BIAS"), ("SCALES",)
 _QK_VARIANTS = tuple(v for flags in _QK_FLAGS for v in _variants("qk_rope_cache", *flags))
-_PARTS = {"parts": _WHOLE, "gate?": FLOATS.rows}
+_PARTS, _BESIDE = {"parts": _WHOLE, "extra*": FLOATS.rows}, frozenset({"gate", "sinks"})
 _ROPE = {"x": FLOATS, "pos": INTS, "table": FLOATS}
 
 KERNELS = (
@@ -322,7 +324,7 @@ KERNELS = (
         _lower_decode,
         tuple(("attention_decode", cached) for cached in PAIR_WAYS),
         _decodes,
-        frozenset({"cap", "grouped"}),
+        frozenset({"window", "cap", "grouped"}),
     ),
     Kernel(
         "attention_split",
@@ -331,15 +333,11 @@ KERNELS = (
         _lower_attention,
         _variants("attention", "SPLIT"),
         _few_tokens,
-        frozenset({"cap"}),
+        frozenset({"window", "cap"}),
     ),
-    Kernel(
-        "attention_combine", _PARTS, _Y, _lower_combine_few, _COMBINE_FEW, _fewer_parts, options=frozenset({"gate"})
-    ),
-    Kernel(
-        "attention_combine", _PARTS, _Y, _lower_combine_wide, _COMBINE_WIDE, _few_parts, options=frozenset({"gate"})
-    ),
-    Kernel("attention_combine", _PARTS, _Y, _lower_combine, _COMBINE, options=frozenset({"gate"})),
+    Kernel("attention_combine", _PARTS, _Y, _lower_combine_few, _COMBINE_FEW, _fewer_parts, _BESIDE),
+    Kernel("attention_combine", _PARTS, _Y, _lower_combine_wide, _COMBINE_WIDE, _few_parts, _BESIDE),
+    Kernel("attention_combine", _PARTS, _Y, _lower_combine, _COMBINE, options=_BESIDE),
     Kernel("qk_rope_cache", _QK, _TURNED, _lower_qk, _QK_VARIANTS, _qk_rule, _PAIRS | _QK_EXTRAS),
     *attention_decode_few.KERNELS,
     *attention_decode_matrix.KERNELS,

@@ -50,7 +50,7 @@ def _by_hand(q: Array, keys: Array, values: Array, seen: Array, scale: float, ca
 
 
 def _attention_split(
-    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, **_asked: bool
+    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, window=0, cap=0.0, **_asked: bool
 ) -> tuple[Array]:
     """Each query's keys in n_split parts of one size, but for the last; what else is asked is about speed alone."""
     n_seqs, _, n_heads, dim = q.shape
@@ -58,9 +58,9 @@ def _attention_split(
     out = np.empty((n_seqs, n_heads, n_split, v.shape[2] // n_keys + 2))
     for b, h, part in np.ndindex(n_seqs, n_heads, n_split):
         slot, own = min(max(int(slots[b]), 0), len(k) - 1), h * n_keys // n_heads
-        seen = [s for s in range(n_kv) if s <= pos[b, 0]]
+        seen = [s for s in range(n_kv) if s <= pos[b, 0] and (not window or s > pos[b, 0] - window)]
         size = math.ceil(len(seen) / n_split)
-        rows = seen[part * size : (part + 1) * size]
+        rows = [s % k.shape[1] for s in seen[part * size : (part + 1) * size]]
         keys, values = (c[slot, rows].reshape(len(rows), n_keys, c.shape[2] // n_keys)[:, own] for c in (k, v))
         out[b, h, part] = _part(q[b, 0, h], keys, values, scale, cap)
     return (out,)
@@ -77,16 +77,19 @@ def _part(query: Array, keys: Array, values: Array, scale: float, cap: float) ->
     return [*(np.array(weights) @ values), top, sum(weights)]
 
 
-def _attention_combine(parts: Array, *gate: Array, extra: tuple[str, ...] = ()) -> tuple[Array]:
+def _attention_combine(parts: Array, *more: Array, extra: tuple[str, ...] = ()) -> tuple[Array]:
+    """A sink is a part of its own: a key of that logit, whose value is 0."""
+    given = dict(zip(extra, more, strict=True))
     n_seqs, n_heads, _, width = parts.shape
     out = np.zeros((n_seqs, 1, n_heads, width - 2))
     for b, h in np.ndindex(n_seqs, n_heads):
         some = [part for part in parts[b, h].tolist() if part[-2] > -math.inf]
+        some += [[0.0] * (width - 2) + [float(given["sinks"][h]), 1.0]] if "sinks" in given else []
         top = max((part[-2] for part in some), default=0.0)
         total = sum(math.exp(part[-2] - top) * part[-1] for part in some)
         for d in range(width - 2 if some else 0):
             share = sum(math.exp(part[-2] - top) * part[d] for part in some) / total
-            out[b, 0, h, d] = share / (1 + math.exp(-gate[0][b, 0, h, d])) if gate else share
+            out[b, 0, h, d] = share / (1 + math.exp(-given["gate"][b, 0, h, d])) if "gate" in given else share
     return (out,)
 
 
@@ -120,7 +123,7 @@ def _rope_attention(
     q, k, v, pos, table, rows, k_cache, v_cache, slots, seen, *more, eps: float, extra=(), neighbours=False, **attrs
 ) -> tuple[Array, ...]:
     named = dict(zip(extra, more, strict=True))
-    gate = [named.pop("gate")] if "gate" in named else []
+    gate = {"gate": named.pop("gate")} if "gate" in named else {}
     flat, turning = (
         [c.reshape(-1, c.shape[2]) for c in (k_cache, v_cache)],
         dict(neighbours=neighbours, extra=(*named,)),
@@ -128,7 +131,7 @@ def _rope_attention(
     queries, *written = _qk_rope_cache(q, k, v, pos, table, rows, *flat, *named.values(), eps=eps, **turning)
     caches = [c.reshape(k_cache.shape) for c in written]
     (part,) = _attention_split(queries, *caches, slots, seen, n_split=1, **attrs)  # looks at no row that is not seen
-    return *_attention_combine(part, *gate), *caches
+    return *_attention_combine(part, *gate.values(), extra=(*gate,)), *caches
 
 
 def _latent_cache(q, kv, norm, pos, table, rows, cache, eps: float, neighbours: bool = False) -> tuple[Array, ...]:

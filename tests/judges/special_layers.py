@@ -72,7 +72,7 @@ def _last_dims(compute, x, pos, table, **attrs):
     return (np.roll(compute(np.roll(x, -n, -1), pos, table, **attrs)[0], n, -1),)
 
 
-@wrong("a window of one key more", "attention", "causal_mask")
+@wrong("a window of one key more", "attention", "attention_split", "causal_mask")
 def _wider_window(compute, *inputs, window=0, **attrs):
     require_fit(window > 0)
     return compute(*inputs, window=window + 1, **attrs)
@@ -233,8 +233,22 @@ def _scaled_sink(compute, *inputs, scale, extra=(), **attrs):
     return compute(*inputs[:-1], inputs[-1] * np.float32(scale), scale=scale, extra=extra, **attrs)
 
 
+@wrong("a sink beside tops of 0", "attention_combine")
+def _sink_by_no_top(compute, parts, *more, extra=()):
+    require_fit(extra[-1:] == ("sinks",))
+    tops = parts[..., -2].max(-1)[0]
+    return compute(parts, *more[:-1], more[-1] + np.where(np.isfinite(tops), tops, 0), extra=extra)
+
+
+@wrong("no window", "attention_split")
+def _without_window(compute, *inputs, window=0, **attrs):
+    require_fit(window > 0)
+    return compute(*inputs, **attrs)
+
+
 @wrong("parts of all planned keys", "attention_split")
-def _planned_parts(compute, q, k, v, slots, pos, n_kv, n_split, **attrs):
+def _planned_parts(compute, q, k, v, slots, pos, n_kv, n_split, window=0, **attrs):
+    require_fit(not window)
     size, parts = -(-n_kv // n_split), []
     for at in range(0, size * n_split, size):
         keys, values = (cache[:, min(at, n_kv - 1) :] for cache in (k, v))

@@ -74,7 +74,7 @@ def built(way: str, normed: bool = True, dtype: str = "e", n: int = 2, n_kv: int
     if way == "a cache read in between":
         g.output("row", g.contiguous(caches[0].select(0, 1)))
     sinks = m.numbers("sinks", N_HEADS) if way == "sinks" else None
-    options = {"sinks": sinks, "window": 100 if way == "a window" else 0}
+    options = {"sinks": sinks, "window": {"a window": 100, "a wide window": 512}.get(way, 0)}
     m.g.output("y", _attended(g, q, caches, slots, pos, gate, n_kv, way == "two groups", **options))
     return m
 
@@ -168,9 +168,24 @@ def test_two_groups_stay_apart(n_kv: int, after: list[str], host: Device) -> Non
 
 
 @pytest.mark.parametrize("n_kv", [MOST_KEYS, 512])
-@pytest.mark.parametrize("way", ["a window", "sinks"])
-def test_windows_and_sinks_are_left_to_attention(way: str, n_kv: int, host: Device) -> None:
-    assert ops_of(lean_plan(built(way, n_kv=n_kv).g, 3, host.supports)) == INPUTS + UNDIVIDED
+def test_few_keys_of_a_window_are_left_to_attention(n_kv: int, host: Device) -> None:
+    assert ops_of(lean_plan(built("a window", n_kv=n_kv).g, 3, host.supports)) == INPUTS + UNDIVIDED
+
+
+def test_a_wide_window_has_as_many_parts_as_its_keys_are_worth(host: Device) -> None:
+    m, cpu = built("a wide window", n_kv=N_CTX), CPU.open(CPU.devices()[0])
+    plan = lean_plan(m.g, 3, host.supports)
+    assert ops_of(plan) == INPUTS + PARTS
+    assert [n.attrs["n_split"] for n in plan.nodes if n.op == PARTS[0]] == [512 // 32]
+    assert max(map(nmse, results(m, host, plan), results(m, cpu, lean_plan(m.g, 0, cpu.supports)))) < 1e-7
+
+
+@pytest.mark.parametrize(("n_kv", "ops"), [(MOST_KEYS, INPUTS + UNDIVIDED), (512, SPLIT)])
+def test_sinks_meet_the_parts_behind_them(n_kv: int, ops: list[str], host: Device) -> None:
+    m, cpu = built("sinks", n=1, n_kv=n_kv), CPU.open(CPU.devices()[0])
+    plan = lean_plan(m.g, 3, host.supports)
+    assert ops_of(plan) == ops
+    assert max(map(nmse, results(m, host, plan), results(m, cpu, lean_plan(m.g, 0, cpu.supports)))) < 1e-7
 
 
 @BY_KEYS

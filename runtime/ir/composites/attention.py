@@ -1,5 +1,7 @@
 """Causal attention over a cache of keys and values, grouped queries, with an optional output gate."""
 
+from typing import Any
+
 import numpy as np
 
 from ..dtypes import DType
@@ -93,13 +95,17 @@ def _compute(q, k, v, slots, pos, *more, scale: float, n_kv: int, extra=(), wind
         slot = np.clip(slots[b], 0, k.shape[0] - 1)
         keys, rows = (np.repeat(c[slot].reshape(c.shape[1], n_heads // share, -1), share, 1) for c in (k, v))
         for t in range(n_tokens):
-            stop = min(pos[b, t] + 1, n_kv)
-            first = max(0, pos[b, t] + 1 - window) if window else 0
+            first, stop = _seen(pos[b, t], n_kv, window)
             if first < stop:
                 seen = np.arange(first, stop) % k.shape[1]
                 z = _logits(q[b, t], keys[seen], scale, cap)
                 out[b, t] = np.einsum("hs,shd->hd", _weights(z, given.get("sinks")), rows[seen])
     return (out * sigmoid(given["gate"].astype(np.float64)) if "gate" in given else out,)
+
+
+def _seen(pos: int, n_kv: int, window: int) -> tuple[int, int]:
+    """The first key that a token sees, and the first one that it does not."""
+    return max(0, pos + 1 - window) if window else 0, min(pos + 1, n_kv)
 
 
 def _logits(q: Array, keys: Array, scale: float, cap: float) -> Array:
@@ -168,12 +174,14 @@ def _attention_split_infer(
     scale: float,
     n_kv: int,
     n_split: int,
+    window: int = 0,
     cap: float = 0.0,
     grouped: bool = False,
     by_matrices: bool = False,
     at_once: bool = False,
 ) -> tuple[Spec]:
-    """Attention of one token over n_split equal parts of the keys that it sees, to be combined; cap as attention's.
+    """Attention of one token over n_split equal parts of the keys that it sees, to be combined; window, cap and rings as
+    attention's.
     `grouped` is asked of kernels that read a key once for all heads that share it, `by_matrices` of those that multiply
     it with them by matrices: they are done with more keys in the same time. `at_once` of those that ask for all of a
     part before they use any: they are done sooner.
@@ -182,14 +190,14 @@ def _attention_split_infer(
     [B, H, n_split, Dv + 2]: the part's sum of exp(z - top) v, then top (the largest z) and the sum of exp(z - top); of
     a part without keys 0, -inf, 0.
     """
-    (made,) = OPS["attention"].infer(q, k, v, slots, pos, scale=scale, n_kv=n_kv)
+    (made,) = OPS["attention"].infer(q, k, v, slots, pos, scale=scale, n_kv=n_kv, window=window)
     require(q.shape[1] == 1 and 0 < n_split <= n_kv, "attention_split", f"q {q.shape}, n_split {n_split}, n_kv {n_kv}")
     n_seqs, _, n_heads, dim = made.shape
     return (Spec((n_seqs, n_heads, n_split, dim + 2)),)
 
 
 def _attention_split(
-    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, cap: float = 0.0, **_asked: bool
+    q, k, v, slots, pos, scale: float, n_kv: int, n_split: int, window=0, cap=0.0, **_asked: bool
 ) -> tuple[Array]:
     n_seqs, _, n_heads, dim = q.shape
     n_keys = k.shape[2] // dim
@@ -199,15 +207,16 @@ def _attention_split(
     for b in range(n_seqs):
         slot = np.clip(slots[b], 0, k.shape[0] - 1)
         keys, rows = (np.repeat(c[slot].reshape(c.shape[1], n_keys, -1), n_heads // n_keys, 1) for c in (k, v))
-        n_seen = max(0, min(n_kv, pos[b, 0] + 1))
-        size = -(-n_seen // n_split)
+        first, last = _seen(pos[b, 0], n_kv, window)
+        size = max(0, -(-(last - first) // n_split))
         for part in range(n_split):
-            at, stop = part * size, min(part * size + size, n_seen)
+            at, stop = first + part * size, min(first + part * size + size, last)
             if at < stop:
-                z = _logits(q[b, 0], keys[at:stop], scale, cap)
+                seen = np.arange(at, stop) % k.shape[1]
+                z = _logits(q[b, 0], keys[seen], scale, cap)
                 top = z.max(-1)
                 p = np.exp(z - top[:, None])
-                out[b, :, part, :dim] = np.einsum("hs,shd->hd", p, rows[at:stop])
+                out[b, :, part, :dim] = np.einsum("hs,shd->hd", p, rows[seen])
                 out[b, :, part, dim], out[b, :, part, dim + 1] = top, p.sum(-1)
     return (out,)
 
@@ -215,22 +224,26 @@ def _attention_split(
 register(Op("attention_split", _attention_split_infer, _attention_split, kind=OpKind.FUSED, work=_work, layer=LAYER))
 
 
-def _attention_combine_infer(parts: Tensor, *gate: Tensor, extra: tuple[str, ...] = ()) -> tuple[Spec]:
-    """parts [B, H, n_split, D + 2] of attention_split, with extra "gate" [B, 1, H, D] -> attention [B, 1, H, D]."""
+def _attention_combine_infer(parts: Tensor, *more: Tensor, extra: tuple[str, ...] = ()) -> tuple[Spec]:
+    """parts [B, H, n_split, D + 2] of attention_split, with extra "gate" [B, 1, H, D] and "sinks" [H] as attention's
+    -> attention [B, 1, H, D]."""
     n_seqs, n_heads, n_split, width = parts.shape
     made = (n_seqs, 1, n_heads, width - 2)
-    ok = n_split > 0 and extra in ((), ("gate",)) and [t.shape for t in gate] == [made] * len(extra)
-    require(ok, "attention_combine", f"parts {parts.shape}, {extra} {[t.shape for t in gate]}")
+    require(n_split > 0, "attention_combine", f"parts {parts.shape}")
+    named_operands("attention_combine", extra, more, {"gate": made, "sinks": (n_heads,)})
     return (Spec(made),)
 
 
-def _attention_combine(parts: Array, *gate: Array, extra: tuple[str, ...] = ()) -> tuple[Array]:
+def _attention_combine(parts: Array, *more: Array, extra: tuple[str, ...] = ()) -> tuple[Array]:
+    given = dict(zip(extra, more, strict=True))
     sums, tops, totals = parts[..., :-2].astype(np.float64), parts[..., -2].astype(np.float64), parts[..., -1]
-    top = tops.max(-1, keepdims=True)
-    weight = np.exp(tops - np.where(np.isneginf(top), 0, top))
-    total = (weight * totals).sum(-1)[..., None]
+    sinks = given["sinks"].astype(np.float64)[:, None] if "sinks" in given else -np.inf
+    top = np.maximum(tops.max(-1, keepdims=True), sinks)
+    top = np.where(np.isneginf(top), 0, top)
+    weight = np.exp(tops - top)
+    total = (weight * totals).sum(-1)[..., None] + np.exp(sinks - top)
     out = np.divide((weight[..., None] * sums).sum(2), total, out=np.zeros_like(sums[:, :, 0]), where=total != 0)
-    return (out[:, None] * sigmoid(gate[0].astype(np.float64)) if gate else out[:, None],)
+    return (out[:, None] * sigmoid(given["gate"].astype(np.float64)) if "gate" in given else out[:, None],)
 
 
 register(Op("attention_combine", _attention_combine_infer, _attention_combine, kind=OpKind.FUSED, layer=LAYER))
@@ -238,34 +251,49 @@ register(Op("attention_combine", _attention_combine_infer, _attention_combine, k
 
 def _fuse_split(edit: Editing, i: int, node: Node) -> None:
     """Attention of one token over many keys: parts side by side, then their combination."""
-    ins, gate, attrs = node.inputs[:5], node.inputs[5:], dict(node.attrs)
+    ins, others, attrs = node.inputs[:5], node.inputs[5:], dict(node.attrs)
     extra = attrs.pop("extra", ())
-    if ins[0].shape[1] != 1 or OPS["attention"].options_of(node.attrs) - {"gate", "cap"}:
+    if ins[0].shape[1] != 1:
         return
-    ways = (
-        {"n_split": _small_parts(node, KEYS_BY_MATRICES, PARTS_BY_MATRICES), "grouped": True, "by_matrices": True},
-        {"n_split": _small_parts(node, KEYS_AT_ONCE, PARTS_AT_ONCE), "grouped": True, "at_once": True},
-        {"n_split": _small_parts(node, FEWEST_KEYS, MANY_PARTS), "grouped": True},
-        {"n_split": attrs["n_kv"] // SPLIT_KEYS},
-    )
-    for more in ways:
+    for more in _ways(node):
         if more["n_split"] < 2:
             continue
         parts = make("attention_split", ins, scope_of(node), **more, **attrs)
-        combine = make("attention_combine", (parts.outputs[0], *gate), scope_of(node), node.outputs, extra=extra)
+        combine = make("attention_combine", (parts.outputs[0], *others), scope_of(node), node.outputs, extra=extra)
         if edit.supports(parts) and edit.supports(combine):
             edit.put(i, parts, combine)
             return
 
 
+def _ways(node: Node) -> tuple[dict[str, Any], ...]:
+    """What may be asked of attention_split, the fastest way first; those that no kernel goes with a window left out."""
+    by_matrices = {"grouped": True, "by_matrices": True}
+    for_all = (
+        {"n_split": _small_parts(node, FEWEST_KEYS, MANY_PARTS), "grouped": True},
+        {"n_split": _most_keys(node) // SPLIT_KEYS},
+    )
+    if node.attrs.get("window"):
+        return for_all
+    return (
+        {"n_split": _small_parts(node, KEYS_BY_MATRICES, PARTS_BY_MATRICES), **by_matrices},
+        {"n_split": _small_parts(node, KEYS_AT_ONCE, PARTS_AT_ONCE), "grouped": True, "at_once": True},
+        *for_all,
+    )
+
+
+def _most_keys(node: Node) -> int:
+    """That a token sees."""
+    return min(node.attrs["n_kv"], node.attrs.get("window") or node.attrs["n_kv"])
+
+
 def _small_parts(node: Node, fewest_keys: int, many: int) -> int:
     """Parts that together keep a large GPU busy, each with keys enough to be worth its start; 1 where a head's keys are
     so few that the second dispatch costs more."""
-    q, k, *_ = node.inputs
-    if node.attrs["n_kv"] * q.shape[3] < FEWEST_NUMBERS:
+    (q, k, *_), most_keys = node.inputs, _most_keys(node)
+    if most_keys * q.shape[3] < FEWEST_NUMBERS:
         return 1
     n_groups = q.shape[0] * (k.shape[2] // q.shape[3])
-    return min(node.attrs["n_kv"] // fewest_keys, max(2, many // n_groups))
+    return min(most_keys // fewest_keys, max(2, many // n_groups))
 
 
 FUSIONS = (Fusion("attention", _fuse_split),)
