@@ -180,11 +180,10 @@ def _attention_split_infer(
     by_matrices: bool = False,
     at_once: bool = False,
 ) -> tuple[Spec]:
-    """Attention of one token over n_split equal parts of the keys that it sees, to be combined; window, cap and rings as
-    attention's.
-    `grouped` is asked of kernels that read a key once for all heads that share it, `by_matrices` of those that multiply
-    it with them by matrices: they are done with more keys in the same time. `at_once` of those that ask for all of a
-    part before they use any: they are done sooner.
+    """Attention of one token over n_split equal parts of the keys that it sees, to be combined; window, cap and rings
+    as attention's. `grouped` is asked of kernels that read a key once for all heads that share it, `by_matrices` of
+    those that multiply it with them by matrices: they are done with more keys in the same time. `at_once` of those that
+    ask for all of a part before they use any: they are done sooner.
 
     q [B, 1, H, D], caches k [n_slots, n_ctx, Hkv*D] and v [.., Hkv*Dv], slots [B], pos [B, 1] ->
     [B, H, n_split, Dv + 2]: the part's sum of exp(z - top) v, then top (the largest z) and the sum of exp(z - top); of
