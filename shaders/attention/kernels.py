@@ -161,8 +161,8 @@ def _lower_combine_wide(node: Node, features: Features) -> KernelCall:
 
 
 def _fewer_parts(node: Node, features: Features) -> str:
-    """Than two for each of a subgroup's invocations."""
-    n, most = node.inputs[0].shape[2], min(FEW_PARTS, 2 * features.subgroup_size)
+    """Than a subgroup's invocations."""
+    n, most = node.inputs[0].shape[2], min(FEW_PARTS, features.subgroup_size)
     fits = n <= most and features.subgroup_size <= COMBINE_SPAN
     return _for_large_gpus(node, features) or ("" if fits else f"{n} parts, at most {most}")
 
