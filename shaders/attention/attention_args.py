@@ -89,6 +89,11 @@ def values(node: Node) -> Constants:
     return {"V_SLOT": slot, "V_ROW": row, **scales(k, v)}
 
 
+def row_of_blocks(cache: Tensor) -> dict[str, Argument]:
+    """The words from one row [n_rows, width] of blocks to the next; nothing where a cache holds plain numbers."""
+    return {"cache_row": in_words(cache).strides[0]} if cache.dtype.is_quantised else {}
+
+
 def scales(k: Tensor, v: Tensor) -> Constants:
     """The words of rows of blocks before their scales, 0 of others."""
     codes = [t.storage.shape[-1] // 4 if t.dtype.is_quantised else 0 for t in (k, v)]

@@ -29,6 +29,7 @@ from .attention_args import (
     apart,
     kept_as,
     pair,
+    row_of_blocks,
     scales,
     scan,
     scanned,
@@ -200,6 +201,7 @@ def _lower_qk(node: Node, features: Features) -> KernelCall:
     arguments |= {"half_dims": table.shape[1] // 2, "n_table": table.shape[0], "n_rows": k_cache.shape[0]}
     for name in "qkvy":
         arguments |= strides(name, tokens_joined(buffers[name]).strides, "token head")
+    arguments |= row_of_blocks(k_cache)
     own = (("q_norm", _NORM), ("q_bias", _BIAS), ("q_scales", _SCALES))
     flags = (*(d for name, defines in own if name in given for d in defines), *kept_as(k_cache.dtype))
     if "q_norm" in given:

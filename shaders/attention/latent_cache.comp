@@ -30,6 +30,9 @@ layout(push_constant) uniform Push {
     uint q_token, q_head, kv_token, y_token, y_head;
     uint q_at, kv_at, norm_at, pos_at, table_at, rows_at, y_at, cache_at;
     float eps;
+#ifdef QUANTS
+    uint cache_row;  // in words
+#endif
 } p;
 
 bool is_key;  // or a query
@@ -76,7 +79,7 @@ float element(uint first, uint d, float factor) {
 }
 
 void store_row(uint first, uint row) {
-    uint n = p.n_latent + p.n_turned, to = p.cache_at + row * (n / 4u + (n / 32u + 1u) / 2u);
+    uint n = p.n_latent + p.n_turned, to = p.cache_at + row * p.cache_row;
     float factor = factor_of(first);
 #define OF_ROW(d) element(first, d, factor)
     [[dont_unroll]] for (uint w = LANE; w < n / 4u; w += LANES) {

@@ -4,7 +4,7 @@ from ...runtime.ir.graph import Node
 from ..common.rows import NOT_HELD, SUBGROUPS, lanes_of_row, uses_subgroups
 from ..kernel import Argument, Features, Kernel, KernelCall, grid_of, strides
 from ..operands import FLOATS, INTS
-from .attention_args import CACHE, WAYS, apart, kept_as, tokens_joined
+from .attention_args import CACHE, WAYS, apart, kept_as, row_of_blocks, tokens_joined
 
 MOST_LANES = 256
 
@@ -16,7 +16,7 @@ def _lower(node: Node, features: Features) -> KernelCall:
     arguments: dict[str, Argument] = {f"{name}_at": t for name, t in buffers.items()}
     arguments |= {"n_tokens": n_seqs * n_tokens, "n_heads": n_heads, "n_latent": norm.shape[0], "n_turned": n_turned}
     arguments |= {"half_dims": table.shape[1] // 2, "n_table": table.shape[0], "n_rows": cache.shape[0]}
-    arguments["eps"] = float(node.attrs["eps"])
+    arguments |= {"eps": float(node.attrs["eps"]), **row_of_blocks(cache)}
     for name, t in (("q", q), ("y", y)):
         arguments |= strides(name, tokens_joined(t).strides, "token head")
     arguments |= strides("kv", tokens_joined(kv).strides, "token")

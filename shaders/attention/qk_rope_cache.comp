@@ -63,6 +63,9 @@ layout(push_constant) uniform Push {
 #ifdef SCALES
     uint q_scales_at, n_scales;
 #endif
+#ifdef QUANTS
+    uint cache_row;  // in words
+#endif
 } p;
 
 shared float row_[DIM];
@@ -150,7 +153,7 @@ uint pack_of(float a, float b) {
 #ifdef QUANTS
 // Where the head starts in a row of a cache, and its scales from there in halves.
 uint head_word(uint row) {
-    return row * (p.n_heads_kv * p.dim / 4u + (p.n_heads_kv * p.dim / 32u + 1u) / 2u) + head * p.dim / 4u;
+    return row * p.cache_row + head * p.dim / 4u;
 }
 
 uint head_shift() {

@@ -132,7 +132,7 @@ def wide_experts(n_inner: int, features: Features, dtype: DType) -> WideTile:
     is_short = n_pieces <= 2 * size
     if not is_short and _wants_all(dtype) and features.max_workgroup >= WHOLE:
         return _whole_tile(WHOLE, 2, n_pieces, features, dtype)
-    if is_short or -n_pieces % (2 * size) >= size:  # a subgroup would go idle in the last turn of two
+    if is_short or -n_pieces % (2 * size) >= max(size, n_pieces // 8):  # else a subgroup of two would go idle
         return WideTile(_local(256, size, features), 2, 1, size, _steps(n_pieces, size, features, dtype), MOST_GROUPS)
     along = 2 * size if _held(features, dtype) > 2 * size else size
     return WideTile(_local(512, along, features), 2, 1, along, _steps(n_pieces, along, features, dtype), MOST_GROUPS)
