@@ -19,7 +19,8 @@ from gguf.quants import dequantize, quantize
 from ..errors import UsageError
 from .dtypes import DType
 
-LOAD_NBYTES, LEAST_OF_PADDING = 16, 16
+LOAD_NBYTES = 16  # of a GPU's widest load
+PADDED_SHARE = 16  # a row grows by one of so many parts at most to begin where such a load can
 
 # where in the block the scale stands that the device layout moves, and its bytes (MXFP4: an exponent)
 SCALE_MOVED = {
@@ -85,7 +86,7 @@ def packed_row_nbytes(dtype: DType, n: int) -> int:
     """Bytes of a device's row of n elements: a multiple of 16 where that adds little, else of 4."""
     nbytes = row_nbytes(dtype, n)
     in_loads = -(-nbytes // LOAD_NBYTES) * LOAD_NBYTES
-    is_cheap = dtype.is_quantised and (in_loads - nbytes) * LEAST_OF_PADDING <= nbytes
+    is_cheap = dtype.is_quantised and (in_loads - nbytes) * PADDED_SHARE <= nbytes
     return in_loads if is_cheap else -(-nbytes // 4) * 4
 
 
