@@ -181,7 +181,7 @@ def _lower_combine(node: Node, features: Features) -> KernelCall:
     n_seqs, n_heads, n_split, width = parts.shape
     buffers = {"parts": parts, "y": y, **dict(zip(extra, more, strict=True))}
     arguments = {"n_seqs": n_seqs, "n_heads": n_heads, "n_split": n_split, "dim": width - 2, "parts_at": parts}
-    for name in {"y", *extra} - {"sinks"}:
+    for name in ("y", "gate") if "gate" in extra else ("y",):
         t = buffers[name]
         arguments |= strides(name, (t, t.layout.strides[0], t.layout.strides[2]), "at seq head")
     arguments |= {"sinks_at": buffers["sinks"]} if "sinks" in extra else {}

@@ -265,8 +265,7 @@ def _fuse_split(edit: Editing, i: int, node: Node) -> None:
 
 
 def _ways(node: Node) -> tuple[dict[str, Any], ...]:
-    """What may be asked of attention_split, the fastest way first; those that no kernel goes with a window left out."""
-    by_matrices = {"grouped": True, "by_matrices": True}
+    """What may be asked of attention_split, the fastest way first; with a window what kernels take beside it."""
     for_all = (
         {"n_split": _small_parts(node, FEWEST_KEYS, MANY_PARTS), "grouped": True},
         {"n_split": _most_keys(node) // SPLIT_KEYS},
@@ -274,7 +273,7 @@ def _ways(node: Node) -> tuple[dict[str, Any], ...]:
     if node.attrs.get("window"):
         return for_all
     return (
-        {"n_split": _small_parts(node, KEYS_BY_MATRICES, PARTS_BY_MATRICES), **by_matrices},
+        {"n_split": _small_parts(node, KEYS_BY_MATRICES, PARTS_BY_MATRICES), "grouped": True, "by_matrices": True},
         {"n_split": _small_parts(node, KEYS_AT_ONCE, PARTS_AT_ONCE), "grouped": True, "at_once": True},
         *for_all,
     )
