@@ -1,17 +1,23 @@
 #!/usr/bin/env python3
 """Checks and times vkrun on this machine's device in one go: for a GPU that is at hand for minutes only.
 
-    tools/reports/gpu.py [--backend vulkan] [--out DIR] [--only devices,table,golden,text,speed]
+    tools/reports/gpu.py [--backend vulkan] [--out DIR] [--only devices,table,switches,golden,text,speed]
 
-Devices, the op table, the golden models at every level, greedy text of the bundled model, and tokens a second at each
-level with the time of each kind of node. A part that fails does not stop the next; the exit code counts them.
+    for i in $(seq 0 15); do tools/reports/gpu.py --only table,switches --every 16 --first $i & done    # side by side
+
+Devices, the op table, its cases again whose kernels are others with a feature switched off, the golden models at every
+level, greedy text of the bundled model, and tokens a second at each level with the time of each kind of node. A part
+that fails does not stop the next; the exit code counts them.
 """
 
 import argparse
 import json
+import os
 import time
 import traceback
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +25,17 @@ import vkrun
 from vkrun.backends import registry
 from vkrun.backends.base import Device
 from vkrun.runtime.bench.measure import Measured, Test, run
+from vkrun.runtime.errors import VkrunError
 from vkrun.runtime.models.step import StepShape
-from vkrun.runtime.optable.run import run_case
+from vkrun.runtime.optable.case import Case
+from vkrun.runtime.optable.run import planned, prepare_for, run_case
 from vkrun.runtime.optable.table import cases_for
 from vkrun.tests.exact import load_exact
 
 GOLDEN = Path(vkrun.__file__).parent / "tests" / "models" / "golden"
 LEVELS = (0, 1, 2, 3)
+FEATURES = ("SUBGROUP", "FP16", "INT_DOT", "COOPMAT", "DELTA_CHUNKS")  # by which kernels are chosen
+FORMS = {"vulkan": ("DENORMALS", "ADDRESSES")}  # by which a backend's kernels are built, all of them
 
 
 def devices(_args: argparse.Namespace) -> list[dict]:
@@ -34,24 +44,63 @@ def devices(_args: argparse.Namespace) -> list[dict]:
 
 def table(args: argparse.Namespace) -> dict:
     """Each op as one node and at every level: counts, and every case that did not pass."""
-    backend, info = registry.choose(args.backend, None)
-    device = backend.open(info)
+    with _opened(args) as device:
+        return {f"opt {level}": _table(device, _cases(args, device, level), level) for level in (None, *LEVELS)}
+
+
+def switches(args: argparse.Namespace) -> dict:
+    """As table(), each op as one node, with one feature off: the cases that other kernels compute then, or all."""
+    with _opened(args) as device:
+        cases = _cases(args, device, None)
+        usual = [_kernels(case, device) for case in cases]
+    figures, forms = {}, FORMS.get(args.backend, ())
+    for name in (*FEATURES, *forms):
+        with _opened(args, name) as device:
+            others = [c for c, own in zip(cases, usual, strict=True) if name in forms or _kernels(c, device) != own]
+            figures[f"without {name}"] = _table(device, others, None)
+    return figures
+
+
+@contextmanager
+def _opened(args: argparse.Namespace, off: str = "") -> Iterator[Device]:
+    """The device, with the feature of a name of config.SWITCHES off."""
+    if off:
+        os.environ[f"VKRUN_NO_{off}"] = "1"
     try:
-        return {f"opt {level}": _table(device, level) for level in (None, *LEVELS)}
+        backend, info = registry.choose(args.backend, None)
+        device = backend.open(info)
+        try:
+            yield device
+        finally:
+            device.close()
     finally:
-        device.close()
+        os.environ.pop(f"VKRUN_NO_{off}", None)
 
 
-def _table(device: Device, level: int | None) -> dict:
-    outcomes = [run_case(case, device, level) for case in cases_for(device.info.is_software, level)]
+def _cases(args: argparse.Namespace, device: Device, level: int | None) -> tuple[Case, ...]:
+    return cases_for(device.info.is_software, level)[args.first :: args.every]
+
+
+def _kernels(case: Case, device: Device) -> str:
+    """What tells apart the kernels that a device computes a case by, as one node or, where it has none, in parts."""
+    setting = prepare_for(case, device)
+    try:
+        return repr(device.kernels(planned(setting, device, 3 if device.supports(setting.node) else None)))
+    except VkrunError as error:
+        return str(error)
+
+
+def _table(device: Device, cases: Sequence[Case], level: int | None) -> dict:
+    outcomes = [run_case(case, device, level) for case in cases]
     wrong = [f"{o.case.op} {o.case.what}: {o.status} {o.why}" for o in outcomes if o.status == "fail"]
     refused = [f"{o.case.op} {o.case.what}: {o.why}" for o in outcomes if o.status == "refused"]
-    worst = max((o for o in outcomes if o.status == "pass"), key=lambda o: o.nmse / max(o.case.nmse, 1e-300))
+    passed = [o for o in outcomes if o.status == "pass"]
+    worst = max(passed, key=lambda o: o.nmse / max(o.case.nmse, 1e-300), default=None)
     return {
         "cases": len(outcomes),
         "wrong": wrong,
         "refused": refused,
-        "worst": f"{worst.case.op} {worst.case.what} {worst.nmse:.1e}",
+        "worst": worst and f"{worst.case.op} {worst.case.what} {worst.nmse:.1e}",
     }
 
 
@@ -116,7 +165,7 @@ def _profile(model: vkrun.Model, shape: StepShape) -> dict[str, str]:
     return {op: f"{len(s)} x {sum(s) / len(s) * 1e6:.1f} us = {sum(s) * 1e3:.3f} ms" for op, s in most}
 
 
-PARTS = {"devices": devices, "table": table, "golden": golden, "text": text, "speed": speed}
+PARTS = {"devices": devices, "table": table, "switches": switches, "golden": golden, "text": text, "speed": speed}
 
 
 def main() -> None:
@@ -125,6 +174,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for a JSON file a part")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, in order")
     parser.add_argument("--model", type=Path, default=vkrun.BUNDLED, help="what to time (the bundled model)")
+    parser.add_argument("--every", type=int, default=1, help="of so many cases of the table one is run")
+    parser.add_argument("--first", type=int, default=0, help="the first of these cases")
     args = parser.parse_args()
     failed = 0
     for name in args.only.split(","):
