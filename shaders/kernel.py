@@ -27,6 +27,7 @@ class Features:
     int_dot: bool = False
     # rows, columns, inner of a subgroup's products of halves, summed in fp32
     cooperative_matrix: tuple[tuple[int, int, int], ...] = ()
+    warpgroups: bool = False  # may four subgroups multiply as one, with operands in shared memory?
     shared_nbytes: int = 16384
     max_workgroup: int = 128
     delta_chunks: bool = False  # may scans run in chunks of tokens, where shared memory allows it?

@@ -13,6 +13,7 @@ from . import api
 # Denormal floats are zeros, quotients and roots good to two units of the last place, as on other GPUs: those that are
 # rounded right come with a call for what is rare.
 OPTIONS = ("--std=c++17", "--ftz=true", "--prec-div=false", "--prec-sqrt=false")
+WARPGROUPS = 9, 0  # the capability whose code may have wgmma, and then runs on no later one
 ELF_MAGIC = b"\x7fELF"
 
 
@@ -30,7 +31,7 @@ def architecture(capability: tuple[int, int]) -> str:
         raise BackendError(
             f"NVRTC {version()} knows nothing of compute capability {major}.{minor}; another version does"
         )
-    return f"sm_{max(known)}"
+    return f"sm_{max(known)}{'a' if (major, minor) == WARPGROUPS else ''}"
 
 
 def cubin(title: str, source: str, arch: str) -> bytes:

@@ -93,6 +93,7 @@ def _features(device: object, capability: tuple[int, int]) -> Features:
         float16=on("FP16"),
         int_dot=on("INT_DOT"),
         cooperative_matrix=MATRICES if has_matrices else (),
+        warpgroups=has_matrices and capability == nvrtc.WARPGROUPS,
         shared_nbytes=_attribute(device, "MAX_SHARED_MEMORY_PER_BLOCK"),
         max_workgroup=_attribute(device, "MAX_THREADS_PER_BLOCK"),
         delta_chunks=on("DELTA_CHUNKS"),

@@ -35,7 +35,8 @@ GROUP = 32  # elements of dequant.glsl's groups
 @dataclass(frozen=True)
 class Tile:
     """Rows and columns of a workgroup's tile and of each subgroup's part of it; groups of 32 elements a stage; stages
-    of a team in shared memory, teams that share all stages, and stages of a team in registers."""
+    of a team in shared memory, teams that share all stages, and stages of a team in registers. `warpgroups`: four
+    subgroups multiply as one."""
 
     rows: int
     cols: int
@@ -45,6 +46,7 @@ class Tile:
     stages: int = 2
     splits: int = 1
     ahead: int = 1
+    warpgroups: bool = False
 
     @property
     def n_parts(self) -> int:
@@ -53,7 +55,9 @@ class Tile:
     @property
     def shared_nbytes(self) -> int:
         """What matrix_tile.glsl declares, and mul_mat_id_matrix.comp beside it."""
-        return 16 * self.splits * self.stages * (self.rows + self.cols) * (4 * self.groups + 1) + 8 * self.cols
+        lines, octets = self.rows + self.cols, 4 * self.groups
+        stage = (lines + 1) * octets if self.warpgroups else lines * (octets + 1)
+        return 16 * self.splits * self.stages * stage + 8 * self.cols
 
     def local(self, features: Features) -> int:
         """Invocations of a workgroup."""
@@ -97,6 +101,16 @@ EXPERT_TILES = (
     Tile(128, 64, 2, 64, 32, 1),
     Tile(128, 64, 1, 64, 32, 1),
 )
+WARPGROUP_TILES = (
+    Tile(128, 128, 1, 16, 128, 2, warpgroups=True),
+    Tile(128, 128, 1, 32, 128, 2, warpgroups=True),
+    Tile(128, 64, 1, 32, 64, 2, warpgroups=True),
+    Tile(64, 64, 1, 16, 64, 2, warpgroups=True),
+)
+WARPGROUP_EXPERT_TILES = (
+    Tile(128, 48, 2, 32, 48, 1, warpgroups=True),
+    Tile(128, 48, 2, 32, 48, 2, warpgroups=True),
+)
 FEW_EXPERT_TILE = Tile(128, 16, 2, 32, 16, 1)  # of at most MOST_FEW tokens
 LARGE_TILE = Tile(128, 48, 2, 32, 48, 1)  # of experts, where there are enough of it
 MOST_SUMS = 32  # matrices of a subgroup, which matrix_tile.glsl writes out
@@ -123,6 +137,7 @@ def _fits(tile: Tile, p: Product, features: Features) -> bool:
     shape = _shape_of(features, tile.part_cols)
     return (
         shape is not None
+        and features.warpgroups >= tile.warpgroups
         and tile.part_rows // shape[0] * (tile.part_cols // shape[1]) <= MOST_SUMS
         and tile.shared_nbytes <= features.shared_nbytes
         and tile.local(features) <= features.max_workgroup
@@ -207,6 +222,7 @@ def _spec(tile: Tile, features: Features) -> Constants:
         **dict(local_size_x=tile.local(features), TILE_ROWS=tile.rows, TILE_COLS=tile.cols),
         **dict(GROUPS=tile.groups, PART_ROWS=tile.part_rows, PART_COLS=tile.part_cols),
         **dict(M=m, N=n, K=k, STAGES=tile.stages, SPLITS=tile.splits, AHEAD=tile.ahead),
+        "WARPGROUPS": int(tile.warpgroups),
     }
 
 

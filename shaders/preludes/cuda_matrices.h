@@ -129,3 +129,64 @@ VK_FN vk_Sums<columns> coopMatMulAdd(const A &a, const B &b, vk_Sums<columns> c)
     VK_UNROLL for (uint i = 0u; i < columns / 8u; i++) vk_multiply_add(c.elements + 4u * i, a.pairs, b.pairs + 2u * i);
     return c;
 }
+
+// Products of a warpgroup (wgmma, of compute capability 9.0 alone): 64 rows of the left operand by 16 n columns of the
+// right one onto n matrices of each warp's 16 rows, from sums[i] on, or in their place (adds == 0). Both stand in shared memory as blocks of 8 lines x
+// 16 bytes, blocks of further lines side by side, the next eight halves of a line `pitch` words on. Nothing else looks
+// at sums from the first fence to the last wait.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+VK_FN void warpgroupPublish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+VK_FN void warpgroupFence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+VK_FN void warpgroupCommit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+VK_FN void warpgroupAwait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
+
+VK_FN unsigned long long vk_described(const uvec4 *x, uint i, uint pitch) {
+    const uint at = uint(__cvta_generic_to_shared(x + i)) >> 4, lines = 8u;  // all in words of 16 bytes
+    return at | (unsigned long long)pitch << 16 | (unsigned long long)lines << 32;
+}
+#define VK_8(m)                                                                                     \
+    "+f"((m).elements[0]), "+f"((m).elements[1]), "+f"((m).elements[2]), "+f"((m).elements[3]),     \
+        "+f"((m).elements[4]), "+f"((m).elements[5]), "+f"((m).elements[6]), "+f"((m).elements[7])
+#define VK_16(s) VK_8((s)[0]), VK_8((s)[1])
+#define VK_32(s) VK_16(s), VK_16(s + 2)
+#define VK_64(s) VK_32(s), VK_32(s + 4)
+#define VK_WGMMA(columns, numbers, a, b, more, ...)                                                 \
+    asm volatile("{ .reg .pred p; setp.ne.u32 p, " more ", 0; "                                     \
+                 "wgmma.mma_async.sync.aligned.m64n" columns "k16.f32.f16.f16 " numbers             \
+                 ", " a ", " b ", p, 1, 1, 0, 0; }"                                                 \
+                 : __VA_ARGS__ : "l"(vk_described(x, w_at, pitch)), "l"(vk_described(x, x_at, pitch)),   \
+                   "r"(adds))
+template <uint n, class S>
+VK_FN void vk_warpgroup(S *s, const uvec4 *x, uint w_at, uint x_at, uint pitch, uint adds) {
+    if constexpr (S::length() != 8u) __trap();
+    else if constexpr (n == 2u)
+        VK_WGMMA("32",
+                 "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}",
+                 "%16", "%17", "%18", VK_16(s));
+    else if constexpr (n == 3u)
+        VK_WGMMA("48",
+                 "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
+                 "%19, %20, %21, %22, %23}",
+                 "%24", "%25", "%26", VK_16(s), VK_8(s[2]));
+    else if constexpr (n == 4u)
+        VK_WGMMA("64",
+                 "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
+                 "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}",
+                 "%32", "%33", "%34", VK_32(s));
+    else if constexpr (n == 8u)
+        VK_WGMMA("128",
+                 "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, "
+                 "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, "
+                 "%36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, "
+                 "%53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}",
+                 "%64", "%65", "%66", VK_64(s));
+    else __trap();  // no kernel has so many columns
+}
+#else
+VK_FN void warpgroupPublish() {}
+VK_FN void warpgroupFence() {}
+VK_FN void warpgroupCommit() {}
+VK_FN void warpgroupAwait() {}
+template <uint n, class S> VK_FN void vk_warpgroup(S *, const uvec4 *, uint, uint, uint, uint) { __trap(); }
+#endif
+#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, b, pitch, adds) vk_warpgroup<n>(&sums[i], x, a, b, pitch, adds)

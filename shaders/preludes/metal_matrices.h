@@ -76,3 +76,10 @@ VK_FN vk_Sums coopMatMulAdd(
     }
     return c;
 }
+
+// Of NVIDIA's devices, by a constant that is false here.
+#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, b, pitch, adds)
+#define warpgroupPublish()
+#define warpgroupFence()
+#define warpgroupCommit()
+#define warpgroupAwait()

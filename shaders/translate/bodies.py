@@ -7,6 +7,7 @@ Elements of buffers and of shared memory are read and written through macros, so
     VK_ATOMIC(x, i)                                   the element that an atomic function takes
     VK_MATRIX_LOAD(m, x, i, pitch, order) ...         a matrix from shared memory, or to it, its rows `pitch` apart
     VK_MATRIX_LOAD_BUFFER(m, x, i, pitch, order) ...  the same of a buffer
+    VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, b, pitch, adds)  products of blocks of shared memory onto n sums, or as them
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,7 @@ from .subset import (
     MATRIX_ACCESS,
     STATEMENTS,
     SWIZZLES,
+    WARPGROUP_MUL_ADD,
     c_name,
 )
 from .tokens import Token, closing, refuse, split
@@ -121,6 +123,8 @@ class Writer:
             raise refuse(token, name)
         if name in MATRIX_ACCESS:
             return self._matrix_access(tokens, at)
+        if name == WARPGROUP_MUL_ADD:
+            return self._warpgroup_mul_add(tokens, at)
         if self._is_element(tokens, at):
             return self._element(tokens, at)
         self._check_place(tokens, at)
@@ -183,6 +187,15 @@ class Writer:
         matrix, index, pitch, order = (join(self._words(parts[i])) for i in (0, 2, 3, 4))
         verb = MATRIX_ACCESS[tokens[at].text] + ("_BUFFER" if place in self.buffers else "")
         return f"{verb}(({matrix}), {c_name(place)}, {index}, {pitch}, {order})", end + 1
+
+    def _warpgroup_mul_add(self, tokens: Tokens, at: int) -> tuple[str, int]:
+        end = closing(tokens, at + 1)
+        parts = split(tokens[at + 2 : end], ",")
+        place = parts[3][0].text if len(parts) == 8 and len(parts[3]) == 1 and self._is_element(parts[3], 0) else ""
+        if not place or place in self.buffers | self.scalars:
+            raise refuse(tokens[at], f"{WARPGROUP_MUL_ADD} of another than an array in shared memory")
+        words = [c_name(place) if i == 3 else join(self._words(part)) for i, part in enumerate(parts)]
+        return f"VK_WARPGROUP_MUL_ADD({', '.join(words)})", end + 1
 
     def _index(self, tokens: Tokens, at: int, name: str) -> tuple[str, int]:
         if _text(tokens, at) != "[":

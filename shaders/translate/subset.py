@@ -32,8 +32,11 @@ LANE_FUNCTIONS = frozenset(
 )
 LENGTH = "length"  # of a cooperative matrix: elements that an invocation holds
 MATRIX_ACCESS = {"coopMatLoad": "VK_MATRIX_LOAD", "coopMatStore": "VK_MATRIX_STORE"}
+# products of four subgroups with operands in shared memory, in texts alone
+WARPGROUP_MUL_ADD = "warpgroupMulAdd"
+WARPGROUP_FUNCTIONS = frozenset({"warpgroupPublish", "warpgroupFence", "warpgroupCommit", "warpgroupAwait"})
 AWAIT = "await_inputs"  # what other kernels write is not read before it, see common.glsl
-FUNCTIONS = PLAIN_FUNCTIONS | ATOMICS | LANE_FUNCTIONS | {"barrier", AWAIT}
+FUNCTIONS = PLAIN_FUNCTIONS | ATOMICS | LANE_FUNCTIONS | WARPGROUP_FUNCTIONS | {"barrier", AWAIT}
 
 BUILT_IN = frozenset(
     {

@@ -43,9 +43,9 @@ def devices(_args: argparse.Namespace) -> list[dict]:
 
 
 def table(args: argparse.Namespace) -> dict:
-    """Each op as one node and at every level: counts, and every case that did not pass."""
+    """Each op as one node (None) and at every level: counts, and every case that did not pass."""
     with _opened(args) as device:
-        return {f"opt {level}": _table(device, _cases(args, device, level), level) for level in (None, *LEVELS)}
+        return {f"opt {level}": _table(device, _cases(args, device, level), level) for level in (None, *args.levels)}
 
 
 def switches(args: argparse.Namespace) -> dict:
@@ -174,6 +174,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for a JSON file a part")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, in order")
     parser.add_argument("--model", type=Path, default=vkrun.BUNDLED, help="what to time (the bundled model)")
+    parser.add_argument(
+        "--levels", type=int, nargs="*", default=LEVELS, help="of the table, beside each op as one node"
+    )
     parser.add_argument("--every", type=int, default=1, help="of so many cases of the table one is run")
     parser.add_argument("--first", type=int, default=0, help="the first of these cases")
     args = parser.parse_args()

@@ -1,28 +1,28 @@
 #!/usr/bin/env python3
 """Times prompts' products on this machine's device: the plain kernels against tiles of cooperative matrices.
 
-    tools/reports/products.py [--tokens 512] [--runs 6]
+    tools/reports/products.py [--backend vulkan] [--tokens 512] [--runs 6] [--only attn_qkv "ffn_up, F16"]
 
-A row a product of the 80B shape and a tile: rows x columns / groups of 32 a stage / a subgroup's part / stages (and
-workgroups that share an expert's columns), microseconds, TFLOP/s, how far the result is from the plain kernel's (NMSE).
-Ids of experts are spread evenly.
+A row a product of the 80B shape, or of Llama's 8B, and a tile: rows x columns / groups of 32 a stage / a subgroup's
+part / stages (and workgroups that share an expert's columns; w: of warpgroups), microseconds, TFLOP/s, how far the
+result is from the plain kernel's (NMSE). Ids of experts are spread evenly.
 """
 
 import argparse
+import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from vkrun.backends import registry
 from vkrun.backends.base import Device
-from vkrun.backends.vulkan import BACKEND
 from vkrun.runtime.ir.dtypes import DType
 from vkrun.runtime.ir.graph import Graph
 from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.ir.quants import random_blocks
 from vkrun.runtime.ir.tensor import Kind, Storage
 from vkrun.runtime.ir.traffic import traffic
-from vkrun.shaders.kernel import Features
 from vkrun.shaders.matmul import matrices
 
 N_EXPERTS, N_PICKED = 512, 10
@@ -47,6 +47,11 @@ SHAPES = (
     Shape("ffn_gate_inp", DType.F32, 512, 2048),
     Shape("attn_qkv, Q8_0", DType.Q8_0, 8192, 2048),
     Shape("attn_qkv, Q6_K", DType.Q6_K, 8192, 2048),
+    Shape("attn_q", DType.Q4_K, 4096, 4096),
+    Shape("ffn_up", DType.Q4_K, 14336, 4096),
+    Shape("ffn_down", DType.Q4_K, 4096, 14336),
+    Shape("ffn_up, F16", DType.F16, 14336, 4096),
+    Shape("ffn_up, Q8_0", DType.Q8_0, 14336, 4096),
     Shape("ffn_gate_exps", DType.Q4_0, 512, 2048, True),
     Shape("ffn_down_exps", DType.Q4_0, 2048, 512, True),
 )
@@ -75,7 +80,7 @@ def graph_of(shape: Shape, n_tokens: int, device: Device) -> tuple[Graph, list[S
 
 def filling(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     if not shape.dtype.is_quantised:
-        return rng.standard_normal((shape.n_rows, shape.n_inner), np.float32)
+        return rng.standard_normal((shape.n_rows, shape.n_inner), np.float32).astype(shape.dtype.numpy)
     n_repeats = N_EXPERTS if shape.experts else 1
     return np.tile(random_blocks(shape.dtype, shape.n_rows, shape.n_inner, rng), (n_repeats, 1))
 
@@ -93,8 +98,10 @@ def timed(device: Device, graph: Graph, n_runs: int) -> tuple[float, np.ndarray]
     return float(np.median([s for s, n in zip(runs, plan.nodes, strict=True) if traffic(n).flops])), made
 
 
-def tiles(shape: Shape) -> Iterator[tuple[matrices.Tile, int]]:
-    for tile in (*matrices.EXPERT_TILES, matrices.LARGE_TILE) if shape.experts else matrices.TILES:
+def tiles(shape: Shape, device: Device) -> Iterator[tuple[matrices.Tile, int]]:
+    own = (*matrices.EXPERT_TILES, matrices.LARGE_TILE) if shape.experts else matrices.TILES
+    more = matrices.WARPGROUP_EXPERT_TILES if shape.experts else matrices.WARPGROUP_TILES
+    for tile in (*own, *(more if device.info.features["warpgroups"] else ())):
         yield from ((tile, n) for n in ((1, 4, 8) if shape.experts else (1,)))
 
 
@@ -105,30 +112,44 @@ def report(shape: Shape, n_tokens: int, n_runs: int, plain: Device, device: Devi
     plain.free(storages)
     print(f"{shape.what:16} plain {'':24} {seconds * 1e6:9.1f} us {flops / seconds / 1e12:6.1f} TFLOP/s", flush=True)
     graph, storages = graph_of(shape, n_tokens, device)
-    for tile, slices in tiles(shape):
+    for tile, slices in tiles(shape, device):
         matrices.forced = tile, slices
         seconds, got = timed(device, graph, n_runs)
         nmse = float(((got - wanted) ** 2).sum() / (wanted**2).sum())
-        name = f"{tile.rows}x{tile.cols}/{tile.groups}/{tile.part_rows}x{tile.part_cols}/{tile.stages} ({slices})"
+        name = f"{tile.rows}x{tile.cols}/{tile.groups}/{tile.part_rows}x{tile.part_cols}/{tile.stages}"
+        name += f"{' w' if tile.warpgroups else ''} ({slices})"
         rate = flops / seconds / 1e12
         print(f"{shape.what:16} {name:30} {seconds * 1e6:9.1f} us {rate:6.1f} TFLOP/s {nmse:8.1e}", flush=True)
     matrices.forced = None
     device.free(storages)
 
 
+def opened(name: str) -> Device:
+    backend, info = registry.choose(name, None)
+    return backend.open(info)
+
+
+def plain_one(name: str) -> Device:
+    os.environ["VKRUN_NO_COOPMAT"] = "1"
+    try:
+        return opened(name)
+    finally:
+        del os.environ["VKRUN_NO_COOPMAT"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", default="vulkan")
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--runs", type=int, default=6)
+    parser.add_argument("--only", nargs="*", help="shapes by name")
     args = parser.parse_args()
-    info = BACKEND.devices()[0]
-    features = Features(**info.features)  # pyright: ignore[reportArgumentType]
-    if not features.cooperative_matrix:
-        raise SystemExit(f"{info.name}: no cooperative matrices of halves")
-    plain = BACKEND.open(info, features=replace(features, cooperative_matrix=()))
-    device = BACKEND.open(info)
+    plain, device = plain_one(args.backend), opened(args.backend)
+    if not device.info.features["cooperative_matrix"]:
+        raise SystemExit(f"{device.info.name}: no cooperative matrices of halves")
     for shape in SHAPES:
-        report(shape, args.tokens, args.runs, plain, device)
+        if not args.only or shape.what in args.only:
+            report(shape, args.tokens, args.runs, plain, device)
 
 
 if __name__ == "__main__":
