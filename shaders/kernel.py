@@ -27,8 +27,8 @@ class Features:
     int_dot: bool = False
     # rows, columns, inner of a subgroup's products of halves, summed in fp32
     cooperative_matrix: tuple[tuple[int, int, int], ...] = ()
-    warpgroups: bool = False  # may four subgroups multiply as one, with operands in shared memory?
     shared_nbytes: int = 16384
+    warpgroup_nbytes: int = 0  # as much where four subgroups multiply as one, operands in shared memory; 0: they cannot
     max_workgroup: int = 128
     delta_chunks: bool = False  # may scans run in chunks of tokens, where shared memory allows it?
     software: bool = False  # a CPU: a workgroup runs on one thread, barriers are dear
@@ -53,6 +53,7 @@ class KernelCode:
     stem: str
     defines: Defines
     constants: tuple[tuple[str, int], ...]
+    shared_nbytes: int = 0
 
     @property
     def title(self) -> str:
@@ -69,6 +70,7 @@ class KernelCall:
                bound for it, in elements (packed block types: in 32-bit words), which only the host knows
     grid       workgroups
     constants  its specialisation constants; `local_size_x` is the invocations of a workgroup, where they are not fixed
+    shared_nbytes  of its largest array in shared memory, where that is more than a device grants unasked
     """
 
     stem: str
@@ -77,10 +79,11 @@ class KernelCall:
     arguments: Arguments
     grid: tuple[int, int, int]
     constants: Constants = field(default_factory=dict)
+    shared_nbytes: int = 0
 
     @property
     def code(self) -> KernelCode:
-        return KernelCode(self.stem, self.defines, tuple(self.constants.items()))
+        return KernelCode(self.stem, self.defines, tuple(self.constants.items()), self.shared_nbytes)
 
     def moved(self, old: Node, new: Node) -> "KernelCall":
         """The call for another node alike, see runtime/ir/alike.py."""

@@ -40,16 +40,18 @@ class KernelKey:
         """CUDA C++, over the preludes."""
         special = of_text(self.code.stem, self.code.defines).macros(dict(self.code.constants))
         branch = "#define VK_BRANCH\n" if self.branches else ""
-        return f'{special}{branch}#include "cuda.h"\n{self.text}'
+        large = f"#define VK_DYNAMIC {self.code.shared_nbytes}u\n" if self.code.shared_nbytes else ""
+        return f'{special}{branch}{large}#include "cuda.h"\n{self.text}'
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedKernel:
-    """`asks_early`: for weights, before it waits for what other kernels write."""
+    """`asks_early`: for weights, before it waits for what other kernels write. shared_nbytes: that a launch grants it."""
 
     function: Any
     n_threads: int
     asks_early: bool
+    shared_nbytes: int
 
 
 class Kernels:
@@ -91,4 +93,8 @@ class Kernels:
             raise BackendError(f"{error}: shader {key.title}, compiled for {self._arch}") from error
         self._modules.append(module)
         function = api.call("cuModuleGetFunction", module, ENTRY)
-        return LoadedKernel(function, n_threads(key.code), not key.branches and "VK_ENTRY_BODY_LATE" in key.text)
+        if nbytes := key.code.shared_nbytes:
+            most = api.driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            api.call("cuFuncSetAttribute", function, most, nbytes)
+        asks_early = not key.branches and "VK_ENTRY_BODY_LATE" in key.text
+        return LoadedKernel(function, n_threads(key.code), asks_early, nbytes)

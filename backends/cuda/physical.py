@@ -88,13 +88,14 @@ def _attribute(device: object, name: str) -> int:
 def _features(device: object, capability: tuple[int, int]) -> Features:
     on = config.read().has
     has_matrices = on("SUBGROUP") and on("COOPMAT") and capability >= MATRICES_MIN
+    has_warpgroups = has_matrices and capability == nvrtc.WARPGROUPS
     return Features(
         subgroup_size=32 if on("SUBGROUP") else 0,
         float16=on("FP16"),
         int_dot=on("INT_DOT"),
         cooperative_matrix=MATRICES if has_matrices else (),
-        warpgroups=has_matrices and capability == nvrtc.WARPGROUPS,
         shared_nbytes=_attribute(device, "MAX_SHARED_MEMORY_PER_BLOCK"),
+        warpgroup_nbytes=_attribute(device, "MAX_SHARED_MEMORY_PER_BLOCK_OPTIN") if has_warpgroups else 0,
         max_workgroup=_attribute(device, "MAX_THREADS_PER_BLOCK"),
         delta_chunks=on("DELTA_CHUNKS"),
         nvrtc=True,

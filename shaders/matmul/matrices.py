@@ -23,6 +23,7 @@ MOST_FEW = 32  # columns, up to which FEW_TILES are for
 FEWEST_HALVED = 1 << 18  # elements of a weight whose input is halved beforehand
 FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is gained
 WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor, or one of several teams
+WANTED_WARPGROUPS = 120  # of WARPGROUP_TILES, nearly one a processor
 WANTED_LARGE = 480  # of LARGE_TILE, of which four fit one
 PLAIN = (DType.F32, DType.F16, DType.BF16)
 BY_GROUPS = (*PLAIN, DType.Q4_0, DType.Q8_0, DType.Q6_K)  # with another kernel for rows that start at whole 16 bytes
@@ -55,9 +56,14 @@ class Tile:
     @property
     def shared_nbytes(self) -> int:
         """What matrix_tile.glsl declares, and mul_mat_id_matrix.comp beside it."""
-        lines, octets = self.rows + self.cols, 4 * self.groups
-        stage = (lines + 1) * octets if self.warpgroups else lines * (octets + 1)
+        stage = (self.rows + self.cols) * (4 * self.groups + 1)
         return 16 * self.splits * self.stages * stage + 8 * self.cols
+
+    @property
+    def granted_nbytes(self) -> int:
+        """What warpgroups.glsl has in shared memory."""
+        octets = 4 * self.groups
+        return 16 * octets * (2 * (self.rows + 1) + 3 * (self.cols + 1)) if self.warpgroups else 0
 
     def local(self, features: Features) -> int:
         """Invocations of a workgroup."""
@@ -101,15 +107,14 @@ EXPERT_TILES = (
     Tile(128, 64, 2, 64, 32, 1),
     Tile(128, 64, 1, 64, 32, 1),
 )
-WARPGROUP_TILES = (
-    Tile(128, 128, 1, 16, 128, 2, warpgroups=True),
-    Tile(128, 128, 1, 32, 128, 2, warpgroups=True),
-    Tile(128, 64, 1, 32, 64, 2, warpgroups=True),
-    Tile(64, 64, 1, 16, 64, 2, warpgroups=True),
+WARPGROUP_TILES = (  # for halves, the largest first
+    Tile(128, 128, 2, 16, 128, warpgroups=True),
+    Tile(128, 64, 2, 16, 64, warpgroups=True),
 )
 WARPGROUP_EXPERT_TILES = (
-    Tile(128, 48, 2, 32, 48, 1, warpgroups=True),
-    Tile(128, 48, 2, 32, 48, 2, warpgroups=True),
+    Tile(128, 32, 2, 32, 32, warpgroups=True),
+    Tile(128, 48, 2, 32, 48, warpgroups=True),
+    Tile(128, 64, 2, 32, 64, warpgroups=True),
 )
 FEW_EXPERT_TILE = Tile(128, 16, 2, 32, 16, 1)  # of at most MOST_FEW tokens
 LARGE_TILE = Tile(128, 48, 2, 32, 48, 1)  # of experts, where there are enough of it
@@ -137,12 +142,17 @@ def _fits(tile: Tile, p: Product, features: Features) -> bool:
     shape = _shape_of(features, tile.part_cols)
     return (
         shape is not None
-        and features.warpgroups >= tile.warpgroups
         and tile.part_rows // shape[0] * (tile.part_cols // shape[1]) <= MOST_SUMS
-        and tile.shared_nbytes <= features.shared_nbytes
+        and _has_room(tile, features)
         and tile.local(features) <= features.max_workgroup
         and p.n_inner % (GROUP * tile.groups) == 0
     )
+
+
+def _has_room(tile: Tile, features: Features) -> bool:
+    if tile.warpgroups:
+        return tile.granted_nbytes + 8 * tile.cols <= features.warpgroup_nbytes
+    return tile.shared_nbytes <= features.shared_nbytes
 
 
 def _rule(node: Node, features: Features) -> str:
@@ -188,19 +198,24 @@ def _refuses_tile(tile: Tile | None, p: Product, features: Features) -> str:
 
 
 def _tile(node: Node, p: Product, features: Features) -> Tile | None:
-    return tile_for(p, _beside_table(node, features))
+    return tile_for(p, _for_products(node, features))
 
 
-def _beside_table(node: Node, features: Features) -> Features:
-    """What is left of shared memory beside the table of a type that looks codes up."""
-    left = features.shared_nbytes - shared_nbytes(node.inputs[0].dtype)
-    return features if left == features.shared_nbytes else replace(features, shared_nbytes=left)
+def _for_products(node: Node, features: Features) -> Features:
+    """What is left of shared memory beside the table of a type that looks codes up; warpgroups take halves alone."""
+    table, is_halved = shared_nbytes(node.inputs[0].dtype), node.inputs[-1].dtype is DType.F16
+    if not table and (is_halved or not features.warpgroup_nbytes):
+        return features
+    granted = features.warpgroup_nbytes - table if is_halved else 0
+    return replace(features, shared_nbytes=features.shared_nbytes - table, warpgroup_nbytes=granted)
 
 
 def tile_for(p: Product, features: Features) -> Tile | None:
     """The largest tile of which there are enough, else the smallest; of few columns as narrow a one as holds all."""
-    if forced:
+    if forced and _has_room(forced[0], features):
         return forced[0]
+    if p.n_cols > MOST_FEW and (tile := _warpgroup_tile(p, features)):
+        return tile
     few = (*LARGE_FEW_TILES, *(NARROW_TILES if features.nvrtc else ()), *FEW_TILES)
     tiles = [t for t in (few if p.n_cols <= MOST_FEW else TILES) if _fits(t, p, features)]
     if p.n_cols <= MOST_FEW:
@@ -208,6 +223,11 @@ def tile_for(p: Product, features: Features) -> Tile | None:
         tiles = [t for t in tiles if t.cols == width]
     enough = (t for t in tiles if _n_groups(t, p) >= WANTED_GROUPS // min(t.splits, 2))
     return next(enough, min(tiles, key=lambda t: t.rows * t.cols, default=None))
+
+
+def _warpgroup_tile(p: Product, features: Features) -> Tile | None:
+    tiles = [t for t in WARPGROUP_TILES if _fits(t, p, features)]
+    return next((t for t in tiles if _n_groups(t, p) >= WANTED_WARPGROUPS), None)
 
 
 def _n_groups(tile: Tile, p: Product) -> int:
@@ -233,7 +253,7 @@ def _lower(node: Node, features: Features) -> KernelCall:
     plain, (w, x, *halves) = replace(node, inputs=node.inputs[:2]), node.inputs
     constants = {**_spec(tile, features), "CONSTANT": int(w.storage.kind is Kind.WEIGHT)}
     call = lower_product(plain, "mul_mat_matrix", _flags(w), _n_groups(tile, p), constants)
-    return _halved(call, x, *halves)
+    return _halved(replace(call, shared_nbytes=tile.granted_nbytes), x, *halves)
 
 
 def _halved(call: KernelCall, x: Tensor, halves: Tensor | None = None) -> KernelCall:
@@ -259,9 +279,9 @@ def _by_groups(w: Tensor) -> bool:
 def _expert_tile(node: Node, p: Product, features: Features, n_rows: int) -> Tile | None:
     """n_rows: of a tile's weights, all in all. Routers spread tokens unevenly, so that large tiles win where the mean
     is but ten columns an expert; small models have too little work for them, and want tiles as high as most experts."""
-    if forced:
+    room, mean = _for_products(node, features), p.n_batch / node.inputs[0].shape[0]
+    if forced and _has_room(forced[0], room):
         return forced[0]
-    room, mean = _beside_table(node, features), p.n_batch / node.inputs[0].shape[0]
     if _n_tokens(node) <= MOST_FEW and _fits(FEW_EXPERT_TILE, p, room):
         return FEW_EXPERT_TILE
     n_large = ceil_div(n_rows, LARGE_TILE.rows) * ceil_div(p.n_batch, LARGE_TILE.cols)
@@ -289,7 +309,8 @@ def _lower_lists(node: Node, features: Features) -> KernelCall:
     grid = grid_of(ceil_div(p.n_rows, tile.rows) * n_experts * slices)
     defines, buffers = defines_of(w.dtype, "mul_mat_id", *_flags(w)), {"weights": w, "x": x, "ids": lists, "y": y}
     constants = {**_spec(tile, features), "SLICES": slices}
-    return _halved(KernelCall("mul_mat_id_matrix", defines, buffers, arguments, grid, constants), x, *halves)
+    call = KernelCall("mul_mat_id_matrix", defines, buffers, arguments, grid, constants, tile.granted_nbytes)
+    return _halved(call, x, *halves)
 
 
 def _swiglu_rule(node: Node, features: Features) -> str:
@@ -326,7 +347,8 @@ def _lower_swiglu(node: Node, features: Features) -> KernelCall:
     constants = {**_spec(tile, features), "SLICES": slices}
     buffers = {"gate_words": gate, "up_words": up, "x_quads": x, "ids": lists, "y": y}
     defines, grid = defines_of(gate.dtype, "mul_mat", *_flags(gate, up)), grid_of(row_tiles * n_experts * slices)
-    return _halved(KernelCall("mul_mat_id_swiglu", defines, buffers, arguments, grid, constants), x, *halves)
+    call = KernelCall("mul_mat_id_swiglu", defines, buffers, arguments, grid, constants, tile.granted_nbytes)
+    return _halved(call, x, *halves)
 
 
 def _n_tokens(node: Node) -> int:

@@ -4,8 +4,7 @@
 // every SPLITS-th stage each and add up in the end: what a lone team waits for one after the other they wait for side by
 // side. Inner axes have stride 1, rows are whole groups, columns of x start at multiples of 4 elements.
 // Of each four elements of a row the middle two change places, which unpacks codes of weights two at a time.
-// WARPGROUPS: four subgroups side by side multiply as one, 64 rows at a time, and read both operands from shared memory
-// by themselves, which holds them as blocks of 8 lines x 16 bytes: lines side by side, then octets.
+// WARPGROUPS: see warpgroups.glsl, which shares all but the turns of stages and their places.
 // What halves cannot hold makes an output that is no number: store_tile computes such a one again in fp32.
 
 layout(local_size_x_id = 0) in;
@@ -24,10 +23,10 @@ layout(constant_id = 13) const uint AHEAD = 1;  // and in registers
 layout(constant_id = 15) const uint WARPGROUPS = 0;
 
 const uint LOCAL = gl_WorkGroupSize.x / SPLITS;  // of a team
-// lines in shared memory, rows and then columns, in words of 8 halves; one more, so that banks differ
-const uint LINES = TILE_ROWS + TILE_COLS, OCTETS = 4u * GROUPS;
-const uint STAGE = WARPGROUPS != 0u ? (LINES + 1u) * OCTETS : LINES * (OCTETS + 1u);
-const uint LINE_STEP = WARPGROUPS != 0u ? 1u : OCTETS + 1u, OCTET_PITCH = WARPGROUPS != 0u ? LINES + 1u : 1u;
+const uint OCTETS = 4u * GROUPS, PITCH = OCTETS + 1u;  // of a row in shared memory; odd, so that banks differ
+const uint STAGE = (TILE_ROWS + TILE_COLS) * PITCH;
+const uint OCTET_STEP_SHARED = WARPGROUPS != 0u ? TILE_ROWS + 1u : 1u;  // from one octet of a row to the next
+const uint TOGETHER = (2u * (TILE_ROWS + 1u) + 3u * (TILE_COLS + 1u)) * OCTETS;
 const uint X_ITEMS = (TILE_COLS * OCTETS + LOCAL - 1u) / LOCAL;  // 8 elements of a column each
 const uint ROW_PARTS = TILE_ROWS / PART_ROWS, COL_PARTS = TILE_COLS / PART_COLS, PARTS = ROW_PARTS * COL_PARTS;
 const uint ROW_SUMS = PART_ROWS / M, COL_SUMS = PART_COLS / N;
@@ -43,7 +42,7 @@ layout(std430, binding = HALVES_BINDING) readonly buffer XHalves {
     uvec4 x_halves[];
 };
 
-shared uvec4 tile[SPLITS * STAGES * STAGE];
+shared uvec4 tile[WARPGROUPS != 0u ? TOGETHER : SPLITS * STAGES * STAGE];
 
 #include "each.glsl"
 #include "halved.glsl"
@@ -115,12 +114,15 @@ void fetch_column(uint to, uint start, uint k) {
     }
 }
 
+// Where in a column an octet of a stage begins.
+uint column_at(uint stage, uint octet) {
+    return group_at(stage * GROUPS + (octet >> 2)) + ((octet & 1u) << 3) + (octet >> 1 & 1u) * OCTET_STEP;
+}
+
 void fetch_columns(uint slot, uint stage) {
     if (stage < n_stages()) {
         [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
-            uint chunk = item_of(i) % OCTETS, k = group_at(stage * GROUPS + (chunk >> 2));
-            k += ((chunk & 1u) << 3) + (chunk >> 1 & 1u) * OCTET_STEP;
-            fetch_column(slot * X_ITEMS + i, x_starts[i], k);
+            fetch_column(slot * X_ITEMS + i, x_starts[i], column_at(stage, item_of(i) % OCTETS));
         }
     }
 }
@@ -129,14 +131,14 @@ void put(uint slot, uint first) {
     const uint n_w = TILE_ROWS * GROUPS * W_PARTS, n_x = TILE_COLS * OCTETS;
     [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
         if (W_ITEMS * LOCAL == n_w || item_of(i) < n_w) {
-            uint octet = (item_of(i) / W_PARTS % GROUPS << 2) + item_of(i) % W_PARTS;
-            put_w(slot * W_ITEMS + i, first + row_of(i) * LINE_STEP + octet * OCTET_PITCH);
+            uint at = first + row_of(i) * PITCH + (item_of(i) / W_PARTS % GROUPS << 2) + item_of(i) % W_PARTS;
+            put_w(slot * W_ITEMS + i, at);
         }
     }
     [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
         if (X_ITEMS * LOCAL == n_x || item_of(i) < n_x) {
-            uint line = TILE_ROWS + col_of(i), octet = item_of(i) % OCTETS, x = slot * X_ITEMS + i;
-            tile[first + line * LINE_STEP + octet * OCTET_PITCH] = HALVED != 0u ? x_octets[x] : uvec4(halves(x_next[2u * x]), halves(x_next[2u * x + 1u]));
+            uint at = first + (TILE_ROWS + col_of(i)) * PITCH + item_of(i) % OCTETS, x = slot * X_ITEMS + i;
+            tile[at] = HALVED != 0u ? x_octets[x] : uvec4(halves(x_next[2u * x]), halves(x_next[2u * x + 1u]));
         }
     }
 }
@@ -175,42 +177,16 @@ void clear_sums() {
     }
 }
 
-#if defined(TEXT)
-
-// The first products of all are not added: sums that something else cleared would keep products from running ahead.
-void add_stage_together(uint first, uint turn) {
-    warpgroupFence();
-    [[unroll]] for (uint r = 0u; r < ROW_SUMS; r++) {
-        [[unroll]] for (uint k = 0u; k < OCTETS; k += K / 8u) {
-            uint w = first + k * OCTET_PITCH + sums_row(r) - gl_SubgroupID % 4u * M;
-            uint x = first + k * OCTET_PITCH + TILE_ROWS + part_col();
-            warpgroupMulAdd(sums, r * COL_SUMS, COL_SUMS, tile, w, x, OCTET_PITCH, turn + k);
-        }
-    }
-    warpgroupCommit();
-}
-
-#else
-#define add_stage_together(first, turn)
-#define warpgroupPublish()
-#define warpgroupAwait()
-#endif
-
-void add_stage(uint first, uint turn) {
-    if (WARPGROUPS != 0u) {
-        add_stage_together(first, turn);
-        return;
-    }
-    uint x_tile = first + (TILE_ROWS + part_col()) * LINE_STEP;
+void add_stage(uint first) {
+    uint x_tile = first + (TILE_ROWS + part_col()) * PITCH;
     [[unroll]] for (uint k = 0u; k < 32u * GROUPS; k += K) {
         coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> b[COL_SUMS];
         [[unroll]] for (uint c = 0u; c < COL_SUMS; c++) {
-            coopMatLoad(b[c], tile, x_tile + c * N * LINE_STEP + k / 8u, LINE_STEP, gl_CooperativeMatrixLayoutColumnMajor);
+            coopMatLoad(b[c], tile, x_tile + c * N * PITCH + k / 8u, PITCH, gl_CooperativeMatrixLayoutColumnMajor);
         }
         [[unroll]] for (uint r = 0u; r < ROW_SUMS; r++) {
             coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a;
-            uint row = first + sums_row(r) * LINE_STEP;
-            coopMatLoad(a, tile, row + k / 8u, LINE_STEP, gl_CooperativeMatrixLayoutRowMajor);
+            coopMatLoad(a, tile, first + sums_row(r) * PITCH + k / 8u, PITCH, gl_CooperativeMatrixLayoutRowMajor);
             [[unroll]] for (uint c = 0u; c < COL_SUMS; c++) {
                 sums[r * COL_SUMS + c] = coopMatMulAdd(a, b[c], sums[r * COL_SUMS + c]);
             }
@@ -236,32 +212,31 @@ void add_turn(uint slot, uint turn) {
     if (SPLITS == 1u || stage < n_stages()) {
         put(slot, to);
     }
-    if (WARPGROUPS != 0u) {
-        warpgroupPublish();
-    }
     fetch_rows(slot, stage + AHEAD * SPLITS);
     fetch_columns(slot, stage + AHEAD * SPLITS);
-    if (WARPGROUPS != 0u) {
-        warpgroupAwait();  // before others write where products read from
-    }
     team_barrier();
     if (SPLITS == 1u || stage < n_stages()) {
-        add_stage(to, turn);
+        add_stage(to);
     }
     if (STAGES == 1u) {
-        if (WARPGROUPS != 0u) {
-            warpgroupAwait();
-        }
         team_barrier();
     }
 }
 
+#if defined(TEXT)
+#include "warpgroups.glsl"
+#else
+#define multiply_together()
+#endif
+
 // Sums of the whole tile, of each team's stages; w_starts and x_starts hold where the items' rows and columns start.
 void multiply() {
-    uint turns = (n_stages() + SPLITS - 1u) / SPLITS;
-    if (WARPGROUPS == 0u) {
-        clear_sums();
+    if (WARPGROUPS != 0u) {
+        multiply_together();
+        return;
     }
+    uint turns = (n_stages() + SPLITS - 1u) / SPLITS;
+    clear_sums();
     [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
         fetch_rows(slot, slot * SPLITS + team());
     }
@@ -276,9 +251,6 @@ void multiply() {
                 add_turn(slot, turn + slot);
             }
         }
-    }
-    if (WARPGROUPS != 0u) {
-        warpgroupAwait();
     }
     AFTER_TURNS
     if (SPLITS > 1u || STAGES > 1u) {

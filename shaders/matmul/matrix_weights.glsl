@@ -84,9 +84,9 @@ void put_w(uint i, uint at) {
     uvec4 a = w_codes[i] ^ 0x80808080u, b = w_more[i] ^ 0x80808080u;
 #endif
     tile[at] = octet_halves(a.x, a.y, d);
-    tile[at + OCTET_PITCH] = octet_halves(a.z, a.w, d);
-    tile[at + 2u * OCTET_PITCH] = octet_halves(b.x, b.y, d);
-    tile[at + 3u * OCTET_PITCH] = octet_halves(b.z, b.w, d);
+    tile[at + OCTET_STEP_SHARED] = octet_halves(a.z, a.w, d);
+    tile[at + 2u * OCTET_STEP_SHARED] = octet_halves(b.x, b.y, d);
+    tile[at + 3u * OCTET_STEP_SHARED] = octet_halves(b.z, b.w, d);
 }
 
 #else
@@ -112,7 +112,7 @@ void put_w(uint i, uint at) {
     uvec4 c = w_codes[i] ^ 0x80808080u;
 #endif
     tile[at] = octet_halves(c.x, c.y, d);
-    tile[at + 2u * OCTET_PITCH] = octet_halves(c.z, c.w, d);
+    tile[at + 2u * OCTET_STEP_SHARED] = octet_halves(c.z, c.w, d);
 }
 
 #endif
@@ -157,9 +157,9 @@ void put_w(uint i, uint at) {
     uvec4 a = w_codes[i], b = w_codes[i] >> 4;
     uvec4 fifths = FIFTHS(i) >> (w_groups[i] >> 1 << 1), after = fifths >> 1;
     tile[at] = octet_halves(a.xy, fifths.xy, s.d.x, s.m.x);
-    tile[at + OCTET_PITCH] = octet_halves(a.zw, fifths.zw, s.d.x, s.m.x);
-    tile[at + 2u * OCTET_PITCH] = octet_halves(b.xy, after.xy, s.d.y, s.m.y);
-    tile[at + 3u * OCTET_PITCH] = octet_halves(b.zw, after.zw, s.d.y, s.m.y);
+    tile[at + OCTET_STEP_SHARED] = octet_halves(a.zw, fifths.zw, s.d.x, s.m.x);
+    tile[at + 2u * OCTET_STEP_SHARED] = octet_halves(b.xy, after.xy, s.d.y, s.m.y);
+    tile[at + 3u * OCTET_STEP_SHARED] = octet_halves(b.zw, after.zw, s.d.y, s.m.y);
 }
 
 #elif defined(TYPE_Q6_K)
@@ -206,9 +206,9 @@ void put_w(uint i, uint at) {
     vec2 s = scales_of(i);
     uvec4 a = w_codes[i], b = w_codes[i] >> 4, c = w_high[i] >> ((w_groups[i] >> 1 & 1u) << 1), d = c >> 4;
     tile[at] = octet_halves(a.xy, c.xy, s.x);
-    tile[at + OCTET_PITCH] = octet_halves(a.zw, c.zw, s.x);
-    tile[at + 2u * OCTET_PITCH] = octet_halves(b.xy, d.xy, s.y);
-    tile[at + 3u * OCTET_PITCH] = octet_halves(b.zw, d.zw, s.y);
+    tile[at + OCTET_STEP_SHARED] = octet_halves(a.zw, c.zw, s.x);
+    tile[at + 2u * OCTET_STEP_SHARED] = octet_halves(b.xy, d.xy, s.y);
+    tile[at + 3u * OCTET_STEP_SHARED] = octet_halves(b.zw, d.zw, s.y);
 }
 
 #else
@@ -226,7 +226,7 @@ void put_w(uint i, uint at) {
     vec2 s = scales_of(i);
     uvec2 low = w_codes[i].xy, high = w_codes[i].zw >> ((w_groups[i] >> 1 & 1u) << 1);
     tile[at] = octet_halves(low, high, s.x);
-    tile[at + 2u * OCTET_PITCH] = octet_halves(low >> 4, high >> 4, s.y);
+    tile[at + 2u * OCTET_STEP_SHARED] = octet_halves(low >> 4, high >> 4, s.y);
 }
 
 #endif
@@ -248,7 +248,7 @@ void fetch_w(uint i, uint row, uint g, uint part) {
 void put_w(uint i, uint at) {
     [[unroll]] for (uint j = 0u; j < 2u; j++) {
         vec4 a = as_floats(w_numbers[4u * i + 2u * j]), b = as_floats(w_numbers[4u * i + 2u * j + 1u]);
-        tile[at + 2u * j * OCTET_PITCH] = uvec4(halves(a), halves(b));
+        tile[at + 2u * j * OCTET_STEP_SHARED] = uvec4(halves(a), halves(b));
     }
 }
 
@@ -272,7 +272,7 @@ uvec2 quad_halves(uint a, uint b) {
 void put_w(uint i, uint at) {
     [[unroll]] for (uint j = 0u; j < 4u; j++) {
         uvec4 w = w_numbers[4u * i + j];
-        tile[at + j * OCTET_PITCH] = uvec4(quad_halves(w.x, w.y), quad_halves(w.z, w.w));
+        tile[at + j * OCTET_STEP_SHARED] = uvec4(quad_halves(w.x, w.y), quad_halves(w.z, w.w));
     }
 }
 
@@ -299,7 +299,7 @@ void put_w(uint i, uint at) {
     Scale s = scale_made(w_words[i], w_d[i], w_octets[i] >> 2);
     uvec2 first = packed_made(w_words[i], j), second = packed_made(w_words[i], j + 1u);
     tile[at] = uvec4(quad_halves(first.x, s.d.x), quad_halves(second.x, s.d.x));
-    tile[at + 2u * OCTET_PITCH] = uvec4(quad_halves(first.y, s.d.y), quad_halves(second.y, s.d.y));
+    tile[at + 2u * OCTET_STEP_SHARED] = uvec4(quad_halves(first.y, s.d.y), quad_halves(second.y, s.d.y));
 }
 
 #else
@@ -316,7 +316,7 @@ void fetch_w(uint i, uint row, uint g, uint part) {
 
 void put_w(uint i, uint at) {
     tile[at] = w_next[2u * i];
-    tile[at + 2u * OCTET_PITCH] = w_next[2u * i + 1u];
+    tile[at + 2u * OCTET_STEP_SHARED] = w_next[2u * i + 1u];
 }
 
 #endif

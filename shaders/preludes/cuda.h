@@ -92,10 +92,20 @@ VK_REDUCE_WHOLE(vk_min, __reduce_min_sync)
 #define VK_STORE_PART(x, i, k) x[i][k]
 #define VK_CHANGE_PART(x, i, k) x[i][k]
 
+#if defined(VK_DYNAMIC)  // bytes of the one array that a launch grants, since a kernel may not declare as much
+extern __shared__ uvec4 vk_dynamic[];
+#define VK_SHARED(T, x, n)                                                        \
+    constexpr bool vk_granted_##x = sizeof(T) * (n) == VK_DYNAMIC;                \
+    __shared__ T vk_own_##x[vk_granted_##x ? 1u : (n)];
+#define VK_SHARED_MEMBER(T, x) T *x;
+#define VK_SHARED_BIND(x)                                                         \
+    vk_kernel.x = vk_granted_##x ? reinterpret_cast<decltype(vk_kernel.x)>(vk_dynamic) : vk_own_##x;
+#else
 #define VK_SHARED(T, x, n) __shared__ T x[n];
 #define VK_SHARED_MEMBER(T, x)
-#define VK_SHARED_LOCAL(T, x, n)
 #define VK_SHARED_BIND(x)
+#endif
+#define VK_SHARED_LOCAL(T, x, n)
 #define VK_BUFFER(T, x) T *x;
 #define VK_BUILT_IN                                                               \
     uvec3 gl_WorkGroupID, gl_NumWorkGroups, gl_LocalInvocationID;                 \

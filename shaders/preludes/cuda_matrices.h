@@ -132,8 +132,8 @@ VK_FN vk_Sums<columns> coopMatMulAdd(const A &a, const B &b, vk_Sums<columns> c)
 
 // Products of a warpgroup (wgmma, of compute capability 9.0 alone): 64 rows of the left operand by 16 n columns of the
 // right one onto n matrices of each warp's 16 rows, from sums[i] on, or in their place (adds == 0). Both stand in shared memory as blocks of 8 lines x
-// 16 bytes, blocks of further lines side by side, the next eight halves of a line `pitch` words on. Nothing else looks
-// at sums from the first fence to the last wait.
+// 16 bytes, blocks of further lines side by side, the next eight halves of a line a pitch of words on. Nothing else
+// looks at sums from the first fence to the last wait.
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 VK_FN void warpgroupPublish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 VK_FN void warpgroupFence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -154,10 +154,9 @@ VK_FN unsigned long long vk_described(const uvec4 *x, uint i, uint pitch) {
     asm volatile("{ .reg .pred p; setp.ne.u32 p, " more ", 0; "                                     \
                  "wgmma.mma_async.sync.aligned.m64n" columns "k16.f32.f16.f16 " numbers             \
                  ", " a ", " b ", p, 1, 1, 0, 0; }"                                                 \
-                 : __VA_ARGS__ : "l"(vk_described(x, w_at, pitch)), "l"(vk_described(x, x_at, pitch)),   \
-                   "r"(adds))
+                 : __VA_ARGS__ : "l"(a_blocks), "l"(b_blocks), "r"(adds))
 template <uint n, class S>
-VK_FN void vk_warpgroup(S *s, const uvec4 *x, uint w_at, uint x_at, uint pitch, uint adds) {
+VK_FN void vk_warpgroup(S *s, unsigned long long a_blocks, unsigned long long b_blocks, uint adds) {
     if constexpr (S::length() != 8u) __trap();
     else if constexpr (n == 2u)
         VK_WGMMA("32",
@@ -182,11 +181,21 @@ VK_FN void vk_warpgroup(S *s, const uvec4 *x, uint w_at, uint x_at, uint pitch, 
                  "%64", "%65", "%66", VK_64(s));
     else __trap();  // no kernel has so many columns
 }
+#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, a_pitch, b, b_pitch, adds) \
+    vk_warpgroup<n>(&sums[i], vk_described(x, a, a_pitch), vk_described(x, b, b_pitch), adds)
+VK_FN void vk_copy_async(uvec4 *x, const uvec4 *y) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(uint(__cvta_generic_to_shared(x))), "l"(y) : "memory");
+}
+#define VK_COPY_ASYNC(x, i, y, j) vk_copy_async(&x[i], &y[j])
+VK_FN void copiesCommit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+#define copiesAwait(n) asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory")  // for all but the last n groups
 #else
 VK_FN void warpgroupPublish() {}
 VK_FN void warpgroupFence() {}
 VK_FN void warpgroupCommit() {}
 VK_FN void warpgroupAwait() {}
-template <uint n, class S> VK_FN void vk_warpgroup(S *, const uvec4 *, uint, uint, uint, uint) { __trap(); }
+VK_FN void copiesCommit() {}
+VK_FN void copiesAwait(uint) {}
+#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, a_pitch, b, b_pitch, adds) __trap()
+#define VK_COPY_ASYNC(x, i, y, j) __trap()
 #endif
-#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, b, pitch, adds) vk_warpgroup<n>(&sums[i], x, a, b, pitch, adds)

@@ -7,7 +7,8 @@ Elements of buffers and of shared memory are read and written through macros, so
     VK_ATOMIC(x, i)                                   the element that an atomic function takes
     VK_MATRIX_LOAD(m, x, i, pitch, order) ...         a matrix from shared memory, or to it, its rows `pitch` apart
     VK_MATRIX_LOAD_BUFFER(m, x, i, pitch, order) ...  the same of a buffer
-    VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, b, pitch, adds)  products of blocks of shared memory onto n sums, or as them
+    VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, a_pitch, b, b_pitch, adds)  products of blocks of shared memory onto n sums
+    VK_COPY_ASYNC(x, i, y, j)                         an element of a buffer y on its way to shared memory
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from itertools import pairwise
 
 from .module import Function, Module, variables
 from .subset import (
+    ARRAYS_GIVEN,
     ASSIGNING,
     ATOMICS,
     ATTRIBUTES,
@@ -26,7 +28,6 @@ from .subset import (
     MATRIX_ACCESS,
     STATEMENTS,
     SWIZZLES,
-    WARPGROUP_MUL_ADD,
     c_name,
 )
 from .tokens import Token, closing, refuse, split
@@ -123,8 +124,8 @@ class Writer:
             raise refuse(token, name)
         if name in MATRIX_ACCESS:
             return self._matrix_access(tokens, at)
-        if name == WARPGROUP_MUL_ADD:
-            return self._warpgroup_mul_add(tokens, at)
+        if name in ARRAYS_GIVEN:
+            return self._arrays_given(tokens, at)
         if self._is_element(tokens, at):
             return self._element(tokens, at)
         self._check_place(tokens, at)
@@ -188,14 +189,18 @@ class Writer:
         verb = MATRIX_ACCESS[tokens[at].text] + ("_BUFFER" if place in self.buffers else "")
         return f"{verb}(({matrix}), {c_name(place)}, {index}, {pitch}, {order})", end + 1
 
-    def _warpgroup_mul_add(self, tokens: Tokens, at: int) -> tuple[str, int]:
+    def _arrays_given(self, tokens: Tokens, at: int) -> tuple[str, int]:
+        """A call of which some arguments are arrays, by their names."""
         end = closing(tokens, at + 1)
         parts = split(tokens[at + 2 : end], ",")
-        place = parts[3][0].text if len(parts) == 8 and len(parts[3]) == 1 and self._is_element(parts[3], 0) else ""
-        if not place or place in self.buffers | self.scalars:
-            raise refuse(tokens[at], f"{WARPGROUP_MUL_ADD} of another than an array in shared memory")
-        words = [c_name(place) if i == 3 else join(self._words(part)) for i, part in enumerate(parts)]
-        return f"VK_WARPGROUP_MUL_ADD({', '.join(words)})", end + 1
+        words = [
+            c_name(part[0].text) if len(part) == 1 and self._is_array(part) else join(self._words(part))
+            for part in parts
+        ]
+        return f"{ARRAYS_GIVEN[tokens[at].text]}({', '.join(words)})", end + 1
+
+    def _is_array(self, part: Tokens) -> bool:
+        return self._is_element(part, 0) and part[0].text not in self.scalars
 
     def _index(self, tokens: Tokens, at: int, name: str) -> tuple[str, int]:
         if _text(tokens, at) != "[":

@@ -32,11 +32,16 @@ LANE_FUNCTIONS = frozenset(
 )
 LENGTH = "length"  # of a cooperative matrix: elements that an invocation holds
 MATRIX_ACCESS = {"coopMatLoad": "VK_MATRIX_LOAD", "coopMatStore": "VK_MATRIX_STORE"}
-# products of four subgroups with operands in shared memory, in texts alone
-WARPGROUP_MUL_ADD = "warpgroupMulAdd"
-WARPGROUP_FUNCTIONS = frozenset({"warpgroupPublish", "warpgroupFence", "warpgroupCommit", "warpgroupAwait"})
+# in texts alone: products of four subgroups with operands in shared memory, and copies from buffers to there
+ARRAYS_GIVEN = {"warpgroupMulAdd": "VK_WARPGROUP_MUL_ADD", "copyAsync": "VK_COPY_ASYNC"}
+ASYNC_FUNCTIONS = frozenset(
+    {
+        *("warpgroupPublish", "warpgroupFence", "warpgroupCommit", "warpgroupAwait"),
+        *("copiesCommit", "copiesAwait"),
+    }
+)
 AWAIT = "await_inputs"  # what other kernels write is not read before it, see common.glsl
-FUNCTIONS = PLAIN_FUNCTIONS | ATOMICS | LANE_FUNCTIONS | WARPGROUP_FUNCTIONS | {"barrier", AWAIT}
+FUNCTIONS = PLAIN_FUNCTIONS | ATOMICS | LANE_FUNCTIONS | ASYNC_FUNCTIONS | {"barrier", AWAIT}
 
 BUILT_IN = frozenset(
     {

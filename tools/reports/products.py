@@ -101,7 +101,7 @@ def timed(device: Device, graph: Graph, n_runs: int) -> tuple[float, np.ndarray]
 def tiles(shape: Shape, device: Device) -> Iterator[tuple[matrices.Tile, int]]:
     own = (*matrices.EXPERT_TILES, matrices.LARGE_TILE) if shape.experts else matrices.TILES
     more = matrices.WARPGROUP_EXPERT_TILES if shape.experts else matrices.WARPGROUP_TILES
-    for tile in (*own, *(more if device.info.features["warpgroups"] else ())):
+    for tile in (*own, *(more if device.info.features["warpgroup_nbytes"] else ())):
         yield from ((tile, n) for n in ((1, 4, 8) if shape.experts else (1,)))
 
 
