@@ -25,7 +25,10 @@ FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is ga
 WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor, or one of several teams
 WANTED_LARGE = 480  # of LARGE_TILE, of which four fit one
 PLAIN = (DType.F32, DType.F16, DType.BF16)
-BY_GROUPS = (*PLAIN, DType.Q4_0, DType.Q8_0, DType.Q6_K)  # with another kernel for rows that start at whole 16 bytes
+BY_GROUPS = (  # with another kernel for rows that start at whole 16 bytes
+    *PLAIN,
+    *(DType.Q4_0, DType.Q8_0, DType.Q6_K, DType.IQ4_NL, DType.MXFP4),
+)
 ALWAYS_BY_GROUPS = (DType.Q4_K, DType.Q5_K)  # whose blocks are whole 16 bytes
 Lower = Callable[[Node, Features], KernelCall]
 Rule = Callable[[Node, Features], str]
@@ -192,8 +195,9 @@ def _tile(node: Node, p: Product, features: Features) -> Tile | None:
 
 
 def _beside_table(node: Node, features: Features) -> Features:
-    """What is left of shared memory beside the table of a type that looks codes up."""
-    left = features.shared_nbytes - shared_nbytes(node.inputs[0].dtype)
+    """What is left of shared memory beside the table of a type that looks codes up, see matrix_table.glsl."""
+    dtype = node.inputs[0].dtype
+    left = features.shared_nbytes - (0 if dtype is DType.MXFP4 else shared_nbytes(dtype))
     return features if left == features.shared_nbytes else replace(features, shared_nbytes=left)
 
 
