@@ -25,10 +25,8 @@ FEWEST_PRODUCTS = 1 << 24  # multiplications of an op, below which nothing is ga
 WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor, or one of several teams
 WANTED_LARGE = 480  # of LARGE_TILE, of which four fit one
 PLAIN = (DType.F32, DType.F16, DType.BF16)
-BY_GROUPS = (  # with another kernel for rows that start at whole 16 bytes
-    *PLAIN,
-    *(DType.Q4_0, DType.Q8_0, DType.Q6_K, DType.IQ4_NL, DType.MXFP4),
-)
+# with another kernel for rows that start at whole 16 bytes
+BY_GROUPS = (*PLAIN, DType.Q4_0, DType.Q8_0, DType.Q6_K, DType.IQ4_NL, DType.MXFP4)
 ALWAYS_BY_GROUPS = (DType.Q4_K, DType.Q5_K)  # whose blocks are whole 16 bytes
 Lower = Callable[[Node, Features], KernelCall]
 Rule = Callable[[Node, Features], str]
