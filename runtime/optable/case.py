@@ -47,19 +47,20 @@ def whole(t: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Operand:
-    """An input: the storage's shape and dtype, the view that the op gets, and the storage's content. cached: of a block
-    type, but no weight."""
+    """An input: the storage's shape and dtype, the view that the op gets, and the storage's content, of block types
+    random up to the amplitude. cached: of a block type, but no weight."""
 
     shape: Shape
     dtype: DType = DType.F32
     view: View = whole
     fill: Fill = normal
     cached: bool = False
+    amplitude: float = 1.0
 
     def data(self, rng: np.random.Generator) -> np.ndarray:
         if self.dtype.is_quantised:
             rows = int(np.prod(self.shape[:-1]))
-            return random_blocks(self.dtype, rows, self.shape[-1], rng)
+            return random_blocks(self.dtype, rows, self.shape[-1], rng, self.amplitude)
         made = self.fill(rng, self.shape)
         return to_bf16(made) if self.dtype is DType.BF16 else made.astype(self.dtype.numpy)
 

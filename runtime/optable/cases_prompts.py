@@ -15,7 +15,7 @@ from .cases_caches import cached_in_blocks
 from .views import one_inf, transpose
 
 F32, F16, I32, Q4_0, Q8_0 = DType.F32, DType.F16, DType.I32, DType.Q4_0, DType.Q8_0
-Q6_K, IQ4_NL, MXFP4 = DType.Q6_K, DType.IQ4_NL, DType.MXFP4
+Q6_K, IQ4_NL, MXFP4, NVFP4 = DType.Q6_K, DType.IQ4_NL, DType.MXFP4, DType.NVFP4
 WEIGHTS = tuple(t for t in DType if t is not I32)
 BEYOND = values(*(1.0,) * 37, 1e5, -2.0, 3e6)  # what no half can hold
 
@@ -43,12 +43,12 @@ def _products() -> Iterator[Case]:
     for t in WEIGHTS:
         yield _mm("150 columns of 1024", Operand((130, 1024), t), _columns(150, 1024), True)
     yield _mm("150 columns of 2048", Operand((130, 2048), Q6_K), _columns(150, 2048))  # rows of whole 16 bytes
-    for t in (F32, F16, Q4_0, Q8_0):
+    for t in (F32, F16, Q4_0, Q8_0, IQ4_NL, MXFP4):
         yield _mm("260 columns of 96", Operand((700, 96), t), _columns(260, 96), True)
         yield _mm("tiles of rows apart", Operand((2400, 160), t, lambda w: w.slice(0, 1, 2400, 2)), _columns(513, 160))
     for t, n_inner in ((F16, 64), (Q4_0, 256)):  # enough for larger tiles
         yield _mm(f"1000 columns of {n_inner}", Operand((1030, n_inner), t), _columns(1000, n_inner), True)
-    for t in (Q4_0, Q8_0, Q6_K, MXFP4):  # so few that several teams of subgroups share the inner dimension
+    for t in (Q4_0, Q8_0, Q6_K, NVFP4):  # so few that several teams of subgroups share the inner dimension
         yield _mm("9 columns of 512", Operand((4096, 512), t), _columns(9, 512))
     for t, n_rows, n_cols, n in ((F16, 1030, 1000, 64), (DType.BF16, 130, 40, 1024)):  # no rows of whole 16 bytes
         w = Operand((n_rows, n + 3), t, lambda w: w.slice(1, 3, w.shape[1]))
@@ -57,6 +57,8 @@ def _products() -> Iterator[Case]:
     yield _mm("x at odd places", Operand((130, 1024), Q4_0), Operand((150, 1027), view=lambda t: t.slice(1, 3, 1027)))
     yield _mm("x beyond halves", Operand((130, 1024), Q4_0), Operand((150, 1024), fill=BEYOND))
     yield _mm("w beyond halves", Operand((130, 1024), fill=BEYOND), Operand((150, 1024)))
+    for what, largest in (("beyond halves", 2**14), ("of denormal halves", 2**-18)):
+        yield _mm(f"w {what}", Operand((130, 1024), MXFP4, amplitude=largest), Operand((150, 1024)))
     yield _mm("inf and NaN", Operand((130, 1024), Q4_0), Operand((150, 1024), fill=one_inf), True)
 
 
@@ -107,6 +109,8 @@ def _experts() -> Iterator[Case]:
     yield _id(
         "120 tokens of 6 experts, 2048 long", Operand((6, 130, 2048), Q6_K), Operand((120, 1, 2048)), _ids(120, 3, 6)
     )
+    for t, n in ((IQ4_NL, 160), (MXFP4, 160), (MXFP4, 2880)):  # the last alone of whole 16 bytes, by zeros
+        yield _id(f"400 tokens of 2 experts, {n} long", Operand((2, 130, n), t), Operand((400, 1, n)), _ids(400, 3, 2))
     for t in (Q4_0, F16):
         yield _id("100 tokens of 40 experts", Operand((40, 130, 512), t), Operand((100, 1, 512)), _ids(100, 3, 40))
         yield _id("a row a slot", Operand((15, 130, 512), t), Operand((100, 3, 512)), _ids(100, 3, 15), True)
@@ -118,7 +122,7 @@ def _experts() -> Iterator[Case]:
     yield _id("x beyond halves", w, Operand((120, 1, 512), fill=BEYOND), _ids(120, 3, 6))
     merged = Operand((6, 260, 512), Q4_0, lambda t: t.slice(1, 130, 260))
     yield _id("up rows of merged", merged, Operand((120, 1, 512)), _ids(120, 3, 6))
-    for t in (Q4_0, Q8_0, Q6_K, MXFP4):
+    for t in (Q4_0, Q8_0, Q6_K, NVFP4):
         operands = Operand((2, 130, 512), t), Operand((400, 1, 512)), *_listed(400, 3, 2)
         made = _prompt("mul_mat_id", f"{t.name}: 400 tokens of 2 experts, listed", operands)
         yield replace(made, n_spare=1, kept=frozenset({2, 3}))
@@ -155,9 +159,12 @@ def _gates_and_ups() -> Iterator[Case]:
         yield _swiglu("120 tokens of 6 experts", w, w, Operand((120, 1, 512)), 120, 3, True)
     w = Operand((6, 130, 2048), Q6_K)
     yield _swiglu("120 tokens of 6 experts, 2048 long", w, w, Operand((120, 1, 2048)), 120, 3)
+    for t in (IQ4_NL, MXFP4):  # no rows of whole 16 bytes
+        w = Operand((2, 130, 160), t)
+        yield _swiglu("400 tokens of 2 experts, 160 long", w, w, Operand((400, 1, 160)), 400, 3)
     w = Operand((40, 140, 512), Q4_0)
     yield _swiglu("100 tokens of 40 experts", w, w, Operand((100, 3, 512)), 100, 3)
-    for t in (Q8_0, Q6_K, MXFP4):
+    for t in (Q8_0, Q6_K, NVFP4):
         w = Operand((2, 130, 512), t)
         yield _swiglu("400 tokens of 2 experts", w, w, Operand((400, 1, 512)), 400, 3)
     w = Operand((40, 70, 512), Q4_0)

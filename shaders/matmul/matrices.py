@@ -26,7 +26,8 @@ WANTED_GROUPS = 240  # workgroups that keep a large GPU busy: two a processor, o
 WANTED_WARPGROUPS = 120  # of WARPGROUP_TILES, nearly one a processor
 WANTED_LARGE = 480  # of LARGE_TILE, of which four fit one
 PLAIN = (DType.F32, DType.F16, DType.BF16)
-BY_GROUPS = (*PLAIN, DType.Q4_0, DType.Q8_0, DType.Q6_K)  # with another kernel for rows that start at whole 16 bytes
+# with another kernel for rows that start at whole 16 bytes
+BY_GROUPS = (*PLAIN, DType.Q4_0, DType.Q8_0, DType.Q6_K, DType.IQ4_NL, DType.MXFP4)
 ALWAYS_BY_GROUPS = (DType.Q4_K, DType.Q5_K)  # whose blocks are whole 16 bytes
 Lower = Callable[[Node, Features], KernelCall]
 Rule = Callable[[Node, Features], str]
@@ -202,8 +203,10 @@ def _tile(node: Node, p: Product, features: Features) -> Tile | None:
 
 
 def _for_products(node: Node, features: Features) -> Features:
-    """What is left of shared memory beside the table of a type that looks codes up; warpgroups take halves alone."""
-    table, is_halved = shared_nbytes(node.inputs[0].dtype), node.inputs[-1].dtype is DType.F16
+    """What is left of shared memory beside the table of a type that looks codes up, see matrix_table.glsl; warpgroups
+    take halves alone."""
+    dtype, is_halved = node.inputs[0].dtype, node.inputs[-1].dtype is DType.F16
+    table = 0 if dtype is DType.MXFP4 else shared_nbytes(dtype)
     if not table and (is_halved or not features.warpgroup_nbytes):
         return features
     granted = features.warpgroup_nbytes - table if is_halved else 0

@@ -2,7 +2,7 @@
 // loads), or half of one, two octets (F32 always). fetch_w loads, put_w stores the quads a of octets from tile[at] on,
 // quads b two octets further. What fetch_w loads of blocks only put_w looks at: kernels wait where they first look, and a
 // fetch would take as long as memory does.
-// Codes become halves by bits: 0x6400 | q is 1024 + q.
+// Codes become halves by bits: 0x6400 | q is 1024 + q; those of MXFP4 want no table, IQ4_NL's become bytes by one first.
 
 #if defined(TYPE_Q4_K) || defined(TYPE_Q5_K)
 #define BY_GROUPS  // their blocks are multiples of 16 bytes
@@ -25,8 +25,33 @@ uvec4 words_at(uint i) {
 }
 #endif
 
-#if defined(TYPE_Q4_0) || defined(TYPE_Q8_0)
+#if defined(TYPE_Q4_0) || defined(TYPE_Q8_0) || defined(TYPE_IQ4_NL) || defined(TYPE_MXFP4)
 
+uvec4 w_codes[W_SLOTS];
+uint w_scales[W_SLOTS], w_groups[W_SLOTS];  // words of two scales, of four of MXFP4, and which one by the group
+
+#if defined(TYPE_MXFP4)
+
+const uint SCALES = 2u;  // a word, as a power of two
+
+// Powers of two as halves, 128 times what they are to be; the largest is infinity.
+f16vec2 scales_of(uint i) {
+    uint e = w_scales[i] >> ((w_groups[i] & 3u) << 3) & 255u;
+    uint power = e > 106u ? min(e - 106u, 31u) << 10 : 0x400u >> min(107u - e, 31u);
+    return unpackFloat2x16(power * 0x10001u);
+}
+
+// Two codes of E2M1, doubled, by d. Two bits of exponent and one of mantissa are h = 1, 1.5, 2, 3, 4, 6, 8, 12 by 2^-7, of
+// which min(h, 2 h - 2) is 0, 1, 2, 3, 4, 6, 8, 12, without denormals.
+uint pair_halves(uint codes, f16vec2 d) {
+    f16vec2 h = unpackFloat2x16((codes & 0x00070007u) << 9 | 0x20002000u);
+    f16vec2 size = min(h, fma(h, unpackFloat2x16(0x40004000u), unpackFloat2x16(0xa400a400u)));
+    return packFloat2x16(unpackFloat2x16(packFloat2x16(size) | (codes & 0x00080008u) << 12) * d);
+}
+
+#else
+
+const uint SCALES = 1u;
 #if defined(TYPE_Q4_0)
 const uint MASK = 0x000f000fu;
 const float16_t ZERO = float16_t(1032.0);
@@ -34,14 +59,6 @@ const float16_t ZERO = float16_t(1032.0);
 const uint MASK = 0x00ff00ffu;
 const float16_t ZERO = float16_t(1152.0);
 #endif
-
-uvec4 w_codes[W_SLOTS];
-uint w_scales[W_SLOTS], w_groups[W_SLOTS];  // words of two scales, and which one by the group
-
-void fetch_scale(uint i, uint first, uint g) {
-    w_scales[i] = word_at(first + (g >> 1));
-    w_groups[i] = g;
-}
 
 f16vec2 scales_of(uint i) {
     return unpackFloat2x16(half_of(w_scales[i], w_groups[i]) * 0x10001u);
@@ -51,68 +68,85 @@ uint pair_halves(uint codes, f16vec2 d) {
     return packFloat2x16((unpackFloat2x16((codes & MASK) | 0x64006400u) - ZERO) * d);
 }
 
+#endif
+
+void fetch_scale(uint i, uint first, uint g) {
+    w_scales[i] = word_at(first + (g >> SCALES));
+    w_groups[i] = g;
+}
+
 uvec2 quad_halves(uint codes, f16vec2 d) {
     return uvec2(pair_halves(codes, d), pair_halves(codes >> 8, d));
 }
 
-uvec4 octet_halves(uint a, uint b, f16vec2 d) {
-    return uvec4(quad_halves(a, d), quad_halves(b, d));
+// Of quads a, and of quads b, two words of codes each.
+void put_octets(uint at, uvec2 first, uvec2 second, f16vec2 d) {
+    tile[at] = uvec4(quad_halves(first.x, d), quad_halves(second.x, d));
+    tile[at + 2u * OCTET_STEP_SHARED] = uvec4(quad_halves(first.y, d), quad_halves(second.y, d));
 }
+
+#if defined(TYPE_Q8_0)
 
 #if defined(BY_GROUPS)
 
-#if defined(TYPE_Q8_0)
 uvec4 w_more[W_SLOTS];
-#endif
 
 void fetch_w(uint i, uint row, uint g, uint part) {
-#if defined(TYPE_Q4_0)
-    w_codes[i] = words_at(row + (g << 2));
-    fetch_scale(i, row + (n_inner >> 3), g);
-#else
     w_codes[i] = words_at(row + (g << 3));
     w_more[i] = words_at(row + (g << 3) + 4u);
     fetch_scale(i, row + (n_inner >> 2), g);
-#endif
 }
 
 void put_w(uint i, uint at) {
     f16vec2 d = scales_of(i);
-#if defined(TYPE_Q4_0)
-    uvec4 a = w_codes[i], b = w_codes[i] >> 4;
-#else
     uvec4 a = w_codes[i] ^ 0x80808080u, b = w_more[i] ^ 0x80808080u;
-#endif
-    tile[at] = octet_halves(a.x, a.y, d);
-    tile[at + OCTET_STEP_SHARED] = octet_halves(a.z, a.w, d);
-    tile[at + 2u * OCTET_STEP_SHARED] = octet_halves(b.x, b.y, d);
-    tile[at + 3u * OCTET_STEP_SHARED] = octet_halves(b.z, b.w, d);
+    put_octets(at, uvec2(a.x, b.x), uvec2(a.y, b.y), d);
+    put_octets(at + OCTET_STEP_SHARED, uvec2(a.z, b.z), uvec2(a.w, b.w), d);
 }
 
 #else
 
 // two words of quads a, two of quads b
 void fetch_w(uint i, uint row, uint g, uint part) {
-#if defined(TYPE_Q4_0)
-    uint at = row + (g << 2) + (part << 1);
-    w_codes[i] = uvec4(word_at(at), word_at(at + 1u), 0u, 0u);
-    fetch_scale(i, row + (n_inner >> 3), g);
-#else
     uint at = row + (g << 3) + (part << 1);
     w_codes[i] = uvec4(word_at(at), word_at(at + 1u), word_at(at + 4u), word_at(at + 5u));
     fetch_scale(i, row + (n_inner >> 2), g);
+}
+
+void put_w(uint i, uint at) {
+    uvec4 c = w_codes[i] ^ 0x80808080u;
+    put_octets(at, uvec2(c.x, c.z), uvec2(c.y, c.w), scales_of(i));
+}
+
 #endif
+
+#else
+
+// The codes of a word's low halves of bytes, and of its high ones.
+uvec2 both(uint word) {
+#if defined(TYPE_IQ4_NL)
+    return both_values(word) ^ 0x80808080u;
+#else
+    return uvec2(word, word >> 4);
+#endif
+}
+
+void fetch_w(uint i, uint row, uint g, uint part) {
+#if defined(BY_GROUPS)
+    w_codes[i] = words_at(row + (g << 2));
+#else
+    uint at = row + (g << 2) + (part << 1);
+    w_codes[i] = uvec4(word_at(at), word_at(at + 1u), 0u, 0u);
+#endif
+    fetch_scale(i, row + (n_inner >> 3), g);
 }
 
 void put_w(uint i, uint at) {
     f16vec2 d = scales_of(i);
-#if defined(TYPE_Q4_0)
-    uvec4 c = uvec4(w_codes[i].xy, w_codes[i].xy >> 4);
-#else
-    uvec4 c = w_codes[i] ^ 0x80808080u;
+    put_octets(at, both(w_codes[i].x), both(w_codes[i].y), d);
+#if defined(BY_GROUPS)
+    put_octets(at + OCTET_STEP_SHARED, both(w_codes[i].z), both(w_codes[i].w), d);
 #endif
-    tile[at] = octet_halves(c.x, c.y, d);
-    tile[at + 2u * OCTET_STEP_SHARED] = octet_halves(c.z, c.w, d);
 }
 
 #endif

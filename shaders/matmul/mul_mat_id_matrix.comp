@@ -10,7 +10,7 @@
 // TYPE_<name>: the type of w; compiled with EXPERTS. Grid: tiles of rows fastest, then experts, then the SLICES
 // workgroups that share an expert's columns.
 
-#define TABLE_SHARED
+#include "matrix_table.glsl"
 #define HALVES_BINDING 4
 #include "dequant.glsl"
 #include "mul_mat_args.glsl"

@@ -40,7 +40,7 @@ uvec4 words_at(uint i) {
     return source == 0u ? gate_quads[i >> 2] : up_quads[i >> 2];
 }
 
-#define TABLE_SHARED
+#include "matrix_table.glsl"
 #include "dequant.glsl"
 #include "matrix_tile.glsl"
 #include "expert_columns.glsl"

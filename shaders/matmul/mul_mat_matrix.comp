@@ -9,7 +9,7 @@
 // CONV: y is the product convolved, see convolved.glsl; of one batch.
 // TYPE_<name>: the type of w. Grid: tiles of rows fastest, then of columns, then batch.
 
-#define TABLE_SHARED
+#include "matrix_table.glsl"
 #define HALVES_BINDING 3
 #include "dequant.glsl"
 #include "mul_mat_args.glsl"

@@ -20,6 +20,15 @@ VK_FN uint vk_halves(float low, float high) {
     }
 VK_HALVES(-, "sub")
 VK_HALVES(*, "mul")
+VK_FN f16vec2 min(f16vec2 a, f16vec2 b) {
+#if __CUDA_ARCH__ >= 800
+    asm("min.f16x2 %0, %0, %1;" : "+r"(a.bits) : "r"(b.bits));
+#else
+    vec2 x = unpackHalf2x16(a.bits), y = unpackHalf2x16(b.bits);
+    a.bits = vk_halves(min(x.x, y.x), min(x.y, y.y));
+#endif
+    return a;
+}
 VK_FN f16vec2 fma(f16vec2 a, f16vec2 b, f16vec2 c) {
     asm("fma.rn.f16x2 %0, %0, %1, %2;" : "+r"(a.bits) : "r"(b.bits), "r"(c.bits));
     return a;

@@ -26,6 +26,7 @@ inline uint vk_halves(float low, float high) { return vk_half_bits(low) | vk_hal
     return unpackFloat2x16(r);
 inline f16vec2 operator-(f16vec2 a, f16vec2 b) { VK_HALVES(x - y) }
 inline f16vec2 operator*(f16vec2 a, f16vec2 b) { VK_HALVES(x * y) }
+inline f16vec2 min(f16vec2 a, f16vec2 b) { VK_HALVES(y < x ? y : x) }
 inline f16vec2 fma(f16vec2 a, f16vec2 b, f16vec2 c) { VK_HALVES(x * y + vk_half(c.bits >> i)) }
 
 template <uint columns> struct coopmat<float, 16u, columns, gl_MatrixUseAccumulator> {

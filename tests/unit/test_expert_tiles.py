@@ -81,6 +81,7 @@ def test_few_tokens_read_experts_rows_each(n_tokens, n_slots, features, stem) ->
     *lists, call = [lower(node, features) for node in fused.nodes]
     assert call and call.stem == stem and bool(lists) == (stem == "mul_mat_id_matrix")
     assert stem != "mul_mat_vec" or ("WIDE", "") in call.defines
+    assert stem != "mul_mat_id_matrix" or ("BY_GROUPS", "") in call.defines
 
 
 def test_a_device_with_little_shared_memory_takes_smaller_ones() -> None:
