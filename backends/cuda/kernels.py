@@ -94,7 +94,14 @@ class Kernels:
         self._modules.append(module)
         function = api.call("cuModuleGetFunction", module, ENTRY)
         if nbytes := key.code.shared_nbytes:
-            most = api.driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            api.call("cuFuncSetAttribute", function, most, nbytes)
+            _grant(function, nbytes)
         asks_early = not key.branches and "VK_ENTRY_BODY_LATE" in key.text
         return LoadedKernel(function, n_threads(key.code), asks_early, nbytes)
+
+
+def _grant(function: Any, nbytes: int) -> None:
+    """Shared memory beyond what a kernel may declare, and all that a processor has for as many workgroups as fit: left
+    to itself a driver makes room for one."""
+    attributes, all_of_it = api.driver().CUfunction_attribute, 100
+    api.call("cuFuncSetAttribute", function, attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, nbytes)
+    api.call("cuFuncSetAttribute", function, attributes.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, all_of_it)
