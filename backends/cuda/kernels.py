@@ -100,8 +100,6 @@ class Kernels:
 
 
 def _grant(function: Any, nbytes: int) -> None:
-    """Shared memory beyond what a kernel may declare, and all that a processor has for as many workgroups as fit: left
-    to itself a driver makes room for one."""
-    attributes, all_of_it = api.driver().CUfunction_attribute, 100
-    api.call("cuFuncSetAttribute", function, attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, nbytes)
-    api.call("cuFuncSetAttribute", function, attributes.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, all_of_it)
+    """Shared memory beyond what a kernel may declare."""
+    most = api.driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    api.call("cuFuncSetAttribute", function, most, nbytes)

@@ -49,6 +49,7 @@ class Tile:
     splits: int = 1
     ahead: int = 1
     warpgroups: bool = False
+    copies: int = 0
 
     @property
     def n_parts(self) -> int:
@@ -63,8 +64,7 @@ class Tile:
     @property
     def granted_nbytes(self) -> int:
         """What warpgroups.glsl has in shared memory."""
-        octets = 4 * self.groups
-        return 16 * octets * (2 * (self.rows + 1) + 3 * (self.cols + 1)) if self.warpgroups else 0
+        return 128 * (self.stages * self.rows + (self.copies or self.stages) * self.cols) if self.warpgroups else 0
 
     def local(self, features: Features) -> int:
         """Invocations of a workgroup."""
@@ -246,6 +246,7 @@ def _spec(tile: Tile, features: Features) -> Constants:
         **dict(GROUPS=tile.groups, PART_ROWS=tile.part_rows, PART_COLS=tile.part_cols),
         **dict(M=m, N=n, K=k, STAGES=tile.stages, SPLITS=tile.splits, AHEAD=tile.ahead),
         "WARPGROUPS": int(tile.warpgroups),
+        "COPIES": tile.copies,
     }
 
 
@@ -287,10 +288,12 @@ def _expert_tile(node: Node, p: Product, features: Features, n_rows: int) -> Til
         return forced[0]
     if _n_tokens(node) <= MOST_FEW and _fits(FEW_EXPERT_TILE, p, room):
         return FEW_EXPERT_TILE
-    n_large = ceil_div(n_rows, LARGE_TILE.rows) * ceil_div(p.n_batch, LARGE_TILE.cols)
-    if n_large >= WANTED_LARGE and _fits(LARGE_TILE, p, room):
-        return LARGE_TILE
-    tiles = [t for t in EXPERT_TILES if _fits(t, p, room)]
+    together = [t for t in WARPGROUP_EXPERT_TILES if _fits(t, p, room)]
+    large = next((t for t in (*together, LARGE_TILE) if t.cols == LARGE_TILE.cols), LARGE_TILE)
+    n_large = ceil_div(n_rows, large.rows) * ceil_div(p.n_batch, large.cols)
+    if n_large >= WANTED_LARGE and _fits(large, p, room):
+        return large
+    tiles = together or [t for t in EXPERT_TILES if _fits(t, p, room)]
     widest = max(tiles, key=lambda t: (t.cols, t.groups), default=None)
     return next((t for t in tiles if t.cols >= 1.3 * mean), widest)
 

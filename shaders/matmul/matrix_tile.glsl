@@ -21,12 +21,12 @@ layout(constant_id = 11) const uint SPLITS = 1;
 layout(constant_id = 12) const uint HALVED = 0;  // x stands there as halves.comp makes them too
 layout(constant_id = 13) const uint AHEAD = 1;  // and in registers
 layout(constant_id = 15) const uint WARPGROUPS = 0;
+layout(constant_id = 16) const uint COPIES = 0;
 
 const uint LOCAL = gl_WorkGroupSize.x / SPLITS;  // of a team
 const uint OCTETS = 4u * GROUPS, PITCH = OCTETS + 1u;  // of a row in shared memory; odd, so that banks differ
 const uint STAGE = (TILE_ROWS + TILE_COLS) * PITCH;
-const uint OCTET_STEP_SHARED = WARPGROUPS != 0u ? TILE_ROWS + 1u : 1u;  // from one octet of a row to the next
-const uint TOGETHER = (2u * (TILE_ROWS + 1u) + 3u * (TILE_COLS + 1u)) * OCTETS;
+const uint TOGETHER = (STAGES * TILE_ROWS + (COPIES != 0u ? COPIES : STAGES) * TILE_COLS) * 8u;
 const uint X_ITEMS = (TILE_COLS * OCTETS + LOCAL - 1u) / LOCAL;  // 8 elements of a column each
 const uint ROW_PARTS = TILE_ROWS / PART_ROWS, COL_PARTS = TILE_COLS / PART_COLS, PARTS = ROW_PARTS * COL_PARTS;
 const uint ROW_SUMS = PART_ROWS / M, COL_SUMS = PART_COLS / N;
@@ -43,6 +43,11 @@ layout(std430, binding = HALVES_BINDING) readonly buffer XHalves {
 };
 
 shared uvec4 tile[WARPGROUPS != 0u ? TOGETHER : SPLITS * STAGES * STAGE];
+
+// Where the octet is that stands n octets behind the one at a place; n has none of its bits.
+uint behind(uint at, uint n) {
+    return WARPGROUPS != 0u ? at ^ n : at + n;
+}
 
 #include "each.glsl"
 #include "halved.glsl"

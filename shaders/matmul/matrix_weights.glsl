@@ -82,7 +82,7 @@ uvec2 quad_halves(uint codes, f16vec2 d) {
 // Of quads a, and of quads b, two words of codes each.
 void put_octets(uint at, uvec2 first, uvec2 second, f16vec2 d) {
     tile[at] = uvec4(quad_halves(first.x, d), quad_halves(second.x, d));
-    tile[at + 2u * OCTET_STEP_SHARED] = uvec4(quad_halves(first.y, d), quad_halves(second.y, d));
+    tile[behind(at, 2u)] = uvec4(quad_halves(first.y, d), quad_halves(second.y, d));
 }
 
 #if defined(TYPE_Q8_0)
@@ -101,7 +101,7 @@ void put_w(uint i, uint at) {
     f16vec2 d = scales_of(i);
     uvec4 a = w_codes[i] ^ 0x80808080u, b = w_more[i] ^ 0x80808080u;
     put_octets(at, uvec2(a.x, b.x), uvec2(a.y, b.y), d);
-    put_octets(at + OCTET_STEP_SHARED, uvec2(a.z, b.z), uvec2(a.w, b.w), d);
+    put_octets(behind(at, 1u), uvec2(a.z, b.z), uvec2(a.w, b.w), d);
 }
 
 #else
@@ -145,7 +145,7 @@ void put_w(uint i, uint at) {
     f16vec2 d = scales_of(i);
     put_octets(at, both(w_codes[i].x), both(w_codes[i].y), d);
 #if defined(BY_GROUPS)
-    put_octets(at + OCTET_STEP_SHARED, both(w_codes[i].z), both(w_codes[i].w), d);
+    put_octets(behind(at, 1u), both(w_codes[i].z), both(w_codes[i].w), d);
 #endif
 }
 
@@ -191,9 +191,9 @@ void put_w(uint i, uint at) {
     uvec4 a = w_codes[i], b = w_codes[i] >> 4;
     uvec4 fifths = FIFTHS(i) >> (w_groups[i] >> 1 << 1), after = fifths >> 1;
     tile[at] = octet_halves(a.xy, fifths.xy, s.d.x, s.m.x);
-    tile[at + OCTET_STEP_SHARED] = octet_halves(a.zw, fifths.zw, s.d.x, s.m.x);
-    tile[at + 2u * OCTET_STEP_SHARED] = octet_halves(b.xy, after.xy, s.d.y, s.m.y);
-    tile[at + 3u * OCTET_STEP_SHARED] = octet_halves(b.zw, after.zw, s.d.y, s.m.y);
+    tile[behind(at, 1u)] = octet_halves(a.zw, fifths.zw, s.d.x, s.m.x);
+    tile[behind(at, 2u)] = octet_halves(b.xy, after.xy, s.d.y, s.m.y);
+    tile[behind(at, 3u)] = octet_halves(b.zw, after.zw, s.d.y, s.m.y);
 }
 
 #elif defined(TYPE_Q6_K)
@@ -240,9 +240,9 @@ void put_w(uint i, uint at) {
     vec2 s = scales_of(i);
     uvec4 a = w_codes[i], b = w_codes[i] >> 4, c = w_high[i] >> ((w_groups[i] >> 1 & 1u) << 1), d = c >> 4;
     tile[at] = octet_halves(a.xy, c.xy, s.x);
-    tile[at + OCTET_STEP_SHARED] = octet_halves(a.zw, c.zw, s.x);
-    tile[at + 2u * OCTET_STEP_SHARED] = octet_halves(b.xy, d.xy, s.y);
-    tile[at + 3u * OCTET_STEP_SHARED] = octet_halves(b.zw, d.zw, s.y);
+    tile[behind(at, 1u)] = octet_halves(a.zw, c.zw, s.x);
+    tile[behind(at, 2u)] = octet_halves(b.xy, d.xy, s.y);
+    tile[behind(at, 3u)] = octet_halves(b.zw, d.zw, s.y);
 }
 
 #else
@@ -260,7 +260,7 @@ void put_w(uint i, uint at) {
     vec2 s = scales_of(i);
     uvec2 low = w_codes[i].xy, high = w_codes[i].zw >> ((w_groups[i] >> 1 & 1u) << 1);
     tile[at] = octet_halves(low, high, s.x);
-    tile[at + 2u * OCTET_STEP_SHARED] = octet_halves(low >> 4, high >> 4, s.y);
+    tile[behind(at, 2u)] = octet_halves(low >> 4, high >> 4, s.y);
 }
 
 #endif
@@ -282,7 +282,7 @@ void fetch_w(uint i, uint row, uint g, uint part) {
 void put_w(uint i, uint at) {
     [[unroll]] for (uint j = 0u; j < 2u; j++) {
         vec4 a = as_floats(w_numbers[4u * i + 2u * j]), b = as_floats(w_numbers[4u * i + 2u * j + 1u]);
-        tile[at + 2u * j * OCTET_STEP_SHARED] = uvec4(halves(a), halves(b));
+        tile[behind(at, 2u * j)] = uvec4(halves(a), halves(b));
     }
 }
 
@@ -306,7 +306,7 @@ uvec2 quad_halves(uint a, uint b) {
 void put_w(uint i, uint at) {
     [[unroll]] for (uint j = 0u; j < 4u; j++) {
         uvec4 w = w_numbers[4u * i + j];
-        tile[at + j * OCTET_STEP_SHARED] = uvec4(quad_halves(w.x, w.y), quad_halves(w.z, w.w));
+        tile[behind(at, j)] = uvec4(quad_halves(w.x, w.y), quad_halves(w.z, w.w));
     }
 }
 
@@ -333,7 +333,7 @@ void put_w(uint i, uint at) {
     Scale s = scale_made(w_words[i], w_d[i], w_octets[i] >> 2);
     uvec2 first = packed_made(w_words[i], j), second = packed_made(w_words[i], j + 1u);
     tile[at] = uvec4(quad_halves(first.x, s.d.x), quad_halves(second.x, s.d.x));
-    tile[at + 2u * OCTET_STEP_SHARED] = uvec4(quad_halves(first.y, s.d.y), quad_halves(second.y, s.d.y));
+    tile[behind(at, 2u)] = uvec4(quad_halves(first.y, s.d.y), quad_halves(second.y, s.d.y));
 }
 
 #else
@@ -350,7 +350,7 @@ void fetch_w(uint i, uint row, uint g, uint part) {
 
 void put_w(uint i, uint at) {
     tile[at] = w_next[2u * i];
-    tile[at + 2u * OCTET_STEP_SHARED] = w_next[2u * i + 1u];
+    tile[behind(at, 2u)] = w_next[2u * i + 1u];
 }
 
 #endif

@@ -1,17 +1,19 @@
 // multiply() of matrix_tile.glsl by warpgroups, in texts alone: four subgroups side by side multiply as one, 64 rows at a
-// time, and read both operands from shared memory by themselves, while the next stage is made ready beside: rows go
-// through registers there, columns, which are halves (HALVED), straight. In shared memory an operand stands as blocks of 8
-// lines x 16 bytes: lines side by side, then octets.
+// time, and read both operands from shared memory by themselves. A stage there is 64 elements of each line of an operand,
+// 128 bytes, of which line i has octet k at place k ^ i % 8; lines of both begin at multiples of 1024 bytes.
 
-const uint W_SLOTS_SHARED = 2u, X_SLOTS = 3u;
-const uint W_PITCH = TILE_ROWS + 1u, X_PITCH = TILE_COLS + 1u;  // from octet to octet; odd, so that banks differ
+const uint LINE = 8u;  // words
 
 uint w_slot(uint stage) {
-    return stage % W_SLOTS_SHARED * W_PITCH * OCTETS;
+    return stage % STAGES * TILE_ROWS * LINE;
 }
 
 uint x_slot(uint stage) {
-    return (W_SLOTS_SHARED * W_PITCH + stage % X_SLOTS * X_PITCH) * OCTETS;
+    return (STAGES * TILE_ROWS + stage % (COPIES != 0u ? COPIES : STAGES) * TILE_COLS) * LINE;
+}
+
+uint place(uint line, uint octet) {
+    return line * LINE + (octet ^ line % 8u);
 }
 
 void put_rows(uint slot, uint first) {
@@ -19,7 +21,16 @@ void put_rows(uint slot, uint first) {
     [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
         if (W_ITEMS * LOCAL == n || item_of(i) < n) {
             uint octet = (item_of(i) / W_PARTS % GROUPS << 2) + item_of(i) % W_PARTS;
-            put_w(slot * W_ITEMS + i, first + row_of(i) + octet * W_PITCH);
+            put_w(slot * W_ITEMS + i, first + place(row_of(i), octet));
+        }
+    }
+}
+
+void put_columns(uint slot, uint first) {
+    const uint n = TILE_COLS * OCTETS;
+    [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
+        if (X_ITEMS * LOCAL == n || item_of(i) < n) {
+            tile[first + place(col_of(i), item_of(i) % OCTETS)] = x_octets[slot * X_ITEMS + i];
         }
     }
 }
@@ -31,7 +42,7 @@ void copy_columns(uint stage) {
         [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
             if (X_ITEMS * LOCAL == n || item_of(i) < n) {
                 uint octet = item_of(i) % OCTETS, from = halves_at + x_starts[i] - x_at + column_at(stage, octet);
-                copyAsync(tile, x_slot(stage) + col_of(i) + octet * X_PITCH, x_halves, from >> 3);
+                copyAsync(tile, x_slot(stage) + place(col_of(i), octet), x_halves, from >> 3);
             }
         }
     }
@@ -42,24 +53,37 @@ void copy_columns(uint stage) {
 void begin_products(uint stage) {
     warpgroupFence();
     [[unroll]] for (uint r = 0u; r < ROW_SUMS; r++) {
-        uint w = w_slot(stage) + sums_row(r) - gl_SubgroupID % 4u * M, x = x_slot(stage) + part_col();
+        uint w = w_slot(stage) + (sums_row(r) - gl_SubgroupID % 4u * M) * LINE, x = x_slot(stage) + part_col() * LINE;
         [[unroll]] for (uint k = 0u; k < OCTETS; k += K / 8u) {
-            warpgroupMulAdd(sums, r * COL_SUMS, COL_SUMS, tile, w + k * W_PITCH, W_PITCH, x + k * X_PITCH, X_PITCH, stage + k);
+            warpgroupMulAdd(sums, r * COL_SUMS, COL_SUMS, tile, w + k, x + k, stage + k);
         }
     }
     warpgroupCommit();
 }
 
-// What others' products read until the barrier is written again after it.
 void add_together(uint slot, uint stage) {
     put_rows(slot, w_slot(stage));
+    if (COPIES == 0u) {
+        put_columns(slot, x_slot(stage));
+        fetch_columns(slot, stage + AHEAD);
+    }
     fetch_rows(slot, stage + AHEAD);
-    copiesAwait(1u);
+    if (COPIES != 0u) {
+        copiesAwait(COPIES - 2u);
+    }
     warpgroupPublish();
-    warpgroupAwait();
+    if (STAGES > 1u) {
+        warpgroupAwait();
+    }
     barrier();
     begin_products(stage);
-    copy_columns(stage + 2u);
+    if (STAGES == 1u) {
+        warpgroupAwait();
+        barrier();
+    }
+    if (COPIES != 0u) {
+        copy_columns(stage + COPIES - 1u);
+    }
 }
 
 void multiply_together() {
@@ -67,8 +91,15 @@ void multiply_together() {
         fetch_rows(slot, slot);
     }
     AFTER_ROWS
-    copy_columns(0u);
-    copy_columns(1u);
+    if (COPIES == 0u) {
+        [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
+            fetch_columns(slot, slot);
+        }
+    } else {
+        [[unroll]] for (uint stage = 0u; stage < COPIES - 1u; stage++) {
+            copy_columns(stage);
+        }
+    }
     for (uint stage = 0u; stage < n_stages(); stage += AHEAD) {
         [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
             if (AHEAD == 1u || stage + slot < n_stages()) {

@@ -140,18 +140,18 @@ VK_FN vk_Sums<columns> coopMatMulAdd(const A &a, const B &b, vk_Sums<columns> c)
 }
 
 // Products of a warpgroup (wgmma, of compute capability 9.0 alone): 64 rows of the left operand by 16 n columns of the
-// right one onto n matrices of each warp's 16 rows, from sums[i] on, or in their place (adds == 0). Both stand in shared memory as blocks of 8 lines x
-// 16 bytes, blocks of further lines side by side, the next eight halves of a line a pitch of words on. Nothing else
-// looks at sums from the first fence to the last wait.
+// right one onto n matrices of each warp's 16 rows, from sums[i] on, or in their place (adds == 0). Both stand in shared
+// memory by lines of 128 bytes, of which the ith has its octet k at k ^ i % 8. Nothing else looks at sums from the first
+// fence to the last wait.
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 VK_FN void warpgroupPublish() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 VK_FN void warpgroupFence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 VK_FN void warpgroupCommit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 VK_FN void warpgroupAwait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
 
-VK_FN unsigned long long vk_described(const uvec4 *x, uint i, uint pitch) {
-    const uint at = uint(__cvta_generic_to_shared(x + i)) >> 4, lines = 8u;  // all in words of 16 bytes
-    return at | (unsigned long long)pitch << 16 | (unsigned long long)lines << 32;
+VK_FN unsigned long long vk_described(const uvec4 *x, uint i) {
+    const unsigned long long swizzled = 1u, eight_lines = 64u, unused = 1u;  // in words of 16 bytes
+    return uint(__cvta_generic_to_shared(x + i)) >> 4 | unused << 16 | eight_lines << 32 | swizzled << 62;
 }
 #define VK_8(m)                                                                                     \
     "+f"((m).elements[0]), "+f"((m).elements[1]), "+f"((m).elements[2]), "+f"((m).elements[3]),     \
@@ -190,10 +190,14 @@ VK_FN void vk_warpgroup(S *s, unsigned long long a_blocks, unsigned long long b_
                  "%64", "%65", "%66", VK_64(s));
     else __trap();  // no kernel has so many columns
 }
-#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, a_pitch, b, b_pitch, adds) \
-    vk_warpgroup<n>(&sums[i], vk_described(x, a, a_pitch), vk_described(x, b, b_pitch), adds)
+#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, b, adds) \
+    vk_warpgroup<n>(&sums[i], vk_described(x, a), vk_described(x, b), adds)
 VK_FN void vk_copy_async(uvec4 *x, const uvec4 *y) {
+#if VK_SPEC_16 == 4u
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(uint(__cvta_generic_to_shared(x))), "l"(y) : "memory");
+#else
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(uint(__cvta_generic_to_shared(x))), "l"(y) : "memory");
+#endif
 }
 #define VK_COPY_ASYNC(x, i, y, j) vk_copy_async(&x[i], &y[j])
 VK_FN void copiesCommit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -205,6 +209,6 @@ VK_FN void warpgroupCommit() {}
 VK_FN void warpgroupAwait() {}
 VK_FN void copiesCommit() {}
 VK_FN void copiesAwait(uint) {}
-#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, a_pitch, b, b_pitch, adds) __trap()
+#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, b, adds) __trap()
 #define VK_COPY_ASYNC(x, i, y, j) __trap()
 #endif

@@ -123,21 +123,20 @@ inline vk_Sums<columns> vk_multiply_add(vkrun_site site, int number, const A &a,
 
 // What a warpgroup multiplies at once, each lane its own sums; they are there at once too.
 template <uint n, class S, class X>
-inline void vk_warpgroup(S *sums, X &x, uint a, uint a_pitch, uint b, uint b_pitch, uint adds, const char *name,
-                         vkrun_site site) {
+inline void vk_warpgroup(S *sums, X &x, uint a, uint b, uint adds, const char *name, vkrun_site site) {
     const uint lane = vkrun_lane % 32u, row = vkrun_lane / 32u % 4u * 16u + lane / 2u, column = lane % 2u * 8u;
-    auto half = [&](uint line, uint k, uint pitch) {
-        return vk_half(x.touch_part(line + k / 8u * pitch, k / 2u % 4u, VKRUN_READ, name, site) >> k % 2u * 16u);
+    auto half = [&](uint first, uint line, uint k) {
+        uint at = first / 8u * 8u + line * 8u + ((first % 8u + k / 8u) ^ line % 8u);
+        return vk_half(x.touch_part(at, k / 2u % 4u, VKRUN_READ, name, site) >> k % 2u * 16u);
     };
     if (S::length() != 8u) vkrun_fail(site, "products of a warpgroup are of 16 x 16");
     for (uint m = 0u; m < n && adds == 0u; m++) sums[m] = S(0.0f);
     for (uint k = 0u; k < 16u; k++)
         for (uint m = 0u; m < n; m++)
             for (uint i = 0u; i < S::length(); i++)
-                sums[m].elements[i] += half(a + row, k, a_pitch) * half(b + m * 16u + column + i, k, b_pitch);
+                sums[m].elements[i] += half(a, row, k) * half(b, m * 16u + column + i, k);
 }
-#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, a_pitch, b, b_pitch, adds) \
-    vk_warpgroup<n>(&sums[i], x, a, a_pitch, b, b_pitch, adds, #x, VK_HERE)
+#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, b, adds) vk_warpgroup<n>(&sums[i], x, a, b, adds, #x, VK_HERE)
 #define VK_COPY_ASYNC(x, i, y, j) \
     x.touch(i, VKRUN_WRITE, #x, VK_HERE) = vk_copy(y.touch(j, VKRUN_READ, #y, VK_HERE))
 inline void copiesCommit() {}

@@ -78,7 +78,7 @@ VK_FN vk_Sums coopMatMulAdd(
 }
 
 // Of NVIDIA's devices, by a constant that is false here.
-#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, a_pitch, b, b_pitch, adds)
+#define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, b, adds)
 #define VK_COPY_ASYNC(x, i, y, j)
 #define warpgroupPublish()
 #define warpgroupFence()

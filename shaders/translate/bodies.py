@@ -7,7 +7,7 @@ Elements of buffers and of shared memory are read and written through macros, so
     VK_ATOMIC(x, i)                                   the element that an atomic function takes
     VK_MATRIX_LOAD(m, x, i, pitch, order) ...         a matrix from shared memory, or to it, its rows `pitch` apart
     VK_MATRIX_LOAD_BUFFER(m, x, i, pitch, order) ...  the same of a buffer
-    VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, a_pitch, b, b_pitch, adds)  products of blocks of shared memory onto n sums
+    VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, b, adds)   products of lines in shared memory onto n matrices from sums[i] on
     VK_COPY_ASYNC(x, i, y, j)                         an element of a buffer y on its way to shared memory
 """
 
