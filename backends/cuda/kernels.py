@@ -46,7 +46,7 @@ class KernelKey:
 
 @dataclass(frozen=True, eq=False)
 class LoadedKernel:
-    """`asks_early`: for weights, before it waits for what other kernels write. shared_nbytes: that a launch grants it."""
+    """`asks_early`: for weights, before it waits for what other kernels write. shared_nbytes: what a launch grants."""
 
     function: Any
     n_threads: int
@@ -94,12 +94,7 @@ class Kernels:
         self._modules.append(module)
         function = api.call("cuModuleGetFunction", module, ENTRY)
         if nbytes := key.code.shared_nbytes:
-            _grant(function, nbytes)
+            most = api.driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            api.call("cuFuncSetAttribute", function, most, nbytes)
         asks_early = not key.branches and "VK_ENTRY_BODY_LATE" in key.text
         return LoadedKernel(function, n_threads(key.code), asks_early, nbytes)
-
-
-def _grant(function: Any, nbytes: int) -> None:
-    """Shared memory beyond what a kernel may declare."""
-    most = api.driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    api.call("cuFuncSetAttribute", function, most, nbytes)

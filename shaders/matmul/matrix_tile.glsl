@@ -228,7 +228,7 @@ void add_turn(uint slot, uint turn) {
     }
 }
 
-#if defined(TEXT)
+#if defined(TEXT) && !defined(CONV)  // which is of few columns
 #include "warpgroups.glsl"
 #else
 #define multiply_together()

@@ -8,6 +8,7 @@ from ...runtime.ir.tensor import Tensor
 from ..kernel import Arguments, Features, Kernel, KernelCall, placed
 from ..operands import FLOATS, INTS, Operands
 from . import matrices
+from .matrix_tiles import MOST_FEW
 from .mul_mat_args import ceil_div, type_define
 
 CONVOLVED: Operands = {
@@ -42,7 +43,7 @@ def _product(node: Node) -> Node:
 
 
 def _rule(node: Node, features: Features) -> str:
-    if (n := node.inputs[1].shape[0]) > matrices.MOST_FEW:
+    if (n := node.inputs[1].shape[0]) > MOST_FEW:
         return f"{n} columns, better convolved apart"
     if why := matrices.PRODUCT.rule(product := _product(node), features):
         return why

@@ -1,6 +1,7 @@
 // multiply() of matrix_tile.glsl by warpgroups, in texts alone: four subgroups side by side multiply as one, 64 rows at a
-// time, and read both operands from shared memory by themselves. A stage there is 64 elements of each line of an operand,
-// 128 bytes, of which line i has octet k at place k ^ i % 8; lines of both begin at multiples of 1024 bytes.
+// time, and read both operands from shared memory by themselves, of STAGES = 2 while the next stage is put there. A stage
+// is 64 elements of each line of an operand, 128 bytes; line i has its octet k at place k ^ i % 8, and 8 lines begin at a
+// multiple of 1024 bytes. Rows go through registers. So do columns, or COPIES stages of them are on their way at once.
 
 const uint LINE = 8u;  // words
 
@@ -16,31 +17,34 @@ uint place(uint line, uint octet) {
     return line * LINE + (octet ^ line % 8u);
 }
 
-void put_rows(uint slot, uint first) {
+void put_rows(uint first) {
     const uint n = TILE_ROWS * GROUPS * W_PARTS;
     [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
         if (W_ITEMS * LOCAL == n || item_of(i) < n) {
             uint octet = (item_of(i) / W_PARTS % GROUPS << 2) + item_of(i) % W_PARTS;
-            put_w(slot * W_ITEMS + i, first + place(row_of(i), octet));
+            put_w(i, first + place(row_of(i), octet));
         }
     }
 }
 
-void put_columns(uint slot, uint first) {
+bool has_column(uint i) {
     const uint n = TILE_COLS * OCTETS;
+    return X_ITEMS * LOCAL == n || item_of(i) < n;
+}
+
+void put_columns(uint first) {
     [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
-        if (X_ITEMS * LOCAL == n || item_of(i) < n) {
-            tile[first + place(col_of(i), item_of(i) % OCTETS)] = x_octets[slot * X_ITEMS + i];
+        if (has_column(i)) {
+            tile[first + place(col_of(i), item_of(i) % OCTETS)] = x_octets[i];
         }
     }
 }
 
 // Each stage is a group of copies, if only an empty one: they are counted.
 void copy_columns(uint stage) {
-    const uint n = TILE_COLS * OCTETS;
     if (stage < n_stages()) {
         [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
-            if (X_ITEMS * LOCAL == n || item_of(i) < n) {
+            if (has_column(i)) {
                 uint octet = item_of(i) % OCTETS, from = halves_at + x_starts[i] - x_at + column_at(stage, octet);
                 copyAsync(tile, x_slot(stage) + place(col_of(i), octet), x_halves, from >> 3);
             }
@@ -61,13 +65,19 @@ void begin_products(uint stage) {
     warpgroupCommit();
 }
 
-void add_together(uint slot, uint stage) {
-    put_rows(slot, w_slot(stage));
-    if (COPIES == 0u) {
-        put_columns(slot, x_slot(stage));
-        fetch_columns(slot, stage + AHEAD);
+// Where a stage is put products have ended, those of the one STAGES before: all subgroups waited for them, and then for
+// each other.
+void add_together(uint stage) {
+    if (STAGES == 1u && stage != 0u) {
+        warpgroupAwait();
+        barrier();
     }
-    fetch_rows(slot, stage + AHEAD);
+    put_rows(w_slot(stage));
+    if (COPIES == 0u) {
+        put_columns(x_slot(stage));
+        fetch_columns(0u, stage + 1u);
+    }
+    fetch_rows(0u, stage + 1u);
     if (COPIES != 0u) {
         copiesAwait(COPIES - 2u);
     }
@@ -77,35 +87,22 @@ void add_together(uint slot, uint stage) {
     }
     barrier();
     begin_products(stage);
-    if (STAGES == 1u) {
-        warpgroupAwait();
-        barrier();
-    }
     if (COPIES != 0u) {
         copy_columns(stage + COPIES - 1u);
     }
 }
 
 void multiply_together() {
-    [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
-        fetch_rows(slot, slot);
-    }
+    fetch_rows(0u, 0u);
     AFTER_ROWS
     if (COPIES == 0u) {
-        [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
-            fetch_columns(slot, slot);
-        }
-    } else {
-        [[unroll]] for (uint stage = 0u; stage < COPIES - 1u; stage++) {
-            copy_columns(stage);
-        }
+        fetch_columns(0u, 0u);
     }
-    for (uint stage = 0u; stage < n_stages(); stage += AHEAD) {
-        [[unroll]] for (uint slot = 0u; slot < AHEAD; slot++) {
-            if (AHEAD == 1u || stage + slot < n_stages()) {
-                add_together(slot, stage + slot);
-            }
-        }
+    [[unroll]] for (uint stage = 0u; stage + 1u < COPIES; stage++) {
+        copy_columns(stage);
+    }
+    for (uint stage = 0u; stage < n_stages(); stage++) {
+        add_together(stage);
     }
     warpgroupAwait();
     barrier();

@@ -92,7 +92,7 @@ VK_REDUCE_WHOLE(vk_min, __reduce_min_sync)
 #define VK_STORE_PART(x, i, k) x[i][k]
 #define VK_CHANGE_PART(x, i, k) x[i][k]
 
-#if defined(VK_DYNAMIC)  // bytes of the one array that a launch grants, since a kernel may not declare as much
+#if defined(VK_DYNAMIC)  // bytes of the one array that a launch grants: a kernel may not declare as much
 extern __shared__ __align__(1024) uvec4 vk_dynamic[];
 #define VK_SHARED(T, x, n)                                                        \
     constexpr bool vk_granted_##x = sizeof(T) * (n) == VK_DYNAMIC;                \

@@ -193,11 +193,8 @@ VK_FN void vk_warpgroup(S *s, unsigned long long a_blocks, unsigned long long b_
 #define VK_WARPGROUP_MUL_ADD(sums, i, n, x, a, b, adds) \
     vk_warpgroup<n>(&sums[i], vk_described(x, a), vk_described(x, b), adds)
 VK_FN void vk_copy_async(uvec4 *x, const uvec4 *y) {
-#if VK_SPEC_16 == 4u
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(uint(__cvta_generic_to_shared(x))), "l"(y) : "memory");
-#else
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(uint(__cvta_generic_to_shared(x))), "l"(y) : "memory");
-#endif
+    const uint at = uint(__cvta_generic_to_shared(x));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(y) : "memory");
 }
 #define VK_COPY_ASYNC(x, i, y, j) vk_copy_async(&x[i], &y[j])
 VK_FN void copiesCommit() { asm volatile("cp.async.commit_group;" ::: "memory"); }

@@ -4,7 +4,7 @@ or it is said here why it stays. The host backend judges all barriers of a kerne
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain, count
@@ -23,6 +23,7 @@ from vkrun.runtime.optable.table import cases_for
 from vkrun.shaders.catalogue import lower, refusal, variants
 from vkrun.shaders.compile import Defines
 from vkrun.shaders.kernel import Features, KernelCall
+from vkrun.shaders.matmul import matrix_tiles
 from vkrun.shaders.texts import text
 from vkrun.shaders.translate import OutsideSubsetError, translated
 from vkrun.tests.nodes import bare
@@ -33,14 +34,16 @@ pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_
 N_TRIED = 64  # cases that may show nothing new of a class before it counts as judged
 SPREAD, PARTS = 23, 2
 LARGEST = 1 << 23  # elements of a case's operands
+GRANTED_NBYTES = 232448  # as on an H100
 
-# a GPU's kernels plain, with matrices and integers, with one subgroup a workgroup, with several, without; a small
-# one's; a CPU's
+# a GPU's kernels plain, with matrices and integers, with warpgroups, with one subgroup a workgroup, with several,
+# without; a small one's; a CPU's
 MATRICES, CPU = LANES[0][1], LANES[1][1]
 GPU = replace(MATRICES, cooperative_matrix=(), int_dot=False)
 WAYS: tuple[Features, ...] = (
     GPU,
     MATRICES,
+    replace(MATRICES, warpgroup_nbytes=GRANTED_NBYTES),
     replace(GPU, subgroup_size=64),
     replace(GPU, subgroup_size=8),
     replace(GPU, subgroup_size=0),
@@ -61,6 +64,7 @@ BY_TEAMS = (
 KEPT: Mapping[tuple[str, str, int], str] = {
     ("experts_down_wide DOT", "gather_sums", 0): "of several tokens a subgroup takes rows alone",
     ("mul_mat_matrix CONV", "close_sums", 1): "of one team a subgroup has one matrix of sums",
+    ("mul_mat_matrix", "add_together", 0): "of two stages",
     **{
         (stem, function, 0): "experts' tiles are one team's"
         for stem in ("mul_mat_id_matrix", "mul_mat_id_swiglu")
@@ -126,12 +130,23 @@ def called(text: str) -> set[str]:
     return found
 
 
+@contextmanager
+def one_tile_enough() -> Iterator[None]:
+    """Warpgroups, which want many tiles, multiply what small cases have too."""
+    wanted, matrix_tiles.WANTED_WARPGROUPS = matrix_tiles.WANTED_WARPGROUPS, 1
+    try:
+        yield
+    finally:
+        matrix_tiles.WANTED_WARPGROUPS = wanted
+
+
 @cache
 def uses() -> dict[Class, list[Use]]:
     """By class the cases whose kernels are of it."""
     found: dict[Class, list[Use]] = {}
-    for use in chain.from_iterable(map(uses_of, cases_for(False))):
-        found.setdefault(Class.of(use.call.stem, use.call.defines), []).append(use)
+    with one_tile_enough():
+        for use in chain.from_iterable(map(uses_of, cases_for(False))):
+            found.setdefault(Class.of(use.call.stem, use.call.defines), []).append(use)
     return found
 
 
@@ -182,7 +197,8 @@ def needless(which: Class) -> set[tuple[str, int]]:
         every, own = barriers_in(use.call.stem, use.call.defines)
         if not left & own:
             continue
-        outcome = run_case(use.case, device(use.way), use.level)
+        with one_tile_enough():
+            outcome = run_case(use.case, device(use.way), use.level)
         assert outcome.status == "pass", f"{use.case.op} {use.case.what}: {outcome.why}"
         left -= {b for b, mark in zip(every, kernels.kernel(use.call.code).barriers, strict=True) if mark & NEEDED}
     return left

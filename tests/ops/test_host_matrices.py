@@ -1,5 +1,6 @@
 """Kernels of cooperative matrices on the host backend: right with every tile and in both orders of lanes."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -10,8 +11,8 @@ from vkrun.runtime.optable import cases_convolved, cases_decode, cases_long, cas
 from vkrun.runtime.optable.case import Case
 from vkrun.runtime.optable.run import Outcome, run_case
 from vkrun.shaders.catalogue import lower
-from vkrun.shaders.matmul import matrices
-from vkrun.shaders.matmul.matrices import (
+from vkrun.shaders.matmul import matrix_tiles
+from vkrun.shaders.matmul.matrix_tiles import (
     EXPERT_TILES,
     FEW_EXPERT_TILE,
     FEW_TILES,
@@ -19,6 +20,8 @@ from vkrun.shaders.matmul.matrices import (
     LARGE_TILE,
     NARROW_TILES,
     TILES,
+    WARPGROUP_EXPERT_TILES,
+    WARPGROUP_TILES,
     Tile,
 )
 from vkrun.tests.nodes import bare
@@ -87,5 +90,23 @@ def test_cases(stem: str, full: bool) -> None:
     ],
 )
 def test_every_tile(case: tuple[str, str], tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matrices, "forced", (tile, 4))
+    monkeypatch.setattr(matrix_tiles, "forced", (tile, 4))
     assert run(case_of(*case)).why == ""
+
+
+HALVED = {
+    "mul_mat": ("Q4_0: halves of 150 columns", WARPGROUP_TILES),
+    "mul_mat_id": ("Q8_0: halves of 100 x 3", WARPGROUP_EXPERT_TILES),
+    "mul_mat_id_swiglu": ("Q8_0: halves of 100 x 3", WARPGROUP_EXPERT_TILES),
+}
+TURNS = (1, 0), (2, 0), (2, 3)  # stages of rows, and of columns that are copied
+
+
+@pytest.mark.full(*TURNS[1:])
+@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize(("op", "tile"), [(op, tile) for op, (_, tiles) in HALVED.items() for tile in tiles])
+def test_every_tile_of_warpgroups(op: str, tile: Tile, turns: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, copies = turns
+    monkeypatch.setattr(matrix_tiles, "forced", (replace(tile, stages=stages, copies=copies), 4))
+    together = BACKEND.open(device().info, replace(device().features, warpgroup_nbytes=232448))
+    assert run_case(case_of(op, HALVED[op][0]), together).why == ""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times prompts' products on this machine's device: the plain kernels against tiles of cooperative matrices.
+"""Times prompts' products on this machine's device: the plain kernels against tiles of cooperative matrix_tiles.
 
     tools/reports/products.py [--backend vulkan] [--tokens 512] [--runs 6] [--only attn_qkv "ffn_up, F16"]
 
@@ -23,7 +23,7 @@ from vkrun.runtime.ir.plan import lean_plan
 from vkrun.runtime.ir.quants import random_blocks
 from vkrun.runtime.ir.tensor import Kind, Storage
 from vkrun.runtime.ir.traffic import traffic
-from vkrun.shaders.matmul import matrices
+from vkrun.shaders.matmul import matrix_tiles
 
 N_EXPERTS, N_PICKED = 512, 10
 WARM_S = 0.12  # cards lower their clock while they idle
@@ -98,9 +98,9 @@ def timed(device: Device, graph: Graph, n_runs: int) -> tuple[float, np.ndarray]
     return float(np.median([s for s, n in zip(runs, plan.nodes, strict=True) if traffic(n).flops])), made
 
 
-def tiles(shape: Shape, device: Device) -> Iterator[tuple[matrices.Tile, int]]:
-    own = (*matrices.EXPERT_TILES, matrices.LARGE_TILE) if shape.experts else matrices.TILES
-    more = matrices.WARPGROUP_EXPERT_TILES if shape.experts else matrices.WARPGROUP_TILES
+def tiles(shape: Shape, device: Device) -> Iterator[tuple[matrix_tiles.Tile, int]]:
+    own = (*matrix_tiles.EXPERT_TILES, matrix_tiles.LARGE_TILE) if shape.experts else matrix_tiles.TILES
+    more = matrix_tiles.WARPGROUP_EXPERT_TILES if shape.experts else matrix_tiles.WARPGROUP_TILES
     for tile in (*own, *(more if device.info.features["warpgroup_nbytes"] else ())):
         yield from ((tile, n) for n in ((1, 4, 8) if shape.experts else (1,)))
 
@@ -113,14 +113,14 @@ def report(shape: Shape, n_tokens: int, n_runs: int, plain: Device, device: Devi
     print(f"{shape.what:16} plain {'':24} {seconds * 1e6:9.1f} us {flops / seconds / 1e12:6.1f} TFLOP/s", flush=True)
     graph, storages = graph_of(shape, n_tokens, device)
     for tile, slices in tiles(shape, device):
-        matrices.forced = tile, slices
+        matrix_tiles.forced = tile, slices
         seconds, got = timed(device, graph, n_runs)
         nmse = float(((got - wanted) ** 2).sum() / (wanted**2).sum())
         name = f"{tile.rows}x{tile.cols}/{tile.groups}/{tile.part_rows}x{tile.part_cols}/{tile.stages}"
         name += f"{' w' if tile.warpgroups else ''} ({slices})"
         rate = flops / seconds / 1e12
         print(f"{shape.what:16} {name:30} {seconds * 1e6:9.1f} us {rate:6.1f} TFLOP/s {nmse:8.1e}", flush=True)
-    matrices.forced = None
+    matrix_tiles.forced = None
     device.free(storages)
 
 

@@ -30,8 +30,8 @@ from vkrun.runtime.ir.graph import Node
 from vkrun.runtime.ir.tensor import Kind, Tensor
 from vkrun.shaders.catalogue import lower, refusal
 from vkrun.shaders.kernel import Features
-from vkrun.shaders.matmul import matrices, wide
-from vkrun.shaders.matmul.matrices import Tile
+from vkrun.shaders.matmul import matrices, matrix_tiles, wide
+from vkrun.shaders.matmul.matrix_tiles import Tile
 from vkrun.shaders.matmul.wide import WideTile, takes_wide
 
 OWN_EVERY, N_RUNS, N_BEST = 9, 5, 5
@@ -50,7 +50,7 @@ def wide_tiles(key: str, n_seqs: int, features: Features) -> Iterator[WideTile]:
                 yield WideTile(local, rows, cols, along, steps, most)
 
 
-def matrix_tiles(n_seqs: int, n_inner: int, features: Features) -> Iterator[Tile]:
+def few_tiles(n_seqs: int, n_inner: int, features: Features) -> Iterator[Tile]:
     """n_inner: what all rows are a multiple of."""
     cols = 8 if n_seqs <= 8 else 16 if n_seqs <= 16 else 32
     for rows, part, groups in product((16, 32, 64, 128), (16, 32, 64), (1, 2, 4)):
@@ -58,7 +58,7 @@ def matrix_tiles(n_seqs: int, n_inner: int, features: Features) -> Iterator[Tile
             tile = Tile(rows, cols, groups, part, cols, stages, splits, ahead)
             fits = tile.shared_nbytes + LEFT_NBYTES <= features.shared_nbytes
             fits = fits and tile.local(features) <= min(features.max_workgroup, 16 * features.subgroup_size)
-            if fits and part <= rows and n_inner % (matrices.GROUP * groups) == 0 and tile.n_parts * splits >= 2:
+            if fits and part <= rows and n_inner % (matrix_tiles.GROUP * groups) == 0 and tile.n_parts * splits >= 2:
                 yield tile
 
 
@@ -128,7 +128,7 @@ def sweep(engine: Engine, args: argparse.Namespace, features: Features) -> dict[
     inner = math.gcd(*(w.shape[-1] for node in nodes for w in weights_of(node)))
     keys = {key_of(node, features) for node in nodes} - {""}
     drawn: dict[str, list[Any]] = {key: list(wide_tiles(key, args.seqs, features)) for key in keys}
-    shared = list(matrix_tiles(args.seqs, inner, features)) if features.cooperative_matrix else []
+    shared = list(few_tiles(args.seqs, inner, features)) if features.cooperative_matrix else []
     results: dict[str, list[tuple[float, str]]] = {}
     for tiles in (*drawn.values(), shared):
         rng.shuffle(tiles)
@@ -136,14 +136,14 @@ def sweep(engine: Engine, args: argparse.Namespace, features: Features) -> dict[
         is_own = i % OWN_EVERY == 0
         wide.forced.clear()
         wide.forced.update({} if is_own else {key: tiles[i % len(tiles)] for key, tiles in drawn.items() if tiles})
-        matrices.forced = (shared[i % len(shared)], 1) if shared and not is_own else None
+        matrix_tiles.forced = (shared[i % len(shared)], 1) if shared and not is_own else None
         try:
             for kind, (node, us) in timed(engine, args.seqs, features).items():
-                is_matrix = matrices.forced and by_matrices(node, features)
-                tile = matrices.forced[0] if matrices.forced and is_matrix else wide.forced.get(key_of(node, features))
+                forced = matrix_tiles.forced if by_matrices(node, features) else None
+                tile = forced[0] if forced else wide.forced.get(key_of(node, features))
                 results.setdefault(kind, []).append((us, text_of(tile) if tile else "own"))
         except VkrunError as error:
-            print(f"stopped by {wide.forced} and {matrices.forced}: {error}")
+            print(f"stopped by {wide.forced} and {matrix_tiles.forced}: {error}")
             break
     return results
 
