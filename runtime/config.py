@@ -14,6 +14,7 @@ SWITCHES = {
     "FP16": "16-bit float arithmetic",
     "INT_DOT": "integer dot products",
     "COOPMAT": "cooperative matrices",
+    "WARPGROUPS": "products of four subgroups as one, on CUDA devices of compute capability 9.0",
     "DENORMALS": "conversion of halves by a Vulkan device that keeps denormal ones; it is done by integers",
     "ADDRESSES": "buffers of Vulkan shaders at addresses; they are bound by descriptors",
     "MEMORY_BUDGET": "asking the driver for free memory",

@@ -24,6 +24,7 @@ ATTRIBUTES = {
     "COMPUTE_CAPABILITY_MINOR": 0,
     "INTEGRATED": 0,
     "MAX_SHARED_MEMORY_PER_BLOCK": 49152,
+    "MAX_SHARED_MEMORY_PER_BLOCK_OPTIN": 232448,
     "MAX_THREADS_PER_BLOCK": 1024,
     "KERNEL_EXEC_TIMEOUT": 0,
     "VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED": 1,
@@ -54,6 +55,7 @@ class Function:
         self.branches, self.n_threads = key.branches, n_threads(key.code)
         self.n_buffers, self.arguments_nbytes = declared.n_buffers, declared.words.size
         self.kernel = kernel(key.code)
+        self.shared_nbytes, self.granted_nbytes = key.code.shared_nbytes, 0
 
 
 class Graph:
@@ -267,15 +269,21 @@ class StandIn:
             raise _Refused(NOT_FOUND)
         return Function(self._known(module))
 
+    def cuFuncSetAttribute(self, function: Function, name: str, value: int) -> None:
+        assert name == "CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES"
+        if value > ATTRIBUTES["MAX_SHARED_MEMORY_PER_BLOCK_OPTIN"]:
+            raise _Refused(INVALID_VALUE)
+        function.granted_nbytes = value
+
     def cuModuleUnload(self, module: str) -> None:
         self._gone(module)
 
     # launches and graphs
 
     def cuLaunchKernel(self, function: Function, x: int, y: int, z: int, threads: int, *rest: Any) -> None:
-        *_, stream, parameters, _extra = rest
+        *_, shared_nbytes, stream, parameters, _extra = rest
         self._known(stream)
-        self._work(function, (x, y, z), threads, parameters)()
+        self._work(function, (x, y, z), threads, shared_nbytes, parameters)()
 
     def cuGraphCreate(self, _flags: int) -> str:
         self._in_context()
@@ -287,7 +295,7 @@ class StandIn:
     def cuGraphAddKernelNode(self, graph: str, after: Sequence[int], n: int, params: Any) -> int:
         assert n == len(after)
         grid = params.gridDimX, params.gridDimY, params.gridDimZ
-        work = self._work(params.func, grid, params.blockDimX, params.kernelParams)
+        work = self._work(params.func, grid, params.blockDimX, params.sharedMemBytes, params.kernelParams)
         return self._known(graph).add(work, after)
 
     def cuGraphAddMemcpyNode(self, graph: str, after: Sequence[int], n: int, params: Any, context: str) -> int:
@@ -317,8 +325,9 @@ class StandIn:
         self._known(stream)
         self._known(graph).run()
 
-    def _work(self, function: Function, grid: tuple[int, ...], threads: int, parameters: int) -> Work:
+    def _work(self, function: Function, grid: tuple[int, ...], threads: int, shared: int, parameters: int) -> Work:
         """Parameters are taken now, as a driver does."""
+        assert shared == function.shared_nbytes == function.granted_nbytes
         assert threads == function.n_threads and min(grid) > 0
         n = 2 * function.branches + function.n_buffers + 1
         pointers = (ctypes.c_void_p * n).from_address(parameters)

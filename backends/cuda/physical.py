@@ -88,7 +88,7 @@ def _attribute(device: object, name: str) -> int:
 def _features(device: object, capability: tuple[int, int]) -> Features:
     on = config.read().has
     has_matrices = on("SUBGROUP") and on("COOPMAT") and capability >= MATRICES_MIN
-    has_warpgroups = has_matrices and capability == nvrtc.WARPGROUPS
+    has_warpgroups = has_matrices and on("WARPGROUPS") and capability == nvrtc.WARPGROUPS
     return Features(
         subgroup_size=32 if on("SUBGROUP") else 0,
         float16=on("FP16"),

@@ -16,8 +16,9 @@ from .program import Way
 ROOM = Features(shared_nbytes=49152, max_workgroup=1024)
 MATRICES = (16, 16, 16), (16, 8, 16)
 ALL = {"delta_chunks": True, "float16": True, "int_dot": True, "nvrtc": True, "cooperative_matrix": MATRICES}
+GRANTED_NBYTES = 232448  # as on an H100
 LANES = (
-    ("subgroups of 32", replace(ROOM, subgroup_size=32, **ALL)),
+    ("subgroups of 32", replace(ROOM, subgroup_size=32, warpgroup_nbytes=GRANTED_NBYTES, **ALL)),
     ("subgroups of 8", replace(ROOM, subgroup_size=8, software=True)),
     ("no subgroups", Features()),
 )

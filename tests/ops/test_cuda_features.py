@@ -8,18 +8,21 @@ from vkrun.runtime.ir.tensor import Kind, Storage
 from vkrun.shaders.catalogue import lower
 from vkrun.tests.cuda_stand_in import ATTRIBUTES, StandIn
 
-NAMED = ("cooperative_matrix", "float16", "int_dot", "subgroup_size")
+NAMED = ("cooperative_matrix", "float16", "int_dot", "subgroup_size", "warpgroup_nbytes")
 
 
 @pytest.mark.parametrize(
     ("capability", "off", "without"),
     [
-        ((7, 5), "", ()),
-        ((7, 0), "", ("cooperative_matrix",)),
-        ((9, 0), "COOPMAT", ("cooperative_matrix",)),
-        ((9, 0), "SUBGROUP", ("cooperative_matrix", "subgroup_size")),
+        ((7, 5), "", ("warpgroup_nbytes",)),
+        ((7, 0), "", ("cooperative_matrix", "warpgroup_nbytes")),
+        ((12, 0), "", ("warpgroup_nbytes",)),
+        ((9, 0), "", ()),
+        ((9, 0), "COOPMAT", ("cooperative_matrix", "warpgroup_nbytes")),
+        ((9, 0), "SUBGROUP", ("cooperative_matrix", "subgroup_size", "warpgroup_nbytes")),
         ((9, 0), "FP16", ("float16",)),
         ((9, 0), "INT_DOT", ("int_dot",)),
+        ((9, 0), "WARPGROUPS", ("warpgroup_nbytes",)),
     ],
 )
 def test_products_fall_back_without_what_they_need(
@@ -34,7 +37,9 @@ def test_products_fall_back_without_what_they_need(
     assert tuple(name for name in NAMED if not info.features[name]) == without
     device = BACKEND.open(info)
     (call,) = (lower(node, device.features) for node in product().nodes)
-    assert call is not None and (call.code.stem == "mul_mat_matrix") == (without in ((), ("int_dot",)))
+    assert call is not None and (call.code.stem == "mul_mat_matrix") != bool(
+        {"cooperative_matrix", "float16"} & {*without}
+    )
     device.close()
 
 

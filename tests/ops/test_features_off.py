@@ -17,8 +17,8 @@ from vkrun.shaders.catalogue import lower, refusal
 from vkrun.shaders.kernel import Features, KernelCode
 from vkrun.tests.nodes import bare
 
-SWITCHED = ("subgroup_size", "float16", "int_dot", "cooperative_matrix", "delta_chunks")
-WANTED_BY_NONE = ("float16", "cooperative_matrix")  # of llvmpipe's: halves are for matrices, which it has not
+SWITCHED = ("subgroup_size", "float16", "int_dot", "cooperative_matrix", "warpgroup_nbytes", "delta_chunks")
+WANTED_BY_NONE = ("float16", "cooperative_matrix", "warpgroup_nbytes")  # of llvmpipe's, which has no matrices
 SAMPLE, MOST = 2, 8  # kernels, plainly and with --full: software drivers take a second to compile each
 
 Kernels = dict[KernelCode | None, Case]

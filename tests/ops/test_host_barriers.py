@@ -34,16 +34,15 @@ pytestmark = pytest.mark.skipif(bool(BACKEND.why_missing()), reason=BACKEND.why_
 N_TRIED = 64  # cases that may show nothing new of a class before it counts as judged
 SPREAD, PARTS = 23, 2
 LARGEST = 1 << 23  # elements of a case's operands
-GRANTED_NBYTES = 232448  # as on an H100
 
-# a GPU's kernels plain, with matrices and integers, with warpgroups, with one subgroup a workgroup, with several,
+# a GPU's kernels plain, with matrices and integers, with no warpgroups, with one subgroup a workgroup, with several,
 # without; a small one's; a CPU's
 MATRICES, CPU = LANES[0][1], LANES[1][1]
 GPU = replace(MATRICES, cooperative_matrix=(), int_dot=False)
 WAYS: tuple[Features, ...] = (
     GPU,
     MATRICES,
-    replace(MATRICES, warpgroup_nbytes=GRANTED_NBYTES),
+    replace(MATRICES, warpgroup_nbytes=0),
     replace(GPU, subgroup_size=64),
     replace(GPU, subgroup_size=8),
     replace(GPU, subgroup_size=0),

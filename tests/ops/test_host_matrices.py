@@ -108,5 +108,4 @@ TURNS = (1, 0), (2, 0), (2, 3)  # stages of rows, and of columns that are copied
 def test_every_tile_of_warpgroups(op: str, tile: Tile, turns: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     stages, copies = turns
     monkeypatch.setattr(matrix_tiles, "forced", (replace(tile, stages=stages, copies=copies), 4))
-    together = BACKEND.open(device().info, replace(device().features, warpgroup_nbytes=232448))
-    assert run_case(case_of(op, HALVED[op][0]), together).why == ""
+    assert run_case(case_of(op, HALVED[op][0]), device()).why == ""

@@ -20,6 +20,7 @@ RICH = Features(
     int_dot=True,
     cooperative_matrix=((16, 16, 16),),
     shared_nbytes=49152,
+    warpgroup_nbytes=232448,
     max_workgroup=1024,
     delta_chunks=True,
     nvrtc=True,

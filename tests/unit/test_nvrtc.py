@@ -20,6 +20,7 @@ from vkrun.shaders import catalogue
 from vkrun.shaders.compile import Defines
 from vkrun.shaders.interface import of_text
 from vkrun.shaders.kernel import Features, Variant
+from vkrun.shaders.matmul import matrix_tiles
 from vkrun.shaders.texts import text
 from vkrun.tests.nodes import bare
 from vkrun.tests.untyped import flagged, typed, untyped
@@ -127,6 +128,18 @@ def test_an_error_names_the_shader_and_its_line() -> None:
 
 
 def test_the_newest_architecture_that_both_know_is_taken() -> None:
-    assert nvrtc.architecture((9, 0)) == "sm_90" and nvrtc.architecture((8, 7)) in ("sm_86", "sm_87")
+    assert nvrtc.architecture((9, 0)) == "sm_90a" and nvrtc.architecture((8, 7)) in ("sm_86", "sm_87")
     with pytest.raises(BackendError, match=r"^NVRTC \d+\.\d+ knows nothing of compute capability 3\.5; another"):
         nvrtc.architecture((3, 5))
+
+
+@pytest.mark.parametrize("op", ["mul_mat", "mul_mat_id", "mul_mat_id_swiglu"])
+def test_products_of_warpgroups_become_machine_code(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix_tiles, "WANTED_WARPGROUPS", 1)
+    together = replace(OWN, warpgroup_nbytes=232448)
+    halved = (case for case in cases_for(False, None) if case.op == op and "halves of" in case.what)
+    calls = [call for case in halved if (call := catalogue.lower(bare(case).node, together)) and call.shared_nbytes]
+    assert len(calls) > 1
+    for call in calls:
+        key = KernelKey(call.code, False)
+        assert nvrtc._compile(key.title, key.source(), nvrtc.architecture((9, 0))).startswith(nvrtc.ELF_MAGIC)

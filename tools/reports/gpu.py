@@ -34,7 +34,7 @@ from vkrun.tests.exact import load_exact
 
 GOLDEN = Path(vkrun.__file__).parent / "tests" / "models" / "golden"
 LEVELS = (0, 1, 2, 3)
-FEATURES = ("SUBGROUP", "FP16", "INT_DOT", "COOPMAT", "DELTA_CHUNKS")  # by which kernels are chosen
+FEATURES = ("SUBGROUP", "FP16", "INT_DOT", "COOPMAT", "WARPGROUPS", "DELTA_CHUNKS")  # by which kernels are chosen
 FORMS = {"vulkan": ("DENORMALS", "ADDRESSES")}  # by which a backend's kernels are built, all of them
 
 
