@@ -4,7 +4,7 @@
 // every SPLITS-th stage each and add up in the end: what a lone team waits for one after the other they wait for side by
 // side. Inner axes have stride 1, rows are whole groups, columns of x start at multiples of 4 elements.
 // Of each four elements of a row the middle two change places, which unpacks codes of weights two at a time.
-// WARPGROUPS: see warpgroups.glsl, which shares all but the turns of stages and their places.
+// Of what follows warpgroups.glsl has all but the turns of stages, and where those stand in shared memory.
 // What halves cannot hold makes an output that is no number: store_tile computes such a one again in fp32.
 
 layout(local_size_x_id = 0) in;
@@ -20,13 +20,13 @@ layout(constant_id = 9) const uint STAGES = 2;  // of a team in shared memory
 layout(constant_id = 11) const uint SPLITS = 1;
 layout(constant_id = 12) const uint HALVED = 0;  // x stands there as halves.comp makes them too
 layout(constant_id = 13) const uint AHEAD = 1;  // and in registers
-layout(constant_id = 15) const uint WARPGROUPS = 0;
-layout(constant_id = 16) const uint COPIES = 0;
+layout(constant_id = 15) const uint WARPGROUPS = 0;  // do four subgroups multiply as one?
+layout(constant_id = 16) const uint COPIES = 0;  // stages of columns that are then under way to shared memory at once
 
 const uint LOCAL = gl_WorkGroupSize.x / SPLITS;  // of a team
 const uint OCTETS = 4u * GROUPS, PITCH = OCTETS + 1u;  // of a row in shared memory; odd, so that banks differ
 const uint STAGE = (TILE_ROWS + TILE_COLS) * PITCH;
-const uint TOGETHER = (STAGES * TILE_ROWS + (COPIES != 0u ? COPIES : STAGES) * TILE_COLS) * 8u;
+const uint TOGETHER = (STAGES * TILE_ROWS + (COPIES != 0u ? COPIES : STAGES) * TILE_COLS) * 8u;  // WARPGROUPS' words
 const uint X_ITEMS = (TILE_COLS * OCTETS + LOCAL - 1u) / LOCAL;  // 8 elements of a column each
 const uint ROW_PARTS = TILE_ROWS / PART_ROWS, COL_PARTS = TILE_COLS / PART_COLS, PARTS = ROW_PARTS * COL_PARTS;
 const uint ROW_SUMS = PART_ROWS / M, COL_SUMS = PART_COLS / N;
@@ -152,7 +152,7 @@ uint part_row() {
     return gl_SubgroupID % ROW_PARTS * PART_ROWS;
 }
 
-// Of a warpgroup's first subgroup that is its part, and each takes every fourth of its matrices' rows.
+// Where a warpgroup's rows begin, of which its subgroups take every fourth matrix each.
 uint warpgroup_row() {
     return gl_SubgroupID % ROW_PARTS / 4u * 4u * PART_ROWS;
 }
