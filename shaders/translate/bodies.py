@@ -182,8 +182,8 @@ class Writer:
         """Matrices go between registers and arrays in shared memory or buffers."""
         end = closing(tokens, at + 1)
         parts = split(tokens[at + 2 : end], ",")
-        place = parts[1][0].text if len(parts) == 5 and len(parts[1]) == 1 and self._is_element(parts[1], 0) else ""
-        if not place or place in self.scalars:
+        place = parts[1][0].text if len(parts) == 5 and self._is_array(parts[1]) else ""
+        if not place:
             raise refuse(tokens[at], f"{tokens[at].text} of another than an array")
         matrix, index, pitch, order = (join(self._words(parts[i])) for i in (0, 2, 3, 4))
         verb = MATRIX_ACCESS[tokens[at].text] + ("_BUFFER" if place in self.buffers else "")
@@ -191,16 +191,16 @@ class Writer:
 
     def _arrays_given(self, tokens: Tokens, at: int) -> tuple[str, int]:
         """A call of which some arguments are arrays, by their names."""
+        verb, n, arrays = ARRAYS_GIVEN[tokens[at].text]
         end = closing(tokens, at + 1)
         parts = split(tokens[at + 2 : end], ",")
-        words = [
-            c_name(part[0].text) if len(part) == 1 and self._is_array(part) else join(self._words(part))
-            for part in parts
-        ]
-        return f"{ARRAYS_GIVEN[tokens[at].text]}({', '.join(words)})", end + 1
+        if len(parts) != n or not all(self._is_array(parts[i]) for i in arrays):
+            raise refuse(tokens[at], f"{tokens[at].text} of another than an array")
+        words = [c_name(p[0].text) if i in arrays else join(self._words(p)) for i, p in enumerate(parts)]
+        return f"{verb}({', '.join(words)})", end + 1
 
     def _is_array(self, part: Tokens) -> bool:
-        return self._is_element(part, 0) and part[0].text not in self.scalars
+        return len(part) == 1 and self._is_element(part, 0) and part[0].text not in self.scalars
 
     def _index(self, tokens: Tokens, at: int, name: str) -> tuple[str, int]:
         if _text(tokens, at) != "[":

@@ -32,8 +32,9 @@ LANE_FUNCTIONS = frozenset(
 )
 LENGTH = "length"  # of a cooperative matrix: elements that an invocation holds
 MATRIX_ACCESS = {"coopMatLoad": "VK_MATRIX_LOAD", "coopMatStore": "VK_MATRIX_STORE"}
-# in texts alone: products of four subgroups with operands in shared memory, and copies from buffers to there
-ARRAYS_GIVEN = {"warpgroupMulAdd": "VK_WARPGROUP_MUL_ADD", "copyAsync": "VK_COPY_ASYNC"}
+# In texts alone: products of four subgroups with operands in shared memory, and copies from buffers to there. What they
+# become, and of how many arguments which ones are arrays.
+ARRAYS_GIVEN = {"warpgroupMulAdd": ("VK_WARPGROUP_MUL_ADD", 7, (3,)), "copyAsync": ("VK_COPY_ASYNC", 4, (0, 2))}
 ASYNC_FUNCTIONS = frozenset(
     {
         *("warpgroupPublish", "warpgroupFence", "warpgroupCommit", "warpgroupAwait"),

@@ -87,6 +87,11 @@ def test_a_kernel_may_say_how_many_workgroups_have_to_fit(declared: str, told: s
             f"coopMatStore({SUMS}(0.5), y, n, 16u, gl_CooperativeMatrixLayoutColumnMajor);",
             "VK_MATRIX_STORE_BUFFER((coopmat<float, 16, 16, gl_MatrixUseAccumulator>(0.5f)), y, n, 16u, gl_",
         ),
+        (
+            f"{SUMS} m[8]; warpgroupMulAdd(m, 4u, 4u, quads, n, n + 8u, 1u);",
+            "VK_WARPGROUP_MUL_ADD(m, 4u, 4u, quads, n, n+8u, 1u);",
+        ),
+        ("copyAsync(quads, n, x, n + 1u); copiesAwait(1u);", "VK_COPY_ASYNC(quads, n, x, n+1u);copiesAwait(1u);"),
         ("f16vec2 d = unpackFloat2x16(n) - float16_t(1.0);", "f16vec2 d=unpackFloat2x16(n)-float16_t(1.0f);"),
         ("uint this = 0u, b = this;", "uint this_=0u,b=this_;"),
         ("precise float a = 1.0;", "VK_PRECISE float a=1.0f;"),
@@ -161,6 +166,9 @@ def test_lines_of_the_source_stay_known() -> None:
         ("coopmat<int, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA> m;", "coopmat of int as gl_MatrixUseA"),
         ("coopMatLoad(m, total, 0u, 2u, gl_CooperativeMatrixLayoutRowMajor);", "coopMatLoad of another than an array"),
         ("coopMatStore(m, quads, 0u);", "coopMatStore of another than an array"),
+        ("copyAsync(quads, 0u, total, 0u);", "copyAsync of another than an array"),
+        ("warpgroupMulAdd(m, 0u, 4u, n, 0u, 8u, 1u);", "warpgroupMulAdd of another than an array"),
+        ("warpgroupMulAdd(m, quads);", "warpgroupMulAdd of another than an array"),
         ("@", "'@'"),
     ],
 )
