@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times prompts' products on this machine's device: the plain kernels against tiles of cooperative matrix_tiles.
+"""Times prompts' products on this machine's device: the plain kernels against tiles of cooperative matrices.
 
     tools/reports/products.py [--backend vulkan] [--tokens 512] [--runs 6] [--only attn_qkv "ffn_up, F16"]
 
