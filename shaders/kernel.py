@@ -70,7 +70,7 @@ class KernelCall:
                bound for it, in elements (packed block types: in 32-bit words), which only the host knows
     grid       workgroups
     constants  its specialisation constants; `local_size_x` is the invocations of a workgroup, where they are not fixed
-    shared_nbytes  of its largest array in shared memory, where that is more than a device grants unasked
+    shared_nbytes  of its largest array in shared memory, where a launch has to grant it; else 0
     """
 
     stem: str
