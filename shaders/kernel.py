@@ -28,7 +28,7 @@ class Features:
     # rows, columns, inner of a subgroup's products of halves, summed in fp32
     cooperative_matrix: tuple[tuple[int, int, int], ...] = ()
     shared_nbytes: int = 16384
-    warpgroup_nbytes: int = 0  # as much where four subgroups multiply as one, operands in shared memory; 0: they cannot
+    warpgroup_nbytes: int = 0  # shared memory where four subgroups multiply as one, from there; 0: they cannot
     max_workgroup: int = 128
     delta_chunks: bool = False  # may scans run in chunks of tokens, where shared memory allows it?
     software: bool = False  # a CPU: a workgroup runs on one thread, barriers are dear
@@ -48,12 +48,12 @@ Constants = Mapping[str, int]
 
 @dataclass(frozen=True)
 class KernelCode:
-    """What makes one machine code differ from another."""
+    """What makes one machine code differ from another. granted_nbytes: as KernelCall's."""
 
     stem: str
     defines: Defines
     constants: tuple[tuple[str, int], ...]
-    shared_nbytes: int = 0
+    granted_nbytes: int = 0
 
     @property
     def title(self) -> str:
@@ -70,7 +70,7 @@ class KernelCall:
                bound for it, in elements (packed block types: in 32-bit words), which only the host knows
     grid       workgroups
     constants  its specialisation constants; `local_size_x` is the invocations of a workgroup, where they are not fixed
-    shared_nbytes  of its largest array in shared memory, where a launch has to grant it; else 0
+    granted_nbytes  of its largest array in shared memory, where a launch has to grant it; else 0
     """
 
     stem: str
@@ -79,11 +79,11 @@ class KernelCall:
     arguments: Arguments
     grid: tuple[int, int, int]
     constants: Constants = field(default_factory=dict)
-    shared_nbytes: int = 0
+    granted_nbytes: int = 0
 
     @property
     def code(self) -> KernelCode:
-        return KernelCode(self.stem, self.defines, tuple(self.constants.items()), self.shared_nbytes)
+        return KernelCode(self.stem, self.defines, tuple(self.constants.items()), self.granted_nbytes)
 
     def moved(self, old: Node, new: Node) -> "KernelCall":
         """The call for another node alike, see runtime/ir/alike.py."""

@@ -55,7 +55,7 @@ class Function:
         self.branches, self.n_threads = key.branches, n_threads(key.code)
         self.n_buffers, self.arguments_nbytes = declared.n_buffers, declared.words.size
         self.kernel = kernel(key.code)
-        self.shared_nbytes, self.granted_nbytes = key.code.shared_nbytes, 0
+        self.wanted_nbytes, self.granted_nbytes = key.code.granted_nbytes, 0
 
 
 class Graph:
@@ -327,7 +327,7 @@ class StandIn:
 
     def _work(self, function: Function, grid: tuple[int, ...], threads: int, shared: int, parameters: int) -> Work:
         """Parameters are taken now, as a driver does."""
-        assert shared == function.shared_nbytes == function.granted_nbytes
+        assert shared == function.wanted_nbytes == function.granted_nbytes
         assert threads == function.n_threads and min(grid) > 0
         n = 2 * function.branches + function.n_buffers + 1
         pointers = (ctypes.c_void_p * n).from_address(parameters)

@@ -40,18 +40,18 @@ class KernelKey:
         """CUDA C++, over the preludes."""
         special = of_text(self.code.stem, self.code.defines).macros(dict(self.code.constants))
         branch = "#define VK_BRANCH\n" if self.branches else ""
-        large = f"#define VK_DYNAMIC {self.code.shared_nbytes}u\n" if self.code.shared_nbytes else ""
+        large = f"#define VK_DYNAMIC {self.code.granted_nbytes}u\n" if self.code.granted_nbytes else ""
         return f'{special}{branch}{large}#include "cuda.h"\n{self.text}'
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedKernel:
-    """`asks_early`: for weights, before it waits for what other kernels write. shared_nbytes: what a launch grants."""
+    """`asks_early`: for weights, before it waits for what other kernels write. granted_nbytes: what a launch grants."""
 
     function: Any
     n_threads: int
     asks_early: bool
-    shared_nbytes: int
+    granted_nbytes: int
 
 
 class Kernels:
@@ -93,7 +93,7 @@ class Kernels:
             raise BackendError(f"{error}: shader {key.title}, compiled for {self._arch}") from error
         self._modules.append(module)
         function = api.call("cuModuleGetFunction", module, ENTRY)
-        if nbytes := key.code.shared_nbytes:
+        if nbytes := key.code.granted_nbytes:
             most = api.driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             api.call("cuFuncSetAttribute", function, most, nbytes)
         asks_early = not key.branches and "VK_ENTRY_BODY_LATE" in key.text

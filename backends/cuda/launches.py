@@ -31,7 +31,7 @@ class Launch:
         params.func = self.kernel.function
         params.gridDimX, params.gridDimY, params.gridDimZ = self.grid
         params.blockDimX, params.blockDimY, params.blockDimZ = self.kernel.n_threads, 1, 1
-        params.sharedMemBytes = self.kernel.shared_nbytes
+        params.sharedMemBytes = self.kernel.granted_nbytes
         params.kernelParams = ctypes.addressof(self._pointers)
         return params
 
@@ -39,8 +39,8 @@ class Launch:
         """Begin it by itself, without a graph."""
         block = self.kernel.n_threads, 1, 1
         parameters = ctypes.addressof(self._pointers)
-        shared = self.kernel.shared_nbytes
-        api.call("cuLaunchKernel", self.kernel.function, *self.grid, *block, shared, stream, parameters, 0)
+        granted = self.kernel.granted_nbytes
+        api.call("cuLaunchKernel", self.kernel.function, *self.grid, *block, granted, stream, parameters, 0)
 
 
 def launches_of(dispatches: list[Dispatch], kernels: Mapping[KernelKey, LoadedKernel], at: At) -> list[Launch]:

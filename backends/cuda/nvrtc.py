@@ -13,7 +13,7 @@ from . import api
 # Denormal floats are zeros, quotients and roots good to two units of the last place, as on other GPUs: those that are
 # rounded right come with a call for what is rare.
 OPTIONS = ("--std=c++17", "--ftz=true", "--prec-div=false", "--prec-sqrt=false")
-WARPGROUPS = 9, 0  # the capability whose code may have wgmma, and then runs on no later one
+WARPGROUPS = 9, 0  # the capability that alone has wgmma
 ELF_MAGIC = b"\x7fELF"
 
 
@@ -24,7 +24,7 @@ def version() -> str:
 
 def architecture(capability: tuple[int, int]) -> str:
     """What to compile for: the newest of the device's generation that both know, since machine code runs on later
-    devices of its own generation."""
+    devices of its own generation; for 9.0 with what it has alone."""
     major, minor = capability
     known = [a for a in api.compiler("nvrtcGetSupportedArchs") if a // 10 == major and a % 10 <= minor]
     if not known:

@@ -97,6 +97,14 @@ def _products_of_halves() -> Iterator[Case]:
         yield Case("halves", what, (Operand((7, 64), fill=fill),), nmse=1e-6, row=1e-3, guard=72)
 
 
+def _many_products_of_halves() -> Iterator[Case]:
+    """As many tiles as large kernels want; slow on a CPU."""
+    for t, n_rows, n_cols in ((Q4_0, 15300, 70), (Q6_K, 7700, 100)):
+        n_inner = 320 if t is Q4_0 else 512
+        what = f"{t.name}: halves, {n_rows} rows by {n_cols} columns of {n_inner}"
+        yield _halves("mul_mat", what, Operand((n_rows, n_inner), t), *_halved(n_cols, n_inner))
+
+
 def _halves(op: str, what: str, *operands: Operand, strided: bool = False, n_spare: int = 1) -> Case:
     """Of a product whose last operand is the halves of another."""
     made = _prompt(op, what, operands, strided=strided)
@@ -300,3 +308,4 @@ CASES: tuple[Case, ...] = (
     *_attention(),
     *_delta_net(),
 )
+GPU_CASES: tuple[Case, ...] = tuple(_many_products_of_halves())

@@ -43,5 +43,5 @@ CASES: tuple[Case, ...] = (
 def cases_for(is_software: bool, level: int | None = None) -> tuple[Case, ...]:
     """The table for a device (some kernels refuse what is slow on a CPU) and an optimisation level: below 2 composites
     are decomposed, and cases for their kernels alone have no place."""
-    cases = CASES if is_software else (*CASES, *cases_moe.GPU_CASES)
+    cases = CASES if is_software else (*CASES, *cases_moe.GPU_CASES, *cases_prompts.GPU_CASES)
     return cases if level not in (0, 1) else tuple(c for c in cases if c.in_parts)

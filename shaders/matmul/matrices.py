@@ -101,7 +101,7 @@ def _lower(node: Node, features: Features) -> KernelCall:
     plain, (w, x, *halves) = replace(node, inputs=node.inputs[:2]), node.inputs
     constants = {**constants_of(tile, features), "CONSTANT": int(w.storage.kind is Kind.WEIGHT)}
     call = lower_product(plain, "mul_mat_matrix", _flags(w), n_groups(tile, p), constants)
-    return _halved(replace(call, shared_nbytes=tile.granted_nbytes), x, *halves)
+    return _halved(replace(call, granted_nbytes=tile.granted_nbytes), x, *halves)
 
 
 def _halved(call: KernelCall, x: Tensor, halves: Tensor | None = None) -> KernelCall:

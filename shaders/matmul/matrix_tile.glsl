@@ -4,7 +4,7 @@
 // every SPLITS-th stage each and add up in the end: what a lone team waits for one after the other they wait for side by
 // side. Inner axes have stride 1, rows are whole groups, columns of x start at multiples of 4 elements.
 // Of each four elements of a row the middle two change places, which unpacks codes of weights two at a time.
-// Of what follows warpgroups.glsl has all but the turns of stages, and where those stand in shared memory.
+// With WARPGROUPS stages take turns, and stand in shared memory, as warpgroups.glsl says; all else holds.
 // What halves cannot hold makes an output that is no number: store_tile computes such a one again in fp32.
 
 layout(local_size_x_id = 0) in;
@@ -132,16 +132,29 @@ void fetch_columns(uint slot, uint stage) {
     }
 }
 
+bool has_row(uint i) {
+    const uint n = TILE_ROWS * GROUPS * W_PARTS;
+    return W_ITEMS * LOCAL == n || item_of(i) < n;
+}
+
+bool has_column(uint i) {
+    const uint n = TILE_COLS * OCTETS;
+    return X_ITEMS * LOCAL == n || item_of(i) < n;
+}
+
+// The first octet of a row's item, of a stage.
+uint row_octet(uint i) {
+    return (item_of(i) / W_PARTS % GROUPS << 2) + item_of(i) % W_PARTS;
+}
+
 void put(uint slot, uint first) {
-    const uint n_w = TILE_ROWS * GROUPS * W_PARTS, n_x = TILE_COLS * OCTETS;
     [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
-        if (W_ITEMS * LOCAL == n_w || item_of(i) < n_w) {
-            uint at = first + row_of(i) * PITCH + (item_of(i) / W_PARTS % GROUPS << 2) + item_of(i) % W_PARTS;
-            put_w(slot * W_ITEMS + i, at);
+        if (has_row(i)) {
+            put_w(slot * W_ITEMS + i, first + row_of(i) * PITCH + row_octet(i));
         }
     }
     [[unroll]] for (uint i = 0u; i < X_ITEMS; i++) {
-        if (X_ITEMS * LOCAL == n_x || item_of(i) < n_x) {
+        if (has_column(i)) {
             uint at = first + (TILE_ROWS + col_of(i)) * PITCH + item_of(i) % OCTETS, x = slot * X_ITEMS + i;
             tile[at] = HALVED != 0u ? x_octets[x] : uvec4(halves(x_next[2u * x]), halves(x_next[2u * x + 1u]));
         }

@@ -36,6 +36,12 @@ class Tile:
     warpgroups: bool = False
     copies: int = 0
 
+    def __post_init__(self) -> None:
+        """What warpgroups.glsl counts on."""
+        if self.warpgroups:
+            assert (self.groups, self.splits, self.ahead) == (2, 1, 1) and self.stages in (1, 2) and self.copies != 1
+            assert self.rows // self.part_rows % 4 == 0
+
     @property
     def n_parts(self) -> int:
         return self.rows // self.part_rows * (self.cols // self.part_cols)
@@ -93,7 +99,7 @@ EXPERT_TILES = (
     Tile(128, 64, 2, 64, 32, 1),
     Tile(128, 64, 1, 64, 32, 1),
 )
-WARPGROUP_TILES = (
+WARPGROUP_TILES = (  # where there are WANTED_WARPGROUPS of it the first
     Tile(128, 128, 2, 16, 128, warpgroups=True, copies=3),
     Tile(128, 64, 2, 16, 64, warpgroups=True),
 )
@@ -119,6 +125,7 @@ def fits(tile: Tile, p: Product, features: Features) -> bool:
     shape = shape_of(features, tile.part_cols)
     return (
         shape is not None
+        and (not tile.warpgroups or shape == (16, 16, 16))
         and tile.part_rows // shape[0] * (tile.part_cols // shape[1]) <= MOST_SUMS
         and _has_room(tile, features)
         and tile.local(features) <= features.max_workgroup
@@ -144,9 +151,10 @@ def for_products(node: Node, features: Features) -> Features:
 
 
 def tile_for(p: Product, features: Features) -> Tile | None:
-    """The largest tile of which there are enough, else the smallest; of few columns as narrow a one as holds all."""
-    if forced and _has_room(forced[0], features):
-        return forced[0]
+    """A tile of warpgroups if there are enough; else the largest one of which there are, else the smallest; of few
+    columns as narrow a one as holds all."""
+    if forced:
+        return forced[0] if _has_room(forced[0], features) else None
     if p.n_cols > MOST_FEW and (tile := _warpgroup_tile(p, features)):
         return tile
     few = (*LARGE_FEW_TILES, *(NARROW_TILES if features.nvrtc else ()), *FEW_TILES)
@@ -159,7 +167,7 @@ def tile_for(p: Product, features: Features) -> Tile | None:
 
 
 def _warpgroup_tile(p: Product, features: Features) -> Tile | None:
-    tiles = [t for t in WARPGROUP_TILES if fits(t, p, features)]
+    tiles = [t for t in WARPGROUP_TILES if fits(t, p, features) and t.cols < 2 * p.n_cols]
     return next((t for t in tiles if n_groups(t, p) >= WANTED_WARPGROUPS), None)
 
 
@@ -171,8 +179,8 @@ def expert_tile(node: Node, p: Product, features: Features, n_rows: int, n_token
     """n_rows: of a tile's weights, all in all. Routers spread tokens unevenly, so that large tiles win where the mean
     is but ten columns an expert; small models have too little work for them, and want tiles as high as most experts."""
     room, mean = for_products(node, features), p.n_batch / node.inputs[0].shape[0]
-    if forced and _has_room(forced[0], room):
-        return forced[0]
+    if forced:
+        return forced[0] if _has_room(forced[0], room) else None
     if n_tokens <= MOST_FEW and fits(FEW_EXPERT_TILE, p, room):
         return FEW_EXPERT_TILE
     tiles = [t for t in (*WARPGROUP_EXPERT_TILES, LARGE_TILE, *EXPERT_TILES) if fits(t, p, room)]

@@ -1,7 +1,7 @@
 // multiply() of matrix_tile.glsl by warpgroups, in texts alone: four subgroups side by side multiply as one, 64 rows at a
-// time, and read both operands from shared memory by themselves, of STAGES = 2 while the next stage is put there. A stage
-// is 64 elements of each line of an operand, 128 bytes; line i has its octet k at place k ^ i % 8, and 8 lines begin at a
-// multiple of 1024 bytes. Rows go through registers. So do columns, or COPIES stages of them are on their way at once.
+// time, and read both operands from shared memory by themselves: where it has two STAGES, while the next one is put there.
+// A stage is 64 elements of each line of an operand, 128 bytes; line i has its octet k at place k ^ i % 8, and 8 lines begin
+// at a multiple of 1024 bytes. Rows go through registers. So do columns, or COPIES stages of them are under way at once.
 
 const uint LINE = 8u;  // words
 
@@ -18,18 +18,11 @@ uint place(uint line, uint octet) {
 }
 
 void put_rows(uint first) {
-    const uint n = TILE_ROWS * GROUPS * W_PARTS;
     [[unroll]] for (uint i = 0u; i < W_ITEMS; i++) {
-        if (W_ITEMS * LOCAL == n || item_of(i) < n) {
-            uint octet = (item_of(i) / W_PARTS % GROUPS << 2) + item_of(i) % W_PARTS;
-            put_w(i, first + place(row_of(i), octet));
+        if (has_row(i)) {
+            put_w(i, first + place(row_of(i), row_octet(i)));
         }
     }
-}
-
-bool has_column(uint i) {
-    const uint n = TILE_COLS * OCTETS;
-    return X_ITEMS * LOCAL == n || item_of(i) < n;
 }
 
 void put_columns(uint first) {

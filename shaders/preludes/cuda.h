@@ -92,10 +92,11 @@ VK_REDUCE_WHOLE(vk_min, __reduce_min_sync)
 #define VK_STORE_PART(x, i, k) x[i][k]
 #define VK_CHANGE_PART(x, i, k) x[i][k]
 
-#if defined(VK_DYNAMIC)  // bytes of the one array that a launch grants: a kernel may not declare as much
+#if defined(VK_DYNAMIC)  // bytes of the one array that a launch grants: as many as wanted, and aligned for wgmma
 extern __shared__ __align__(1024) uvec4 vk_dynamic[];
 #define VK_SHARED(T, x, n)                                                        \
     constexpr bool vk_granted_##x = sizeof(T) * (n) == VK_DYNAMIC;                \
+    static_assert(vk_granted_##x || sizeof(T) * (n) <= 8192u, "not what is granted, and more than a table"); \
     __shared__ T vk_own_##x[vk_granted_##x ? 1u : (n)];
 #define VK_SHARED_MEMBER(T, x) T *x;
 #define VK_SHARED_BIND(x)                                                         \

@@ -99,13 +99,16 @@ HALVED = {
     "mul_mat_id": ("Q8_0: halves of 100 x 3", WARPGROUP_EXPERT_TILES),
     "mul_mat_id_swiglu": ("Q8_0: halves of 100 x 3", WARPGROUP_EXPERT_TILES),
 }
-TURNS = (1, 0), (2, 0), (2, 3)  # stages of rows, and of columns that are copied
+OTHERS = {"one stage": (1, 0), "two stages": (2, 0), "columns copied": (2, 3), "four of them": (1, 4)}
 
 
-@pytest.mark.full(*TURNS[1:])
-@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.full(*OTHERS)
+@pytest.mark.parametrize("turns", ["its own", *OTHERS])
 @pytest.mark.parametrize(("op", "tile"), [(op, tile) for op, (_, tiles) in HALVED.items() for tile in tiles])
-def test_every_tile_of_warpgroups(op: str, tile: Tile, turns: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    stages, copies = turns
+def test_every_tile_of_warpgroups(op: str, tile: Tile, turns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, copies = OTHERS.get(turns, (tile.stages, tile.copies))
     monkeypatch.setattr(matrix_tiles, "forced", (replace(tile, stages=stages, copies=copies), 4))
-    assert run_case(case_of(op, HALVED[op][0]), device()).why == ""
+    case = case_of(op, HALVED[op][0])
+    call = lower(bare(case).node, device().features)
+    assert call is not None and call.constants["WARPGROUPS"] == 1
+    assert [run_case(case, device(backwards)).why for backwards in (False, True)] == ["", ""]

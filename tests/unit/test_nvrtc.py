@@ -21,11 +21,12 @@ from vkrun.shaders.compile import Defines
 from vkrun.shaders.interface import of_text
 from vkrun.shaders.kernel import Features, Variant
 from vkrun.shaders.matmul import matrix_tiles
+from vkrun.shaders.matmul.matrix_tiles import WARPGROUP_EXPERT_TILES, WARPGROUP_TILES, Tile
 from vkrun.shaders.texts import text
 from vkrun.tests.nodes import bare
 from vkrun.tests.untyped import flagged, typed, untyped
 
-ARCHITECTURES = "sm_75", "sm_90", "sm_120"
+ARCHITECTURES = "sm_75", "sm_90a", "sm_120"
 SHARES = 4
 MOST_SECONDS = 10.0  # of a processor for one kernel, of which a first start compiles some dozens; 0.6 is usual
 COPY = "copy", (("SRC", "F32"), ("DST", "F16"))
@@ -133,13 +134,29 @@ def test_the_newest_architecture_that_both_know_is_taken() -> None:
         nvrtc.architecture((3, 5))
 
 
-@pytest.mark.parametrize("op", ["mul_mat", "mul_mat_id", "mul_mat_id_swiglu"])
-def test_products_of_warpgroups_become_machine_code(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matrix_tiles, "WANTED_WARPGROUPS", 1)
-    together = replace(OWN, warpgroup_nbytes=232448)
-    halved = (case for case in cases_for(False, None) if case.op == op and "halves of" in case.what)
-    calls = [call for case in halved if (call := catalogue.lower(bare(case).node, together)) and call.shared_nbytes]
-    assert len(calls) > 1
-    for call in calls:
-        key = KernelKey(call.code, False)
-        assert nvrtc._compile(key.title, key.source(), nvrtc.architecture((9, 0))).startswith(nvrtc.ELF_MAGIC)
+PRODUCTS = (
+    *(("mul_mat", tile) for tile in WARPGROUP_TILES),
+    *((op, tile) for op in ("mul_mat_id", "mul_mat_id_swiglu") for tile in WARPGROUP_EXPERT_TILES),
+)
+
+
+@pytest.mark.parametrize(("op", "tile"), PRODUCTS)
+def test_products_of_warpgroups_become_machine_code(op: str, tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where wgmma is."""
+    monkeypatch.setattr(matrix_tiles, "forced", (tile, 4))
+    case = next(case for case in cases_for(False, None) if case.op == op and "halves of" in case.what)
+    call = catalogue.lower(bare(case).node, replace(OWN, warpgroup_nbytes=232448))
+    assert call is not None and call.granted_nbytes
+    key = KernelKey(call.code, False)
+    check = "#ifndef __CUDA_ARCH_FEAT_SM90_ALL\n#error no wgmma\n#endif\n"
+    assert nvrtc._compile(key.title, check + key.source(), nvrtc.architecture((9, 0))).startswith(nvrtc.ELF_MAGIC)
+
+
+def test_an_array_of_another_size_than_is_granted_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix_tiles, "forced", (WARPGROUP_EXPERT_TILES[0], 4))
+    case = next(case for case in cases_for(False, None) if case.op == "mul_mat_id" and "halves of" in case.what)
+    call = catalogue.lower(bare(case).node, replace(OWN, warpgroup_nbytes=232448))
+    assert call is not None
+    key = KernelKey(replace(call.code, granted_nbytes=call.granted_nbytes - 128), False)
+    with pytest.raises(BackendError, match="not what is granted"):
+        nvrtc._compile(key.title, key.source(), nvrtc.architecture((9, 0)))

@@ -3,8 +3,8 @@
 
     tools/reports/fp32.py [-m MODEL.gguf] [--backend vulkan] [--tokens 64] [--only logits,text] [--out FILE.npz]
 
-In fp32 are all kernels but those by matrices, integer dots, halves and chunks of scans, and the caches. Prompts are
-read as one chunk and token by token. FILE.npz gets the logits, to hold one backend's to another's.
+In fp32: without matrices, integer dots, halves and chunks of scans, and with caches in F32; weights stay as they are.
+Prompts are read as one chunk and token by token. FILE.npz gets the logits, to hold one backend's to another's.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import vkrun
@@ -35,13 +36,10 @@ BEGINNINGS = (
 def loaded(args: argparse.Namespace, exact: bool) -> Iterator[vkrun.Model]:
     names = [f"VKRUN_NO_{name}" for name in FAST] if exact else []
     cache = "f32" if exact else "auto"
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        with vkrun.load(args.model, args.backend, n_ctx=args.ctx, cache_type_k=cache, cache_type_v=cache) as model:
-            yield model
-    finally:
-        for name in names:
-            del os.environ[name]
+    with patch.dict(os.environ, dict.fromkeys(names, "1")):
+        model = vkrun.load(args.model, args.backend, n_ctx=args.ctx, cache_type_k=cache, cache_type_v=cache)
+    with model:
+        yield model
 
 
 def logits(model: vkrun.Model, args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import vkrun
@@ -64,17 +65,13 @@ def switches(args: argparse.Namespace) -> dict:
 @contextmanager
 def _opened(args: argparse.Namespace, off: str = "") -> Iterator[Device]:
     """The device, with the feature of a name of config.SWITCHES off."""
-    if off:
-        os.environ[f"VKRUN_NO_{off}"] = "1"
-    try:
+    with patch.dict(os.environ, {f"VKRUN_NO_{off}": "1"} if off else {}):
         backend, info = registry.choose(args.backend, None)
         device = backend.open(info)
         try:
             yield device
         finally:
             device.close()
-    finally:
-        os.environ.pop(f"VKRUN_NO_{off}", None)
 
 
 def _cases(args: argparse.Namespace, device: Device, level: int | None) -> tuple[Case, ...]:
@@ -172,7 +169,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", default="vulkan")
     parser.add_argument("--out", type=Path, help="folder for a JSON file a part")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, in order")
+    usual = (part for part in PARTS if part != "switches")
+    parser.add_argument("--only", default=",".join(usual), help="parts, in order")
     parser.add_argument("--model", type=Path, default=vkrun.BUNDLED, help="what to time (the bundled model)")
     parser.add_argument(
         "--levels", type=int, nargs="*", default=LEVELS, help="of the table, beside each op as one node"

@@ -4,8 +4,8 @@
     tools/reports/products.py [--backend vulkan] [--tokens 512] [--runs 6] [--only attn_qkv "ffn_up, F16"]
 
 A row a product of the 80B shape, or of Llama's 8B, and a tile: rows x columns / groups of 32 a stage / a subgroup's
-part / stages (and workgroups that share an expert's columns; w: of warpgroups), microseconds, TFLOP/s, how far the
-result is from the plain kernel's (NMSE). Ids of experts are spread evenly.
+part / stages (and workgroups that share an expert's columns; w3: of warpgroups, with three stages of columns copied),
+microseconds, TFLOP/s, how far the result is from the plain kernel's (NMSE). Ids of experts are spread evenly.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 from vkrun.backends import registry
@@ -117,7 +118,7 @@ def report(shape: Shape, n_tokens: int, n_runs: int, plain: Device, device: Devi
         seconds, got = timed(device, graph, n_runs)
         nmse = float(((got - wanted) ** 2).sum() / (wanted**2).sum())
         name = f"{tile.rows}x{tile.cols}/{tile.groups}/{tile.part_rows}x{tile.part_cols}/{tile.stages}"
-        name += f"{' w' if tile.warpgroups else ''} ({slices})"
+        name += f"{f' w{tile.copies}' if tile.warpgroups else ''} ({slices})"
         rate = flops / seconds / 1e12
         print(f"{shape.what:16} {name:30} {seconds * 1e6:9.1f} us {rate:6.1f} TFLOP/s {nmse:8.1e}", flush=True)
     matrix_tiles.forced = None
@@ -130,11 +131,8 @@ def opened(name: str) -> Device:
 
 
 def plain_one(name: str) -> Device:
-    os.environ["VKRUN_NO_COOPMAT"] = "1"
-    try:
+    with patch.dict(os.environ, {"VKRUN_NO_COOPMAT": "1"}):
         return opened(name)
-    finally:
-        del os.environ["VKRUN_NO_COOPMAT"]
 
 
 def main() -> None:
