@@ -85,8 +85,12 @@ def _known(a: np.ndarray, dtype: DType = F32) -> Operand:
 def _products_of_halves() -> Iterator[Case]:
     for t in (F32, Q4_0, Q6_K, IQ4_NL):
         yield _halves("mul_mat", f"{t.name}: halves of 150 columns", Operand((260, 1024), t), *_halved(150, 1024))
+    for t in (Q4_0, DType.Q4_1):  # an odd number of stages
+        yield _halves(
+            "mul_mat", f"{t.name}: halves of 150 columns of 1088", Operand((260, 1088), t), *_halved(150, 1088)
+        )
     yield _halves("mul_mat", "Q4_0: halves of heads", Operand((516, 512), Q4_0), *_halved(3, 46, 512), strided=True)
-    for t, n, slots, n_experts in ((Q4_0, 72, 1, 6), (Q8_0, 100, 3, 15)):
+    for t, n, slots, n_experts in ((Q4_0, 72, 1, 6), (Q8_0, 100, 3, 15), (DType.Q5_0, 72, 1, 6)):
         (x, halves), w = _halved(n, slots, 512), Operand((n_experts, 516, 512), t)
         what, more = f"{t.name}: halves of {n} x {slots}", (x, *_listed(n, 3, n_experts), halves)
         yield _halves("mul_mat_id", what, w, *more, n_spare=2)
