@@ -48,7 +48,7 @@ def _products() -> Iterator[Case]:
         yield _mm("tiles of rows apart", Operand((2400, 160), t, lambda w: w.slice(0, 1, 2400, 2)), _columns(513, 160))
     for t, n_inner in ((F16, 64), (Q4_0, 256)):  # enough for larger tiles
         yield _mm(f"1000 columns of {n_inner}", Operand((1030, n_inner), t), _columns(1000, n_inner), True)
-    for t in (Q4_0, Q8_0, Q6_K, NVFP4):  # so few that several teams of subgroups share the inner dimension
+    for t in (Q4_0, Q8_0, Q6_K, MXFP4, NVFP4):  # so few that several teams of subgroups share the inner dimension
         yield _mm("9 columns of 512", Operand((4096, 512), t), _columns(9, 512))
     for t, n_rows, n_cols, n in ((F16, 1030, 1000, 64), (DType.BF16, 130, 40, 1024)):  # no rows of whole 16 bytes
         w = Operand((n_rows, n + 3), t, lambda w: w.slice(1, 3, w.shape[1]))
@@ -103,8 +103,7 @@ def _products_of_halves() -> Iterator[Case]:
 
 def _many_products_of_halves() -> Iterator[Case]:
     """As many tiles as large kernels want; slow on a CPU."""
-    for t, n_rows, n_cols in ((Q4_0, 15300, 70), (Q6_K, 7700, 100)):
-        n_inner = 320 if t is Q4_0 else 512
+    for t, n_rows, n_cols, n_inner in ((Q4_0, 15300, 70, 320), (Q6_K, 7700, 100, 512)):
         what = f"{t.name}: halves, {n_rows} rows by {n_cols} columns of {n_inner}"
         yield _halves("mul_mat", what, Operand((n_rows, n_inner), t), *_halved(n_cols, n_inner))
 
@@ -134,7 +133,7 @@ def _experts() -> Iterator[Case]:
     yield _id("x beyond halves", w, Operand((120, 1, 512), fill=BEYOND), _ids(120, 3, 6))
     merged = Operand((6, 260, 512), Q4_0, lambda t: t.slice(1, 130, 260))
     yield _id("up rows of merged", merged, Operand((120, 1, 512)), _ids(120, 3, 6))
-    for t in (Q4_0, Q8_0, Q6_K, NVFP4):
+    for t in (Q4_0, Q8_0, Q6_K, MXFP4, NVFP4):
         operands = Operand((2, 130, 512), t), Operand((400, 1, 512)), *_listed(400, 3, 2)
         made = _prompt("mul_mat_id", f"{t.name}: 400 tokens of 2 experts, listed", operands)
         yield replace(made, n_spare=1, kept=frozenset({2, 3}))
@@ -176,7 +175,7 @@ def _gates_and_ups() -> Iterator[Case]:
         yield _swiglu("400 tokens of 2 experts, 160 long", w, w, Operand((400, 1, 160)), 400, 3)
     w = Operand((40, 140, 512), Q4_0)
     yield _swiglu("100 tokens of 40 experts", w, w, Operand((100, 3, 512)), 100, 3)
-    for t in (Q8_0, Q6_K, NVFP4):
+    for t in (Q8_0, Q6_K, MXFP4, NVFP4):
         w = Operand((2, 130, 512), t)
         yield _swiglu("400 tokens of 2 experts", w, w, Operand((400, 1, 512)), 400, 3)
     w = Operand((40, 70, 512), Q4_0)

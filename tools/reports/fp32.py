@@ -36,9 +36,8 @@ BEGINNINGS = (
 def loaded(args: argparse.Namespace, exact: bool) -> Iterator[vkrun.Model]:
     names = [f"VKRUN_NO_{name}" for name in FAST] if exact else []
     cache = "f32" if exact else "auto"
-    with patch.dict(os.environ, dict.fromkeys(names, "1")):
-        model = vkrun.load(args.model, args.backend, n_ctx=args.ctx, cache_type_k=cache, cache_type_v=cache)
-    with model:
+    settings = {"n_ctx": args.ctx, "cache_type_k": cache, "cache_type_v": cache}
+    with patch.dict(os.environ, dict.fromkeys(names, "1")), vkrun.load(args.model, args.backend, **settings) as model:
         yield model
 
 

@@ -5,9 +5,9 @@
 
     for i in $(seq 0 15); do tools/reports/gpu.py --only table,switches --every 16 --first $i & done    # side by side
 
-Devices, the op table, its cases again whose kernels are others with a feature switched off, the golden models at every
-level, greedy text of the bundled model, and tokens a second at each level with the time of each kind of node. A part
-that fails does not stop the next; the exit code counts them.
+Devices, the op table, its cases again whose kernels are others with a feature switched off (where named), the golden
+models at every level, greedy text of the bundled model, and tokens a second at each level with the time of each kind
+of node. A part that fails does not stop the next; the exit code counts them.
 """
 
 import argparse
